@@ -1,0 +1,35 @@
+//! The arithmetic of RTMPose: from a person's region to the network's crop, and from the network's answer back to key
+//! points in the frame. Nothing here knows GStreamer or ONNX Runtime.
+
+mod region;
+
+pub use region::Region;
+
+/// One key point in the frame: x and y in pixels (not clamped to the frame), and the network's raw score, which is
+/// about 0 to 1 but can be negative or pass 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KeyPoint {
+    pub x: f32,
+    pub y: f32,
+    pub score: f32,
+}
+
+/// A person in a frame: the region it was looked for in, and its key points in the skeleton's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    /// The person's box in pixels, before padding: what a detector would call the box.
+    pub region: Region,
+    pub key_points: Vec<KeyPoint>,
+    /// The detector's or tracker's number of this person; none when not tracked.
+    pub id: Option<i64>,
+}
+
+impl Person {
+    /// Mean of the key points' scores; 0 without key points.
+    pub fn score(&self) -> f32 {
+        if self.key_points.is_empty() {
+            return 0.0;
+        }
+        self.key_points.iter().map(|point| point.score).sum::<f32>() / self.key_points.len() as f32
+    }
+}
