@@ -2,8 +2,10 @@
 //! points in the frame. Nothing here knows GStreamer or ONNX Runtime.
 
 mod region;
+pub mod skeleton;
 
 pub use region::Region;
+pub use skeleton::{Side, Skeleton};
 
 /// One key point in the frame: x and y in pixels (not clamped to the frame), and the network's raw score, which is
 /// about 0 to 1 but can be negative or pass 1.
