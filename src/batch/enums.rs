@@ -8,7 +8,10 @@ use crate::{engine::onnx, pose};
 #[enum_type(name = "GstRtmPoseBatchExecutionProvider")]
 pub enum ExecutionProvider {
     #[default]
-    #[enum_value(name = "CUDA; the CPU where there is no NVIDIA driver, or with a warning where CUDA fails", nick = "auto")]
+    #[enum_value(
+        name = "CUDA; the CPU where there is no NVIDIA driver, or with a warning where CUDA fails",
+        nick = "auto"
+    )]
     Auto,
     #[enum_value(name = "NVIDIA CUDA, or an error", nick = "cuda")]
     Cuda,
@@ -79,7 +82,10 @@ pub enum InferenceRegion {
         nick = "auto"
     )]
     Auto,
-    #[enum_value(name = "The person regions (GstVideoRegionOfInterestMeta of type person) on the frame", nick = "roi-list")]
+    #[enum_value(
+        name = "The person regions (GstVideoRegionOfInterestMeta of type person) on the frame",
+        nick = "roi-list"
+    )]
     RoiList,
     #[enum_value(name = "The whole frame as one person", nick = "full-frame")]
     FullFrame,

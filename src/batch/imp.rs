@@ -24,7 +24,11 @@ use crate::{
 };
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("rtmposebatch", gst::DebugColorFlags::empty(), Some("Batched RTMPose pose estimation"))
+    gst::DebugCategory::new(
+        "rtmposebatch",
+        gst::DebugColorFlags::empty(),
+        Some("Batched RTMPose pose estimation"),
+    )
 });
 
 /// ONNX Runtime's own log.
@@ -167,7 +171,9 @@ impl ObjectImpl for RtmPoseBatch {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
-                ["The property {name} was set while a model is loaded: it takes effect at the next change from NULL to READY"]
+                [
+                    "The property {name} was set while a model is loaded: it takes effect at the next change from NULL to READY"
+                ]
             );
         }
     }
@@ -175,7 +181,9 @@ impl ObjectImpl for RtmPoseBatch {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "model-sha256" => self.running().map(|running| running.stream.model().sha256.clone()).to_value(),
-            "active-provider" => self.running().map(|running| running.stream.model().provider.clone()).to_value(),
+            "active-provider" => {
+                self.running().map(|running| running.stream.model().provider.clone()).to_value()
+            }
             "stats" => self.statistics().to_value(),
             name => self.settings().get(name).expect("every property has a value"),
         }
@@ -321,8 +329,7 @@ impl RtmPoseBatch {
                 Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
             ),
         };
-        let engine =
-            Engine::open(backend, settings.batch_size as usize, EXECUTORS, clock, cancel, &report)?;
+        let engine = Engine::open(backend, settings.batch_size as usize, EXECUTORS, clock, cancel, &report)?;
         let skeleton = skeleton_name(settings, engine.model().points)?;
         let queue = self.queue.clone();
         let stream = engine.attach(settings.timeout(), Arc::new(move || queue.wake()));
@@ -330,7 +337,8 @@ impl RtmPoseBatch {
     }
 
     fn onnx_backend(&self, settings: &Settings) -> OnnxBackend {
-        let plugin_file = self.obj().factory().and_then(|factory| factory.plugin()).and_then(|plugin| plugin.filename());
+        let plugin_file =
+            self.obj().factory().and_then(|factory| factory.plugin()).and_then(|plugin| plugin.filename());
         OnnxBackend {
             model_file: settings.model_path(),
             batch_size: settings.batch_size as usize,
@@ -349,7 +357,9 @@ impl RtmPoseBatch {
     pub(super) fn post_error(&self, error: &Error) {
         let text = &error.message;
         match error.kind {
-            ErrorKind::ModelMissing => gst::element_imp_error!(self, gst::ResourceError::NotFound, ["{text}"]),
+            ErrorKind::ModelMissing => {
+                gst::element_imp_error!(self, gst::ResourceError::NotFound, ["{text}"])
+            }
             ErrorKind::ModelRefused => gst::element_imp_error!(self, gst::StreamError::WrongType, ["{text}"]),
             ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ["{text}"]),
             ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ["{text}"]),
@@ -416,7 +426,8 @@ fn install_set_state(class: &mut <RtmPoseBatch as ObjectSubclass>::Class) {
         unsafe {
             let object: Borrowed<super::RtmPoseBatch> = from_glib_borrow(element as *mut _);
             object.imp().before_set_state(from_glib(state));
-            let parent = RtmPoseBatch::type_data().as_ref().parent_class() as *const gst::ffi::GstElementClass;
+            let parent =
+                RtmPoseBatch::type_data().as_ref().parent_class() as *const gst::ffi::GstElementClass;
             match (*parent).set_state {
                 Some(parent_set_state) => parent_set_state(element, state),
                 None => gst::ffi::GST_STATE_CHANGE_FAILURE,

@@ -79,7 +79,12 @@ impl RtmPoseBatch {
         let own_max = lock(&self.input).frame_duration().map(|frame| (frame * frames).max(own_min));
         let min = upstream_min + own_min;
         let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream + own);
-        gst::debug!(CAT, imp = self, "Latency: live {live}, min {upstream_min} + {own_min}, max {}", max.display());
+        gst::debug!(
+            CAT,
+            imp = self,
+            "Latency: live {live}, min {upstream_min} + {own_min}, max {}",
+            max.display()
+        );
         query.set(live, min, max);
         true
     }

@@ -103,8 +103,15 @@ impl State {
 
     /// Frames with a crop that waits for its batch, and finished frames.
     pub fn fill(&self) -> (usize, usize) {
-        let frames = || self.items.iter().filter_map(|item| if let Item::Frame(frame) = item { Some(frame) } else { None });
-        (frames().filter(|frame| frame.is_waiting()).count(), frames().filter(|frame| frame.is_done()).count())
+        let frames = || {
+            self.items
+                .iter()
+                .filter_map(|item| if let Item::Frame(frame) = item { Some(frame) } else { None })
+        };
+        (
+            frames().filter(|frame| frame.is_waiting()).count(),
+            frames().filter(|frame| frame.is_done()).count(),
+        )
     }
 
     /// Starts afresh, as after a flush. The items are handed back: they may only be dropped without the lock.

@@ -36,7 +36,9 @@ impl Regions {
         self.detector_upstream |= found.is_some();
         let mut regions = match found {
             Some(regions) => regions,
-            None if settings.inference_region == InferenceRegion::Auto && !self.detector_upstream => whole_frame(),
+            None if settings.inference_region == InferenceRegion::Auto && !self.detector_upstream => {
+                whole_frame()
+            }
             None => Vec::new(),
         };
         regions.retain(|person| person.region.is_usable());

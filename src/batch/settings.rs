@@ -55,8 +55,15 @@ impl Default for Settings {
 }
 
 /// Properties whose change is heard at once, also while PLAYING.
-const LIVE: [&str; 7] =
-    ["batch-timeout", "overload", "on-error", "inference-region", "max-people", "score-mode", "stats-interval"];
+const LIVE: [&str; 7] = [
+    "batch-timeout",
+    "overload",
+    "on-error",
+    "inference-region",
+    "max-people",
+    "score-mode",
+    "stats-interval",
+];
 
 /// A batch-timeout below this was most likely meant in milliseconds.
 const SMALLEST_SENSIBLE_TIMEOUT: u64 = 100_000;

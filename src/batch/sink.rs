@@ -122,7 +122,11 @@ impl RtmPoseBatch {
             }
             if !blocked {
                 blocked = true;
-                gst::debug!(CAT, imp = self, "Full: {waiting} frames wait for a batch, {done} for downstream");
+                gst::debug!(
+                    CAT,
+                    imp = self,
+                    "Full: {waiting} frames wait for a batch, {done} for downstream"
+                );
                 // No further crop can come: the batch must not wait for one.
                 running.stream.set_blocked(true);
             }
@@ -178,7 +182,9 @@ impl RtmPoseBatch {
                 Some(picture) => {
                     let mut people = Vec::with_capacity(regions.len());
                     for person in regions {
-                        let Some(crop) = Crop::new(&person.region, model.width, model.height) else { continue };
+                        let Some(crop) = Crop::new(&person.region, model.width, model.height) else {
+                            continue;
+                        };
                         let mut pixels = running.stream.buffer()?;
                         sampler.sample(&picture, &crop, &mut pixels);
                         let ticket = running.stream.submit(pixels);
@@ -296,8 +302,10 @@ impl RtmPoseBatch {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
-                ["Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
-                  fields of a frame in one buffer"]
+                [
+                    "Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
+                  fields of a frame in one buffer"
+                ]
             );
             return Err(gst::FlowError::NotNegotiated);
         };

@@ -73,7 +73,9 @@ impl RtmPoseBatch {
         };
         match result {
             Ok(_) => (),
-            Err(gst::FlowError::Eos) if !lock(&self.queue.state).eos_was_sent() => self.skip_to_a_new_segment(),
+            Err(gst::FlowError::Eos) if !lock(&self.queue.state).eos_was_sent() => {
+                self.skip_to_a_new_segment()
+            }
             Err(error) => self.stop_task_with(error),
         }
     }
@@ -122,7 +124,7 @@ impl RtmPoseBatch {
         gst::element_imp_error!(
             self,
             gst::StreamError::Failed,
-            ["Internal data stream error."],
+            ("Internal data stream error."),
             ["streaming stopped, reason {error}"]
         );
     }
@@ -172,7 +174,9 @@ impl RtmPoseBatch {
             OnError::Fail => {
                 self.post_error(&Error::new(
                     ErrorKind::Run,
-                    format!("Inference failed: {text}; on-error=passthrough lets frames go on without metadata"),
+                    format!(
+                        "Inference failed: {text}; on-error=passthrough lets frames go on without metadata"
+                    ),
                 ));
                 Err(gst::FlowError::Error)
             }
@@ -204,9 +208,9 @@ impl RtmPoseBatch {
 
     /// Frames go on unchanged, so that downstream's answer holds, but for the frames that are kept here.
     fn complete_allocation(&self, query: &mut gst::query::Allocation) {
-        let (input_queue, batch) = self.running().map_or((0, 0), |running| {
-            (running.settings.input_queue_size, running.settings.batch_size)
-        });
+        let (input_queue, batch) = self
+            .running()
+            .map_or((0, 0), |running| (running.settings.input_queue_size, running.settings.batch_size));
         let kept = input_queue.min(batch) + 1;
         let pools: Vec<_> = query.allocation_pools().collect();
         if pools.is_empty() {
@@ -251,7 +255,11 @@ impl RtmPoseBatch {
 impl State {
     /// Whether the EOS event itself went out, rather than downstream having had enough.
     fn eos_was_sent(&self) -> bool {
-        self.eos && !self.items.iter().any(|item| matches!(item, Item::Event(event) if event.type_() == gst::EventType::Eos))
+        self.eos
+            && !self
+                .items
+                .iter()
+                .any(|item| matches!(item, Item::Event(event) if event.type_() == gst::EventType::Eos))
     }
 }
 

@@ -24,7 +24,6 @@ pub enum Decision {
 /// A crop that waits for its batch.
 #[derive(Debug)]
 pub struct Entry<T> {
-    pub stream: StreamId,
     /// When the crop was submitted.
     pub arrived: Duration,
     pub item: T,
@@ -62,8 +61,7 @@ impl<T> Batcher<T> {
     pub fn attach(&mut self, timeout: Duration) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
-        self.streams
-            .insert(id, Stream { pending: VecDeque::new(), timeout, blocked: false, hurried: 0 });
+        self.streams.insert(id, Stream { pending: VecDeque::new(), timeout, blocked: false, hurried: 0 });
         id
     }
 
@@ -104,7 +102,7 @@ impl<T> Batcher<T> {
     /// Adds a crop. Hands it back if its stream is not attached.
     pub fn push(&mut self, id: StreamId, item: T, now: Duration) -> Result<(), T> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(item) };
-        stream.pending.push_back(Entry { stream: id, arrived: now, item });
+        stream.pending.push_back(Entry { arrived: now, item });
         Ok(())
     }
 
@@ -119,9 +117,7 @@ impl<T> Batcher<T> {
 
     pub fn decide(&self, now: Duration) -> Decision {
         let waiting = || self.streams.values().filter(|stream| !stream.pending.is_empty());
-        let deadline = waiting()
-            .map(|stream| stream.pending[0].arrived.saturating_add(stream.timeout))
-            .min();
+        let deadline = waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.timeout)).min();
         let Some(deadline) = deadline else { return Decision::Idle };
         if self.pending() >= self.batch_size
             || deadline <= now

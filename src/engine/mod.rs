@@ -287,7 +287,8 @@ fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sende
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return drop(opening.send(Opening::Failed(error))),
         Err(panic) => {
-            let error = Error::new(ErrorKind::Run, format!("Loading the model panicked: {}", panic_text(&*panic)));
+            let error =
+                Error::new(ErrorKind::Run, format!("Loading the model panicked: {}", panic_text(&*panic)));
             return drop(opening.send(Opening::Failed(error)));
         }
     };

@@ -71,7 +71,9 @@ impl Stream {
                     let now = self.core.clock.now();
                     let pushed = shared.batcher.push(self.id, job, now);
                     self.core.crops.notify_one();
-                    pushed.err().map(|job| (job, super::Error::new(super::ErrorKind::Run, "The stream is closed")))
+                    pushed
+                        .err()
+                        .map(|job| (job, super::Error::new(super::ErrorKind::Run, "The stream is closed")))
                 }
             }
         };

@@ -60,7 +60,8 @@ impl Duty {
 
 impl Drop for Duty {
     fn drop(&mut self) {
-        let _ = self.cell.outcome.set(Err(Error::new(ErrorKind::Run, "The crop was given up before it was run")));
+        let _ =
+            self.cell.outcome.set(Err(Error::new(ErrorKind::Run, "The crop was given up before it was run")));
         (self.notify)();
     }
 }

@@ -1,8 +1,8 @@
 //! What a model file must look like, checked before anything runs: RTMPose as mmdeploy exports it.
 
 use ort::{
-    session::{Outlet, Session},
-    value::{Shape, TensorElementType, ValueType},
+    session::Session,
+    value::{Outlet, Shape, TensorElementType, ValueType},
 };
 
 use crate::engine::{Error, ErrorKind};
@@ -39,7 +39,8 @@ pub(super) fn check(session: &Session, batch_size: usize, name: &str) -> Result<
     if input.name() != INPUT {
         return Err(refuse("one input `input`", found()));
     }
-    let expected_input = "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 4096";
+    let expected_input =
+        "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 4096";
     let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = input.dtype() else {
         return Err(refuse(expected_input, describe(input)));
     };
@@ -73,7 +74,10 @@ pub(super) fn check(session: &Session, batch_size: usize, name: &str) -> Result<
         };
         match (points, declared) {
             (Some(one), Some(other)) if one != other => {
-                return Err(refuse("as many key points in `simcc_x` as in `simcc_y`", format!("{one} and {other}")));
+                return Err(refuse(
+                    "as many key points in `simcc_x` as in `simcc_y`",
+                    format!("{one} and {other}"),
+                ));
             }
             _ => points = points.or(declared),
         }
@@ -92,13 +96,16 @@ pub(super) fn check_output(
     let bins = i64::from(BINS_PER_PIXEL * [contract.width, contract.height][output]);
     match shape[..] {
         [n, k @ 1..=MAX_POINTS, length]
-            if n == rows as i64 && length == bins && contract.points.is_none_or(|points| points as i64 == k) =>
+            if n == rows as i64
+                && length == bins
+                && contract.points.is_none_or(|points| points as i64 == k) =>
         {
             Ok(k as usize)
         }
         _ => {
             let points = contract.points.map_or("key points".to_string(), |points| points.to_string());
-            let expected = format!("`{}` of [{rows}, {points}, {bins}] for a batch of {rows}", OUTPUTS[output]);
+            let expected =
+                format!("`{}` of [{rows}, {points}, {bins}] for a batch of {rows}", OUTPUTS[output]);
             Err(refused(name, &expected, &format!("{:?}", &shape[..])))
         }
     }
@@ -107,7 +114,9 @@ pub(super) fn check_output(
 fn refused(name: &str, expected: &str, found: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
-        format!("The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {found}"),
+        format!(
+            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {found}"
+        ),
     )
 }
 

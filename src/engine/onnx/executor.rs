@@ -86,7 +86,9 @@ impl OnnxExecutor {
         let extract = |output: usize| {
             outputs
                 .get(OUTPUTS[output])
-                .ok_or_else(|| Error::new(crate::engine::ErrorKind::Run, format!("No output {}", OUTPUTS[output])))
+                .ok_or_else(|| {
+                    Error::new(crate::engine::ErrorKind::Run, format!("No output {}", OUTPUTS[output]))
+                })
                 .and_then(|value| value.try_extract_tensor::<f32>().map_err(run_error))
         };
         let ((shape_x, simcc_x), (shape_y, simcc_y)) = (extract(0)?, extract(1)?);
@@ -95,7 +97,10 @@ impl OnnxExecutor {
         if points != points_y {
             return Err(Error::new(
                 crate::engine::ErrorKind::ModelRefused,
-                format!("The model {} gives {points} key points in `simcc_x` and {points_y} in `simcc_y`", self.name),
+                format!(
+                    "The model {} gives {points} key points in `simcc_x` and {points_y} in `simcc_y`",
+                    self.name
+                ),
             ));
         }
         read(simcc_x, simcc_y, points);
@@ -118,11 +123,9 @@ impl Executor for OnnxExecutor {
     }
 
     fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
-        let size = *self
-            .sizes
-            .iter()
-            .find(|size| **size >= rows)
-            .ok_or_else(|| Error::new(crate::engine::ErrorKind::Run, format!("No batch size for {rows} crops")))?;
+        let size = *self.sizes.iter().find(|size| **size >= rows).ok_or_else(|| {
+            Error::new(crate::engine::ErrorKind::Run, format!("No batch size for {rows} crops"))
+        })?;
         let points = self.points;
         self.forward(size, |simcc_x, simcc_y, _| {
             let (bins_x, bins_y) = (simcc_x.len() / size, simcc_y.len() / size);

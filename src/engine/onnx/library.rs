@@ -132,10 +132,12 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
         (_, Some((file, error))) => {
             format!("ONNX Runtime was found in {}, but cannot be used: {error}", file.display())
         }
-        (_, None) => "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin nor in the \
+        (_, None) => {
+            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin nor in the \
                       loader's folders: install it, or name it with the property ort-library or the variable \
                       ORT_DYLIB_PATH"
-            .to_string(),
+                .to_string()
+        }
     };
     Err(Error::new(ErrorKind::Library, message))
 }

@@ -104,7 +104,9 @@ impl Backend for OnnxBackend {
 impl OnnxBackend {
     /// The model's name in messages.
     fn model_name(&self) -> String {
-        self.model_file.as_ref().map_or("embedded in the plugin".to_string(), |file| file.display().to_string())
+        self.model_file
+            .as_ref()
+            .map_or("embedded in the plugin".to_string(), |file| file.display().to_string())
     }
 
     fn model_bytes(&self) -> Result<Cow<'static, [u8]>, Error> {
@@ -120,7 +122,10 @@ impl OnnxBackend {
         let bytes = std::fs::read(file).map_err(|error| {
             Error::new(
                 ErrorKind::ModelMissing,
-                format!("The model file {} cannot be read: {error}; set model-file to an RTMPose ONNX file", file.display()),
+                format!(
+                    "The model file {} cannot be read: {error}; set model-file to an RTMPose ONNX file",
+                    file.display()
+                ),
             )
         })?;
         if bytes.is_empty() {
@@ -186,9 +191,8 @@ impl OnnxBackend {
         while sessions.len() < sizes.len() {
             sessions.push(open()?);
         }
-        let executor = OnnxExecutor::new(sessions, sizes, contract, &self.model_name()).map_err(|error| {
-            if error.kind == ErrorKind::Run { unusable(&error) } else { error }
-        })?;
+        let executor = OnnxExecutor::new(sessions, sizes, contract, &self.model_name())
+            .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
         Ok(executor.with_model("cuda", sha256))
     }
 
