@@ -44,6 +44,9 @@ impl Axis {
     pub fn plan(&mut self, centre: f64, size: f64, network: usize, frame: usize, scale: f64) {
         self.first = 0;
         self.places.clear();
+        if frame == 0 {
+            return;
+        }
         let small =
             if scale < 1.0 { (frame as f64 * scale).round_ties_even().max(1.0) } else { frame as f64 };
         let ratio = frame as f64 / small;
