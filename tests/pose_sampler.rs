@@ -6,8 +6,8 @@ mod pictures;
 use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler, YuvMatrix};
 use pictures::{FORMATS, Frame, Layout, Matrix};
 
-const WIDTH: usize = 48;
-const HEIGHT: usize = 64;
+const WIDTH: usize = 24;
+const HEIGHT: usize = 32;
 const BT601: Matrix = Matrix { kr: 0.299, kb: 0.114, full_range: false };
 const BT709_FULL: Matrix = Matrix { kr: 0.2126, kb: 0.0722, full_range: true };
 
@@ -290,12 +290,12 @@ fn outside_is_black_and_border_pixels_fade() {
     let white =
         Frame::new(Layout::Packed(3, [0, 1, 2]), (100, 100), 0, BT601, ChromaSite::MPEG2, |_, _| [255; 3]);
     assert!(sample(&white.picture(), [500.0, 0.0, 20.0, 20.0], 1.0).iter().all(|value| *value == 0));
-    // One frame pixel is four network pixels wide; column 24 lies on frame pixel 0.
-    let out = sample(&white.picture(), [-4.8, 40.0, 9.6, 12.8], 1.0);
-    let row = &out[32 * WIDTH * 3..][..WIDTH * 3];
+    // One frame pixel is four network pixels wide; column 12 lies on frame pixel 0.
+    let out = sample(&white.picture(), [-2.4, 40.0, 4.8, 6.4], 1.0);
+    let row = &out[16 * WIDTH * 3..][..WIDTH * 3];
     let red: Vec<u8> = row.iter().step_by(3).copied().collect();
-    assert!(red[..21].iter().all(|value| *value == 0), "{red:?}");
-    assert_eq!(red[20..26], [0, 64, 128, 191, 255, 255], "{red:?}");
+    assert!(red[..9].iter().all(|value| *value == 0), "{red:?}");
+    assert_eq!(red[8..14], [0, 64, 128, 191, 255, 255], "{red:?}");
 }
 
 #[test]
