@@ -285,6 +285,35 @@ fn a_used_sampler_gives_what_a_new_one_gives() {
     }
 }
 
+/// What is seen at a place in the crop is at the crop's `to_frame` of it in the frame, at every scale.
+#[test]
+fn a_blob_is_found_where_it_was_drawn() {
+    let (bx, by) = (61.0, 43.0);
+    let blob = |x: usize, y: usize| {
+        let distance = (x as f64 - bx).powi(2) + (y as f64 - by).powi(2);
+        [(250.0 * (-distance / 50.0).exp()) as u8; 3]
+    };
+    for (name, layout) in FORMATS {
+        let full = Matrix { full_range: true, ..BT601 };
+        let frame = Frame::new(layout, (121, 99), 3, full, ChromaSite::MPEG2, blob);
+        for region in [[40.0, 20.0, 40.0, 50.0], [0.0, 0.0, 121.0, 99.0], [30.0, 10.0, 100.0, 60.0]] {
+            for scale in [1.0, 0.65, 0.3] {
+                let out = sample(&frame.picture(), region, scale);
+                let (mut sum, mut x_sum, mut y_sum) = (0.0, 0.0, 0.0);
+                for (i, rgb) in out.chunks_exact(3).enumerate() {
+                    let weight = f32::from(rgb[1]);
+                    sum += weight;
+                    x_sum += weight * (i % WIDTH) as f32;
+                    y_sum += weight * (i / WIDTH) as f32;
+                }
+                let (x, y) = crop_of(region).to_frame(x_sum / sum, y_sum / sum);
+                let error = (x - bx as f32).hypot(y - by as f32);
+                assert!(error < 0.3, "{name} {region:?} scale {scale}: {error} pixels away");
+            }
+        }
+    }
+}
+
 #[test]
 fn outside_is_black_and_border_pixels_fade() {
     let white =
