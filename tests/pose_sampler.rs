@@ -259,6 +259,23 @@ fn an_even_picture_stays_exactly_even() {
 }
 
 #[test]
+fn limited_grey_is_luma_with_one_chroma_sample() {
+    let luma = [126_u8; 30 * 20];
+    let first = Component { data: &luma, row_stride: 30, pixel_stride: 1, width: 30, height: 20 };
+    let middle = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
+    let picture = Picture {
+        width: 30,
+        height: 20,
+        components: [first, middle, middle],
+        colour: Colour::Yuv(YuvMatrix::bt601(false)),
+        chroma_site: ChromaSite::MPEG2,
+    };
+    let inside = sample(&picture, [10.0, 8.0, 4.0, 4.0], 1.0);
+    // (126 - 16) * 255 / 219 = 128.1
+    assert!(inside.iter().all(|value| *value == 128));
+}
+
+#[test]
 fn scale_one_is_no_scale() {
     let frame = Frame::new(Layout::SemiPlanar(false), (101, 77), 3, BT601, ChromaSite::MPEG2, noisy);
     for region in REGIONS {
