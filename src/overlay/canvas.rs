@@ -17,20 +17,27 @@ pub type Rgb = [u8; 3];
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Paint([u8; 4]);
 
-/// Samples of one plane that share their positions, such as R, G and B, or U and V of NV12.
+/// Components whose samples lie at the same positions of the frame: R, G and B; or Y; or U and V. Their coverage is the
+/// same and computed once.
 struct Layer {
-    plane: u32,
     width: usize,
     height: usize,
-    /// Bytes from one row to the next, from one sample to the next.
-    stride: usize,
-    pixel_stride: usize,
     /// Pixels of the frame from one sample to the next.
     step: Point,
     /// Position in the frame of the first sample: the middle of the pixels it stands for.
     origin: Point,
-    /// Byte in the sample and index in [`Paint`] of each component.
-    components: Vec<(usize, usize)>,
+    components: Vec<Component>,
+}
+
+/// Where a component's samples are.
+struct Component {
+    /// Index in [`Paint`].
+    index: usize,
+    plane: usize,
+    /// Byte of the first sample, from one row to the next, from one sample to the next.
+    offset: usize,
+    stride: usize,
+    pixel_stride: usize,
 }
 
 pub struct Canvas<'a, 'b> {
@@ -44,26 +51,24 @@ impl<'a, 'b> Canvas<'a, 'b> {
     pub fn new(frame: &'a mut VideoFrameRef<&'b mut gst::BufferRef>, colorimetry: VideoColorimetry) -> Self {
         let mut layers: Vec<Layer> = Vec::new();
         let format = frame.format_info();
-        for component in 0..format.n_components() as usize {
-            let plane = format.plane()[component];
-            let pixel_stride = format.pixel_stride()[component] as usize;
-            let step =
-                ((1u32 << format.w_sub()[component]) as f32, (1u32 << format.h_sub()[component]) as f32);
-            let offset = format.poffset()[component] as usize;
-            let same = |layer: &&mut Layer| {
-                (layer.plane, layer.pixel_stride, layer.step) == (plane, pixel_stride, step)
+        for index in 0..format.n_components() as usize {
+            let plane = format.plane()[index] as usize;
+            let component = Component {
+                index,
+                plane,
+                offset: format.poffset()[index] as usize,
+                stride: usize::try_from(frame.plane_stride()[plane]).unwrap_or(0),
+                pixel_stride: usize::try_from(format.pixel_stride()[index]).unwrap_or(0).max(1),
             };
-            match layers.iter_mut().find(same) {
-                Some(layer) => layer.components.push((offset, component)),
+            let step = ((1u32 << format.w_sub()[index]) as f32, (1u32 << format.h_sub()[index]) as f32);
+            match layers.iter_mut().find(|layer| layer.step == step) {
+                Some(layer) => layer.components.push(component),
                 None => layers.push(Layer {
-                    plane,
-                    width: frame.comp_width(component as u32) as usize,
-                    height: frame.comp_height(component as u32) as usize,
-                    stride: usize::try_from(frame.plane_stride()[plane as usize]).unwrap_or(0),
-                    pixel_stride,
+                    width: frame.comp_width(index as u32) as usize,
+                    height: frame.comp_height(index as u32) as usize,
                     step,
                     origin: ((step.0 - 1.0) / 2.0, (step.1 - 1.0) / 2.0),
-                    components: vec![(offset, component)],
+                    components: vec![component],
                 }),
             }
         }
@@ -107,10 +112,9 @@ impl<'a, 'b> Canvas<'a, 'b> {
     pub fn line(&mut self, from: Point, to: Point, width: f32, paint: Paint) {
         let radius = width / 2.0;
         let Some((from, to)) = self.clip(from, to, radius + 2.0) else { return };
+        let mut planes = self.frame.planes_data_mut();
         for layer in &self.layers {
-            if let Ok(data) = self.frame.plane_data_mut(layer.plane) {
-                layer.line(data, from, to, radius, paint);
-            }
+            layer.line(&mut planes, from, to, radius, paint);
         }
     }
 
@@ -144,45 +148,48 @@ impl<'a, 'b> Canvas<'a, 'b> {
 
 impl Layer {
     /// Draws the line, given in pixels of the frame and already clipped, on the layer's samples.
-    fn line(&self, data: &mut [u8], from: Point, to: Point, radius: f32, paint: Paint) {
-        let (ax, ay) = from;
-        let (dx, dy) = (to.0 - ax, to.1 - ay);
+    fn line(&self, planes: &mut [&mut [u8]; 4], from: Point, to: Point, radius: f32, paint: Paint) {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
-        let inverse_square = if length > 0.0 { 1.0 / (length * length) } else { 0.0 };
-        // The border is as soft as a sample is wide: coverage falls from 1 to 0 from `inner` to `outer`.
+        // Direction of the line; any will do for a disc.
+        let (ux, uy) = if length > 0.0 { (dx / length, dy / length) } else { (1.0, 0.0) };
+        // The border is as soft as a sample is wide: coverage falls from 1 to 0 over that distance, up to `outer`.
         let softness = (self.step.0 + self.step.1) / 2.0;
-        let (inner, outer) = (radius - softness / 2.0, radius + softness / 2.0);
-        let solid = if inner > 0.0 { inner * inner } else { -1.0 };
+        let outer = radius + softness / 2.0;
+        let scale = 256.0 / softness;
 
-        let rows = range(ay.min(to.1) - outer, ay.max(to.1) + outer, self.origin.1, self.step.1, self.height);
-        for row in rows {
-            let y = self.origin.1 + row as f32 * self.step.1 - ay;
-            // In this row the line lies in its box and in the strip of `outer` around the infinite line.
-            let (mut left, mut right) = (ax.min(to.0) - outer, ax.max(to.0) + outer);
-            if dy.abs() > 1e-3 * length {
-                let (middle, half) = (ax + y * dx / dy, outer * length / dy.abs());
-                (left, right) = (left.max(middle - half), right.min(middle + half));
-            }
+        // In a row the line lies in its box, and in the strip of `outer` around the infinite line: that is `half` to the
+        // left and to the right of where it crosses the row. (A flat line has its box only.)
+        let (left, right) = (from.0.min(to.0) - outer, from.0.max(to.0) + outer);
+        let (slope, half) = if uy.abs() > 1e-3 { (ux / uy, outer / uy.abs()) } else { (0.0, f32::INFINITY) };
+        let (top, bottom) = (from.1.min(to.1) - outer, from.1.max(to.1) + outer);
+        for row in range(top, bottom, self.origin.1, self.step.1, self.height) {
+            let y = self.origin.1 + row as f32 * self.step.1 - from.1;
+            let middle = from.0 + y * slope;
+            let (left, right) = (left.max(middle - half), right.min(middle + half));
             let columns = range(left, right, self.origin.0, self.step.0, self.width);
-            let start = row * self.stride + columns.start * self.pixel_stride;
-            let Some(samples) = data.get_mut(start..) else { return };
-            for (column, sample) in columns.zip(samples.chunks_mut(self.pixel_stride)) {
-                let x = self.origin.0 + column as f32 * self.step.0 - ax;
-                let along = ((x * dx + y * dy) * inverse_square).clamp(0.0, 1.0);
-                let (off_x, off_y) = (x - along * dx, y - along * dy);
-                let square = off_x * off_x + off_y * off_y;
-                if square >= outer * outer {
-                    continue;
-                }
-                let coverage = if square <= solid {
-                    256
-                } else {
-                    (((outer - square.sqrt()) / softness).min(1.0) * 256.0) as i32
-                };
-                for &(offset, component) in &self.components {
-                    if let Some(byte) = sample.get_mut(offset) {
-                        let (old, new) = (i32::from(*byte), i32::from(paint.0[component]));
-                        *byte = (old + (((new - old) * coverage) >> 8)) as u8;
+            let end = columns.end;
+            for column in columns.step_by(LANES) {
+                let start = self.origin.0 + column as f32 * self.step.0 - from.0;
+                let coverage: [i32; LANES] = std::array::from_fn(|lane| {
+                    let x = start + lane as f32 * self.step.0;
+                    let (along, across) = (x * ux + y * uy, x * uy - y * ux);
+                    let beyond = along - along.max(0.0).min(length);
+                    let distance = (across * across + beyond * beyond).sqrt();
+                    let coverage = ((outer - distance) * scale).max(0.0).min(256.0);
+                    // To the nearest integer: from 2^23 on a float32 counts in ones, in its lowest bits. (`as i32` minds
+                    // numbers that cannot be here, one lane at a time.)
+                    ((coverage + 8_388_608.0).to_bits() & 0x1ff) as i32
+                });
+                let count = LANES.min(end - column);
+                for component in &self.components {
+                    let start = component.offset + row * component.stride + column * component.pixel_stride;
+                    let Some(samples) = planes[component.plane].get_mut(start..) else { continue };
+                    let samples = samples.iter_mut().step_by(component.pixel_stride);
+                    let new = i32::from(paint.0[component.index]);
+                    for (sample, coverage) in samples.zip(&coverage[..count]) {
+                        let old = i32::from(*sample);
+                        *sample = (old + (((new - old) * coverage) >> 8)) as u8;
                     }
                 }
             }
@@ -190,11 +197,15 @@ impl Layer {
     }
 }
 
-/// Indices of the samples from `low` to `high`, of `count` samples from `origin` on, `step` apart.
+/// Samples whose coverage is computed side by side: a fixed number, so that the compiler makes it vector instructions.
+const LANES: usize = 8;
+
+/// Indices of `count` samples, `step` apart from `origin` on, that cover `low` to `high`; one more on either side does no
+/// harm.
 fn range(low: f32, high: f32, origin: f32, step: f32, count: usize) -> std::ops::Range<usize> {
-    // A float turned into an integer saturates, so this holds for any number.
-    let first = ((low - origin) / step).ceil().max(0.0) as usize;
-    let end = ((high - origin) / step).floor() + 1.0;
-    let end = (end.max(0.0) as usize).min(count);
-    first.min(end)..end
+    // A float turned into an integer is cut to what it holds, so this is right for any number.
+    let first = ((low - origin) / step) as i32;
+    let end = ((high - origin) / step + 2.0) as i32;
+    let end = (end.max(0) as usize).min(count);
+    (first.max(0) as usize).min(end)..end
 }

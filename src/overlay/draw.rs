@@ -160,21 +160,21 @@ fn draw_id(canvas: &mut Canvas, person: &Person, id: i64, pen: &Pen) {
     }
     let text = id.to_string();
     let (digit_width, advance) = (0.5 * pen.digit, 0.85 * pen.digit);
-    let stroke = pen.digit / 6.0;
-    let margin = stroke / 2.0 + pen.outline;
+    let (stroke, plate) = (pen.digit / 6.0, 1.6 * pen.digit);
     let text_width = advance * (text.len() - 1) as f32 + digit_width;
     // min before max: in a frame too small for it the text begins inside.
-    let x = region.x.min(width - 1.0 - margin - text_width).max(margin);
-    let y = (region.y - 1.5 * margin - pen.digit).min(height - 1.0 - margin - pen.digit).max(margin);
-    for (stroke, paint) in [(stroke + 2.0 * pen.outline, pen.dark), (stroke, pen.centre)] {
-        for (index, character) in text.bytes().enumerate() {
-            let left = x + index as f32 * advance;
-            for &(from, to) in segments(character) {
-                let at = |(column, row): (u8, u8)| {
-                    (left + f32::from(column) * digit_width, y + f32::from(row) * pen.digit / 2.0)
-                };
-                canvas.line(at(from), at(to), stroke, paint);
-            }
+    let margin = plate / 2.0;
+    let x = (region.x + margin).min(width - 1.0 - margin - text_width).max(margin);
+    let middle = (region.y - margin).min(height - 1.0 - margin).max(margin);
+    // White digits on a dark plate can be read on any picture.
+    canvas.line((x, middle), (x + text_width, middle), plate, pen.dark);
+    for (index, character) in text.bytes().enumerate() {
+        let left = x + index as f32 * advance;
+        for &(from, to) in segments(character) {
+            let at = |(column, row): (u8, u8)| {
+                (left + f32::from(column) * digit_width, middle + (f32::from(row) - 1.0) * pen.digit / 2.0)
+            };
+            canvas.line(at(from), at(to), stroke, pen.centre);
         }
     }
 }
