@@ -174,9 +174,9 @@ impl Layer {
                 let coverage: [i32; LANES] = std::array::from_fn(|lane| {
                     let x = start + lane as f32 * self.step.0;
                     let (along, across) = (x * ux + y * uy, x * uy - y * ux);
-                    let beyond = along - along.max(0.0).min(length);
+                    let beyond = along - along.clamp(0.0, length);
                     let distance = (across * across + beyond * beyond).sqrt();
-                    let coverage = ((outer - distance) * scale).max(0.0).min(256.0);
+                    let coverage = ((outer - distance) * scale).clamp(0.0, 256.0);
                     // To the nearest integer: from 2^23 on a float32 counts in ones, in its lowest bits. (`as i32` minds
                     // numbers that cannot be here, one lane at a time.)
                     ((coverage + 8_388_608.0).to_bits() & 0x1ff) as i32
