@@ -21,9 +21,9 @@ impl Colours {
     pub fn of(info: &gst_video::VideoInfo) -> Self {
         let format = info.format_info();
         let full_range = info.colorimetry().range() == VideoColorRange::Range0_255;
-        let colour = if format.is_gray() {
+        let colour = if format.is_gray() && full_range {
             Colour::Gray
-        } else if format.is_yuv() {
+        } else if format.is_yuv() || format.is_gray() {
             // Caps without a matrix: BT.601, as videoconvert takes them.
             let (kr, kb) = info.colorimetry().matrix().kr_kb().unwrap_or((0.299, 0.114));
             Colour::Yuv(YuvMatrix::new(kr, kb, full_range))
@@ -45,14 +45,20 @@ fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
     }
 }
 
+/// The chroma of grey pictures: the one sample without colour.
+const NO_CHROMA: Component<'static> =
+    Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
+
 /// The mapped frame as a picture; none if its layout cannot be read (negative strides).
 pub(super) fn picture<'a>(
     frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
     colours: &Colours,
 ) -> Option<Picture<'a>> {
-    let components = frame.format_info().n_components().min(3);
+    let components = frame.format_info().n_components();
     let component = |index: u32| {
-        let index = if index < components { index } else { 0 };
+        if index >= components {
+            return Some(NO_CHROMA);
+        }
         Some(Component {
             data: frame.comp_data(index).ok()?,
             row_stride: usize::try_from(frame.comp_stride(index)).ok()?,
