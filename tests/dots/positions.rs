@@ -37,10 +37,11 @@ const SCENES: [Scene; 8] = [
         dots: [(910.4, 345.7), (940.0, 372.2), (925.9, 400.1)],
     },
     Scene {
+        // The crop is 581.25 to 768.75 wide and 275 to 525 high; a padding of 1.2 would cut these dots.
         name: "in the padding of 1.25",
         region: Some([600, 300, 150, 200]),
-        diameter: 14.0,
-        dots: [(590.2, 400.0), (759.5, 333.3), (675.0, 508.8)],
+        diameter: 7.0,
+        dots: [(584.8, 400.0), (764.2, 333.3), (675.0, 520.5)],
     },
     Scene {
         name: "across the left border",
@@ -131,6 +132,20 @@ fn dots_are_found_in_rgb_formats() {
 fn dots_are_found_in_yuv_formats_and_grey() {
     let (_, yuv) = FORMATS.split_at(10);
     yuv.iter().copied().for_each(every_scene_at_every_fill);
+}
+
+#[test]
+fn what_lies_beyond_the_padding_is_not_seen() {
+    let mut rig = Rig::start("dots", "batch-size=1");
+    let info = video(VideoFormat::Rgb, SIZE.0, SIZE.1);
+    rig.set_video(&info);
+    // The crop of the region is 581.25 to 768.75 wide and 275 to 525 high.
+    for dot in [(577.0, 400.0), (773.0, 400.0), (675.0, 270.0), (675.0, 530.0)] {
+        let mut buffer = Picture::new(SIZE.0, SIZE.1).dot(dot, 6.0, WHITE).frame(&info, Layout::Plain);
+        add_person(&mut buffer, [600, 300, 150, 200]);
+        let score = rig.find(buffer).people[0].score();
+        assert!(score < 0.01, "the dot at {dot:?} has the score {score}");
+    }
 }
 
 #[test]
