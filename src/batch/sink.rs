@@ -208,7 +208,7 @@ impl RtmPoseBatch {
         gst::element_imp_error!(
             self,
             gst::CoreError::Negotiation,
-            ["A frame came before its caps: put videoconvert or a capsfilter in front of the element"]
+            ("A frame came before its caps: put videoconvert or a capsfilter in front of the element")
         );
         gst::FlowError::NotNegotiated
     }
@@ -302,10 +302,8 @@ impl RtmPoseBatch {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
-                [
-                    "Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
-                  fields of a frame in one buffer"
-                ]
+                ("Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
+                  fields of a frame in one buffer")
             );
             return Err(gst::FlowError::NotNegotiated);
         };

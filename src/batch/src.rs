@@ -186,7 +186,7 @@ impl RtmPoseBatch {
                     gst::element_imp_warning!(
                         self,
                         gst::LibraryError::Failed,
-                        ["Inference failed: {text}; frames go on without metadata (on-error=passthrough)"]
+                        ("Inference failed: {text}; frames go on without metadata (on-error=passthrough)")
                     );
                 }
                 Ok(())
