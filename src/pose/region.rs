@@ -1,5 +1,8 @@
 //! A person's region in the frame, and the crop of the frame that the network sees.
 
+/// How much larger than the region the crop is (mmpose `GetBBoxCenterScale`, `padding=1.25`).
+const PADDING: f64 = 1.25;
+
 /// A box in frame pixels: left, top, width, height. May reach over the frame's border.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Region {
@@ -12,5 +15,114 @@ pub struct Region {
 impl Region {
     pub fn new(x: f32, y: f32, width: f32, height: f32) -> Self {
         Self { x, y, width, height }
+    }
+
+    /// Whether a crop can be made of it: four finite numbers, and an area.
+    pub fn is_usable(&self) -> bool {
+        [self.x, self.y, self.width, self.height].iter().all(|number| number.is_finite())
+            && self.width > 0.0
+            && self.height > 0.0
+    }
+}
+
+/// The part of the frame that becomes one network input, in frame pixels: the region grown by 1.25 around its centre,
+/// then on its smaller side to the network's aspect, so that nothing is distorted (mmpose
+/// `datasets/transforms/common_transforms.py` `GetBBoxCenterScale`, `topdown_transforms.py` `TopdownAffine`).
+/// May reach over the frame's border, and may lie wholly outside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crop {
+    centre: [f32; 2],
+    size: [f32; 2],
+    network: [f32; 2],
+}
+
+impl Crop {
+    /// The crop of `region` for a network input of that many pixels. None when the region is not usable (numbers that
+    /// are not finite, no area), when it is so large that its crop leaves f32, or for a network side of 0.
+    pub fn new(region: &Region, network_width: u32, network_height: u32) -> Option<Crop> {
+        if !region.is_usable() || network_width == 0 || network_height == 0 {
+            return None;
+        }
+        let aspect = f64::from(network_width) / f64::from(network_height);
+        let width = f64::from(region.width) * PADDING;
+        let height = f64::from(region.height) * PADDING;
+        let (width, height) =
+            if width > height * aspect { (width, width / aspect) } else { (height * aspect, height) };
+        let crop = Crop {
+            centre: [
+                (f64::from(region.x) + f64::from(region.width) / 2.0) as f32,
+                (f64::from(region.y) + f64::from(region.height) / 2.0) as f32,
+            ],
+            size: [width as f32, height as f32],
+            network: [network_width as f32, network_height as f32],
+        };
+        let finite = crop.centre.iter().chain(&crop.size).all(|number| number.is_finite());
+        finite.then_some(crop)
+    }
+
+    /// The centre (x, y) in frame pixels.
+    pub fn centre(&self) -> (f32, f32) {
+        (self.centre[0], self.centre[1])
+    }
+
+    /// Width and height in frame pixels.
+    pub fn size(&self) -> (f32, f32) {
+        (self.size[0], self.size[1])
+    }
+
+    /// From network pixels to frame pixels: `(p - (W, H) / 2) * sw / W + c`.
+    pub fn to_frame(&self, x: f32, y: f32) -> (f32, f32) {
+        let axis =
+            |p: f32, i: usize| (p - self.network[i] / 2.0) * self.size[i] / self.network[i] + self.centre[i];
+        (axis(x, 0), axis(y, 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crop_is_padded_and_has_the_networks_aspect() {
+        // Tall region: the height leads, the width grows.
+        let crop = Crop::new(&Region::new(100.0, 50.0, 40.0, 200.0), 192, 256).unwrap();
+        assert_eq!(crop.centre(), (120.0, 150.0));
+        assert_eq!(crop.size(), (187.5, 250.0));
+        // Wide region: the width leads.
+        let crop = Crop::new(&Region::new(-10.0, 0.0, 240.0, 10.0), 192, 256).unwrap();
+        assert_eq!(crop.centre(), (110.0, 5.0));
+        assert_eq!(crop.size(), (300.0, 400.0));
+    }
+
+    #[test]
+    fn network_corners_lie_on_the_crops_corners() {
+        let crop = Crop::new(&Region::new(17.0, -33.0, 61.5, 140.25), 192, 256).unwrap();
+        let ((cx, cy), (sw, sh)) = (crop.centre(), crop.size());
+        for (x, y) in [(0.0, 0.0), (192.0, 0.0), (0.0, 256.0), (192.0, 256.0), (48.0, 200.0)] {
+            let (fx, fy) = crop.to_frame(x, y);
+            assert!((fx - (cx + (x / 192.0 - 0.5) * sw)).abs() < 1e-3);
+            assert!((fy - (cy + (y / 256.0 - 0.5) * sh)).abs() < 1e-3);
+            // The forward matrix [[s, 0, W/2 - s cx], [0, s, H/2 - s cy]] takes it back.
+            let s = 192.0 / sw;
+            assert!((s * fx + 96.0 - s * cx - x).abs() < 1e-3);
+            assert!((s * fy + 128.0 - s * cy - y).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn unusable_regions_give_no_crop() {
+        let bad = [0.0, -1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        for value in bad {
+            assert_eq!(Crop::new(&Region::new(0.0, 0.0, value, 5.0), 192, 256), None);
+            assert_eq!(Crop::new(&Region::new(0.0, 0.0, 5.0, value), 192, 256), None);
+        }
+        for value in &bad[2..] {
+            assert!(!Region::new(*value, 0.0, 5.0, 5.0).is_usable());
+            assert!(!Region::new(0.0, *value, 5.0, 5.0).is_usable());
+        }
+        assert_eq!(Crop::new(&Region::new(0.0, 0.0, f32::MAX, 5.0), 192, 256), None);
+        assert_eq!(Crop::new(&Region::new(0.0, 0.0, 5.0, 5.0), 0, 256), None);
+        assert_eq!(Crop::new(&Region::new(0.0, 0.0, 5.0, 5.0), 192, 0), None);
+        assert!(Crop::new(&Region::new(1e30, -1e30, 1e-30, 1e30), 192, 256).is_some());
     }
 }

@@ -1,0 +1,151 @@
+//! The values of the element's enumerated properties, as users see them.
+
+use gst::{glib, prelude::*};
+
+use crate::{engine::onnx, pose};
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchExecutionProvider")]
+pub enum ExecutionProvider {
+    #[default]
+    #[enum_value(
+        name = "CUDA; the CPU where there is no NVIDIA driver, or with a warning where CUDA fails",
+        nick = "auto"
+    )]
+    Auto,
+    #[enum_value(name = "NVIDIA CUDA, or an error", nick = "cuda")]
+    Cuda,
+    #[enum_value(name = "The processor", nick = "cpu")]
+    Cpu,
+}
+
+impl From<ExecutionProvider> for onnx::Provider {
+    fn from(provider: ExecutionProvider) -> Self {
+        match provider {
+            ExecutionProvider::Auto => Self::Auto,
+            ExecutionProvider::Cuda => Self::Cuda,
+            ExecutionProvider::Cpu => Self::Cpu,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchPrecision")]
+pub enum Precision {
+    #[default]
+    #[enum_value(name = "As the model file says; on CUDA float32 products use TF32", nick = "model")]
+    Model,
+    #[enum_value(name = "float32 with TF32 products on CUDA", nick = "tf32")]
+    Tf32,
+    #[enum_value(name = "float32 without TF32", nick = "fp32")]
+    Fp32,
+}
+
+impl From<Precision> for onnx::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Model => Self::Model,
+            Precision::Tf32 => Self::Tf32,
+            Precision::Fp32 => Self::Fp32,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchCudnnConvAlgoSearch")]
+pub enum CudnnConvAlgoSearch {
+    #[enum_value(name = "Measure every algorithm at load (cuDNN autotuning)", nick = "exhaustive")]
+    Exhaustive,
+    #[default]
+    #[enum_value(name = "Let cuDNN choose by its heuristics", nick = "heuristic")]
+    Heuristic,
+    #[enum_value(name = "Always cuDNN's default algorithm", nick = "default")]
+    Default,
+}
+
+impl From<CudnnConvAlgoSearch> for onnx::ConvAlgoSearch {
+    fn from(search: CudnnConvAlgoSearch) -> Self {
+        match search {
+            CudnnConvAlgoSearch::Exhaustive => Self::Exhaustive,
+            CudnnConvAlgoSearch::Heuristic => Self::Heuristic,
+            CudnnConvAlgoSearch::Default => Self::Default,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchInferenceRegion")]
+pub enum InferenceRegion {
+    #[default]
+    #[enum_value(
+        name = "The person regions on the frame; the whole frame as long as the stream has carried none",
+        nick = "auto"
+    )]
+    Auto,
+    #[enum_value(
+        name = "The person regions (GstVideoRegionOfInterestMeta of type person) on the frame",
+        nick = "roi-list"
+    )]
+    RoiList,
+    #[enum_value(name = "The whole frame as one person", nick = "full-frame")]
+    FullFrame,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchScoreMode")]
+pub enum ScoreMode {
+    #[default]
+    #[enum_value(name = "The smaller of the two axes' maxima, as in mmpose", nick = "min")]
+    Min,
+    #[enum_value(name = "The mean of the two axes' maxima, as in rtmlib", nick = "mean")]
+    Mean,
+}
+
+impl From<ScoreMode> for pose::ScoreMode {
+    fn from(mode: ScoreMode) -> Self {
+        match mode {
+            ScoreMode::Min => Self::Min,
+            ScoreMode::Mean => Self::Mean,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchOverload")]
+pub enum Overload {
+    #[default]
+    #[enum_value(name = "skip-inference for live streams, block for others", nick = "auto")]
+    Auto,
+    #[enum_value(name = "Upstream waits", nick = "block")]
+    Block,
+    #[enum_value(
+        name = "Frames that would pass the latency reported go on without inference",
+        nick = "skip-inference"
+    )]
+    SkipInference,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchOnError")]
+pub enum OnError {
+    #[default]
+    #[enum_value(name = "Post an error and stop", nick = "fail")]
+    Fail,
+    #[enum_value(name = "Post one warning; the frames go on without metadata", nick = "passthrough")]
+    Passthrough,
+}
+
+/// Lets documentation tools find the enumerations.
+pub(super) fn mark_as_plugin_api() {
+    for enumeration in [
+        ExecutionProvider::static_type(),
+        Precision::static_type(),
+        CudnnConvAlgoSearch::static_type(),
+        InferenceRegion::static_type(),
+        ScoreMode::static_type(),
+        Overload::static_type(),
+        OnError::static_type(),
+    ] {
+        enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}

@@ -1,0 +1,71 @@
+//! GStreamer's video frames as the crop sampler's pictures.
+
+use gst_video::{VideoColorRange, prelude::*};
+
+use crate::pose::{ChromaSite, Colour, Component, Picture, YuvMatrix};
+
+/// Formats whose crops are sampled without a conversion.
+pub(super) const FORMATS: [gst_video::VideoFormat; 17] = {
+    use gst_video::VideoFormat::*;
+    [Nv12, I420, Rgb, Bgr, Rgbx, Bgrx, Xrgb, Xbgr, Rgba, Bgra, Argb, Abgr, Nv21, Yv12, Yuy2, Uyvy, Gray8]
+};
+
+/// What the sampler must know of the caps' colours.
+#[derive(Clone, Copy)]
+pub(super) struct Colours {
+    colour: Colour,
+    chroma_site: ChromaSite,
+}
+
+impl Colours {
+    pub fn of(info: &gst_video::VideoInfo) -> Self {
+        let format = info.format_info();
+        let full_range = info.colorimetry().range() == VideoColorRange::Range0_255;
+        let colour = if format.is_gray() {
+            Colour::Gray
+        } else if format.is_yuv() {
+            // Caps without a matrix: BT.601, as videoconvert takes them.
+            let (kr, kb) = info.colorimetry().matrix().kr_kb().unwrap_or((0.299, 0.114));
+            Colour::Yuv(YuvMatrix::new(kr, kb, full_range))
+        } else {
+            Colour::Rgb
+        };
+        Self { colour, chroma_site: chroma_site(info.chroma_site()) }
+    }
+}
+
+fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
+    use gst_video::VideoChromaSite as Site;
+    if site.is_empty() {
+        return ChromaSite::default();
+    }
+    ChromaSite {
+        horizontally_cosited: site.contains(Site::H_COSITED),
+        vertically_cosited: site.contains(Site::V_COSITED),
+    }
+}
+
+/// The mapped frame as a picture; none if its layout cannot be read (negative strides).
+pub(super) fn picture<'a>(
+    frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    colours: &Colours,
+) -> Option<Picture<'a>> {
+    let components = frame.format_info().n_components().min(3);
+    let component = |index: u32| {
+        let index = if index < components { index } else { 0 };
+        Some(Component {
+            data: frame.comp_data(index).ok()?,
+            row_stride: usize::try_from(frame.comp_stride(index)).ok()?,
+            pixel_stride: usize::try_from(frame.comp_pstride(index)).ok()?,
+            width: frame.comp_width(index) as usize,
+            height: frame.comp_height(index) as usize,
+        })
+    };
+    Some(Picture {
+        width: frame.width() as usize,
+        height: frame.height() as usize,
+        components: [component(0)?, component(1)?, component(2)?],
+        colour: colours.colour,
+        chroma_site: colours.chroma_site,
+    })
+}

@@ -1,0 +1,443 @@
+//! The element's object: pads, properties and states. Its streaming sides are in `sink` and `src`.
+
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+use gst::{glib, prelude::*, subclass::prelude::*};
+use once_cell::sync::OnceCell;
+
+use super::{
+    frame,
+    latency::Latency,
+    queue::Queue,
+    settings::{self, Settings},
+    sink::Input,
+    stats::Stats,
+    testing::Injected,
+};
+use crate::{
+    engine::{
+        Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Stream,
+        onnx::{OnnxBackend, Search},
+    },
+    pose::{Skeleton, skeleton},
+    sync::lock,
+};
+
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "rtmposebatch",
+        gst::DebugColorFlags::empty(),
+        Some("Batched RTMPose pose estimation"),
+    )
+});
+
+/// ONNX Runtime's own log.
+static ORT_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("rtmpose-onnxruntime", gst::DebugColorFlags::empty(), Some("ONNX Runtime's log"))
+});
+
+/// What exists from READY on.
+pub(super) struct Running {
+    // Dropped before its engine.
+    pub stream: Stream,
+    _engine: Engine,
+    /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
+    pub settings: Settings,
+    pub skeleton: String,
+}
+
+/// One network that one element uses: batches in flight at once.
+const EXECUTORS: usize = 1;
+
+/**
+ * SECTION:element-rtmposebatch
+ *
+ * Finds people's key points with RTMPose. Collects crops of incoming frames into batches of #GstRtmPoseBatch:batch-size,
+ * waits at most #GstRtmPoseBatch:batch-timeout for a batch to fill, runs the network once for the batch, and sends every
+ * frame on, unchanged and in order, with its people as `RtmPoseMeta`.
+ *
+ * ## Example pipeline
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
+ * ]| Draws the key points of a person before a camera.
+ */
+pub struct RtmPoseBatch {
+    pub(super) sinkpad: gst::Pad,
+    pub(super) srcpad: gst::Pad,
+    settings: Mutex<Settings>,
+    running: Mutex<Option<Arc<Running>>>,
+    /// What only the sink pad's streaming thread uses.
+    pub(super) input: Mutex<Input>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) latency: Mutex<Latency>,
+    pub(super) stats: Mutex<Stats>,
+    /// Interrupts the loading that goes on.
+    cancel: Mutex<Cancel>,
+    pub(super) injected: OnceCell<Injected>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RtmPoseBatch {
+    const NAME: &'static str = "GstRtmPoseBatch";
+    type Type = super::RtmPoseBatch;
+    type ParentType = gst::Element;
+
+    fn class_init(class: &mut Self::Class) {
+        install_set_state(class);
+    }
+
+    fn with_class(class: &Self::Class) -> Self {
+        let template = |name| class.pad_template(name).expect("the template is registered");
+        let sinkpad = gst::Pad::builder_from_template(&template("sink"))
+            .activatemode_function(|pad, parent, mode, active| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::loggable_error!(CAT, "Panic while the sink pad was activated")),
+                    |this| this.sink_activatemode(pad, mode, active),
+                )
+            })
+            .chain_function(|pad, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.sink_chain(pad, buffer),
+                )
+            })
+            .event_full_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.sink_event(pad, event),
+                )
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(pad, query))
+            })
+            .flags(gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING)
+            .build();
+        let srcpad = gst::Pad::builder_from_template(&template("src"))
+            .activatemode_function(|pad, parent, mode, active| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::loggable_error!(CAT, "Panic while the source pad was activated")),
+                    |this| this.src_activatemode(pad, mode, active),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_query(pad, query))
+            })
+            .flags(gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING)
+            .build();
+        Self {
+            sinkpad,
+            srcpad,
+            settings: Mutex::default(),
+            running: Mutex::default(),
+            input: Mutex::default(),
+            queue: Arc::default(),
+            latency: Mutex::default(),
+            stats: Mutex::default(),
+            cancel: Mutex::default(),
+            injected: OnceCell::new(),
+        }
+    }
+}
+
+impl ObjectImpl for RtmPoseBatch {
+    fn properties() -> &'static [glib::ParamSpec] {
+        settings::specifications()
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        element.add_pad(&self.sinkpad).expect("a new element takes its pads");
+        element.add_pad(&self.srcpad).expect("a new element takes its pads");
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let name = pspec.name();
+        self.settings().set(name, value);
+        let Some(running) = self.running() else { return };
+        if name == "batch-timeout" {
+            let timeout = self.settings().timeout();
+            running.stream.set_timeout(timeout);
+            self.check_latency(&running);
+        }
+        if !Settings::is_live(name) {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                [
+                    "The property {name} was set while a model is loaded: it takes effect at the next change from NULL to READY"
+                ]
+            );
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "model-sha256" => self.running().map(|running| running.stream.model().sha256.clone()).to_value(),
+            "active-provider" => {
+                self.running().map(|running| running.stream.model().provider.clone()).to_value()
+            }
+            "stats" => self.statistics().to_value(),
+            name => self.settings().get(name).expect("every property has a value"),
+        }
+    }
+}
+
+impl GstObjectImpl for RtmPoseBatch {}
+
+impl ElementImpl for RtmPoseBatch {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "RTMPose batch",
+                "Filter/Analyzer/Video",
+                "Finds people's key points in batches of frames with an RTMPose ONNX network and attaches them as \
+                 RtmPoseMeta",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> = LazyLock::new(|| {
+            let caps = gst_video::VideoCapsBuilder::new().format_list(frame::FORMATS).build();
+            let template = |name, direction| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
+                    .expect("names and caps are valid")
+            };
+            [template("sink", gst::PadDirection::Sink), template("src", gst::PadDirection::Src)]
+        });
+        &*TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::NullToReady => self.load()?,
+            gst::StateChange::ReadyToPaused => {
+                *lock(&self.input) = Input::default();
+                *lock(&self.latency) = Latency::default();
+                *lock(&self.stats) = Stats::default();
+            }
+            _ => (),
+        }
+        let success = self.parent_change_state(transition)?;
+        if transition == gst::StateChange::ReadyToNull {
+            // Taken out first: closing the engine joins its threads, which must not happen with a lock held.
+            let running = lock(&self.running).take();
+            drop(running);
+        }
+        Ok(success)
+    }
+}
+
+impl RtmPoseBatch {
+    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
+        lock(&self.settings)
+    }
+
+    pub(super) fn running(&self) -> Option<Arc<Running>> {
+        lock(&self.running).clone()
+    }
+
+    /// NULL->READY: loads and warms up the network.
+    fn load(&self) -> Result<(), gst::StateChangeError> {
+        let cancel = Cancel::default();
+        *lock(&self.cancel) = cancel.clone();
+        let settings = self.settings().clone();
+        if settings.timeout_looks_wrong() {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                [
+                    "batch-timeout={} means {} µs: the property counts nanoseconds, 15 ms are 15000000",
+                    settings.batch_timeout,
+                    settings.batch_timeout as f64 / 1000.0
+                ]
+            );
+        }
+        let progress = |kind, text: &str| {
+            let message = gst::message::Progress::builder(kind, "load", text).src(&*self.obj()).build();
+            let _ = self.obj().post_message(message);
+        };
+        progress(gst::ProgressType::Start, "Loading the network");
+        match self.open(&settings, &cancel, &progress) {
+            Ok(running) => {
+                let model = running.stream.model();
+                gst::info!(
+                    CAT,
+                    imp = self,
+                    "Loaded {} ({}x{} crops, {} points) on {}, a batch of {} takes {:?}",
+                    model.sha256,
+                    model.width,
+                    model.height,
+                    model.points,
+                    model.provider,
+                    settings.batch_size,
+                    running.stream.run_time()
+                );
+                progress(
+                    gst::ProgressType::Complete,
+                    &format!("{} key points on {}", running.skeleton, model.provider),
+                );
+                *lock(&self.running) = Some(Arc::new(running));
+                Ok(())
+            }
+            Err(error) if error.kind == ErrorKind::Cancelled => {
+                gst::info!(CAT, imp = self, "{error}");
+                progress(gst::ProgressType::Canceled, &error.message);
+                Err(gst::StateChangeError)
+            }
+            Err(error) => {
+                progress(gst::ProgressType::Error, &error.message);
+                self.post_error(&error);
+                Err(gst::StateChangeError)
+            }
+        }
+    }
+
+    fn open(
+        &self,
+        settings: &Settings,
+        cancel: &Cancel,
+        progress: &dyn Fn(gst::ProgressType, &str),
+    ) -> Result<Running, Error> {
+        let report = |event| match event {
+            LoadEvent::Step(text) => {
+                gst::debug!(CAT, imp = self, "{text}");
+                progress(gst::ProgressType::Continue, &text);
+            }
+            LoadEvent::Info(text) => gst::info!(CAT, imp = self, "{text}"),
+            LoadEvent::Warning(text) => {
+                gst::element_imp_warning!(self, gst::ResourceError::Settings, ["{text}"]);
+            }
+        };
+        let (backend, clock) = match self.injected.get() {
+            Some(injected) => (injected.backend.clone(), injected.clock.clone()),
+            None => (
+                Arc::new(self.onnx_backend(settings)) as Arc<dyn Backend>,
+                Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
+            ),
+        };
+        let engine = Engine::open(backend, settings.batch_size as usize, EXECUTORS, clock, cancel, &report)?;
+        let skeleton = skeleton_name(settings, engine.model().points)?;
+        let queue = self.queue.clone();
+        let stream = engine.attach(settings.timeout(), Arc::new(move || queue.wake()));
+        Ok(Running { stream, _engine: engine, settings: settings.clone(), skeleton })
+    }
+
+    fn onnx_backend(&self, settings: &Settings) -> OnnxBackend {
+        let plugin_file =
+            self.obj().factory().and_then(|factory| factory.plugin()).and_then(|plugin| plugin.filename());
+        OnnxBackend {
+            model_file: settings.model_path(),
+            batch_size: settings.batch_size as usize,
+            provider: settings.execution_provider.into(),
+            device_id: settings.device_id,
+            precision: settings.precision.into(),
+            conv_algo_search: settings.cudnn_conv_algo_search.into(),
+            library: Search {
+                file: settings.ort_library.as_ref().map(Into::into),
+                beside: plugin_file.and_then(|file| file.parent().map(Into::into)),
+            },
+            log: log_onnx_runtime,
+        }
+    }
+
+    pub(super) fn post_error(&self, error: &Error) {
+        let text = &error.message;
+        match error.kind {
+            ErrorKind::ModelMissing => {
+                gst::element_imp_error!(self, gst::ResourceError::NotFound, ["{text}"])
+            }
+            ErrorKind::ModelRefused => gst::element_imp_error!(self, gst::StreamError::WrongType, ["{text}"]),
+            ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ["{text}"]),
+            ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ["{text}"]),
+            ErrorKind::Run | ErrorKind::Cancelled => {
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ["{text}"]);
+            }
+        }
+    }
+
+    /// Called before a change to `state` waits for the change that goes on.
+    fn before_set_state(&self, state: gst::State) {
+        if state == gst::State::Null {
+            lock(&self.cancel).cancel();
+        }
+    }
+}
+
+/// The set's name: as the property says, or as the number of key points tells.
+fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
+    let Some(name) = &settings.skeleton else {
+        return Ok(Skeleton::for_points(points)
+            .map_or_else(|| skeleton::custom_name(points), |skeleton| skeleton.name.to_string()));
+    };
+    match Skeleton::by_name(name) {
+        Some(skeleton) if skeleton.points == points => Ok(name.clone()),
+        Some(skeleton) => Err(Error::new(
+            ErrorKind::ModelRefused,
+            format!(
+                "The property skeleton names {name}, which has {} key points, but the model has {points}",
+                skeleton.points
+            ),
+        )),
+        None => Err(Error::new(
+            ErrorKind::ModelRefused,
+            format!(
+                "The property skeleton names {name}, which is none of coco-17, halpe-26, coco-wholebody-133, hand-21, \
+                 face-106, ap10k-17"
+            ),
+        )),
+    }
+}
+
+fn log_onnx_runtime(level: ort::logging::LogLevel, place: &str, message: &str) {
+    use ort::logging::LogLevel;
+    let level = match level {
+        LogLevel::Fatal | LogLevel::Error => gst::DebugLevel::Error,
+        LogLevel::Warning => gst::DebugLevel::Warning,
+        LogLevel::Info => gst::DebugLevel::Debug,
+        LogLevel::Verbose => gst::DebugLevel::Trace,
+    };
+    gst::log_with_level!(ORT_CAT, level, "{place}: {message}");
+}
+
+/// Overrides `GstElementClass.set_state`, for which the bindings have no function: `gst_element_set_state (NULL)` waits
+/// for the change that goes on, which can be the loading of a network, so that loading must hear of it before the wait.
+fn install_set_state(class: &mut <RtmPoseBatch as ObjectSubclass>::Class) {
+    use glib::translate::*;
+
+    unsafe extern "C" fn set_state(
+        element: *mut gst::ffi::GstElement,
+        state: gst::ffi::GstState,
+    ) -> gst::ffi::GstStateChangeReturn {
+        // SAFETY: GStreamer calls this with an instance of the class that it is installed in.
+        unsafe {
+            let object: Borrowed<super::RtmPoseBatch> = from_glib_borrow(element as *mut _);
+            object.imp().before_set_state(from_glib(state));
+            let parent =
+                RtmPoseBatch::type_data().as_ref().parent_class() as *const gst::ffi::GstElementClass;
+            match (*parent).set_state {
+                Some(parent_set_state) => parent_set_state(element, state),
+                None => gst::ffi::GST_STATE_CHANGE_FAILURE,
+            }
+        }
+    }
+
+    // SAFETY: the class struct of a subclass of GstElement begins with GstElementClass.
+    unsafe {
+        let class = &mut *(class as *mut _ as *mut gst::ffi::GstElementClass);
+        class.set_state = Some(set_state);
+    }
+}

@@ -1,0 +1,26 @@
+//! The element `rtmposebatch`.
+
+mod enums;
+mod frame;
+mod imp;
+mod latency;
+mod queue;
+mod regions;
+mod settings;
+mod sink;
+mod src;
+mod stats;
+pub mod testing;
+
+use gst::{glib, prelude::*};
+
+pub use enums::*;
+
+glib::wrapper! {
+    pub struct RtmPoseBatch(ObjectSubclass<imp::RtmPoseBatch>) @extends gst::Element, gst::Object;
+}
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    enums::mark_as_plugin_api();
+    gst::Element::register(Some(plugin), "rtmposebatch", gst::Rank::NONE, RtmPoseBatch::static_type())
+}

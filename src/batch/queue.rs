@@ -1,0 +1,139 @@
+//! The ordered queue between the sink pad's streaming thread and the source pad's task.
+
+use std::{
+    collections::VecDeque,
+    ptr::NonNull,
+    sync::{Condvar, Mutex, mpsc},
+};
+
+use crate::{
+    engine::Ticket,
+    pose::{Crop, Region},
+    sync::lock,
+};
+
+/// A person to be looked for in a frame.
+pub(super) struct Candidate {
+    pub region: Region,
+    pub id: Option<i64>,
+    pub crop: Crop,
+    pub ticket: Ticket,
+}
+
+pub(super) struct Frame {
+    pub buffer: gst::Buffer,
+    /// Size of the frame in pixels.
+    pub width: u32,
+    pub height: u32,
+    /// None: the frame goes on without inference.
+    pub people: Option<Result<Vec<Candidate>, String>>,
+}
+
+impl Frame {
+    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.people.iter().flatten().flatten().map(|candidate| &candidate.ticket)
+    }
+
+    /// Whether a crop of the frame was not yet handed to an executor.
+    fn is_waiting(&self) -> bool {
+        self.tickets().any(|ticket| !ticket.is_handed())
+    }
+
+    /// Whether all crops of the frame are answered.
+    fn is_done(&self) -> bool {
+        self.tickets().all(|ticket| ticket.outcome().is_some())
+    }
+}
+
+/// A serialized query whose caller waits; dropped unanswered, the caller hears false.
+pub(super) struct Query {
+    query: NonNull<gst::QueryRef>,
+    answer: mpsc::SyncSender<bool>,
+}
+
+// SAFETY: the caller gave its only reference away and waits for the answer, or for the drop of this value.
+unsafe impl Send for Query {}
+
+impl Query {
+    /// The query, and where its caller waits for the answer.
+    pub fn new(query: &mut gst::QueryRef) -> (Self, mpsc::Receiver<bool>) {
+        let (answer, answered) = mpsc::sync_channel(1);
+        (Self { query: NonNull::from(query), answer }, answered)
+    }
+
+    pub fn answer(mut self, handle: impl FnOnce(&mut gst::QueryRef) -> bool) {
+        // SAFETY: the caller of `new` waits in `Receiver::recv`, so the query lives and nobody else uses it.
+        let handled = handle(unsafe { self.query.as_mut() });
+        let _ = self.answer.send(handled);
+    }
+}
+
+pub(super) enum Item {
+    Frame(Frame),
+    Event(gst::Event),
+    Query(Query),
+}
+
+/// What the queue's lock guards. Names follow gstqueue.c.
+pub(super) struct State {
+    pub items: VecDeque<Item>,
+    /// What the source pad's last push gave: the chain function's answer while it is an error.
+    pub flow: Result<gst::FlowSuccess, gst::FlowError>,
+    /// EOS was queued: nothing more may come but a new stream.
+    pub eos: bool,
+    /// Downstream had enough: frames are refused until a new segment.
+    pub unexpected: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), flow: Err(gst::FlowError::Flushing), eos: false, unexpected: false }
+    }
+}
+
+impl State {
+    /// Whether the source pad's task can take the head.
+    pub fn head_is_ready(&self) -> bool {
+        match self.items.front() {
+            Some(Item::Frame(frame)) => frame.is_done(),
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Frames with a crop that waits for its batch, and finished frames.
+    pub fn fill(&self) -> (usize, usize) {
+        let frames = || {
+            self.items
+                .iter()
+                .filter_map(|item| if let Item::Frame(frame) = item { Some(frame) } else { None })
+        };
+        (
+            frames().filter(|frame| frame.is_waiting()).count(),
+            frames().filter(|frame| frame.is_done()).count(),
+        )
+    }
+
+    /// Starts afresh, as after a flush. The items are handed back: they may only be dropped without the lock.
+    pub fn restart(&mut self, flow: Result<gst::FlowSuccess, gst::FlowError>) -> VecDeque<Item> {
+        self.flow = flow;
+        self.eos = false;
+        self.unexpected = false;
+        std::mem::take(&mut self.items)
+    }
+}
+
+/// The queue with its lock. One condition serves all who wait: the task for a ready head, the chain function for room.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub state: Mutex<State>,
+    pub changed: Condvar,
+}
+
+impl Queue {
+    /// Wakes all who wait, after something they look at has changed without the lock.
+    pub fn wake(&self) {
+        let _state = lock(&self.state);
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,278 @@
+//! The element's properties: one list for their specifications, one place for their values.
+
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
+
+use gst::{glib, prelude::*};
+
+use super::enums::*;
+
+/// Values of all writable properties.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub model_file: Option<String>,
+    pub skeleton: Option<String>,
+    pub batch_size: u32,
+    pub batch_timeout: u64,
+    pub input_queue_size: u32,
+    pub output_queue_size: u32,
+    pub execution_provider: ExecutionProvider,
+    pub device_id: i32,
+    pub precision: Precision,
+    pub cudnn_conv_algo_search: CudnnConvAlgoSearch,
+    pub inference_scale: f64,
+    pub inference_region: InferenceRegion,
+    pub max_people: u32,
+    pub score_mode: ScoreMode,
+    pub overload: Overload,
+    pub on_error: OnError,
+    pub ort_library: Option<String>,
+    pub stats_interval: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model_file: None,
+            skeleton: None,
+            batch_size: 8,
+            batch_timeout: 15_000_000,
+            input_queue_size: 20,
+            output_queue_size: 8,
+            execution_provider: ExecutionProvider::default(),
+            device_id: 0,
+            precision: Precision::default(),
+            cudnn_conv_algo_search: CudnnConvAlgoSearch::default(),
+            inference_scale: 1.0,
+            inference_region: InferenceRegion::default(),
+            max_people: 16,
+            score_mode: ScoreMode::default(),
+            overload: Overload::default(),
+            on_error: OnError::default(),
+            ort_library: None,
+            stats_interval: 0,
+        }
+    }
+}
+
+/// Properties whose change is heard at once, also while PLAYING.
+const LIVE: [&str; 7] = [
+    "batch-timeout",
+    "overload",
+    "on-error",
+    "inference-region",
+    "max-people",
+    "score-mode",
+    "stats-interval",
+];
+
+/// A batch-timeout below this was most likely meant in milliseconds.
+const SMALLEST_SENSIBLE_TIMEOUT: u64 = 100_000;
+
+impl Settings {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_nanos(self.batch_timeout)
+    }
+
+    pub fn model_path(&self) -> Option<PathBuf> {
+        self.model_file.as_ref().map(PathBuf::from)
+    }
+
+    /// Whether the batch-timeout looks like a number of milliseconds.
+    pub fn timeout_looks_wrong(&self) -> bool {
+        (1..SMALLEST_SENSIBLE_TIMEOUT).contains(&self.batch_timeout)
+    }
+
+    /// Whether a change of the property is heard while a model is loaded.
+    pub fn is_live(property: &str) -> bool {
+        LIVE.contains(&property)
+    }
+
+    pub fn set(&mut self, property: &str, value: &glib::Value) {
+        match property {
+            "model-file" => self.model_file = text(value),
+            "skeleton" => self.skeleton = text(value),
+            "batch-size" => self.batch_size = get(value),
+            "batch-timeout" => self.batch_timeout = get(value),
+            "input-queue-size" => self.input_queue_size = get(value),
+            "output-queue-size" => self.output_queue_size = get(value),
+            "execution-provider" => self.execution_provider = get(value),
+            "device-id" => self.device_id = get(value),
+            "precision" => self.precision = get(value),
+            "cudnn-conv-algo-search" => self.cudnn_conv_algo_search = get(value),
+            "inference-scale" => self.inference_scale = get(value),
+            "inference-region" => self.inference_region = get(value),
+            "max-people" => self.max_people = get(value),
+            "score-mode" => self.score_mode = get(value),
+            "overload" => self.overload = get(value),
+            "on-error" => self.on_error = get(value),
+            "ort-library" => self.ort_library = text(value),
+            "stats-interval" => self.stats_interval = get(value),
+            other => unreachable!("no writable property {other}"),
+        }
+    }
+
+    /// The value of a writable property; none for the read-only ones.
+    pub fn get(&self, property: &str) -> Option<glib::Value> {
+        Some(match property {
+            "model-file" => self.model_file.to_value(),
+            "skeleton" => self.skeleton.to_value(),
+            "batch-size" => self.batch_size.to_value(),
+            "batch-timeout" => self.batch_timeout.to_value(),
+            "input-queue-size" => self.input_queue_size.to_value(),
+            "output-queue-size" => self.output_queue_size.to_value(),
+            "execution-provider" => self.execution_provider.to_value(),
+            "device-id" => self.device_id.to_value(),
+            "precision" => self.precision.to_value(),
+            "cudnn-conv-algo-search" => self.cudnn_conv_algo_search.to_value(),
+            "inference-scale" => self.inference_scale.to_value(),
+            "inference-region" => self.inference_region.to_value(),
+            "max-people" => self.max_people.to_value(),
+            "score-mode" => self.score_mode.to_value(),
+            "overload" => self.overload.to_value(),
+            "on-error" => self.on_error.to_value(),
+            "ort-library" => self.ort_library.to_value(),
+            "stats-interval" => self.stats_interval.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+    value.get().expect("GObject checks a property's type")
+}
+
+/// An empty string stands for none, as in a launch line's `skeleton=""`.
+fn text(value: &glib::Value) -> Option<String> {
+    get::<Option<String>>(value).filter(|text| !text.is_empty())
+}
+
+pub(super) fn specifications() -> &'static [glib::ParamSpec] {
+    static SPECIFICATIONS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+        let default = Settings::default();
+        vec![
+            glib::ParamSpecString::builder("model-file")
+                .nick("Model file")
+                .blurb("RTMPose network as ONNX file, as mmdeploy exports it; not set: the RTMPose-t embedded in the plugin")
+                .build(),
+            glib::ParamSpecString::builder("model-sha256")
+                .nick("Model SHA-256")
+                .blurb("SHA-256 of the model that is loaded, in hexadecimal; not set in NULL")
+                .read_only()
+                .build(),
+            glib::ParamSpecString::builder("skeleton")
+                .nick("Skeleton")
+                .blurb(
+                    "Name of the key points' set where their number does not tell it: coco-17, halpe-26, \
+                     coco-wholebody-133, hand-21, face-106, ap10k-17",
+                )
+                .build(),
+            glib::ParamSpecUInt::builder("batch-size")
+                .nick("Batch size")
+                .blurb("Crops in one run of the network")
+                .minimum(1)
+                .maximum(64)
+                .default_value(default.batch_size)
+                .build(),
+            glib::ParamSpecUInt64::builder("batch-timeout")
+                .nick("Batch timeout")
+                .blurb(
+                    "Nanoseconds (15000000 = 15 ms) that the oldest crop waits at most for a fuller batch; 0 = it \
+                     never waits",
+                )
+                .default_value(default.batch_timeout)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("input-queue-size")
+                .nick("Input queue size")
+                .blurb("Frames with a crop that waits for its batch; upstream waits while there are so many")
+                .minimum(1)
+                .default_value(default.input_queue_size)
+                .build(),
+            glib::ParamSpecUInt::builder("output-queue-size")
+                .nick("Output queue size")
+                .blurb("Finished frames that wait for downstream; upstream waits while there are so many")
+                .minimum(1)
+                .default_value(default.output_queue_size)
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("execution-provider", default.execution_provider)
+                .nick("Execution provider")
+                .blurb("What runs the network")
+                .build(),
+            glib::ParamSpecInt::builder("device-id")
+                .nick("Device")
+                .blurb("Number of the GPU")
+                .minimum(0)
+                .default_value(default.device_id)
+                .build(),
+            glib::ParamSpecString::builder("active-provider")
+                .nick("Active provider")
+                .blurb("The execution provider in use: cpu or cuda; not set in NULL")
+                .read_only()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("precision", default.precision)
+                .nick("Precision")
+                .blurb("Number formats of the run")
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("cudnn-conv-algo-search", default.cudnn_conv_algo_search)
+                .nick("cuDNN convolution search")
+                .blurb("How cuDNN chooses the algorithm of a convolution (CUDA only)")
+                .build(),
+            glib::ParamSpecDouble::builder("inference-scale")
+                .nick("Inference scale")
+                .blurb(
+                    "Resolution at which crops are sampled, as a share of the frame's. The network's input has a fixed \
+                     size: below 1 nothing gets faster and small people lose detail",
+                )
+                .minimum(0.1)
+                .maximum(1.0)
+                .default_value(default.inference_scale)
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("inference-region", default.inference_region)
+                .nick("Inference region")
+                .blurb("Where people are looked for")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("max-people")
+                .nick("Most people")
+                .blurb("Regions of a frame that are looked at, in upstream's order; further ones are left out")
+                .minimum(1)
+                .default_value(default.max_people)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("score-mode", default.score_mode)
+                .nick("Score mode")
+                .blurb("How a key point's score is made of the maxima of its x and y axis")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("overload", default.overload)
+                .nick("Overload")
+                .blurb("What happens to frames that come faster than the network runs")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("on-error", default.on_error)
+                .nick("On error")
+                .blurb("What an inference error does to the stream")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecString::builder("ort-library")
+                .nick("ONNX Runtime library")
+                .blurb(
+                    "Path of libonnxruntime.so, 1.20 or newer, one for the process; not set: ORT_DYLIB_PATH, beside \
+                     the plugin, then the loader's folders",
+                )
+                .build(),
+            glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                .nick("Statistics")
+                .blurb("Figures since READY, as in the message rtmposebatch-stats")
+                .read_only()
+                .build(),
+            glib::ParamSpecUInt64::builder("stats-interval")
+                .nick("Statistics interval")
+                .blurb("Nanoseconds between two element messages rtmposebatch-stats; 0 = none")
+                .default_value(default.stats_interval)
+                .mutable_playing()
+                .build(),
+        ]
+    });
+    &SPECIFICATIONS
+}

@@ -1,0 +1,394 @@
+//! The sink pad: frames become crops in the engine and items of the ordered queue; events and queries are queued with
+//! them.
+
+use std::sync::Arc;
+
+use gst::{prelude::*, subclass::prelude::*};
+
+use super::{
+    enums::Overload,
+    frame::{self, Colours},
+    imp::{CAT, RtmPoseBatch, Running},
+    queue::{Candidate, Frame, Item, Query},
+    regions::Regions,
+    settings::Settings,
+};
+use crate::{
+    engine::Flushing,
+    pose::{Crop, Sampler},
+    sync::{lock, wait},
+};
+
+/// The stream as the sink pad sees it at the moment.
+#[derive(Default)]
+pub(super) struct Input {
+    video: Option<Video>,
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    regions: Regions,
+    sampler: Option<Sampler>,
+    /// Whether upstream is live; none until it was asked.
+    live: Option<bool>,
+}
+
+struct Video {
+    info: gst_video::VideoInfo,
+    colours: Colours,
+}
+
+impl Input {
+    /// How long a frame lasts; none without a framerate.
+    pub fn frame_duration(&self) -> Option<gst::ClockTime> {
+        let fps = self.video.as_ref()?.info.fps();
+        let (numer, denom) = (u64::try_from(fps.numer()).ok()?, u64::try_from(fps.denom()).ok()?);
+        gst::ClockTime::SECOND.mul_div_floor(denom, numer).filter(|_| numer > 0)
+    }
+}
+
+impl RtmPoseBatch {
+    pub(super) fn sink_activatemode(
+        &self,
+        pad: &gst::Pad,
+        mode: gst::PadMode,
+        active: bool,
+    ) -> Result<(), gst::LoggableError> {
+        if mode != gst::PadMode::Push {
+            return Err(gst::loggable_error!(CAT, "Only push mode is possible"));
+        }
+        if active {
+            self.resume();
+        } else {
+            self.flush();
+            // The chain function leaves at once; once it has, nothing is put into the queue any more.
+            drop(pad.stream_lock());
+            self.drop_items(Err(gst::FlowError::Flushing));
+        }
+        Ok(())
+    }
+
+    /// Lets frames in, after an activation or a flush.
+    pub(super) fn resume(&self) {
+        if let Some(running) = self.running() {
+            running.stream.unflush();
+        }
+        self.drop_items(Ok(gst::FlowSuccess::Ok));
+    }
+
+    /// Refuses frames, drops what is queued and wakes all who wait. What runs is not waited for.
+    pub(super) fn flush(&self) {
+        self.drop_items(Err(gst::FlowError::Flushing));
+        if let Some(running) = self.running() {
+            running.stream.flush();
+        }
+    }
+
+    fn drop_items(&self, flow: Result<gst::FlowSuccess, gst::FlowError>) {
+        let items = lock(&self.queue.state).restart(flow);
+        self.queue.changed.notify_all();
+        drop(items);
+    }
+
+    pub(super) fn sink_chain(
+        &self,
+        pad: &gst::Pad,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        gst::trace!(CAT, obj = pad, "Frame {buffer:?}");
+        let running = self.running().ok_or(gst::FlowError::Flushing)?;
+        self.wait_for_room(&running)?;
+        lock(&self.stats).frames_in += 1;
+        let frame = self.take_in(pad, buffer, &running).map_err(|Flushing| gst::FlowError::Flushing)?;
+        let mut state = lock(&self.queue.state);
+        state.flow?;
+        state.items.push_back(Item::Frame(frame?));
+        self.queue.changed.notify_all();
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// The only place where upstream waits for the queue.
+    fn wait_for_room(&self, running: &Running) -> Result<(), gst::FlowError> {
+        let settings = &running.settings;
+        let mut state = lock(&self.queue.state);
+        let mut blocked = false;
+        let result = loop {
+            if let Err(error) = state.flow {
+                break Err(error);
+            }
+            if state.eos || state.unexpected {
+                break Err(gst::FlowError::Eos);
+            }
+            let (waiting, done) = state.fill();
+            if waiting < settings.input_queue_size as usize && done < settings.output_queue_size as usize {
+                break Ok(());
+            }
+            if !blocked {
+                blocked = true;
+                gst::debug!(
+                    CAT,
+                    imp = self,
+                    "Full: {waiting} frames wait for a batch, {done} for downstream"
+                );
+                // No further crop can come: the batch must not wait for one.
+                running.stream.set_blocked(true);
+            }
+            state = wait(&self.queue.changed, state);
+        };
+        drop(state);
+        if blocked {
+            running.stream.set_blocked(false);
+        }
+        result
+    }
+
+    /// Makes a frame an item of the queue: its crops are sampled and submitted here, with the caps of this moment.
+    fn take_in(
+        &self,
+        pad: &gst::Pad,
+        buffer: gst::Buffer,
+        running: &Arc<Running>,
+    ) -> Result<Result<Frame, gst::FlowError>, Flushing> {
+        let settings = self.settings().clone();
+        let mut guard = lock(&self.input);
+        if guard.live.is_none() {
+            drop(guard);
+            let live = self.ask_live(pad);
+            guard = lock(&self.input);
+            guard.live = Some(live);
+        }
+        let input = &mut *guard;
+        let Some(video) = &input.video else {
+            return Ok(Err(self.not_negotiated()));
+        };
+        let (width, height) = (video.info.width(), video.info.height());
+        let mut frame = Frame { buffer, width, height, people: None };
+        if frame.buffer.flags().contains(gst::BufferFlags::GAP) || frame.buffer.size() == 0 {
+            gst::trace!(CAT, imp = self, "A gap goes on without inference");
+            return Ok(Ok(frame));
+        }
+        if skips_on_overload(&settings, input.live) && self.would_be_late(running) {
+            let (segment, live) = (input.segment.clone(), input.live);
+            drop(guard);
+            self.count_skipped(&frame.buffer, &segment, live.unwrap_or(false));
+            return Ok(Ok(frame));
+        }
+        let regions = input.regions.of_frame(&frame.buffer, width, height, &settings);
+        let model = running.stream.model();
+        let sampler = input
+            .sampler
+            .get_or_insert_with(|| Sampler::new(model.width, model.height, running.settings.inference_scale));
+        frame.people = Some({
+            let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(&frame.buffer, &video.info);
+            let picture = mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.colours));
+            match picture {
+                Some(picture) => {
+                    let mut people = Vec::with_capacity(regions.len());
+                    for person in regions {
+                        let Some(crop) = Crop::new(&person.region, model.width, model.height) else {
+                            continue;
+                        };
+                        let mut pixels = running.stream.buffer()?;
+                        sampler.sample(&picture, &crop, &mut pixels);
+                        let ticket = running.stream.submit(pixels);
+                        people.push(Candidate { region: person.region, id: person.id, crop, ticket });
+                    }
+                    Ok(people)
+                }
+                None => Err(format!(
+                    "A frame of {} bytes cannot be read as {}x{} {}",
+                    frame.buffer.size(),
+                    width,
+                    height,
+                    video.info.format()
+                )),
+            }
+        });
+        Ok(Ok(frame))
+    }
+
+    fn not_negotiated(&self) -> gst::FlowError {
+        gst::element_imp_error!(
+            self,
+            gst::CoreError::Negotiation,
+            ["A frame came before its caps: put videoconvert or a capsfilter in front of the element"]
+        );
+        gst::FlowError::NotNegotiated
+    }
+
+    /// Asks upstream whether it is live. Not to be called with a lock held.
+    fn ask_live(&self, pad: &gst::Pad) -> bool {
+        let mut query = gst::query::Latency::new();
+        let live = pad.peer_query(&mut query) && query.result().0;
+        gst::info!(CAT, imp = self, "Upstream is {}live", if live { "" } else { "not " });
+        lock(&self.stats).live = Some(live);
+        live
+    }
+
+    /// Whether a frame that arrives now would pass the latency that the pipeline counts with.
+    fn would_be_late(&self, running: &Running) -> bool {
+        running.stream.time_to_answer() > self.told_latency(running)
+    }
+
+    fn count_skipped(
+        &self,
+        buffer: &gst::BufferRef,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        live: bool,
+    ) {
+        let (inferred, skipped) = {
+            let mut stats = lock(&self.stats);
+            stats.frames_skipped += 1;
+            (stats.frames_in - stats.frames_skipped, stats.frames_skipped)
+        };
+        gst::debug!(CAT, imp = self, "Overload: frame {:?} goes on without inference", buffer.pts());
+        let message = gst::message::Qos::builder(live)
+            .src(&*self.obj())
+            .running_time(segment.to_running_time(buffer.pts()))
+            .stream_time(segment.to_stream_time(buffer.pts()))
+            .timestamp(buffer.pts())
+            .duration(buffer.duration())
+            .stats(gst::format::Buffers::from_u64(inferred), gst::format::Buffers::from_u64(skipped))
+            .build();
+        let _ = self.obj().post_message(message);
+    }
+
+    pub(super) fn sink_event(
+        &self,
+        pad: &gst::Pad,
+        event: gst::Event,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        gst::log!(CAT, obj = pad, "Event {event:?}");
+        match event.view() {
+            gst::EventView::FlushStart(_) => {
+                // Downstream first: the task may be in a push there.
+                self.srcpad.push_event(event);
+                self.flush();
+                let _ = self.srcpad.pause_task();
+                return Ok(gst::FlowSuccess::Ok);
+            }
+            gst::EventView::FlushStop(_) => {
+                self.srcpad.push_event(event);
+                {
+                    let mut input = lock(&self.input);
+                    input.segment = Default::default();
+                    input.regions.reset();
+                }
+                self.resume();
+                return self.start_task();
+            }
+            _ if !event.is_serialized() => {
+                let handled = gst::Pad::event_default(pad, Some(&*self.obj()), event);
+                return if handled { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Error) };
+            }
+            gst::EventView::StreamStart(_) => {
+                let mut input = lock(&self.input);
+                input.live = None;
+                input.regions.reset();
+            }
+            gst::EventView::Segment(segment) => {
+                if let Some(segment) = segment.segment().downcast_ref() {
+                    lock(&self.input).segment = segment.clone();
+                }
+            }
+            gst::EventView::Caps(caps) => self.set_caps(caps.caps())?,
+            _ => (),
+        }
+        self.queue_event(event)
+    }
+
+    /// From the next frame on, crops are sampled from this format.
+    fn set_caps(&self, caps: &gst::CapsRef) -> Result<(), gst::FlowError> {
+        let info = gst_video::VideoInfo::from_caps(caps).ok();
+        let video = info.filter(|info| info.interlace_mode() != gst_video::VideoInterlaceMode::Alternate);
+        let Some(info) = video else {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                [
+                    "Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
+                  fields of a frame in one buffer"
+                ]
+            );
+            return Err(gst::FlowError::NotNegotiated);
+        };
+        gst::debug!(CAT, imp = self, "Frames are {info:?} now");
+        lock(&self.input).video = Some(Video { colours: Colours::of(&info), info });
+        Ok(())
+    }
+
+    /// Queues a serialized event, by the rules of gstqueue.c.
+    fn queue_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut restart = false;
+        {
+            let mut state = lock(&self.queue.state);
+            if let Err(error) = state.flow
+                && !(error == gst::FlowError::Eos && state.eos)
+            {
+                // Sticky events stay on the pad and cause their errors during data flow.
+                if !event.is_sticky() {
+                    return Err(error);
+                }
+                if event.type_() == gst::EventType::Eos {
+                    drop(state);
+                    self.post_flow_error(error);
+                    return Err(error);
+                }
+            }
+            if state.eos {
+                if !matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Segment) {
+                    return Err(gst::FlowError::Eos);
+                }
+                state.flow = Ok(gst::FlowSuccess::Ok);
+                state.eos = false;
+                state.unexpected = false;
+                restart = true;
+            }
+            match event.type_() {
+                gst::EventType::Eos => state.eos = true,
+                gst::EventType::Segment => state.unexpected = false,
+                _ => (),
+            }
+            let barrier = event.type_() == gst::EventType::Eos;
+            state.items.push_back(Item::Event(event));
+            self.queue.changed.notify_all();
+            drop(state);
+            if barrier {
+                self.hurry();
+            }
+        }
+        if restart { self.start_task() } else { Ok(gst::FlowSuccess::Ok) }
+    }
+
+    pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        gst::log!(CAT, obj = pad, "Query {query:?}");
+        if !query.is_serialized() {
+            return gst::Pad::query_default(pad, Some(&*self.obj()), query);
+        }
+        let (query, answered) = Query::new(query);
+        {
+            let mut state = lock(&self.queue.state);
+            if state.flow.is_err() {
+                return false;
+            }
+            state.items.push_back(Item::Query(query));
+            self.queue.changed.notify_all();
+        }
+        self.hurry();
+        // An error: the query was dropped by a flush.
+        answered.recv().unwrap_or(false)
+    }
+
+    /// Someone waits behind the frames that are queued: their batch is cut at once.
+    fn hurry(&self) {
+        if let Some(running) = self.running() {
+            running.stream.hurry();
+        }
+    }
+}
+
+/// Whether frames that come too fast go on without inference.
+fn skips_on_overload(settings: &Settings, live: Option<bool>) -> bool {
+    match settings.overload {
+        Overload::Auto => live == Some(true),
+        Overload::Block => false,
+        Overload::SkipInference => true,
+    }
+}

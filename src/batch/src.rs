@@ -1,0 +1,281 @@
+//! The source pad: its task takes the head of the ordered queue once it is ready, and nothing else.
+
+use gst::{prelude::*, subclass::prelude::*};
+
+use super::{
+    enums::OnError,
+    imp::{CAT, RtmPoseBatch, Running},
+    queue::{Candidate, Frame, Item, State},
+    settings::Settings,
+};
+use crate::{
+    engine::{Error, ErrorKind},
+    meta::{self, FramePeople},
+    pose::Person,
+    sync::{lock, wait},
+};
+
+impl RtmPoseBatch {
+    pub(super) fn src_activatemode(
+        &self,
+        pad: &gst::Pad,
+        mode: gst::PadMode,
+        active: bool,
+    ) -> Result<(), gst::LoggableError> {
+        if mode != gst::PadMode::Push {
+            return Err(gst::loggable_error!(CAT, "Only push mode is possible"));
+        }
+        if active {
+            self.resume();
+            self.start_task().map_err(|_| gst::loggable_error!(CAT, "The task cannot be started"))?;
+        } else {
+            self.flush();
+            pad.stop_task()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_task(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let this = self.ref_counted();
+        let started = self.srcpad.start_task(move || {
+            this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
+        });
+        started.map(|()| gst::FlowSuccess::Ok).map_err(|error| {
+            gst::error!(CAT, imp = self, "The task cannot be started: {error}");
+            gst::FlowError::Error
+        })
+    }
+
+    /// One turn of the task: waits for the head, takes it and sends it on.
+    fn iterate(&self) {
+        let item = {
+            let mut state = lock(&self.queue.state);
+            loop {
+                if let Err(error) = state.flow {
+                    drop(state);
+                    return self.stop_task_with(error);
+                }
+                if state.head_is_ready() {
+                    break state.items.pop_front().expect("a ready head is there");
+                }
+                state = wait(&self.queue.changed, state);
+            }
+        };
+        // There may be room now for the chain function.
+        self.queue.changed.notify_all();
+        let result = match item {
+            Item::Frame(frame) => self.send_frame(frame),
+            Item::Event(event) => self.send_event(event),
+            Item::Query(query) => {
+                query.answer(|query| self.send_query(query));
+                Ok(gst::FlowSuccess::Ok)
+            }
+        };
+        match result {
+            Ok(_) => (),
+            Err(gst::FlowError::Eos) if !lock(&self.queue.state).eos_was_sent() => {
+                self.skip_to_a_new_segment()
+            }
+            Err(error) => self.stop_task_with(error),
+        }
+    }
+
+    /// Ends the task's loop; the chain function hears the reason.
+    fn stop_task_with(&self, error: gst::FlowError) {
+        let (error, eos) = {
+            let mut state = lock(&self.queue.state);
+            // A flush may have come first.
+            let error = state.flow.err().unwrap_or(error);
+            state.flow = Err(error);
+            (error, state.eos)
+        };
+        self.queue.changed.notify_all();
+        gst::debug!(CAT, imp = self, "The task pauses: {error}");
+        let _ = self.srcpad.pause_task();
+        // Upstream has sent its EOS and will not hear of this from the chain function.
+        if eos && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
+            self.post_flow_error(error);
+        }
+    }
+
+    /// Downstream wants no more of this segment: drops what is queued up to something that it can use, as gstqueue.c
+    /// does, and refuses frames until then.
+    fn skip_to_a_new_segment(&self) {
+        gst::debug!(CAT, imp = self, "Downstream has had enough of this segment");
+        let dropped = {
+            let mut state = lock(&self.queue.state);
+            let useful = |item: &Item| {
+                matches!(item, Item::Event(event) if matches!(
+                    event.type_(),
+                    gst::EventType::Eos | gst::EventType::StreamStart | gst::EventType::Segment
+                ))
+            };
+            let position = state.items.iter().position(useful);
+            state.unexpected = position.is_none();
+            let kept = position.map(|position| state.items.split_off(position)).unwrap_or_default();
+            std::mem::replace(&mut state.items, kept)
+        };
+        self.queue.changed.notify_all();
+        drop(dropped);
+    }
+
+    /// As `GST_ELEMENT_FLOW_ERROR`.
+    pub(super) fn post_flow_error(&self, error: gst::FlowError) {
+        gst::element_imp_error!(
+            self,
+            gst::StreamError::Failed,
+            ("Internal data stream error."),
+            ["streaming stopped, reason {error}"]
+        );
+    }
+
+    fn send_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let eos = event.type_() == gst::EventType::Eos;
+        gst::log!(CAT, imp = self, "Sending {event:?}");
+        self.srcpad.push_event(event);
+        if eos { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
+    }
+
+    fn send_frame(&self, mut frame: Frame) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let running = self.running().ok_or(gst::FlowError::Flushing)?;
+        let settings = self.settings().clone();
+        if let Some(people) = frame.people.take() {
+            match people.and_then(|people| decode(&people, &settings)) {
+                Ok(people) => self.attach(&mut frame, people, &running),
+                Err(text) => self.inference_failed(&text, &settings)?,
+            }
+        }
+        gst::trace!(CAT, imp = self, "Sending {:?}", frame.buffer);
+        let result = self.srcpad.push(frame.buffer);
+        lock(&self.stats).frame_out(std::time::Instant::now());
+        self.check_latency(&running);
+        self.post_statistics_if_due();
+        result
+    }
+
+    fn attach(&self, frame: &mut Frame, people: Vec<Person>, running: &Running) {
+        let people = FramePeople {
+            source: self.obj().name().into(),
+            width: frame.width,
+            height: frame.height,
+            skeleton: running.skeleton.clone(),
+            points: running.stream.model().points,
+            people,
+            carried: false,
+        };
+        if let Err(error) = meta::write(frame.buffer.make_mut(), &people) {
+            gst::error!(CAT, imp = self, "The people could not be attached: {error}");
+        }
+    }
+
+    /// By `on-error`: stops the stream with an error message, or lets it go on after one warning.
+    fn inference_failed(&self, text: &str, settings: &Settings) -> Result<(), gst::FlowError> {
+        match settings.on_error {
+            OnError::Fail => {
+                self.post_error(&Error::new(
+                    ErrorKind::Run,
+                    format!(
+                        "Inference failed: {text}; on-error=passthrough lets frames go on without metadata"
+                    ),
+                ));
+                Err(gst::FlowError::Error)
+            }
+            OnError::Passthrough => {
+                let first = !std::mem::replace(&mut lock(&self.stats).warned_of_error, true);
+                if first {
+                    gst::element_imp_warning!(
+                        self,
+                        gst::LibraryError::Failed,
+                        ["Inference failed: {text}; frames go on without metadata (on-error=passthrough)"]
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a serialized query on, in the order of the frames.
+    fn send_query(&self, query: &mut gst::QueryRef) -> bool {
+        let answered = self.srcpad.peer_query(query);
+        match query.view_mut() {
+            gst::QueryViewMut::Allocation(query) => {
+                self.complete_allocation(query);
+                true
+            }
+            _ => answered,
+        }
+    }
+
+    /// Frames go on unchanged, so that downstream's answer holds, but for the frames that are kept here.
+    fn complete_allocation(&self, query: &mut gst::query::Allocation) {
+        let (input_queue, batch) = self
+            .running()
+            .map_or((0, 0), |running| (running.settings.input_queue_size, running.settings.batch_size));
+        let kept = input_queue.min(batch) + 1;
+        let pools: Vec<_> = query.allocation_pools().collect();
+        if pools.is_empty() {
+            let size = query.get_owned().0.and_then(|caps| gst_video::VideoInfo::from_caps(&caps).ok());
+            let size = size.map_or(0, |info| info.size() as u32);
+            query.add_allocation_pool(gst::BufferPool::NONE, size, kept, 0);
+        }
+        for (index, (pool, size, min, max)) in pools.into_iter().enumerate() {
+            let min = min.saturating_add(kept);
+            let max = if max == 0 { 0 } else { max.saturating_add(kept) };
+            query.set_nth_allocation_pool(index as u32, pool.as_ref(), size, min, max);
+        }
+    }
+
+    pub(super) fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Reconfigure {
+            let was_not_linked = {
+                let mut state = lock(&self.queue.state);
+                let was = state.flow == Err(gst::FlowError::NotLinked);
+                if was {
+                    state.flow = Ok(gst::FlowSuccess::Ok);
+                }
+                was
+            };
+            // Someone is linked again, as in gstqueue.c.
+            if was_not_linked && self.start_task().is_err() {
+                return false;
+            }
+            return self.sinkpad.push_event(event);
+        }
+        gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.type_() {
+            gst::QueryType::Latency => self.query_latency(pad, query),
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+}
+
+impl State {
+    /// Whether the EOS event itself went out, rather than downstream having had enough.
+    fn eos_was_sent(&self) -> bool {
+        self.eos
+            && !self
+                .items
+                .iter()
+                .any(|item| matches!(item, Item::Event(event) if event.type_() == gst::EventType::Eos))
+    }
+}
+
+/// From the network's peaks to people in the frame. The first crop that failed fails the frame.
+fn decode(people: &[Candidate], settings: &Settings) -> Result<Vec<Person>, String> {
+    let mode = settings.score_mode.into();
+    people
+        .iter()
+        .map(|Candidate { region, id, crop, ticket }| {
+            let peaks = match ticket.outcome() {
+                Some(Ok(peaks)) => peaks,
+                Some(Err(error)) => return Err(error.message.clone()),
+                None => return Err("a crop was not answered".to_string()),
+            };
+            let key_points = peaks.iter().map(|peak| peak.to_key_point(crop, mode)).collect();
+            Ok(Person { region: *region, key_points, id: *id })
+        })
+        .collect()
+}

@@ -1,0 +1,20 @@
+//! Lets tests put a fake network and a clock of their own under the element.
+
+use std::sync::Arc;
+
+use gst::subclass::prelude::*;
+
+use super::RtmPoseBatch;
+use crate::engine::{Backend, Clock};
+
+/// What a test put in the place of ONNX Runtime and of the monotonic clock.
+pub(super) struct Injected {
+    pub backend: Arc<dyn Backend>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// From the next NULL->READY on, the element runs `backend` by `clock`. Takes effect once.
+pub fn inject(element: &RtmPoseBatch, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) {
+    let set = element.imp().injected.set(Injected { backend, clock });
+    assert!(set.is_ok(), "the element has a fake backend already");
+}

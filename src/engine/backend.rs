@@ -1,0 +1,90 @@
+//! Who runs a batch of crops: the contract between the engine and ONNX Runtime, or a test's fake.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::Error;
+use crate::pose::Peak;
+
+/// What the engine must know of a loaded model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Size of a crop in pixels.
+    pub width: u32,
+    pub height: u32,
+    /// Key points of a person, K.
+    pub points: usize,
+    /// Name of the execution provider in use: `cpu`, `cuda`.
+    pub provider: String,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Model {
+    /// Bytes of one crop: rows of 8-bit RGB.
+    pub fn crop_bytes(&self) -> usize {
+        self.width as usize * self.height as usize * 3
+    }
+}
+
+/// What happens while a model is loaded, for applications that show progress.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LoadEvent {
+    /// Loading went on to this step.
+    Step(String),
+    /// Loading goes on, but with less than what was asked for.
+    Warning(String),
+    /// A fact worth a line in the log.
+    Info(String),
+}
+
+/// Handed to a backend while it loads.
+pub struct Loading<'a> {
+    pub report: &'a dyn Fn(LoadEvent),
+    pub cancelled: &'a Cancel,
+}
+
+/// Interrupts the loading of a model.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// An error once loading was interrupted.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+/// A way to run the network.
+pub trait Backend: Send + Sync {
+    /// Loads the model, checks its contract and warms it up. Runs on the thread that will own the executor.
+    fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error>;
+}
+
+/// One loaded network, owned by one thread.
+pub trait Executor {
+    /// Copies a crop (`Model::crop_bytes` of RGB) into a row of the next batch.
+    fn load(&mut self, row: usize, crop: &[u8]);
+
+    /// Runs the network on the first `rows` rows and writes their peaks, `Model::points` for each row. Tells how many
+    /// rows the network computed: more than `rows` where only some batch sizes are prepared.
+    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error>;
+
+    /// The batch sizes to run a few times before the first frame, the largest last.
+    fn warm_up_sizes(&self) -> Vec<usize>;
+
+    /// A call that makes a `run` in flight return with an error soon, from any thread.
+    fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::new(|| ())
+    }
+}

@@ -1,0 +1,263 @@
+//! When to cut a batch, and of which crops. Pure data: time comes in as an argument, so every rule is tested without
+//! threads or real time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+/// Names one attached stream of crops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId(u64);
+
+/// What an idle executor should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Cut a batch at once.
+    Cut,
+    /// Nothing is urgent before this moment.
+    WaitUntil(Duration),
+    /// No crop is pending.
+    Idle,
+}
+
+/// A crop that waits for its batch.
+#[derive(Debug)]
+pub struct Entry<T> {
+    /// When the crop was submitted.
+    pub arrived: Duration,
+    pub item: T,
+}
+
+#[derive(Debug)]
+struct Stream<T> {
+    pending: VecDeque<Entry<T>>,
+    /// Longest wait of a crop for a fuller batch.
+    timeout: Duration,
+    /// No further crop can come before a pending one is run.
+    blocked: bool,
+    /// So many of the pending crops, from the oldest on, stand before a barrier.
+    hurried: usize,
+}
+
+/// The crops of all streams that wait for an executor.
+///
+/// A batch is cut when it is full, when its oldest crop has waited for its stream's timeout, when a barrier stands
+/// behind a crop, or when every attached stream is blocked, so that no further crop can come.
+#[derive(Debug)]
+pub struct Batcher<T> {
+    batch_size: usize,
+    streams: BTreeMap<StreamId, Stream<T>>,
+    next_id: u64,
+    /// The stream that the last batch ended with: the next one starts behind it.
+    last_served: Option<StreamId>,
+}
+
+impl<T> Batcher<T> {
+    pub fn new(batch_size: usize) -> Self {
+        Self { batch_size: batch_size.max(1), streams: BTreeMap::new(), next_id: 0, last_served: None }
+    }
+
+    pub fn attach(&mut self, timeout: Duration) -> StreamId {
+        let id = StreamId(self.next_id);
+        self.next_id += 1;
+        self.streams.insert(id, Stream { pending: VecDeque::new(), timeout, blocked: false, hurried: 0 });
+        id
+    }
+
+    /// Forgets the stream and hands back its pending crops.
+    pub fn detach(&mut self, id: StreamId) -> Vec<T> {
+        self.streams
+            .remove(&id)
+            .map(|stream| stream.pending.into_iter().map(|entry| entry.item).collect())
+            .unwrap_or_default()
+    }
+
+    pub fn set_timeout(&mut self, id: StreamId, timeout: Duration) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.timeout = timeout;
+        }
+    }
+
+    pub fn set_blocked(&mut self, id: StreamId, blocked: bool) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.blocked = blocked;
+        }
+    }
+
+    /// Puts a barrier behind the stream's pending crops: none of them waits for a fuller batch.
+    pub fn hurry(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.hurried = stream.pending.len();
+        }
+    }
+
+    /// Takes all pending crops of the stream out.
+    pub fn flush(&mut self, id: StreamId) -> Vec<T> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Vec::new() };
+        stream.hurried = 0;
+        stream.pending.drain(..).map(|entry| entry.item).collect()
+    }
+
+    /// Adds a crop. Hands it back if its stream is not attached.
+    pub fn push(&mut self, id: StreamId, item: T, now: Duration) -> Result<(), T> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(item) };
+        stream.pending.push_back(Entry { arrived: now, item });
+        Ok(())
+    }
+
+    /// Number of crops that wait.
+    pub fn pending(&self) -> usize {
+        self.streams.values().map(|stream| stream.pending.len()).sum()
+    }
+
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub fn decide(&self, now: Duration) -> Decision {
+        let waiting = || self.streams.values().filter(|stream| !stream.pending.is_empty());
+        let deadline = waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.timeout)).min();
+        let Some(deadline) = deadline else { return Decision::Idle };
+        if self.pending() >= self.batch_size
+            || deadline <= now
+            || waiting().any(|stream| stream.hurried > 0)
+            || self.streams.values().all(|stream| stream.blocked)
+        {
+            Decision::Cut
+        } else {
+            Decision::WaitUntil(deadline)
+        }
+    }
+
+    /// Takes up to `batch_size` crops, one from each stream in turn; each stream's crops in their order.
+    pub fn cut(&mut self) -> Vec<Entry<T>> {
+        let mut batch = Vec::with_capacity(self.batch_size.min(self.pending()));
+        while batch.len() < self.batch_size {
+            let Some(id) = self.next_stream() else { break };
+            let stream = self.streams.get_mut(&id).expect("next_stream gives attached streams");
+            let entry = stream.pending.pop_front().expect("next_stream gives streams with crops");
+            stream.hurried = stream.hurried.saturating_sub(1);
+            self.last_served = Some(id);
+            batch.push(entry);
+        }
+        batch
+    }
+
+    fn next_stream(&self) -> Option<StreamId> {
+        let has_crops = |(id, stream): (&StreamId, &Stream<T>)| (!stream.pending.is_empty()).then_some(*id);
+        let last = self.last_served;
+        let behind = self.streams.iter().filter(|(id, _)| last.is_none_or(|last| **id > last));
+        behind.chain(&self.streams).find_map(has_crops)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const TIMEOUT: Duration = Duration::from_millis(15);
+
+    fn items(batch: Vec<Entry<u32>>) -> Vec<u32> {
+        batch.into_iter().map(|entry| entry.item).collect()
+    }
+
+    #[test]
+    fn cuts_at_the_eighth_crop() {
+        let mut batcher = Batcher::new(8);
+        let stream = batcher.attach(TIMEOUT);
+        assert_eq!(batcher.decide(Duration::ZERO), Decision::Idle);
+        for item in 0..7 {
+            batcher.push(stream, item, MS).unwrap();
+            assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
+        }
+        batcher.push(stream, 7, MS).unwrap();
+        assert_eq!(batcher.decide(MS), Decision::Cut);
+        assert_eq!(items(batcher.cut()), (0..8).collect::<Vec<_>>());
+        assert_eq!(batcher.decide(MS), Decision::Idle);
+    }
+
+    #[test]
+    fn cuts_exactly_at_the_oldest_crops_deadline() {
+        let mut batcher = Batcher::new(8);
+        let stream = batcher.attach(TIMEOUT);
+        batcher.push(stream, 0, 2 * MS).unwrap();
+        batcher.push(stream, 1, 9 * MS).unwrap();
+        let deadline = 2 * MS + TIMEOUT;
+        assert_eq!(batcher.decide(deadline - Duration::from_nanos(1)), Decision::WaitUntil(deadline));
+        assert_eq!(batcher.decide(deadline), Decision::Cut);
+        assert_eq!(items(batcher.cut()), [0, 1]);
+    }
+
+    #[test]
+    fn a_zero_timeout_never_waits() {
+        let mut batcher = Batcher::new(8);
+        let stream = batcher.attach(Duration::ZERO);
+        batcher.push(stream, 0, MS).unwrap();
+        assert_eq!(batcher.decide(MS), Decision::Cut);
+    }
+
+    #[test]
+    fn an_endless_timeout_does_not_overflow() {
+        let mut batcher = Batcher::new(8);
+        let stream = batcher.attach(Duration::MAX);
+        batcher.push(stream, 0, MS).unwrap();
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(Duration::MAX));
+    }
+
+    #[test]
+    fn a_barrier_cuts_at_once_and_only_for_what_stands_before_it() {
+        let mut batcher = Batcher::new(2);
+        let stream = batcher.attach(TIMEOUT);
+        for item in 0..3 {
+            batcher.push(stream, item, MS).unwrap();
+        }
+        batcher.hurry(stream);
+        assert_eq!(items(batcher.cut()), [0, 1]);
+        assert_eq!(batcher.decide(MS), Decision::Cut, "the third crop stands before the barrier too");
+        assert_eq!(items(batcher.cut()), [2]);
+        batcher.push(stream, 3, MS).unwrap();
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
+    }
+
+    #[test]
+    fn cuts_when_every_stream_is_blocked() {
+        let mut batcher = Batcher::new(8);
+        let (a, b) = (batcher.attach(TIMEOUT), batcher.attach(TIMEOUT));
+        batcher.push(a, 0, MS).unwrap();
+        batcher.set_blocked(a, true);
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "b can still send a crop");
+        batcher.set_blocked(b, true);
+        assert_eq!(batcher.decide(MS), Decision::Cut);
+        batcher.set_blocked(a, false);
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
+    }
+
+    #[test]
+    fn serves_streams_in_turn_and_keeps_each_ones_order() {
+        let mut batcher = Batcher::new(4);
+        let (a, b) = (batcher.attach(TIMEOUT), batcher.attach(TIMEOUT));
+        for item in 0..6 {
+            batcher.push(a, item, MS).unwrap();
+        }
+        batcher.push(b, 100, MS).unwrap();
+        batcher.push(b, 101, MS).unwrap();
+        assert_eq!(items(batcher.cut()), [0, 100, 1, 101]);
+        assert_eq!(items(batcher.cut()), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn flush_and_detach_hand_pending_crops_back() {
+        let mut batcher = Batcher::new(4);
+        let (a, b) = (batcher.attach(TIMEOUT), batcher.attach(TIMEOUT));
+        batcher.push(a, 0, MS).unwrap();
+        batcher.push(b, 1, MS).unwrap();
+        batcher.hurry(a);
+        assert_eq!(batcher.flush(a), [0]);
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "the barrier went with its crops");
+        assert_eq!(batcher.detach(b), [1]);
+        assert_eq!(batcher.decide(MS), Decision::Idle);
+        assert_eq!(batcher.push(b, 2, MS), Err(2));
+    }
+}

@@ -1,0 +1,332 @@
+//! Runs crops through the network in batches: streams submit crops and get tickets, executors cut batches and answer
+//! the tickets. Nothing here knows GStreamer.
+//!
+//! Locks: an engine has one, which is never held while a backend runs, while a ticket is answered or while a crop is
+//! copied. Callers may hold their own lock while they call in here, except where a function says otherwise.
+
+mod backend;
+mod batcher;
+mod clock;
+mod error;
+pub mod onnx;
+mod pool;
+mod statistics;
+mod stream;
+mod ticket;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model};
+pub use clock::{Clock, ManualClock, MonotonicClock};
+pub use error::{Error, ErrorKind};
+pub use pool::CropBuffer;
+pub use statistics::{Statistics, Window};
+pub use stream::{Flushing, Stream};
+pub use ticket::{Notify, Outcome, Ticket};
+
+use crate::{
+    pose::Peak,
+    sync::{lock, wait, wait_timeout},
+};
+use batcher::{Batcher, Decision, Entry};
+use pool::Pool;
+use ticket::Duty;
+
+/// Runs of each size before the first frame; the last ones show how long a run takes.
+const WARM_UP_RUNS: usize = 3;
+
+/// A crop on its way to an executor.
+struct Job {
+    crop: CropBuffer,
+    duty: Duty,
+}
+
+/// What the engine's lock guards.
+struct Shared {
+    batcher: Batcher<Job>,
+    pool: Pool,
+    statistics: Statistics,
+    /// Durations of runs of the full batch size.
+    full_runs: Window,
+    closing: bool,
+    /// Set once an executor is gone: no crop will be run any more.
+    failed: Option<Error>,
+}
+
+struct Core {
+    shared: Mutex<Shared>,
+    /// Executors wait here for crops.
+    crops: Condvar,
+    /// Streams wait here for a crop buffer.
+    buffers: Condvar,
+    clock: Arc<dyn Clock>,
+    batch_size: usize,
+    executors: usize,
+    model: Model,
+}
+
+/// A loaded network with its executors. Dropping it ends them.
+pub struct Engine {
+    core: Arc<Core>,
+    threads: Vec<ExecutorThread>,
+}
+
+struct ExecutorThread {
+    handle: JoinHandle<()>,
+    terminate: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// From an executor's thread to the thread that opens the engine.
+enum Opening {
+    Event(LoadEvent),
+    Ready(Opened),
+    Failed(Error),
+}
+
+struct Opened {
+    model: Model,
+    warm_up: Vec<Duration>,
+    terminate: Arc<dyn Fn() + Send + Sync>,
+    start: mpsc::Sender<Arc<Core>>,
+}
+
+impl Engine {
+    /// Loads and warms up `executors` networks, each on a thread of its own. Takes seconds; `report` is called on this
+    /// thread. `cancel` makes it return with an error at the next step.
+    pub fn open(
+        backend: Arc<dyn Backend>,
+        batch_size: usize,
+        executors: usize,
+        clock: Arc<dyn Clock>,
+        cancel: &Cancel,
+        report: &dyn Fn(LoadEvent),
+    ) -> Result<Self, Error> {
+        let (mut opened, mut handles) = (Vec::new(), Vec::new());
+        for index in 0..executors.max(1) {
+            let (sender, events) = mpsc::channel();
+            let (backend, cancel) = (backend.clone(), cancel.clone());
+            let handle = std::thread::Builder::new()
+                .name(format!("rtmpose-run-{index}"))
+                .spawn(move || executor_thread(&*backend, &cancel, &sender))
+                .map_err(|error| {
+                    Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
+                })?;
+            opened.push(loop {
+                match events.recv() {
+                    // Executors are alike: what the first says of loading holds for all.
+                    Ok(Opening::Event(event)) if index == 0 => report(event),
+                    Ok(Opening::Event(_)) => (),
+                    Ok(Opening::Ready(ready)) => break ready,
+                    Ok(Opening::Failed(error)) => return Err(error),
+                    Err(mpsc::RecvError) => {
+                        return Err(Error::new(ErrorKind::Run, "Loading the model ended with a panic"));
+                    }
+                }
+            });
+            handles.push(handle);
+        }
+        let model = opened[0].model.clone();
+        let mut full_runs = Window::default();
+        opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
+        let core = Arc::new(Core {
+            shared: Mutex::new(Shared {
+                batcher: Batcher::new(batch_size),
+                pool: Pool::new((2 * executors + 1) * batch_size, model.crop_bytes()),
+                statistics: Statistics::default(),
+                full_runs,
+                closing: false,
+                failed: None,
+            }),
+            crops: Condvar::new(),
+            buffers: Condvar::new(),
+            clock: clock.clone(),
+            batch_size,
+            executors: handles.len(),
+            model,
+        });
+        let weak = Arc::downgrade(&core);
+        clock.on_jump(Arc::new(move || {
+            if let Some(core) = weak.upgrade() {
+                core.wake();
+            }
+        }));
+        let threads = handles.into_iter().zip(opened).map(|(handle, ready)| {
+            let _ = ready.start.send(core.clone());
+            ExecutorThread { handle, terminate: ready.terminate }
+        });
+        Ok(Self { threads: threads.collect(), core: core.clone() })
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.core.model
+    }
+
+    /// Lets a stream of crops in. `notify` is called from executors, with no lock held, whenever one of its tickets
+    /// went on; `timeout` is the longest wait of a crop for a fuller batch.
+    pub fn attach(&self, timeout: Duration, notify: Notify) -> Stream {
+        Stream::new(self.core.clone(), timeout, notify)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        lock(&self.core.shared).closing = true;
+        self.core.wake();
+        self.core.buffers.notify_all();
+        for thread in &self.threads {
+            (thread.terminate)();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.handle.join();
+        }
+        self.core.give_up(&Error::new(ErrorKind::Run, "The engine was closed"));
+    }
+}
+
+impl Core {
+    fn wake(&self) {
+        let _shared = lock(&self.shared);
+        self.crops.notify_all();
+    }
+
+    /// Answers every pending crop, and every later one, with an error.
+    fn give_up(&self, error: &Error) {
+        let jobs = {
+            let mut shared = lock(&self.shared);
+            shared.failed.get_or_insert_with(|| error.clone());
+            self.buffers.notify_all();
+            let mut jobs = Vec::new();
+            while shared.batcher.pending() > 0 {
+                jobs.extend(shared.batcher.cut());
+            }
+            jobs
+        };
+        for Entry { item: Job { duty, .. }, .. } in jobs {
+            duty.answer(Err(error.clone()));
+        }
+    }
+
+    /// Waits for the moment to cut a batch; none when the engine closes.
+    fn next_batch(&self) -> Option<Vec<Entry<Job>>> {
+        let mut shared = lock(&self.shared);
+        loop {
+            if shared.closing || shared.failed.is_some() {
+                return None;
+            }
+            let now = self.clock.now();
+            shared = match shared.batcher.decide(now) {
+                Decision::Cut => {
+                    let batch = shared.batcher.cut();
+                    for entry in &batch {
+                        shared.statistics.waits.add(now.saturating_sub(entry.arrived));
+                    }
+                    return Some(batch);
+                }
+                Decision::Idle => wait(&self.crops, shared),
+                Decision::WaitUntil(deadline) => match self.clock.sleep_until(deadline) {
+                    Some(sleep) => wait_timeout(&self.crops, shared, sleep),
+                    None => wait(&self.crops, shared),
+                },
+            };
+        }
+    }
+
+    /// Runs batches until the engine closes.
+    fn run_batches(&self, executor: &mut dyn Executor) {
+        let points = self.model.points;
+        let mut peaks = vec![Peak::default(); self.batch_size * points];
+        while let Some(batch) = self.next_batch() {
+            let mut duties = Vec::with_capacity(batch.len());
+            for (row, Entry { item: Job { crop, duty }, .. }) in batch.into_iter().enumerate() {
+                executor.load(row, &crop);
+                drop(crop);
+                duty.hand();
+                duties.push(duty);
+            }
+            let started = self.clock.now();
+            let result = executor.run(duties.len(), &mut peaks);
+            let took = self.clock.now().saturating_sub(started);
+            if let Ok(rows) = &result {
+                let mut shared = lock(&self.shared);
+                let statistics = &mut shared.statistics;
+                statistics.crops += duties.len() as u64;
+                statistics.batches += 1;
+                statistics.padding += rows.saturating_sub(duties.len()) as u64;
+                statistics.runs.add(took);
+                if *rows >= self.batch_size {
+                    shared.full_runs.add(took);
+                }
+            }
+            for (row, duty) in duties.into_iter().enumerate() {
+                duty.answer(match &result {
+                    Ok(_) => Ok(peaks[row * points..][..points].into()),
+                    Err(error) => Err(error.clone()),
+                });
+            }
+        }
+    }
+}
+
+/// Opens an executor, says how that went, and runs batches once the engine is complete.
+fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sender<Opening>) {
+    let report = |event| {
+        let _ = opening.send(Opening::Event(event));
+    };
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let loading = Loading { report: &report, cancelled: cancel };
+        let (model, mut executor) = backend.open(&loading)?;
+        let warm_up = warm_up(&mut *executor, &model, &loading)?;
+        Ok((model, executor, warm_up))
+    }));
+    let (model, mut executor, warm_up) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return drop(opening.send(Opening::Failed(error))),
+        Err(panic) => {
+            let error =
+                Error::new(ErrorKind::Run, format!("Loading the model panicked: {}", panic_text(&*panic)));
+            return drop(opening.send(Opening::Failed(error)));
+        }
+    };
+    let (start, started) = mpsc::channel();
+    let terminate = executor.terminator();
+    let _ = opening.send(Opening::Ready(Opened { model, warm_up, terminate, start }));
+    // Nothing comes when another executor could not be opened.
+    let Ok(core) = started.recv() else { return };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| core.run_batches(&mut *executor))) {
+        core.give_up(&Error::new(ErrorKind::Run, format!("Inference panicked: {}", panic_text(&*panic))));
+    }
+}
+
+/// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
+fn warm_up(executor: &mut dyn Executor, model: &Model, loading: &Loading) -> Result<Vec<Duration>, Error> {
+    let mut took = Vec::new();
+    let black = vec![0; model.crop_bytes()];
+    for size in executor.warm_up_sizes() {
+        (loading.report)(LoadEvent::Step(format!("Warming up batches of {size} on {}", model.provider)));
+        let mut peaks = vec![Peak::default(); size * model.points];
+        took.clear();
+        for _ in 0..WARM_UP_RUNS {
+            loading.cancelled.check()?;
+            (0..size).for_each(|row| executor.load(row, &black));
+            let started = std::time::Instant::now();
+            executor.run(size, &mut peaks)?;
+            took.push(started.elapsed());
+        }
+        // The first run of a size pays for what the warm-up is there to pay for.
+        took.remove(0);
+    }
+    Ok(took)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

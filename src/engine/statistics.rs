@@ -1,0 +1,75 @@
+//! Figures of a running engine.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// The last few hundred durations of something, for percentiles that follow the present.
+#[derive(Clone, Debug, Default)]
+pub struct Window(VecDeque<Duration>);
+
+impl Window {
+    const LENGTH: usize = 512;
+
+    pub fn add(&mut self, value: Duration) {
+        if self.0.len() == Self::LENGTH {
+            self.0.pop_front();
+        }
+        self.0.push_back(value);
+    }
+
+    /// The smallest value that `share` (0 to 1) of all values do not pass; 0 without values.
+    pub fn percentile(&self, share: f64) -> Duration {
+        let mut sorted: Vec<_> = self.0.iter().copied().collect();
+        if sorted.is_empty() {
+            return Duration::ZERO;
+        }
+        let rank = (share * sorted.len() as f64).ceil() as usize;
+        let index = rank.clamp(1, sorted.len()) - 1;
+        *sorted.select_nth_unstable(index).1
+    }
+}
+
+/// Counted since the engine was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// Crops that were run.
+    pub crops: u64,
+    /// Runs of the network.
+    pub batches: u64,
+    /// Empty rows of all runs together.
+    pub padding: u64,
+    /// From a crop's arrival to the cut of its batch.
+    pub waits: Window,
+    /// Duration of a run.
+    pub runs: Window,
+}
+
+impl Statistics {
+    /// Mean share of a batch's rows that held a crop, 0 to 1, against the batch size asked for.
+    pub fn mean_fill(&self, batch_size: usize) -> f64 {
+        if self.batches == 0 {
+            return 0.0;
+        }
+        self.crops as f64 / (self.batches as f64 * batch_size as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_by_nearest_rank_over_the_last_values() {
+        let mut window = Window::default();
+        assert_eq!(window.percentile(0.99), Duration::ZERO);
+        for ms in (1..=100).rev() {
+            window.add(Duration::from_millis(ms));
+        }
+        assert_eq!(window.percentile(0.5), Duration::from_millis(50));
+        assert_eq!(window.percentile(0.99), Duration::from_millis(99));
+        assert_eq!(window.percentile(1.0), Duration::from_millis(100));
+        for _ in 0..Window::LENGTH {
+            window.add(Duration::from_millis(7));
+        }
+        assert_eq!(window.percentile(1.0), Duration::from_millis(7));
+    }
+}

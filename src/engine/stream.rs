@@ -1,0 +1,139 @@
+//! One element's way into an engine.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Core, CropBuffer, Job, Model, Notify, Statistics, Ticket, batcher::StreamId, ticket::Duty};
+use crate::sync::{lock, wait};
+
+/// The stream is flushing: nothing more is wanted of it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushing;
+
+/// A stream of crops attached to an engine. Dropping it detaches it.
+pub struct Stream {
+    core: Arc<Core>,
+    id: StreamId,
+    notify: Notify,
+    flushing: AtomicBool,
+}
+
+impl Stream {
+    pub(super) fn new(core: Arc<Core>, timeout: Duration, notify: Notify) -> Self {
+        let id = lock(&core.shared).batcher.attach(timeout);
+        Self { core, id, notify, flushing: AtomicBool::new(false) }
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.core.model
+    }
+
+    /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.
+    pub fn buffer(&self) -> Result<CropBuffer, Flushing> {
+        let mut shared = lock(&self.core.shared);
+        let mut waited = false;
+        let bytes = loop {
+            if self.flushing.load(Ordering::SeqCst) || shared.closing {
+                break None;
+            }
+            let streams = shared.batcher.streams();
+            if let Some(bytes) = shared.pool.take(self.id, streams) {
+                break Some(bytes);
+            }
+            if !waited {
+                waited = true;
+                shared.batcher.set_blocked(self.id, true);
+                self.core.crops.notify_all();
+            }
+            shared = wait(&self.core.buffers, shared);
+        };
+        if waited {
+            shared.batcher.set_blocked(self.id, false);
+        }
+        drop(shared);
+        bytes.map(|bytes| CropBuffer::new(bytes, self.id, self.core.clone())).ok_or(Flushing)
+    }
+
+    /// Queues a crop for the next batch. Not to be called with the lock held that `notify` takes.
+    pub fn submit(&self, crop: CropBuffer) -> Ticket {
+        let (duty, ticket) = Duty::new(self.notify.clone());
+        let job = Job { crop, duty };
+        let refused = {
+            let mut shared = lock(&self.core.shared);
+            match shared.failed.clone() {
+                Some(error) => Some((job, error)),
+                None => {
+                    let now = self.core.clock.now();
+                    let pushed = shared.batcher.push(self.id, job, now);
+                    self.core.crops.notify_one();
+                    pushed
+                        .err()
+                        .map(|job| (job, super::Error::new(super::ErrorKind::Run, "The stream is closed")))
+                }
+            }
+        };
+        if let Some((Job { duty, .. }, error)) = refused {
+            duty.answer(Err(error));
+        }
+        ticket
+    }
+
+    /// None of the pending crops waits for a fuller batch: something stands behind them.
+    pub fn hurry(&self) {
+        lock(&self.core.shared).batcher.hurry(self.id);
+        self.core.crops.notify_all();
+    }
+
+    /// Whether the stream can send no further crop before a pending one is run.
+    pub fn set_blocked(&self, blocked: bool) {
+        lock(&self.core.shared).batcher.set_blocked(self.id, blocked);
+        self.core.crops.notify_all();
+    }
+
+    pub fn set_timeout(&self, timeout: Duration) {
+        lock(&self.core.shared).batcher.set_timeout(self.id, timeout);
+        self.core.crops.notify_all();
+    }
+
+    /// Drops the pending crops and refuses buffers until `unflush`. What runs goes on, its answers unheard. Not to be
+    /// called with the lock held that `notify` takes.
+    pub fn flush(&self) {
+        self.flushing.store(true, Ordering::SeqCst);
+        let jobs = lock(&self.core.shared).batcher.flush(self.id);
+        self.core.buffers.notify_all();
+        drop(jobs);
+    }
+
+    pub fn unflush(&self) {
+        self.flushing.store(false, Ordering::SeqCst);
+    }
+
+    /// How long one run of the full batch size takes: the 99th percentile of the last ones.
+    pub fn run_time(&self) -> Duration {
+        lock(&self.core.shared).full_runs.percentile(0.99)
+    }
+
+    /// How long a crop submitted now would wait for the runs before it and its own.
+    pub fn time_to_answer(&self) -> Duration {
+        let shared = lock(&self.core.shared);
+        let batches = shared.batcher.pending() / self.core.batch_size / self.core.executors + 1;
+        shared.full_runs.percentile(0.99) * batches as u32
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        lock(&self.core.shared).statistics.clone()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let jobs = lock(&self.core.shared).batcher.detach(self.id);
+        self.core.crops.notify_all();
+        drop(jobs);
+    }
+}

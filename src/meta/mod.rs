@@ -1,0 +1,146 @@
+//! People <-> buffer metadata: the only place that writes and reads `RtmPoseMeta`, and that reads the regions of people
+//! which upstream elements found.
+//!
+//! `RtmPoseMeta` is a GstCustomMeta without tags, so it stays on the buffer through conversion and scaling. Fields of its
+//! structure, version 1, with P people and K points each:
+//!
+//! | field | type | what |
+//! |---|---|---|
+//! | `version` | uint | 1 |
+//! | `source` | string | name of the element that added it |
+//! | `width`, `height` | uint | the frame the people were found in, in pixels |
+//! | `skeleton` | string | a name of [`crate::pose::Skeleton`], or `custom-K` |
+//! | `people`, `points` | uint | P, K |
+//! | `keypoints` | GBytes | float32 `[P][K][3]`: x, y, score |
+//! | `boxes` | GBytes | float32 `[P][4]`: x, y, width, height |
+//! | `scores` | GBytes | float32 `[P]`: mean of the points' scores |
+//! | `ids` | GBytes | int64 `[P]`, -1 when not tracked |
+//! | `carried` | boolean | only when true: earlier people repeated for a frame that was not looked at |
+//!
+//! Numbers in GBytes are little-endian; coordinates are fractions of the frame (x / width, y / height), so they stay right
+//! when the frame is scaled. A frame without people carries P = 0; a frame that was not looked at carries no meta.
+//!
+//! Later versions may add fields but do not change these: a reader accepts any version from 1 up that has these fields.
+
+mod people;
+mod regions;
+
+use std::fmt;
+use std::sync::Once;
+
+use gst::meta::CustomMeta;
+
+use crate::pose::Person;
+
+pub use regions::{PersonRegion, person_regions};
+
+/// Name of the custom meta.
+pub const NAME: &str = "RtmPoseMeta";
+
+/// The people of one frame, as one element found them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FramePeople {
+    /// Name of the element that found them.
+    pub source: String,
+    /// Width of the frame in pixels; above 0.
+    pub width: u32,
+    /// Height of the frame in pixels; above 0.
+    pub height: u32,
+    /// A name of [`crate::pose::Skeleton`], or `custom-K`.
+    pub skeleton: String,
+    /// Key points of each person, K.
+    pub points: usize,
+    /// The people, in pixels of the frame of `width` x `height`.
+    pub people: Vec<Person>,
+    /// The people are those of an earlier frame; this one was not looked at.
+    pub carried: bool,
+}
+
+impl FramePeople {
+    /// The same people in pixels of a frame of another size: that of the frame at hand, when it was scaled since.
+    pub fn scale_to(&mut self, width: u32, height: u32) {
+        if (self.width, self.height) == (width, height) {
+            return;
+        }
+        let (sx, sy) = (width as f32 / self.width as f32, height as f32 / self.height as f32);
+        for person in &mut self.people {
+            let region = &mut person.region;
+            (region.x, region.width) = (region.x * sx, region.width * sx);
+            (region.y, region.height) = (region.y * sy, region.height * sy);
+            for point in &mut person.key_points {
+                (point.x, point.y) = (point.x * sx, point.y * sy);
+            }
+        }
+        (self.width, self.height) = (width, height);
+    }
+}
+
+/// Why an `RtmPoseMeta` cannot be written or read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetaError {
+    /// A field is not there or has another type than the one named.
+    Field { name: &'static str, expected: &'static str },
+    /// A version below 1.
+    Version(u32),
+    /// Width or height of the frame is 0.
+    FrameSize { width: u32, height: u32 },
+    /// The bytes of a field do not hold what `people` and `points` say.
+    Length { name: &'static str, expected: u128, found: usize },
+    /// A person to be written has another number of key points than `points` says.
+    KeyPoints { person: usize, expected: usize, found: usize },
+    /// More people or points than a uint holds.
+    TooMany,
+    /// GStreamer refused the meta: another library registered the name for something else.
+    Refused,
+}
+
+impl fmt::Display for MetaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field { name, expected } => {
+                write!(f, "field '{name}' is missing or not of type {expected}")
+            }
+            Self::Version(version) => write!(f, "version {version} is unknown, expected 1 or above"),
+            Self::FrameSize { width, height } => write!(f, "a frame of {width}x{height} holds no people"),
+            Self::Length { name, expected, found } => {
+                write!(f, "field '{name}' has {found} bytes, expected {expected}")
+            }
+            Self::KeyPoints { person, expected, found } => {
+                write!(f, "person {person} has {found} key points, expected {expected}")
+            }
+            Self::TooMany => write!(f, "too many people or points"),
+            Self::Refused => write!(f, "GStreamer refused to add {NAME}"),
+        }
+    }
+}
+
+impl std::error::Error for MetaError {}
+
+/// Registers `RtmPoseMeta` with GStreamer, unless somebody else already has. May be called often, from any thread;
+/// GStreamer must be initialised.
+pub fn init() {
+    static REGISTER: Once = Once::new();
+    REGISTER.call_once(|| {
+        if !CustomMeta::is_registered(NAME) {
+            CustomMeta::register(NAME, &[]);
+        }
+    });
+}
+
+/// Adds the people to the buffer, beside what other elements have added. Nothing is added on an error.
+pub fn write(buffer: &mut gst::BufferRef, people: &FramePeople) -> Result<(), MetaError> {
+    init();
+    let fields = people::Fields::new(people)?;
+    let mut meta = CustomMeta::add(buffer, NAME).map_err(|_| MetaError::Refused)?;
+    fields.store(people, meta.mut_structure());
+    Ok(())
+}
+
+/// Every `RtmPoseMeta` of the buffer, in the order in which they were added. What other code wrote is not trusted: a meta
+/// that breaks the contract is an error of its own, and no more memory is taken than its bytes ask for.
+pub fn read(buffer: &gst::BufferRef) -> impl Iterator<Item = Result<FramePeople, MetaError>> {
+    buffer.iter_meta::<gst::Meta>().filter_map(|meta| {
+        let meta = meta.try_as_custom_meta()?;
+        meta.has_name(NAME).then(|| people::read(meta.structure()))
+    })
+}

@@ -1,0 +1,59 @@
+//! Regions of people that an upstream detector put on the buffer.
+
+use std::ffi::CStr;
+
+use gst::glib;
+use gst_video::VideoRegionOfInterestMeta;
+
+use crate::pose::Region;
+
+/// A person that upstream found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PersonRegion {
+    /// The person's box in pixels of the frame.
+    pub region: Region,
+    /// The tracker's number of this person, if there is a tracker upstream.
+    pub id: Option<i64>,
+}
+
+/// The people that upstream found: every GstVideoRegionOfInterestMeta whose type is `person` (any case), in order. None:
+/// the buffer carries no such region.
+///
+/// The id is what DL Streamer's trackers write (field `id` of the meta's parameter `object_id`), else the meta's own id
+/// when it was set. Without a tracker DL Streamer's detectors put a new number there for every box of every frame, beside
+/// a parameter `detection`: that is nobody's id.
+pub fn person_regions(buffer: &gst::BufferRef) -> Option<Vec<PersonRegion>> {
+    let regions: Vec<_> = buffer
+        .iter_meta::<VideoRegionOfInterestMeta>()
+        .filter(|meta| is_person(meta))
+        .map(|meta| {
+            let (x, y, width, height) = meta.rect();
+            // The fields are unsigned: a detector whose box reaches over the left or top border wraps around.
+            let region = Region::new(x as i32 as f32, y as i32 as f32, width as f32, height as f32);
+            PersonRegion { region, id: id(&meta) }
+        })
+        .collect();
+    (!regions.is_empty()).then_some(regions)
+}
+
+fn is_person(meta: &gst::MetaRef<'_, VideoRegionOfInterestMeta>) -> bool {
+    // Not `roi_type()`, which trusts that there is a type and that it is UTF-8.
+    // SAFETY: the pointer is that of a meta borrowed from its buffer; GLib keeps a quark's string for ever.
+    unsafe {
+        let name = glib::ffi::g_quark_to_string((*meta.as_ptr()).roi_type);
+        !name.is_null() && CStr::from_ptr(name).to_bytes().eq_ignore_ascii_case(b"person")
+    }
+}
+
+fn id(meta: &VideoRegionOfInterestMeta) -> Option<i64> {
+    let id = match meta.param("object_id") {
+        // Trackers differ in the integer's type.
+        Some(object_id) => object_id.value("id").ok()?.transform::<i64>().ok()?.get().ok()?,
+        None if meta.param("detection").is_some() => return None,
+        None => match meta.id() {
+            0 => return None,
+            id => id.into(),
+        },
+    };
+    (id >= 0).then_some(id)
+}

@@ -1,0 +1,112 @@
+//! Where the network's columns (or rows) lie in the frame, as tables: each axis is worked out once per crop.
+
+/// Coverage of a column or row that lies wholly inside the frame.
+pub(super) const FULL: u32 = 1 << 12;
+
+/// Two neighbouring samples, `at` and the one after it, and how much each counts. The weights of all pairs of one
+/// output sample add up to the unit they were made with, so that an even picture stays exactly even.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pair {
+    pub at: u32,
+    pub weights: [i16; 2],
+}
+
+/// One network column (or row) that touches the frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Frame pixels to take the sample from; the second counts only where the frame is resized first.
+    positions: [f64; 2],
+    /// How much the second position counts, 0 to 1.
+    share: f64,
+    /// How much of the sample lies inside the frame, 1 to `FULL`.
+    pub coverage: u32,
+}
+
+/// One axis of a crop: the network columns (or rows) `first..first + places.len()` touch the frame, in order.
+#[derive(Debug, Default)]
+pub(super) struct Axis {
+    pub first: usize,
+    pub places: Vec<Place>,
+}
+
+impl Axis {
+    /// Lays `network` output samples over `size` frame pixels around `centre`.
+    ///
+    /// Output sample d lies at frame pixel `centre + (d - network / 2) * size / network`, the inverse of the matrix
+    /// that mmpose hands to `cv2.warpAffine` (`structures/bbox/transforms.py` `get_warp_matrix`), without a half-pixel
+    /// offset. `warpAffine` interpolates with black beyond the border. That is the same as interpolating with the
+    /// border's samples repeated and then weighting by how much of the sample lies inside: its coverage.
+    ///
+    /// With `scale` < 1 the frame is thought of as resized first to `round(frame * scale)` pixels as `cv2.resize`
+    /// does it (bilinear, half-pixel centres, border repeated), and the crop is laid over the same part of the scene
+    /// in the small frame. Each output sample then lies between two of the small frame's pixels, each of which lies
+    /// between two of the frame's.
+    pub fn plan(&mut self, centre: f64, size: f64, network: usize, frame: usize, scale: f64) {
+        self.first = 0;
+        self.places.clear();
+        let small =
+            if scale < 1.0 { (frame as f64 * scale).round_ties_even().max(1.0) } else { frame as f64 };
+        let ratio = frame as f64 / small;
+        for d in 0..network {
+            let in_frame = centre + (d as f64 - network as f64 / 2.0) * size / network as f64;
+            let position = if scale < 1.0 { (in_frame + 0.5) / ratio - 0.5 } else { in_frame };
+            let coverage = (1.0 + position).min(small - position).min(1.0);
+            // Rounds what is barely touched to nothing; also not above 0 for NaN.
+            let coverage = (coverage * f64::from(FULL)).round() as i64;
+            if coverage <= 0 {
+                continue;
+            }
+            if self.places.is_empty() {
+                self.first = d;
+            }
+            let position = position.clamp(0.0, small - 1.0);
+            let (positions, share) = if scale < 1.0 {
+                let back = |p: f64| ((p + 0.5) * ratio - 0.5).clamp(0.0, frame as f64 - 1.0);
+                let left = position.floor();
+                ([back(left), back((left + 1.0).min(small - 1.0))], position - left)
+            } else {
+                ([position; 2], 0.0)
+            };
+            self.places.push(Place { positions, share, coverage: coverage as u32 });
+        }
+    }
+
+    /// The pairs of samples for each place, in a component that has one sample for every `step` frame pixels, `len` in
+    /// all. `cosited`: its first sample lies on the first pixel, else in the middle of the first `step` pixels.
+    /// `PAIRS` is 2 where the frame is resized first, else 1.
+    pub fn pairs<const PAIRS: usize>(
+        &self,
+        step: usize,
+        cosited: bool,
+        len: usize,
+        unit: i16,
+        out: &mut Vec<[Pair; PAIRS]>,
+    ) {
+        let offset = if cosited { 0.0 } else { (step as f64 - 1.0) / (2.0 * step as f64) };
+        let last = len.saturating_sub(1) as f64;
+        out.clear();
+        out.extend(self.places.iter().map(|place| {
+            let (mut sum, mut given) = (0.0, 0);
+            // Rounding the running sum keeps the total exact and every weight at 0 or more.
+            let mut weight = |share: f64| {
+                sum += share;
+                let upto = (sum * f64::from(unit)).round() as i16;
+                let weight = upto - given;
+                given = upto;
+                weight
+            };
+            std::array::from_fn(|i| {
+                let share = match (PAIRS, i) {
+                    (1, _) => 1.0,
+                    (_, 0) => 1.0 - place.share,
+                    _ => place.share,
+                };
+                let position = (place.positions[i] / step as f64 - offset).clamp(0.0, last);
+                // The last pair ends on the last sample, so that a pair never reaches past it.
+                let at = position.floor().min((last - 1.0).max(0.0));
+                let right = position - at;
+                Pair { at: at as u32, weights: [weight(share * (1.0 - right)), weight(share * right)] }
+            })
+        }));
+    }
+}

@@ -1,0 +1,95 @@
+//! From interpolated rows of components to rows of RGB.
+
+/// Fraction bits of the interpolated rows: enough that converting them adds no rounding of its own.
+pub(super) const ROW_BITS: u32 = 6;
+/// Fraction bits of the matrix: its largest entry (about 2.3) has to fit into i16.
+const MATRIX_BITS: u32 = 13;
+
+/// What a picture's three components mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Colour {
+    Rgb,
+    /// Full range, in the first component. Limited-range grey is `Yuv` with two components of 1x1 sample, 128.
+    Gray,
+    Yuv(YuvMatrix),
+}
+
+/// How Y'CbCr becomes R'G'B', 8 bits each (ITU-T H.273, equations for MatrixCoefficients and VideoFullRangeFlag).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct YuvMatrix {
+    y: i16,
+    v_to_r: i16,
+    u_to_g: i16,
+    v_to_g: i16,
+    u_to_b: i16,
+    /// What Y is at black.
+    black: i16,
+}
+
+impl YuvMatrix {
+    /// From the shares of red and blue in luma. Shares that no picture can have (not finite, below 0, or no green
+    /// left) are taken as BT.601's.
+    pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
+        let possible = kr >= 0.0 && kb >= 0.0 && kr + kb <= 0.99;
+        let (kr, kb) = if possible { (kr, kb) } else { (0.299, 0.114) };
+        let kg = 1.0 - kr - kb;
+        let (luma, chroma) = if full_range { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
+        // The casts saturate, so that even an absurd matrix is only an absurd colour.
+        let fixed = |value: f64| (value * f64::from(1 << MATRIX_BITS)).round() as i16;
+        Self {
+            y: fixed(luma),
+            v_to_r: fixed(2.0 * (1.0 - kr) * chroma),
+            u_to_g: fixed(-2.0 * (1.0 - kb) * kb / kg * chroma),
+            v_to_g: fixed(-2.0 * (1.0 - kr) * kr / kg * chroma),
+            u_to_b: fixed(2.0 * (1.0 - kb) * chroma),
+            black: if full_range { 0 } else { 16 },
+        }
+    }
+
+    pub fn bt601(full_range: bool) -> Self {
+        Self::new(0.299, 0.114, full_range)
+    }
+
+    pub fn bt709(full_range: bool) -> Self {
+        Self::new(0.2126, 0.0722, full_range)
+    }
+
+    pub fn bt2020(full_range: bool) -> Self {
+        Self::new(0.2627, 0.0593, full_range)
+    }
+}
+
+/// Writes one row of RGB from rows of components (R, G, B or Y, U, V) with `ROW_BITS` fraction bits; all as long.
+pub(super) fn write_rgb(colour: Colour, rows: [&[i16]; 3], out: &mut [u8]) {
+    let [first, second, third] = rows;
+    let (out, _) = out.as_chunks_mut::<3>();
+    match colour {
+        Colour::Rgb => {
+            let round = |value: i16| ((value + (1 << (ROW_BITS - 1))) >> ROW_BITS) as u8;
+            for (((rgb, r), g), b) in out.iter_mut().zip(first).zip(second).zip(third) {
+                *rgb = [round(*r), round(*g), round(*b)];
+            }
+        }
+        Colour::Gray => {
+            for (rgb, y) in out.iter_mut().zip(first) {
+                *rgb = [((y + (1 << (ROW_BITS - 1))) >> ROW_BITS) as u8; 3];
+            }
+        }
+        Colour::Yuv(matrix) => {
+            const SHIFT: u32 = ROW_BITS + MATRIX_BITS;
+            // i16 x i16 -> i32 is what vector units multiply fastest.
+            let times = |a: i16, b: i16| i32::from(a) * i32::from(b);
+            let byte = |sum: i32| (sum >> SHIFT).clamp(0, 255) as u8;
+            let (black, middle) = (matrix.black << ROW_BITS, 128 << ROW_BITS);
+            for (((rgb, y), u), v) in out.iter_mut().zip(first).zip(second).zip(third) {
+                let luma = times(y - black, matrix.y) + (1 << (SHIFT - 1));
+                let (u, v) = (u - middle, v - middle);
+                *rgb = [
+                    byte(luma + times(v, matrix.v_to_r)),
+                    byte(luma + times(u, matrix.u_to_g) + times(v, matrix.v_to_g)),
+                    byte(luma + times(u, matrix.u_to_b)),
+                ];
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Skeletons: which key points a model has, which of them are joined by a line, and which belong to the person's left
+//! and right.
+//!
+//! The facts are those of mmpose's data set descriptions (`configs/_base_/datasets/*.py`, named at each table): order and
+//! names of the points, links, and mirrored pairs.
+
+// A table of numbers reads best as wide lines.
+#[rustfmt::skip]
+mod tables;
+
+use std::ops::Range;
+
+use tables::{AP10K_17, COCO_17, COCO_WHOLEBODY_133, FACE_106, HALPE_26, HAND_21};
+
+/// Whose side a key point is on: the person's own left and right, not the picture's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Left,
+    Right,
+    /// On the middle line, or of no known side.
+    Centre,
+}
+
+/// The key points of one kind of model.
+#[derive(Debug)]
+pub struct Skeleton {
+    /// Name in the metadata and in the property `skeleton`.
+    pub name: &'static str,
+    /// Number of key points, K.
+    pub points: usize,
+    /// Pairs of points joined by a line; both below `points`.
+    pub links: &'static [(u16, u16)],
+    names: &'static [&'static str],
+    sides: &'static [Side],
+    /// Points that lie close together (face and hands of a whole body).
+    fine: Range<usize>,
+}
+
+impl Skeleton {
+    /// The skeleton of that name: `coco-17`, `halpe-26`, `coco-wholebody-133`, `hand-21`, `face-106` or `ap10k-17`.
+    pub fn by_name(name: &str) -> Option<&'static Skeleton> {
+        SKELETONS.iter().copied().find(|skeleton| skeleton.name == name)
+    }
+
+    /// The skeleton that a model with `points` key points most likely has. 17 points are taken as a person
+    /// (`coco-17`); the animals of `ap10k-17` have to be asked for by name.
+    pub fn for_points(points: usize) -> Option<&'static Skeleton> {
+        SKELETONS.iter().copied().find(|skeleton| skeleton.points == points)
+    }
+
+    /// All skeletons, with `coco-17` before `ap10k-17`.
+    pub fn all() -> &'static [&'static Skeleton] {
+        SKELETONS
+    }
+
+    /// Names of the points in their order, as published.
+    pub fn point_names(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    /// Side of the point; [`Side::Centre`] for an index that the skeleton does not have.
+    pub fn side(&self, point: usize) -> Side {
+        self.sides.get(point).copied().unwrap_or(Side::Centre)
+    }
+
+    /// Whether the point has close neighbours, as on a face or on the hands of a whole body, and is better drawn small.
+    pub fn is_fine(&self, point: usize) -> bool {
+        self.fine.contains(&point)
+    }
+}
+
+/// Name in the metadata for `points` key points that form none of the skeletons above: `custom-K`.
+pub fn custom_name(points: usize) -> String {
+    format!("custom-{points}")
+}
+
+/// Where 17 points are meant, the first wins: people before animals.
+static SKELETONS: &[&Skeleton] = &[&COCO_17, &HALPE_26, &COCO_WHOLEBODY_133, &HAND_21, &FACE_106, &AP10K_17];
+
+/// Sides of `K` points from the pairs (left, right); a point in no pair is in the centre.
+const fn sides<const K: usize>(pairs: &[(u16, u16)]) -> [Side; K] {
+    let mut sides = [Side::Centre; K];
+    let mut i = 0;
+    while i < pairs.len() {
+        sides[pairs[i].0 as usize] = Side::Left;
+        sides[pairs[i].1 as usize] = Side::Right;
+        i += 1;
+    }
+    sides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_and_numbers_find_the_skeletons() {
+        for (name, points) in [
+            ("coco-17", 17),
+            ("halpe-26", 26),
+            ("coco-wholebody-133", 133),
+            ("hand-21", 21),
+            ("face-106", 106),
+            ("ap10k-17", 17),
+        ] {
+            let skeleton = Skeleton::by_name(name).unwrap();
+            assert_eq!((skeleton.name, skeleton.points), (name, points));
+        }
+        assert_eq!(Skeleton::all().len(), 6);
+        assert_eq!(Skeleton::for_points(17).unwrap().name, "coco-17");
+        assert_eq!(Skeleton::for_points(133).unwrap().name, "coco-wholebody-133");
+        assert!(Skeleton::for_points(5).is_none());
+        assert!(Skeleton::by_name("custom-5").is_none());
+        assert_eq!(custom_name(5), "custom-5");
+    }
+
+    #[test]
+    fn tables_have_one_entry_a_point() {
+        for skeleton in Skeleton::all() {
+            assert_eq!(skeleton.point_names().len(), skeleton.points, "{}", skeleton.name);
+            assert_eq!(skeleton.sides.len(), skeleton.points, "{}", skeleton.name);
+            let names: HashSet<_> = skeleton.point_names().iter().collect();
+            assert_eq!(names.len(), skeleton.points, "{}: a name occurs twice", skeleton.name);
+            assert_eq!(skeleton.side(skeleton.points), Side::Centre);
+        }
+    }
+
+    #[test]
+    fn links_join_two_points_once() {
+        for skeleton in Skeleton::all() {
+            let mut seen = HashSet::new();
+            for &(a, b) in skeleton.links {
+                assert!(
+                    (a as usize) < skeleton.points && (b as usize) < skeleton.points,
+                    "{}",
+                    skeleton.name
+                );
+                assert_ne!(a, b, "{}", skeleton.name);
+                assert!(seen.insert((a.min(b), a.max(b))), "{}: {a} to {b} occurs twice", skeleton.name);
+            }
+        }
+        assert!(Skeleton::by_name("face-106").unwrap().links.is_empty());
+    }
+
+    #[test]
+    fn every_left_has_its_right() {
+        for skeleton in Skeleton::all() {
+            let count = |side| (0..skeleton.points).filter(|&i| skeleton.side(i) == side).count();
+            assert_eq!(count(Side::Left), count(Side::Right), "{}", skeleton.name);
+            for (index, name) in skeleton.point_names().iter().enumerate() {
+                let (side, twin) = if let Some(rest) = name.strip_prefix("left_") {
+                    (Side::Left, format!("right_{rest}"))
+                } else if let Some(rest) = name.strip_prefix("right_") {
+                    (Side::Right, format!("left_{rest}"))
+                } else if let Some(rest) = name.strip_prefix("L_") {
+                    (Side::Left, format!("R_{rest}"))
+                } else if let Some(rest) = name.strip_prefix("R_") {
+                    (Side::Right, format!("L_{rest}"))
+                } else {
+                    continue;
+                };
+                assert_eq!(skeleton.side(index), side, "{}: {name}", skeleton.name);
+                assert!(skeleton.point_names().contains(&twin.as_str()), "{}: {name}", skeleton.name);
+            }
+        }
+    }
+
+    #[test]
+    fn faces_begin_at_the_persons_right() {
+        let whole = Skeleton::by_name("coco-wholebody-133").unwrap();
+        let face = |point: usize| whole.side(23 + point);
+        // Outline, brows and eyes, then the mouth's corners and its lower lip, which runs back from the left.
+        assert_eq!([face(0), face(17), face(36), face(48), face(59)], [Side::Right; 5]);
+        assert_eq!([face(16), face(26), face(45), face(54), face(55)], [Side::Left; 5]);
+        assert_eq!([face(8), face(30), face(51), face(57)], [Side::Centre; 4]);
+
+        let face = Skeleton::by_name("face-106").unwrap();
+        assert_eq!([0, 33, 66, 84, 95, 104].map(|point| face.side(point)), [Side::Right; 6]);
+        assert_eq!([32, 46, 79, 90, 91, 105].map(|point| face.side(point)), [Side::Left; 6]);
+        assert_eq!([16, 51, 60, 87, 93, 98, 102].map(|point| face.side(point)), [Side::Centre; 7]);
+    }
+}
