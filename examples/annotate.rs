@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use gst::prelude::*;
+use gst_video::prelude::*;
 
 const USAGE: &str = "usage: annotate INPUT [--regions FILE.csv] [--output STEM]
   INPUT           a video file
