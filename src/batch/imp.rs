@@ -171,9 +171,7 @@ impl ObjectImpl for RtmPoseBatch {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
-                [
-                    "The property {name} was set while a model is loaded: it takes effect at the next change from NULL to READY"
-                ]
+                ("The property {name} was set while a model is loaded: it takes effect at the next change from NULL to READY")
             );
         }
     }
@@ -250,6 +248,10 @@ impl RtmPoseBatch {
         lock(&self.running).clone()
     }
 
+    pub(super) fn loading_is_cancelled(&self) -> bool {
+        lock(&self.cancel).is_cancelled()
+    }
+
     /// NULL->READY: loads and warms up the network.
     fn load(&self) -> Result<(), gst::StateChangeError> {
         let cancel = Cancel::default();
@@ -259,11 +261,11 @@ impl RtmPoseBatch {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
-                [
+                (
                     "batch-timeout={} means {} µs: the property counts nanoseconds, 15 ms are 15000000",
                     settings.batch_timeout,
                     settings.batch_timeout as f64 / 1000.0
-                ]
+                )
             );
         }
         let progress = |kind, text: &str| {
@@ -319,7 +321,7 @@ impl RtmPoseBatch {
             }
             LoadEvent::Info(text) => gst::info!(CAT, imp = self, "{text}"),
             LoadEvent::Warning(text) => {
-                gst::element_imp_warning!(self, gst::ResourceError::Settings, ["{text}"]);
+                gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{text}"));
             }
         };
         let (backend, clock) = match self.injected.get() {
@@ -358,13 +360,13 @@ impl RtmPoseBatch {
         let text = &error.message;
         match error.kind {
             ErrorKind::ModelMissing => {
-                gst::element_imp_error!(self, gst::ResourceError::NotFound, ["{text}"])
+                gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{text}"))
             }
-            ErrorKind::ModelRefused => gst::element_imp_error!(self, gst::StreamError::WrongType, ["{text}"]),
-            ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ["{text}"]),
-            ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ["{text}"]),
+            ErrorKind::ModelRefused => gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}")),
+            ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ("{text}")),
+            ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{text}")),
             ErrorKind::Run | ErrorKind::Cancelled => {
-                gst::element_imp_error!(self, gst::LibraryError::Failed, ["{text}"]);
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ("{text}"));
             }
         }
     }

@@ -92,6 +92,12 @@ impl Default for State {
 }
 
 impl State {
+    /// Why a frame cannot come in; nothing where it can.
+    pub fn refusal(&self) -> Result<(), gst::FlowError> {
+        self.flow?;
+        if self.eos || self.unexpected { Err(gst::FlowError::Eos) } else { Ok(()) }
+    }
+
     /// Whether the source pad's task can take the head.
     pub fn head_is_ready(&self) -> bool {
         match self.items.front() {
@@ -114,12 +120,24 @@ impl State {
         )
     }
 
-    /// Starts afresh, as after a flush. The items are handed back: they may only be dropped without the lock.
-    pub fn restart(&mut self, flow: Result<gst::FlowSuccess, gst::FlowError>) -> VecDeque<Item> {
-        self.flow = flow;
+    /// Refuses frames and takes all out but the events, some of which outlive a flush. What is handed back may only be
+    /// dropped without the lock.
+    pub fn flush(&mut self) -> Vec<Item> {
+        self.flow = Err(gst::FlowError::Flushing);
+        let (events, dropped) = self.items.drain(..).partition(|item| matches!(item, Item::Event(_)));
+        self.items = events;
+        dropped
+    }
+
+    /// Lets frames in again and hands back the events that a flush has left.
+    pub fn resume(&mut self) -> Vec<gst::Event> {
+        self.flow = Ok(gst::FlowSuccess::Ok);
         self.eos = false;
         self.unexpected = false;
-        std::mem::take(&mut self.items)
+        self.items
+            .drain(..)
+            .filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None })
+            .collect()
     }
 }
 

@@ -55,36 +55,41 @@ impl RtmPoseBatch {
             return Err(gst::loggable_error!(CAT, "Only push mode is possible"));
         }
         if active {
-            self.resume();
+            drop(self.resume());
         } else {
             self.flush();
             // The chain function leaves at once; once it has, nothing is put into the queue any more.
             drop(pad.stream_lock());
-            self.drop_items(Err(gst::FlowError::Flushing));
+            self.flush();
         }
         Ok(())
     }
 
-    /// Lets frames in, after an activation or a flush.
-    pub(super) fn resume(&self) {
+    /// Lets frames in, after an activation or a flush. Hands back the events that were queued before.
+    pub(super) fn resume(&self) -> Vec<gst::Event> {
         if let Some(running) = self.running() {
             running.stream.unflush();
         }
-        self.drop_items(Ok(gst::FlowSuccess::Ok));
+        lock(&self.queue.state).resume()
     }
 
     /// Refuses frames, drops what is queued and wakes all who wait. What runs is not waited for.
     pub(super) fn flush(&self) {
-        self.drop_items(Err(gst::FlowError::Flushing));
+        let dropped = lock(&self.queue.state).flush();
+        self.queue.changed.notify_all();
+        drop(dropped);
         if let Some(running) = self.running() {
             running.stream.flush();
         }
     }
 
-    fn drop_items(&self, flow: Result<gst::FlowSuccess, gst::FlowError>) {
-        let items = lock(&self.queue.state).restart(flow);
-        self.queue.changed.notify_all();
-        drop(items);
+    /// Sticky events outlive the frames around them, as in gstqueue.c: downstream gets them with the next frame.
+    pub(super) fn keep_sticky(&self, events: impl IntoIterator<Item = gst::Event>) {
+        for event in events {
+            if event.is_sticky() && !matches!(event.type_(), gst::EventType::Segment | gst::EventType::Eos) {
+                let _ = self.srcpad.store_sticky_event(&event);
+            }
+        }
     }
 
     pub(super) fn sink_chain(
@@ -98,7 +103,8 @@ impl RtmPoseBatch {
         lock(&self.stats).frames_in += 1;
         let frame = self.take_in(pad, buffer, &running).map_err(|Flushing| gst::FlowError::Flushing)?;
         let mut state = lock(&self.queue.state);
-        state.flow?;
+        // Anything may have come while the crops were sampled.
+        state.refusal()?;
         state.items.push_back(Item::Frame(frame?));
         self.queue.changed.notify_all();
         Ok(gst::FlowSuccess::Ok)
@@ -110,11 +116,8 @@ impl RtmPoseBatch {
         let mut state = lock(&self.queue.state);
         let mut blocked = false;
         let result = loop {
-            if let Err(error) = state.flow {
+            if let Err(error) = state.refusal() {
                 break Err(error);
-            }
-            if state.eos || state.unexpected {
-                break Err(gst::FlowError::Eos);
             }
             let (waiting, done) = state.fill();
             if waiting < settings.input_queue_size as usize && done < settings.output_queue_size as usize {
@@ -208,7 +211,7 @@ impl RtmPoseBatch {
         gst::element_imp_error!(
             self,
             gst::CoreError::Negotiation,
-            ["A frame came before its caps: put videoconvert or a capsfilter in front of the element"]
+            ("A frame came before its caps: put videoconvert or a capsfilter in front of the element")
         );
         gst::FlowError::NotNegotiated
     }
@@ -271,7 +274,8 @@ impl RtmPoseBatch {
                     input.segment = Default::default();
                     input.regions.reset();
                 }
-                self.resume();
+                let queued = self.resume();
+                self.keep_sticky(queued);
                 return self.start_task();
             }
             _ if !event.is_serialized() => {
@@ -302,10 +306,8 @@ impl RtmPoseBatch {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
-                [
-                    "Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
-                  fields of a frame in one buffer"
-                ]
+                ("Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
+                  fields of a frame in one buffer")
             );
             return Err(gst::FlowError::NotNegotiated);
         };

@@ -26,7 +26,7 @@ impl RtmPoseBatch {
             return Err(gst::loggable_error!(CAT, "Only push mode is possible"));
         }
         if active {
-            self.resume();
+            drop(self.resume());
             self.start_task().map_err(|_| gst::loggable_error!(CAT, "The task cannot be started"))?;
         } else {
             self.flush();
@@ -116,7 +116,11 @@ impl RtmPoseBatch {
             std::mem::replace(&mut state.items, kept)
         };
         self.queue.changed.notify_all();
-        drop(dropped);
+        self.keep_sticky(
+            dropped
+                .into_iter()
+                .filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None }),
+        );
     }
 
     /// As `GST_ELEMENT_FLOW_ERROR`.
@@ -125,7 +129,7 @@ impl RtmPoseBatch {
             self,
             gst::StreamError::Failed,
             ("Internal data stream error."),
-            ["streaming stopped, reason {error}"]
+            ["streaming stopped, reason {error:?}"]
         );
     }
 
@@ -186,7 +190,7 @@ impl RtmPoseBatch {
                     gst::element_imp_warning!(
                         self,
                         gst::LibraryError::Failed,
-                        ["Inference failed: {text}; frames go on without metadata (on-error=passthrough)"]
+                        ("Inference failed: {text}; frames go on without metadata (on-error=passthrough)")
                     );
                 }
                 Ok(())

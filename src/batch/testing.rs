@@ -18,3 +18,8 @@ pub fn inject(element: &RtmPoseBatch, backend: Arc<dyn Backend>, clock: Arc<dyn 
     let set = element.imp().injected.set(Injected { backend, clock });
     assert!(set.is_ok(), "the element has a fake backend already");
 }
+
+/// Whether the loading that goes on was asked to end.
+pub fn loading_is_cancelled(element: &RtmPoseBatch) -> bool {
+    element.imp().loading_is_cancelled()
+}

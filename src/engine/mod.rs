@@ -236,39 +236,55 @@ impl Core {
         }
     }
 
-    /// Runs batches until the engine closes.
+    /// Runs batches until the engine closes or a run panics.
     fn run_batches(&self, executor: &mut dyn Executor) {
         let points = self.model.points;
         let mut peaks = vec![Peak::default(); self.batch_size * points];
         while let Some(batch) = self.next_batch() {
-            let mut duties = Vec::with_capacity(batch.len());
-            for (row, Entry { item: Job { crop, duty }, .. }) in batch.into_iter().enumerate() {
-                executor.load(row, &crop);
-                drop(crop);
-                duty.hand();
-                duties.push(duty);
-            }
-            let started = self.clock.now();
-            let result = executor.run(duties.len(), &mut peaks);
-            let took = self.clock.now().saturating_sub(started);
-            if let Ok(rows) = &result {
-                let mut shared = lock(&self.shared);
-                let statistics = &mut shared.statistics;
-                statistics.crops += duties.len() as u64;
-                statistics.batches += 1;
-                statistics.padding += rows.saturating_sub(duties.len()) as u64;
-                statistics.runs.add(took);
-                if *rows >= self.batch_size {
-                    shared.full_runs.add(took);
-                }
+            let (crops, duties): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|Entry { item: Job { crop, duty }, .. }| (crop, duty)).unzip();
+            let run = catch_unwind(AssertUnwindSafe(|| self.run_batch(executor, crops, &duties, &mut peaks)));
+            let (result, panicked) = match run {
+                Ok(result) => (result, false),
+                Err(panic) => (Err(panicked("Inference", &*panic)), true),
+            };
+            if panicked && let Err(error) = &result {
+                self.give_up(error);
             }
             for (row, duty) in duties.into_iter().enumerate() {
                 duty.answer(match &result {
-                    Ok(_) => Ok(peaks[row * points..][..points].into()),
+                    Ok(()) => Ok(peaks[row * points..][..points].into()),
                     Err(error) => Err(error.clone()),
                 });
             }
         }
+    }
+
+    /// Runs one batch. The crops' buffers are free again before the network runs.
+    fn run_batch(
+        &self,
+        executor: &mut dyn Executor,
+        crops: Vec<CropBuffer>,
+        duties: &[Duty],
+        peaks: &mut [Peak],
+    ) -> Result<(), Error> {
+        for (row, crop) in crops.into_iter().enumerate() {
+            executor.load(row, &crop);
+        }
+        duties.iter().for_each(Duty::hand);
+        let started = self.clock.now();
+        let rows = executor.run(duties.len(), peaks)?;
+        let took = self.clock.now().saturating_sub(started);
+        let mut shared = lock(&self.shared);
+        let statistics = &mut shared.statistics;
+        statistics.crops += duties.len() as u64;
+        statistics.batches += 1;
+        statistics.padding += rows.saturating_sub(duties.len()) as u64;
+        statistics.runs.add(took);
+        if rows >= self.batch_size {
+            shared.full_runs.add(took);
+        }
+        Ok(())
     }
 }
 
@@ -286,20 +302,14 @@ fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sende
     let (model, mut executor, warm_up) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return drop(opening.send(Opening::Failed(error))),
-        Err(panic) => {
-            let error =
-                Error::new(ErrorKind::Run, format!("Loading the model panicked: {}", panic_text(&*panic)));
-            return drop(opening.send(Opening::Failed(error)));
-        }
+        Err(panic) => return drop(opening.send(Opening::Failed(panicked("Loading the model", &*panic)))),
     };
     let (start, started) = mpsc::channel();
     let terminate = executor.terminator();
     let _ = opening.send(Opening::Ready(Opened { model, warm_up, terminate, start }));
     // Nothing comes when another executor could not be opened.
     let Ok(core) = started.recv() else { return };
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| core.run_batches(&mut *executor))) {
-        core.give_up(&Error::new(ErrorKind::Run, format!("Inference panicked: {}", panic_text(&*panic))));
-    }
+    core.run_batches(&mut *executor);
 }
 
 /// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
@@ -323,10 +333,11 @@ fn warm_up(executor: &mut dyn Executor, model: &Model, loading: &Loading) -> Res
     Ok(took)
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
+fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+        .unwrap_or("no message");
+    Error::new(ErrorKind::Run, format!("{what} panicked: {text}"))
 }

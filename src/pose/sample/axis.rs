@@ -44,16 +44,21 @@ impl Axis {
     pub fn plan(&mut self, centre: f64, size: f64, network: usize, frame: usize, scale: f64) {
         self.first = 0;
         self.places.clear();
+        if frame == 0 {
+            return;
+        }
         let small =
             if scale < 1.0 { (frame as f64 * scale).round_ties_even().max(1.0) } else { frame as f64 };
         let ratio = frame as f64 / small;
         for d in 0..network {
             let in_frame = centre + (d as f64 - network as f64 / 2.0) * size / network as f64;
             let position = if scale < 1.0 { (in_frame + 0.5) / ratio - 0.5 } else { in_frame };
+            if !(position > -1.0 && position < small) {
+                continue; // Outside, or NaN.
+            }
             let coverage = (1.0 + position).min(small - position).min(1.0);
-            // Rounds what is barely touched to nothing; also not above 0 for NaN.
-            let coverage = (coverage * f64::from(FULL)).round() as i64;
-            if coverage <= 0 {
+            let coverage = (coverage * f64::from(FULL)).round() as u32;
+            if coverage == 0 {
                 continue;
             }
             if self.places.is_empty() {
@@ -67,7 +72,7 @@ impl Axis {
             } else {
                 ([position; 2], 0.0)
             };
-            self.places.push(Place { positions, share, coverage: coverage as u32 });
+            self.places.push(Place { positions, share, coverage });
         }
     }
 
@@ -108,5 +113,59 @@ impl Axis {
                 Pair { at: at as u32, weights: [weight(share * (1.0 - right)), weight(share * right)] }
             })
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<const PAIRS: usize>(scale: f64) {
+        let mut axis = Axis::default();
+        let mut pairs: Vec<[Pair; PAIRS]> = Vec::new();
+        for frame in [1, 2, 3, 50, 1281] {
+            for (centre, size) in [(0.0, 10.0), (25.3, 7.7), (640.0, 3000.0), (1281.0, 100.0), (0.5, 1e-9)] {
+                axis.plan(centre, size, 192, frame, scale);
+                assert!(axis.first + axis.places.len() <= 192);
+                assert!(axis.places.iter().all(|place| (1..=FULL).contains(&place.coverage)));
+                for (step, unit) in [(1, 1 << 14), (2, 1 << 7), (frame, 1 << 7)] {
+                    for cosited in [true, false] {
+                        let len = frame.div_ceil(step);
+                        axis.pairs(step, cosited, len, unit, &mut pairs);
+                        assert_eq!(pairs.len(), axis.places.len());
+                        for pair in &pairs {
+                            let weights = || pair.iter().flat_map(|pair| pair.weights);
+                            assert_eq!(weights().sum::<i16>(), unit);
+                            assert!(weights().all(|weight| weight >= 0));
+                            assert!(
+                                pair.iter().all(|pair| (pair.at as usize) < len.saturating_sub(1).max(1))
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_add_up_and_no_pair_reaches_past_the_end() {
+        check::<1>(1.0);
+        check::<2>(0.65);
+        check::<2>(0.1);
+    }
+
+    #[test]
+    fn nothing_to_take_gives_no_places() {
+        let mut axis = Axis::default();
+        for (centre, size, frame) in [
+            (0.0, 10.0, 0),
+            (-100.0, 10.0, 50),
+            (1e30, 1e30, 50),
+            (f64::NAN, 1.0, 50),
+            (1.0, f64::INFINITY, 50),
+        ] {
+            axis.plan(centre, size, 1, frame, 1.0);
+            assert!(axis.places.is_empty(), "{centre} {size} {frame}");
+        }
     }
 }

@@ -46,6 +46,20 @@ impl YuvMatrix {
         }
     }
 
+    /// Turns rows of Y, U, V into rows of R, G, B. Apart from the writing of bytes, because this loop vectorises.
+    fn convert(&self, first: &mut [i16], second: &mut [i16], third: &mut [i16]) {
+        // i16 x i16 -> i32 is what vector units multiply fastest.
+        let times = |a: i16, b: i16| i32::from(a) * i32::from(b);
+        let level = |sum: i32| (sum >> MATRIX_BITS).clamp(0, 255 << ROW_BITS) as i16;
+        let (black, middle) = (self.black << ROW_BITS, 128 << ROW_BITS);
+        for ((first, second), third) in first.iter_mut().zip(second).zip(third) {
+            let (y, u, v) = (times(*first - black, self.y), *second - middle, *third - middle);
+            *first = level(y + times(v, self.v_to_r));
+            *second = level(y + times(u, self.u_to_g) + times(v, self.v_to_g));
+            *third = level(y + times(u, self.u_to_b));
+        }
+    }
+
     pub fn bt601(full_range: bool) -> Self {
         Self::new(0.299, 0.114, full_range)
     }
@@ -60,36 +74,21 @@ impl YuvMatrix {
 }
 
 /// Writes one row of RGB from rows of components (R, G, B or Y, U, V) with `ROW_BITS` fraction bits; all as long.
-pub(super) fn write_rgb(colour: Colour, rows: [&[i16]; 3], out: &mut [u8]) {
+/// YUV rows are turned into RGB rows in place.
+pub(super) fn write_rgb(colour: Colour, rows: [&mut [i16]; 3], out: &mut [u8]) {
     let [first, second, third] = rows;
+    if let Colour::Yuv(matrix) = colour {
+        matrix.convert(first, second, third);
+    }
+    let byte = |value: i16| ((value + (1 << (ROW_BITS - 1))) >> ROW_BITS) as u8;
     let (out, _) = out.as_chunks_mut::<3>();
-    match colour {
-        Colour::Rgb => {
-            let round = |value: i16| ((value + (1 << (ROW_BITS - 1))) >> ROW_BITS) as u8;
-            for (((rgb, r), g), b) in out.iter_mut().zip(first).zip(second).zip(third) {
-                *rgb = [round(*r), round(*g), round(*b)];
-            }
+    if colour == Colour::Gray {
+        for (rgb, y) in out.iter_mut().zip(first) {
+            *rgb = [byte(*y); 3];
         }
-        Colour::Gray => {
-            for (rgb, y) in out.iter_mut().zip(first) {
-                *rgb = [((y + (1 << (ROW_BITS - 1))) >> ROW_BITS) as u8; 3];
-            }
-        }
-        Colour::Yuv(matrix) => {
-            const SHIFT: u32 = ROW_BITS + MATRIX_BITS;
-            // i16 x i16 -> i32 is what vector units multiply fastest.
-            let times = |a: i16, b: i16| i32::from(a) * i32::from(b);
-            let byte = |sum: i32| (sum >> SHIFT).clamp(0, 255) as u8;
-            let (black, middle) = (matrix.black << ROW_BITS, 128 << ROW_BITS);
-            for (((rgb, y), u), v) in out.iter_mut().zip(first).zip(second).zip(third) {
-                let luma = times(y - black, matrix.y) + (1 << (SHIFT - 1));
-                let (u, v) = (u - middle, v - middle);
-                *rgb = [
-                    byte(luma + times(v, matrix.v_to_r)),
-                    byte(luma + times(u, matrix.u_to_g) + times(v, matrix.v_to_g)),
-                    byte(luma + times(u, matrix.u_to_b)),
-                ];
-            }
+    } else {
+        for (((rgb, r), g), b) in out.iter_mut().zip(first).zip(second).zip(third) {
+            *rgb = [byte(*r), byte(*g), byte(*b)];
         }
     }
 }

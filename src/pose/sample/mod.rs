@@ -182,7 +182,8 @@ impl<const PAIRS: usize> Tables<PAIRS> {
                 slot += group.count;
             }
             let line = &mut line[inside.clone()];
-            colour::write_rgb(picture.colour, slots.map(|slot| &self.output[slot][..]), line);
+            let Ok(components) = self.output.get_disjoint_mut(slots) else { return };
+            colour::write_rgb(picture.colour, components.map(|row| &mut row[..]), line);
             shade(line, columns, place.coverage);
         }
     }
@@ -220,7 +221,7 @@ fn group<'a>(picture: &Picture<'a>) -> ([Option<Group<'a>>; 3], [usize; 3]) {
     };
     let [first, second, third] = &picture.components;
     if picture.colour == Colour::Gray {
-        return ([Some(alone(first)), None, None], [0; 3]);
+        return ([Some(alone(first)), None, None], [0, 1, 2]);
     }
     if let Some((group, [a, b, c])) = together([first, second, third]) {
         return ([Some(group), None, None], [a, b, c]);

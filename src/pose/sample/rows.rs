@@ -103,7 +103,8 @@ fn gather<const PAIRS: usize, const COUNT: usize>(
     for (x, pairs) in pairs.iter().enumerate() {
         let mut sums = [1 << (SHIFT - 1); COUNT];
         for pair in pairs {
-            let samples = &blended[pair.at as usize..][..stride + (COUNT - 1) * apart + 1];
+            let at = pair.at as usize;
+            let samples = &blended[at..at + stride + (COUNT - 1) * apart + 1];
             let [left, right] = pair.weights.map(i32::from);
             for (i, sum) in sums.iter_mut().enumerate() {
                 let (a, b) = (samples[i * apart], samples[i * apart + stride]);

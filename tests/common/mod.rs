@@ -1,0 +1,248 @@
+//! A network whose answer is a frame's number, and a pipeline of one element around it.
+
+#![allow(dead_code)]
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use gst::prelude::*;
+use gstrtmpose::{
+    batch::{RtmPoseBatch, testing},
+    engine::{Backend, Clock, Error, ErrorKind, Executor, Loading, ManualClock, Model, MonotonicClock},
+    meta::{self, FramePeople},
+    pose::Peak,
+};
+
+/// Side of the fake network's crops, and of the frames.
+pub const SIDE: u32 = 4;
+
+pub fn init() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gstrtmpose::plugin_register_static().unwrap();
+    });
+}
+
+/// What a run of the fake network does.
+#[derive(Clone, Debug, Default)]
+pub enum Behaviour {
+    #[default]
+    Answer,
+    /// Answers after up to so many microseconds, different from run to run.
+    Delay(u64),
+    Fail,
+    Panic,
+}
+
+/// Stops runs until it is opened.
+#[derive(Default)]
+pub struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    closed: bool,
+    waiting: usize,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        self.state.lock().unwrap().closed = true;
+    }
+
+    pub fn open(&self) {
+        self.state.lock().unwrap().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Returns once a run stands before the closed gate.
+    pub fn wait_for_a_run(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.waiting == 0 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.changed.notify_all();
+        while state.closed {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.waiting -= 1;
+    }
+}
+
+/// A network with one key point, whose score is the number that `frame` wrote into the frame's colour.
+#[derive(Clone, Default)]
+pub struct Fake {
+    pub behaviour: Arc<Mutex<Behaviour>>,
+    pub gate: Arc<Gate>,
+    /// Rows of each run.
+    pub runs: Arc<Mutex<Vec<usize>>>,
+    /// The error of the next loading.
+    pub load_error: Arc<Mutex<Option<Error>>>,
+    /// Loading waits here.
+    pub load_gate: Arc<Gate>,
+    /// Executors that live.
+    pub executors: Arc<AtomicUsize>,
+}
+
+struct FakeExecutor {
+    fake: Fake,
+    rows: Vec<f32>,
+    seed: u64,
+}
+
+impl Backend for Fake {
+    fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+        self.load_gate.pass();
+        loading.cancelled.check()?;
+        if let Some(error) = self.load_error.lock().unwrap().take() {
+            return Err(error);
+        }
+        let model = Model {
+            width: SIDE,
+            height: SIDE,
+            points: 1,
+            provider: "fake".to_string(),
+            sha256: "none".to_string(),
+        };
+        self.executors.fetch_add(1, Ordering::SeqCst);
+        Ok((model, Box::new(FakeExecutor { fake: self.clone(), rows: Vec::new(), seed: 1 })))
+    }
+}
+
+impl Executor for FakeExecutor {
+    fn load(&mut self, row: usize, crop: &[u8]) {
+        let middle = ((SIDE / 2 * SIDE + SIDE / 2) * 3) as usize;
+        let [r, g, b] = crop[middle..middle + 3] else { unreachable!() };
+        self.rows.truncate(row);
+        self.rows.push(f32::from(r) + 256.0 * (f32::from(g) + 256.0 * f32::from(b)));
+    }
+
+    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+        self.fake.gate.pass();
+        self.fake.runs.lock().unwrap().push(rows);
+        let behaviour = self.fake.behaviour.lock().unwrap().clone();
+        match behaviour {
+            Behaviour::Answer => (),
+            Behaviour::Delay(most) => {
+                // A linear congruential generator is random enough for delays.
+                self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                std::thread::sleep(Duration::from_micros((self.seed >> 33) % most));
+            }
+            Behaviour::Fail => return Err(Error::new(ErrorKind::Run, "the fake network fails")),
+            Behaviour::Panic => panic!("the fake network panics"),
+        }
+        for (peak, number) in peaks.iter_mut().zip(&self.rows[..rows]) {
+            *peak = Peak { x: 2.0, y: 2.0, max_x: *number, max_y: *number };
+        }
+        Ok(rows)
+    }
+
+    fn warm_up_sizes(&self) -> Vec<usize> {
+        Vec::new()
+    }
+}
+
+impl Drop for FakeExecutor {
+    fn drop(&mut self) {
+        self.fake.executors.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// An element over a fake network.
+pub fn element(fake: &Fake) -> RtmPoseBatch {
+    element_with_clock(fake, Arc::new(MonotonicClock::default()))
+}
+
+/// The same, by a clock that stands still until it is moved.
+pub fn element_by_hand(fake: &Fake) -> (RtmPoseBatch, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    (element_with_clock(fake, clock.clone()), clock)
+}
+
+fn element_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseBatch {
+    init();
+    let element = gst::ElementFactory::make("rtmposebatch").build().unwrap();
+    let element = element.downcast::<RtmPoseBatch>().unwrap();
+    testing::inject(&element, Arc::new(fake.clone()), clock);
+    element
+}
+
+pub const CAPS: &str = "video/x-raw,format=RGB,width=4,height=4,framerate=30/1";
+
+/// A harness around the element, in PLAYING, with caps; upstream is not live.
+pub fn harness(element: &RtmPoseBatch) -> gst_check::Harness {
+    let mut harness = gst_check::Harness::with_element(element, Some("sink"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps_str(CAPS);
+    harness.play();
+    harness
+}
+
+/// A 4x4 RGB frame whose colour is `number`.
+pub fn frame(number: u32) -> gst::Buffer {
+    let [r, g, b, _] = number.to_le_bytes();
+    let stride = 4 * 3;
+    let mut pixels = vec![0; stride * 4];
+    pixels.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&[r, g, b]));
+    let mut buffer = gst::Buffer::from_mut_slice(pixels);
+    {
+        let buffer = buffer.get_mut().unwrap();
+        buffer.set_pts(gst::ClockTime::from_mseconds(33) * u64::from(number));
+        buffer.set_offset(u64::from(number));
+    }
+    buffer
+}
+
+/// The people on a buffer, by the one meta that it must carry.
+pub fn people(buffer: &gst::BufferRef) -> Option<FramePeople> {
+    let mut metas = meta::read(buffer).map(Result::unwrap);
+    let people = metas.next();
+    assert!(metas.next().is_none(), "one meta a frame");
+    people
+}
+
+/// The number that the network saw in the frame that carries this meta.
+pub fn seen_number(buffer: &gst::BufferRef) -> Option<u32> {
+    let people = people(buffer)?;
+    assert_eq!(people.people.len(), 1);
+    Some(people.people[0].key_points[0].score as u32)
+}
+
+/// Checks that the buffer is frame `number` and carries its own result.
+pub fn check(buffer: &gst::BufferRef, number: u32) {
+    assert_eq!(buffer.offset(), u64::from(number));
+    assert_eq!(seen_number(buffer), Some(number));
+}
+
+/// The texts of the errors and of the warnings that were posted so far.
+pub fn errors_and_warnings(bus: &gst::Bus) -> (Vec<String>, Vec<String>) {
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    while let Some(message) = bus.pop() {
+        match message.view() {
+            gst::MessageView::Error(error) => errors.push(error.error().message().to_string()),
+            gst::MessageView::Warning(warning) => warnings.push(warning.error().message().to_string()),
+            _ => (),
+        }
+    }
+    (errors, warnings)
+}
+
+/// Gives the element a bus of its own.
+pub fn bus(element: &RtmPoseBatch) -> gst::Bus {
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    bus
+}
