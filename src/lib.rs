@@ -1,16 +1,33 @@
 //! The GStreamer plugin `rtmpose`: batched RTMPose pose estimation on live and stored video.
+//!
+//! `rtmposebatch` finds people's key points and attaches them to the frames, `rtmposeoverlay` draws them. One frame's
+//! way through `rtmposebatch`, and no step back:
+//!
+//! 1. The sink pad's chain function ([`batch`], `sink.rs`) asks for the regions to look at ([`meta`], `regions.rs`),
+//!    samples each region's crop from the frame's own pixel format ([`pose`]) and submits it to the engine.
+//! 2. The frame waits in the ordered queue (`queue.rs`) between the events and queries that came with it.
+//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`engine::onnx`]); each crop's ticket is answered.
+//! 4. The source pad's task (`src.rs`) takes the head of the queue once its tickets are answered, turns the network's
+//!    peaks into key points in the frame ([`pose`]), attaches them ([`meta`]) and pushes the frame.
+//!
+//! [`engine`] and [`pose`] know no GStreamer. Dependencies point one way: `batch` and `overlay` use `meta`, `engine` and
+//! `pose`; `meta` and `engine` use `pose`.
 
 pub mod batch;
 pub mod engine;
 pub mod meta;
+pub mod overlay;
 pub mod pose;
 mod sync;
 
 use gst::glib;
 
+pub use engine::onnx::set_environment;
+
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::init();
-    batch::register(plugin)
+    batch::register(plugin)?;
+    overlay::register(plugin)
 }
 
 gst::plugin_define!(

@@ -1,0 +1,211 @@
+//! A mapped video frame to draw on, in any 8-bit format whose samples lie in whole bytes.
+//!
+//! Everything is one primitive, a line with round ends: a disc is a line of no length, a box is four, a digit up to seven.
+//! Its coverage of a sample follows from the distance to the line, so nothing is allocated and only samples near the line
+//! are touched.
+
+use gst_video::prelude::*;
+use gst_video::{VideoColorimetry, VideoFrameRef};
+
+/// A position in pixels of the frame; whole numbers are the pixels' centres.
+pub type Point = (f32, f32);
+
+/// Red, green and blue, 0 to 255.
+pub type Rgb = [u8; 3];
+
+/// A colour in the frame's own format: one byte a component.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paint([u8; 4]);
+
+/// Components whose samples lie at the same positions of the frame: R, G and B; or Y; or U and V. Their coverage is the
+/// same and computed once.
+struct Layer {
+    width: usize,
+    height: usize,
+    /// Pixels of the frame from one sample to the next.
+    step: Point,
+    /// Position in the frame of the first sample: the middle of the pixels it stands for.
+    origin: Point,
+    components: Vec<Component>,
+}
+
+/// Where a component's samples are.
+struct Component {
+    /// Index in [`Paint`].
+    index: usize,
+    plane: usize,
+    /// Byte of the first sample, from one row to the next, from one sample to the next.
+    offset: usize,
+    stride: usize,
+    pixel_stride: usize,
+}
+
+pub struct Canvas<'a, 'b> {
+    frame: &'a mut VideoFrameRef<&'b mut gst::BufferRef>,
+    layers: Vec<Layer>,
+    colorimetry: VideoColorimetry,
+}
+
+impl<'a, 'b> Canvas<'a, 'b> {
+    /// A canvas on the frame, with the colorimetry of its caps.
+    pub fn new(frame: &'a mut VideoFrameRef<&'b mut gst::BufferRef>, colorimetry: VideoColorimetry) -> Self {
+        let mut layers: Vec<Layer> = Vec::new();
+        let format = frame.format_info();
+        for index in 0..format.n_components() as usize {
+            let plane = format.plane()[index] as usize;
+            let component = Component {
+                index,
+                plane,
+                offset: format.poffset()[index] as usize,
+                stride: usize::try_from(frame.plane_stride()[plane]).unwrap_or(0),
+                pixel_stride: usize::try_from(format.pixel_stride()[index]).unwrap_or(0).max(1),
+            };
+            let step = ((1u32 << format.w_sub()[index]) as f32, (1u32 << format.h_sub()[index]) as f32);
+            match layers.iter_mut().find(|layer| layer.step == step) {
+                Some(layer) => layer.components.push(component),
+                None => layers.push(Layer {
+                    width: frame.comp_width(index as u32) as usize,
+                    height: frame.comp_height(index as u32) as usize,
+                    step,
+                    origin: ((step.0 - 1.0) / 2.0, (step.1 - 1.0) / 2.0),
+                    components: vec![component],
+                }),
+            }
+        }
+        Self { frame, layers, colorimetry }
+    }
+
+    /// Width and height of the frame in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.frame.width(), self.frame.height())
+    }
+
+    /// The colour in the format of the frame, with the matrix and range of its caps. Where the format has alpha, the
+    /// colour is opaque.
+    pub fn paint(&self, rgb: Rgb) -> Paint {
+        let format = self.frame.format_info();
+        let [r, g, b] = rgb.map(|value| f64::from(value) / 255.0);
+        let values = if format.is_rgb() {
+            [r, g, b, 1.0]
+        } else {
+            // Caps always say a matrix for YUV; should they not, most small and old material is BT.601.
+            let (kr, kb) = self.colorimetry.matrix().kr_kb().unwrap_or((0.299, 0.114));
+            let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+            [y, (b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr)), 1.0]
+        };
+        let (offsets, scales) = format.range_offsets(self.colorimetry.range());
+        let mut paint = [0; 4];
+        for (index, byte) in paint.iter_mut().enumerate() {
+            let value = f64::from(offsets[index]) + f64::from(scales[index]) * values[index];
+            *byte = value.round().clamp(0.0, 255.0) as u8;
+        }
+        Paint(paint)
+    }
+
+    /// A filled disc.
+    pub fn disc(&mut self, centre: Point, radius: f32, paint: Paint) {
+        self.line(centre, centre, 2.0 * radius, paint);
+    }
+
+    /// An anti-aliased line with round ends. What lies outside the frame is not drawn and costs nothing; a position that
+    /// is not finite draws nothing at all.
+    pub fn line(&mut self, from: Point, to: Point, width: f32, paint: Paint) {
+        let radius = width / 2.0;
+        let Some((from, to)) = self.clip(from, to, radius + 2.0) else { return };
+        let mut planes = self.frame.planes_data_mut();
+        for layer in &self.layers {
+            layer.line(&mut planes, from, to, radius, paint);
+        }
+    }
+
+    /// The part of the line from which something `margin` away can reach into the frame.
+    fn clip(&self, from: Point, to: Point, margin: f32) -> Option<(Point, Point)> {
+        if ![from.0, from.1, to.0, to.1, margin].iter().all(|value| value.is_finite()) {
+            return None;
+        }
+        let (width, height) = self.size();
+        // In double precision the difference of two finite float32 does not overflow.
+        let start = (f64::from(from.0), f64::from(from.1));
+        let delta = (f64::from(to.0) - start.0, f64::from(to.1) - start.1);
+        let margin = f64::from(margin);
+        let (mut first, mut last) = (0.0f64, 1.0f64);
+        for (start, delta, size) in [(start.0, delta.0, width), (start.1, delta.1, height)] {
+            let (low, high) = (-margin, f64::from(size) - 1.0 + margin);
+            if delta == 0.0 {
+                if start < low || start > high {
+                    return None;
+                }
+            } else {
+                let (a, b) = ((low - start) / delta, (high - start) / delta);
+                first = first.max(a.min(b));
+                last = last.min(a.max(b));
+            }
+        }
+        let at = |t: f64| ((start.0 + t * delta.0) as f32, (start.1 + t * delta.1) as f32);
+        (first <= last).then(|| (at(first), at(last)))
+    }
+}
+
+impl Layer {
+    /// Draws the line, given in pixels of the frame and already clipped, on the layer's samples.
+    fn line(&self, planes: &mut [&mut [u8]; 4], from: Point, to: Point, radius: f32, paint: Paint) {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        // Direction of the line; any will do for a disc.
+        let (ux, uy) = if length > 0.0 { (dx / length, dy / length) } else { (1.0, 0.0) };
+        // The border is as soft as a sample is wide: coverage falls from 1 to 0 over that distance, up to `outer`.
+        let softness = (self.step.0 + self.step.1) / 2.0;
+        let outer = radius + softness / 2.0;
+        let scale = 256.0 / softness;
+
+        // In a row the line lies in its box, and in the strip of `outer` around the infinite line: that is `half` to the
+        // left and to the right of where it crosses the row. (A flat line has its box only.)
+        let (left, right) = (from.0.min(to.0) - outer, from.0.max(to.0) + outer);
+        let (slope, half) = if uy.abs() > 1e-3 { (ux / uy, outer / uy.abs()) } else { (0.0, f32::INFINITY) };
+        let (top, bottom) = (from.1.min(to.1) - outer, from.1.max(to.1) + outer);
+        for row in range(top, bottom, self.origin.1, self.step.1, self.height) {
+            let y = self.origin.1 + row as f32 * self.step.1 - from.1;
+            let middle = from.0 + y * slope;
+            let (left, right) = (left.max(middle - half), right.min(middle + half));
+            let columns = range(left, right, self.origin.0, self.step.0, self.width);
+            let end = columns.end;
+            for column in columns.step_by(LANES) {
+                let start = self.origin.0 + column as f32 * self.step.0 - from.0;
+                let coverage: [i32; LANES] = std::array::from_fn(|lane| {
+                    let x = start + lane as f32 * self.step.0;
+                    let (along, across) = (x * ux + y * uy, x * uy - y * ux);
+                    let beyond = along - along.clamp(0.0, length);
+                    let distance = (across * across + beyond * beyond).sqrt();
+                    let coverage = ((outer - distance) * scale).clamp(0.0, 256.0);
+                    // To the nearest integer: from 2^23 on a float32 counts in ones, in its lowest bits. (`as i32` minds
+                    // numbers that cannot be here, one lane at a time.)
+                    ((coverage + 8_388_608.0).to_bits() & 0x1ff) as i32
+                });
+                let count = LANES.min(end - column);
+                for component in &self.components {
+                    let start = component.offset + row * component.stride + column * component.pixel_stride;
+                    let Some(samples) = planes[component.plane].get_mut(start..) else { continue };
+                    let samples = samples.iter_mut().step_by(component.pixel_stride);
+                    let new = i32::from(paint.0[component.index]);
+                    for (sample, coverage) in samples.zip(&coverage[..count]) {
+                        let old = i32::from(*sample);
+                        *sample = (old + (((new - old) * coverage) >> 8)) as u8;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Samples whose coverage is computed side by side: a fixed number, so that the compiler makes it vector instructions.
+const LANES: usize = 8;
+
+/// Indices of `count` samples, `step` apart from `origin` on, that cover `low` to `high`; one more on either side does no
+/// harm.
+fn range(low: f32, high: f32, origin: f32, step: f32, count: usize) -> std::ops::Range<usize> {
+    // A float turned into an integer is cut to what it holds, so this is right for any number.
+    let first = ((low - origin) / step) as i32;
+    let end = ((high - origin) / step + 2.0) as i32;
+    let end = (end.max(0) as usize).min(count);
+    (first.max(0) as usize).min(end)..end
+}

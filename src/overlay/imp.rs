@@ -1,0 +1,267 @@
+/**
+ * SECTION:element-rtmposeoverlay
+ * @see_also: rtmposebatch
+ *
+ * Draws the people of every RtmPoseMeta on the frame: links as lines, key points as discs, and on request each person's
+ * box and id. The person's left is blue, the right orange, what is neither is white; all have a dark outline and so show
+ * on dark and on light pictures.
+ *
+ * Frames without people pass as they are, not even mapped. Only pixels near something drawn are touched. In formats with
+ * alpha what is drawn becomes opaque.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
+ * ]| Shows a video with the skeletons of the people in it.
+ */
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use gst::glib;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::BaseTransformMode;
+use gst_base::subclass::prelude::*;
+use gst_video::{VideoCapsBuilder, VideoFormat, VideoFrameRef, VideoInfo};
+
+use super::canvas::Canvas;
+use super::draw::{self, Style};
+use crate::meta;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("rtmposeoverlay", gst::DebugColorFlags::empty(), Some("RTMPose overlay"))
+});
+
+/// The packed RGB formats, and the YUV and grey ones that `rtmposebatch` takes.
+const FORMATS: [VideoFormat; 17] = [
+    VideoFormat::Rgb,
+    VideoFormat::Bgr,
+    VideoFormat::Rgbx,
+    VideoFormat::Bgrx,
+    VideoFormat::Xrgb,
+    VideoFormat::Xbgr,
+    VideoFormat::Rgba,
+    VideoFormat::Bgra,
+    VideoFormat::Argb,
+    VideoFormat::Abgr,
+    VideoFormat::Nv12,
+    VideoFormat::Nv21,
+    VideoFormat::I420,
+    VideoFormat::Yv12,
+    VideoFormat::Yuy2,
+    VideoFormat::Uyvy,
+    VideoFormat::Gray8,
+];
+
+/// The properties.
+#[derive(Clone, Copy)]
+struct Settings {
+    style: Style,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            style: Style {
+                score_threshold: 0.3,
+                line_width: 0.0,
+                point_radius: 0.0,
+                draw_box: false,
+                draw_id: true,
+            },
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct RtmPoseOverlay {
+    settings: Mutex<Settings>,
+    /// The negotiated format; none before caps.
+    info: Mutex<Option<VideoInfo>>,
+}
+
+/// The lock, also after a panic of another thread: all that is kept here is plain values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RtmPoseOverlay {
+    const NAME: &'static str = "GstRtmPoseOverlay";
+    type Type = super::RtmPoseOverlay;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for RtmPoseOverlay {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let Style { score_threshold, line_width, point_radius, draw_box, draw_id } =
+                Settings::default().style;
+            vec![
+                glib::ParamSpecFloat::builder("score-threshold")
+                    .nick("Score threshold")
+                    .blurb("Points with a lower score, and links with such an end, are not drawn (scores are about 0 to 1, but can pass 1)")
+                    .minimum(0.0)
+                    .default_value(score_threshold)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecFloat::builder("line-width")
+                    .nick("Line width")
+                    .blurb("Width of the links' lines in pixels, without their dark outline (0 = by frame size)")
+                    .minimum(0.0)
+                    .maximum(1000.0)
+                    .default_value(line_width)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecFloat::builder("point-radius")
+                    .nick("Point radius")
+                    .blurb("Radius of the key points' discs in pixels, without their dark outline; half of it on faces and on the hands of a whole body (0 = by frame size)")
+                    .minimum(0.0)
+                    .maximum(1000.0)
+                    .default_value(point_radius)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoolean::builder("draw-box")
+                    .nick("Draw box")
+                    .blurb("Draw the box in which each person was looked for")
+                    .default_value(draw_box)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoolean::builder("draw-id")
+                    .nick("Draw id")
+                    .blurb("Draw the number of each tracked person above the person's box")
+                    .default_value(draw_id)
+                    .mutable_playing()
+                    .build(),
+            ]
+        });
+        &PROPERTIES
+    }
+
+    // GObject asks only for the properties above, with values of their types.
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let style = &mut lock(&self.settings).style;
+        match pspec.name() {
+            "score-threshold" => style.score_threshold = value.get().expect("type checked"),
+            "line-width" => style.line_width = value.get().expect("type checked"),
+            "point-radius" => style.point_radius = value.get().expect("type checked"),
+            "draw-box" => style.draw_box = value.get().expect("type checked"),
+            "draw-id" => style.draw_id = value.get().expect("type checked"),
+            _ => unimplemented!(),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let style = lock(&self.settings).style;
+        match pspec.name() {
+            "score-threshold" => style.score_threshold.to_value(),
+            "line-width" => style.line_width.to_value(),
+            "point-radius" => style.point_radius.to_value(),
+            "draw-box" => style.draw_box.to_value(),
+            "draw-id" => style.draw_id.to_value(),
+            _ => unimplemented!(),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        // A frame flagged GAP keeps its flag: it carries no people, so nothing is drawn on it.
+        self.obj().set_gap_aware(true);
+    }
+}
+
+impl GstObjectImpl for RtmPoseOverlay {}
+
+impl ElementImpl for RtmPoseOverlay {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "RTMPose overlay",
+                "Filter/Editor/Video",
+                "Draws people's key points and skeletons, as found by rtmposebatch, on video frames",
+                concat!(env!("CARGO_PKG_NAME"), " maintainers"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = VideoCapsBuilder::new().format_list(FORMATS).build();
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .into_iter()
+                .filter_map(|(name, direction)| {
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for RtmPoseOverlay {
+    const MODE: BaseTransformMode = BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = VideoInfo::from_caps(incaps)
+            .map_err(|_| gst::loggable_error!(CAT, "Cannot make out the video format of {incaps}"))?;
+        gst::debug!(CAT, imp = self, "Drawing on {incaps}");
+        *lock(&self.info) = Some(info);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.info) = None;
+        Ok(())
+    }
+
+    /// Frames go on in the memory they come in, so downstream's wishes are the ones that hold for upstream.
+    fn propose_allocation(
+        &self,
+        _decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        let pad = self.obj().src_pad().clone();
+        match pad.peer_query(query) {
+            true => Ok(()),
+            false => Err(gst::loggable_error!(CAT, "Downstream does not answer the allocation query")),
+        }
+    }
+
+    fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut frames = Vec::new();
+        for frame in meta::read(buffer) {
+            match frame {
+                Ok(frame) if frame.people.is_empty() => (),
+                Ok(frame) => frames.push(frame),
+                Err(error) => {
+                    gst::warning!(CAT, imp = self, "Not drawing a malformed {}: {error}", meta::NAME)
+                }
+            }
+        }
+        if frames.is_empty() {
+            gst::trace!(CAT, imp = self, "Nobody on {buffer:?}");
+            return Ok(gst::FlowSuccess::Ok);
+        }
+
+        let info = lock(&self.info).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let style = lock(&self.settings).style;
+        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Failed,
+                ["A frame cannot be mapped for drawing as {}", info.format()]
+            );
+            gst::FlowError::Error
+        })?;
+        let mut canvas = Canvas::new(&mut video, info.colorimetry());
+        let (width, height) = canvas.size();
+        for mut frame in frames {
+            gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
+            frame.scale_to(width, height);
+            draw::people(&mut canvas, &frame, &style);
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
