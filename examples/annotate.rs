@@ -223,8 +223,8 @@ impl Annotator {
                 _ => (),
             }
         }
-        if std::io::stderr().is_terminal() {
-            eprintln!();
+        if std::io::stdout().is_terminal() {
+            println!();
         }
         Ok(start.elapsed().as_secs_f64())
     }
@@ -233,9 +233,9 @@ impl Annotator {
         let position = self.pipeline.query_position::<gst::ClockTime>().unwrap_or_default();
         let duration = self.pipeline.query_duration::<gst::ClockTime>();
         let of = duration.map(|time| format!(" of {:.1}", time.mseconds() as f64 / 1e3)).unwrap_or_default();
-        if std::io::stderr().is_terminal() {
-            eprint!("\r{:.1}{of} seconds of video ", position.mseconds() as f64 / 1e3);
-            let _ = std::io::stderr().flush();
+        if std::io::stdout().is_terminal() {
+            print!("\r{:.1}{of} seconds of video ", position.mseconds() as f64 / 1e3);
+            let _ = std::io::stdout().flush();
         }
     }
 
@@ -251,15 +251,16 @@ impl Annotator {
         let _ = self.pipeline.set_state(gst::State::Null);
         let frames: u64 = stats.get("frames-out")?;
         let crops: u64 = stats.get("crops")?;
-        let fill: f64 = stats.get("mean-fill")?;
+        let batches: u64 = stats.get("batches")?;
+        let fill = 100.0 * stats.get::<f64>("mean-fill")?;
 
         let picture = with_extension(&arguments.output, "png");
         self.sheet.lock().unwrap().write(&picture)?;
         fs::rename(&self.partial, &self.video)?;
         println!("{}\n{}", self.video.display(), picture.display());
         println!(
-            "{frames} frames in {seconds:.1} s ({:.1} frames/s, decoding and encoding included), {crops} people looked \
-             at, mean batch fill {fill:.1}, provider {provider}, {}",
+            "{frames} frames in {seconds:.1} s: {:.1} frames/s with decoding and encoding; {crops} people in {batches} \
+             batches, mean batch fill {fill:.0} %; provider {provider}; {}",
             frames as f64 / seconds,
             self.boxes_from
         );
@@ -330,7 +331,8 @@ impl ContactSheet {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             match count.fetch_add(1, Ordering::Relaxed) % stride.load(Ordering::Relaxed) {
                 0 => gst::PadProbeReturn::Ok,
-                _ => gst::PadProbeReturn::Drop,
+                // Taken and dropped here.
+                _ => gst::PadProbeReturn::Handled,
             }
         });
         let sheet = sheet.clone();
