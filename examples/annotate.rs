@@ -1,0 +1,408 @@
+//! Draws people's skeletons on a video file: writes the video, a contact sheet of its frames, and a line of figures.
+//!
+//!     cargo run --release --example annotate -- INPUT [--regions FILE.csv] [--output STEM]
+//!
+//! writes STEM.mp4 (STEM.webm where GStreamer's openh264enc is missing) and STEM.png. It shows what an application
+//! does with the plugin: tell `rtmposebatch` where people are (here from a file marked by hand; else from a detector),
+//! let it run, read its figures. The heart of it is `Annotator::new`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use gst::prelude::*;
+use gst_video::prelude::*;
+
+const USAGE: &str = "usage: annotate INPUT [--regions FILE.csv] [--output STEM]
+  INPUT           a video file
+  --regions FILE  people's boxes in the video (format: examples/regions/demo.csv); without it the whole frame is
+                  taken as one person's box, which is right only where one person fills the picture
+  --output STEM   where to write: STEM.mp4 or STEM.webm, and STEM.png (default: annotated)";
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    match Arguments::parse(std::env::args().skip(1)).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    if !arguments.input.is_file() {
+        return Err(format!("{}: no such file", arguments.input.display()).into());
+    }
+    let regions = arguments.regions.as_deref().map(Regions::read).transpose()?;
+    gst::init()?;
+    // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
+    gstrtmpose::plugin_register_static()?;
+
+    let annotator = Annotator::new(&arguments, regions)?;
+    let seconds = annotator.run().inspect_err(|_| annotator.discard())?;
+    annotator.finish(&arguments, seconds)
+}
+
+struct Arguments {
+    input: PathBuf,
+    regions: Option<PathBuf>,
+    output: PathBuf,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let (mut input, mut regions, mut output) = (None, None, PathBuf::from("annotated"));
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value\n{USAGE}"));
+            match word.as_str() {
+                "--help" | "-h" => {
+                    println!("{USAGE}");
+                    std::process::exit(0);
+                }
+                "--regions" => regions = Some(value()?.into()),
+                "--output" => output = value()?.into(),
+                _ if word.starts_with("--") => return Err(format!("{word} is not known\n{USAGE}").into()),
+                _ => input = Some(word.into()),
+            }
+        }
+        Ok(Self { input: input.ok_or(USAGE)?, regions, output })
+    }
+}
+
+/// People's boxes by time, marked by hand: person -> marks in the order of time.
+struct Regions(BTreeMap<i32, Vec<Mark>>);
+
+/// Left, top, width, height in pixels.
+type Rectangle = [f64; 4];
+
+struct Mark {
+    seconds: f64,
+    rectangle: Rectangle,
+}
+
+impl Regions {
+    /// Between two marks of a person that are at most this far apart, the box is interpolated.
+    const LONGEST_GAP: f64 = 0.5;
+    /// Marks and frames carry rounded times.
+    const TOLERANCE: f64 = 0.002;
+
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut people = BTreeMap::<i32, Vec<Mark>>::new();
+        let rows = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        for (number, line) in rows.skip(1) {
+            let fields: Vec<f64> = line.split(',').filter_map(|field| field.trim().parse().ok()).collect();
+            let &[seconds, id, x, y, width, height] = fields.as_slice() else {
+                let place = format!("{}, line {}", path.display(), number + 1);
+                return Err(format!("{place}: expected seconds,id,x,y,width,height, found '{line}'").into());
+            };
+            people.entry(id as i32).or_default().push(Mark { seconds, rectangle: [x, y, width, height] });
+        }
+        for marks in people.values_mut() {
+            marks.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        }
+        Ok(Self(people))
+    }
+
+    /// The people marked at this time, with their boxes.
+    fn at(&self, seconds: f64) -> impl Iterator<Item = (i32, Rectangle)> + '_ {
+        self.0.iter().filter_map(move |(&id, marks)| {
+            let pair = marks.windows(2).find(|pair| {
+                seconds >= pair[0].seconds - Self::TOLERANCE && seconds <= pair[1].seconds + Self::TOLERANCE
+            })?;
+            let length = pair[1].seconds - pair[0].seconds;
+            if length > Self::LONGEST_GAP {
+                return None;
+            }
+            let part = ((seconds - pair[0].seconds) / length).clamp(0.0, 1.0);
+            let between = |i: usize| pair[0].rectangle[i] * (1.0 - part) + pair[1].rectangle[i] * part;
+            Some((id, [between(0), between(1), between(2), between(3)]))
+        })
+    }
+
+    /// From here on every buffer that passes this pad carries the boxes of its time.
+    fn attach_at(self, pad: &gst::Pad) {
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let segment = pad.sticky_event::<gst::event::Segment>(0);
+            let segment = segment.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
+            if let (Some(segment), Some(buffer)) = (segment, info.buffer_mut())
+                && let Some(time) = segment.to_stream_time(buffer.pts())
+            {
+                for (id, [x, y, width, height]) in self.at(time.nseconds() as f64 / 1e9) {
+                    let rectangle = (x as u32, y as u32, width as u32, height as u32);
+                    gst_video::VideoRegionOfInterestMeta::add(buffer.make_mut(), "person", rectangle).set_id(id);
+                }
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+/// The pipeline and what is needed of it while it runs.
+struct Annotator {
+    pipeline: gst::Pipeline,
+    pose: gst::Element,
+    sheet: Arc<Mutex<ContactSheet>>,
+    /// The video is written here and gets its name when it is whole.
+    partial: PathBuf,
+    video: PathBuf,
+    boxes_from: String,
+}
+
+impl Annotator {
+    fn new(arguments: &Arguments, regions: Option<Regions>) -> Result<Self> {
+        let (extension, encoder) = encoder()?;
+        // rtmposebatch takes frames as they are decoded; I420 is what the encoders want, so that nothing is
+        // converted twice. videoflip stands a telephone's picture upright.
+        let pipeline = gst::parse::launch(&format!(
+            "filesrc name=source ! decodebin caps=video/x-raw expose-all-streams=false ! videoconvert !
+             videoflip video-direction=auto ! capsfilter name=frames caps=video/x-raw,format=I420 !
+             rtmposebatch name=pose ! rtmposeoverlay ! tee name=annotated
+             annotated. ! queue ! {encoder} ! filesink name=file
+             annotated. ! queue name=pictures ! videoscale ! videoconvert !
+             video/x-raw,format=RGB,width={},pixel-aspect-ratio=1/1 ! appsink name=sheet sync=false",
+            ContactSheet::CELL_WIDTH
+        ))
+        .map_err(|error| format!("{error} (`make setup` installs GStreamer's usual plugins)"))?
+        .downcast::<gst::Pipeline>()
+        .map_err(|_| "not a pipeline")?;
+        let element = |name: &str| pipeline.by_name(name).ok_or(format!("no element {name}"));
+
+        let video = with_extension(&arguments.output, extension);
+        let partial = with_extension(&arguments.output, &format!("{extension}.part"));
+        element("source")?.set_property("location", arguments.input.to_str().ok_or("the file's name is not UTF-8")?);
+        element("file")?.set_property("location", partial.to_str().ok_or("the output's name is not UTF-8")?);
+
+        let pose = element("pose")?;
+        let boxes_from = match &arguments.regions {
+            Some(path) => format!("boxes marked by hand ({})", path.display()),
+            None => "the whole frame as one box".to_owned(),
+        };
+        if let Some(regions) = regions {
+            pose.set_property_from_str("inference-region", "roi-list");
+            regions.attach_at(&element("frames")?.static_pad("src").ok_or("no pad")?);
+        }
+        let sheet = Arc::new(Mutex::new(ContactSheet::default()));
+        let sink = element("sheet")?.downcast::<gst_app::AppSink>().map_err(|_| "not an appsink")?;
+        ContactSheet::collect(&sheet, &element("pictures")?.static_pad("sink").ok_or("no pad")?, &sink);
+        Ok(Self { pipeline, pose, sheet, partial, video, boxes_from })
+    }
+
+    /// Runs to the end of the file; the seconds it took from the first frame on.
+    fn run(&self) -> Result<f64> {
+        let bus = self.pipeline.bus().ok_or("the pipeline has no bus")?;
+        let mut missing = Vec::new();
+        // A failed change of state has its reason on the bus, read below.
+        let _ = self.pipeline.set_state(gst::State::Playing);
+        let mut start = Instant::now();
+        loop {
+            let message = bus.timed_pop(gst::ClockTime::from_mseconds(500));
+            match message.as_ref().map(|message| message.view()) {
+                None => self.show_progress(),
+                Some(gst::MessageView::AsyncDone(_)) => start = Instant::now(),
+                Some(gst::MessageView::Eos(_)) => break,
+                Some(gst::MessageView::Error(error)) => {
+                    let debug = error.debug().map(|debug| format!("\n{debug}")).unwrap_or_default();
+                    let missing: String = missing.iter().map(|codec| format!("{codec}\n")).collect();
+                    return Err(format!("{missing}{}{debug}", error.error()).into());
+                }
+                Some(gst::MessageView::Warning(warning)) => eprintln!("warning: {}", warning.error()),
+                Some(gst::MessageView::Progress(progress)) => eprintln!("{}", progress.get().2),
+                Some(gst::MessageView::Element(element)) => {
+                    let structure = element.structure().filter(|structure| structure.name() == "missing-plugin");
+                    missing.extend(structure.map(missing_codec));
+                }
+                _ => (),
+            }
+        }
+        if std::io::stdout().is_terminal() {
+            println!();
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    fn show_progress(&self) {
+        let position = self.pipeline.query_position::<gst::ClockTime>().unwrap_or_default();
+        let duration = self.pipeline.query_duration::<gst::ClockTime>();
+        let of = duration.map(|time| format!(" of {:.1}", time.mseconds() as f64 / 1e3)).unwrap_or_default();
+        if std::io::stdout().is_terminal() {
+            print!("\r{:.1}{of} seconds of video ", position.mseconds() as f64 / 1e3);
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    fn discard(&self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+        let _ = fs::remove_file(&self.partial);
+    }
+
+    /// Names the files and prints the figures.
+    fn finish(&self, arguments: &Arguments, seconds: f64) -> Result<()> {
+        let stats = self.pose.property::<gst::Structure>("stats");
+        let provider = self.pose.property::<Option<String>>("active-provider").unwrap_or_default();
+        let _ = self.pipeline.set_state(gst::State::Null);
+        let frames: u64 = stats.get("frames-out")?;
+        let crops: u64 = stats.get("crops")?;
+        let batches: u64 = stats.get("batches")?;
+        let fill = 100.0 * stats.get::<f64>("mean-fill")?;
+
+        let picture = with_extension(&arguments.output, "png");
+        self.sheet.lock().unwrap().write(&picture)?;
+        fs::rename(&self.partial, &self.video)?;
+        println!("{}\n{}", self.video.display(), picture.display());
+        println!(
+            "{frames} frames in {seconds:.1} s: {:.1} frames/s with decoding and encoding; {crops} people in {batches} \
+             batches, mean batch fill {fill:.0} %; provider {provider}; {}",
+            frames as f64 / seconds,
+            self.boxes_from
+        );
+        Ok(())
+    }
+}
+
+/// File name extension, and the elements from raw video to the file's bytes.
+fn encoder() -> Result<(&'static str, &'static str)> {
+    let there = |name| gst::ElementFactory::find(name).is_some();
+    if there("openh264enc") && there("h264parse") && there("mp4mux") {
+        Ok(("mp4", "openh264enc bitrate=6000000 ! h264parse ! mp4mux"))
+    } else if there("vp8enc") && there("webmmux") {
+        Ok(("webm", "vp8enc target-bitrate=6000000 deadline=1 cpu-used=8 threads=4 ! webmmux"))
+    } else {
+        Err("no video encoder: install gstreamer1.0-plugins-bad (H.264) or gstreamer1.0-plugins-good (VP8)".into())
+    }
+}
+
+fn with_extension(stem: &Path, extension: &str) -> PathBuf {
+    let mut name = stem.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+/// What GStreamer's missing-plugin message says, and the Debian package with the remedy.
+fn missing_codec(structure: &gst::StructureRef) -> String {
+    let name = structure.get::<String>("name").unwrap_or_else(|_| "a decoder".to_owned());
+    let format = structure.get::<gst::Caps>("detail").ok();
+    let format = format.as_ref().and_then(|caps| caps.structure(0)).map_or("", |detail| detail.name().as_str());
+    let package = match format {
+        "video/x-vp8" | "video/x-vp9" | "video/x-matroska" | "video/webm" | "video/quicktime" | "video/x-msvideo"
+        | "image/jpeg" => "gstreamer1.0-plugins-good",
+        "video/x-h264" | "video/x-av1" | "video/mpegts" => "gstreamer1.0-plugins-bad",
+        "video/x-theora" | "application/ogg" => "gstreamer1.0-plugins-base",
+        _ => "gstreamer1.0-libav",
+    };
+    format!("GStreamer lacks {name} ({format}): sudo apt-get install {package}")
+}
+
+/// Evenly spaced frames, gathered without knowing how many will come: every `stride`th is kept, and when there are too
+/// many, every second one of them goes and the stride doubles.
+#[derive(Default)]
+struct ContactSheet {
+    frames: Vec<Frame>,
+    stride: Arc<AtomicU64>,
+}
+
+struct Frame {
+    time: gst::ClockTime,
+    height: usize,
+    /// Rows of RGB without padding.
+    pixels: Vec<u8>,
+}
+
+impl ContactSheet {
+    const COLUMNS: usize = 2;
+    const ROWS: usize = 3;
+    const CELL_WIDTH: usize = 800;
+    const KEPT: usize = 48;
+
+    /// Keeps frames that arrive at `sink`; those that are not needed are dropped at `pad`, before they are scaled.
+    fn collect(sheet: &Arc<Mutex<Self>>, pad: &gst::Pad, sink: &gst_app::AppSink) {
+        let stride = sheet.lock().unwrap().stride.clone();
+        stride.store(1, Ordering::Relaxed);
+        let count = AtomicU64::new(0);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            match count.fetch_add(1, Ordering::Relaxed) % stride.load(Ordering::Relaxed) {
+                0 => gst::PadProbeReturn::Ok,
+                // Taken and dropped here.
+                _ => gst::PadProbeReturn::Handled,
+            }
+        });
+        let sheet = sheet.clone();
+        let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            if let Some(frame) = Frame::of(&sample) {
+                sheet.lock().unwrap().keep(frame);
+            }
+            Ok(gst::FlowSuccess::Ok)
+        });
+        sink.set_callbacks(callbacks.build());
+    }
+
+    fn keep(&mut self, frame: Frame) {
+        self.frames.push(frame);
+        if self.frames.len() > Self::KEPT {
+            let mut even = false;
+            self.frames.retain(|_| {
+                even = !even;
+                even
+            });
+            self.stride.fetch_add(self.stride.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// The kept frames nearest to the middles of equal parts of the video.
+    fn chosen(&self) -> Vec<&Frame> {
+        let Some(end) = self.frames.iter().map(|frame| frame.time).max() else { return Vec::new() };
+        let parts = Self::COLUMNS * Self::ROWS;
+        let middles = (0..parts).map(|part| end.nseconds() * (2 * part as u64 + 1) / (2 * parts as u64));
+        let nearest = middles.filter_map(|middle| {
+            self.frames.iter().min_by_key(|frame| frame.time.nseconds().abs_diff(middle))
+        });
+        nearest.collect()
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let frames = self.chosen();
+        let Some(height) = frames.iter().map(|frame| frame.height).max() else {
+            return Err("the file has no video frames".into());
+        };
+        let (cell, width) = (Self::CELL_WIDTH * 3, Self::CELL_WIDTH * Self::COLUMNS);
+        let mut pixels = vec![0; width * 3 * height * Self::ROWS];
+        for (i, frame) in frames.iter().enumerate() {
+            let (column, row) = (i % Self::COLUMNS, i / Self::COLUMNS);
+            for (y, line) in frame.pixels.chunks_exact(cell).enumerate() {
+                let start = (row * height + y) * width * 3 + column * cell;
+                pixels[start..start + cell].copy_from_slice(line);
+            }
+        }
+        let info = gst_video::VideoInfo::builder(
+            gst_video::VideoFormat::Rgb,
+            width as u32,
+            (height * Self::ROWS) as u32,
+        );
+        let caps = info.fps(gst::Fraction::new(1, 1)).build()?.to_caps()?;
+        let sample = gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(pixels)).caps(&caps).build();
+        let png = gst_video::convert_sample(&sample, &gst::Caps::new_empty_simple("image/png"), None)?;
+        fs::write(path, png.buffer().ok_or("no picture")?.map_readable()?)
+            .map_err(|error| format!("{}: {error}", path.display()).into())
+    }
+}
+
+impl Frame {
+    fn of(sample: &gst::Sample) -> Option<Self> {
+        let info = gst_video::VideoInfo::from_caps(sample.caps()?).ok()?;
+        let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(sample.buffer()?, &info).ok()?;
+        let (stride, row) = (frame.plane_stride()[0] as usize, frame.width() as usize * 3);
+        let rows = frame.plane_data(0).ok()?.chunks(stride).take(frame.height() as usize);
+        let pixels = rows.flat_map(|line| line[..row].iter().copied()).collect();
+        Some(Self { time: sample.buffer()?.pts()?, height: frame.height() as usize, pixels })
+    }
+}

@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # the variables are used by those who source this
+# What the scripts beside this file share. Sourced, not run: it moves to the project's root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Versions that are fetched; each is also named in the README.
+ONNXRUNTIME=onnxruntime==1.31.1
+VIDEO_PACKAGE=sports2d==0.8.34
+VIDEO_IN_PACKAGE=Sports2D/Demo/demo.mp4
+VIDEO_SHA256=d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039
+
+LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
+DEMO_VIDEO=.deps/video/demo.mp4
+PYTHON=.deps/venv/bin/python
+PLUGIN=target/release/libgstrtmpose.so
+
+say() { printf '%s\n' "$*"; }
+
+# Ends the script with a message that names the thing and the remedy.
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null; }
+
+# Under sudo the files of the checkout would come to belong to root, and the user's Rust is out of sight.
+refuse_sudo() {
+  if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+    fail "run this as $SUDO_USER, without sudo: only apt-get needs it, and asks for it itself." \
+      "(If you do want it for root: env -u SUDO_USER make ...)"
+  fi
+}
+
+# Every crate of Cargo.lock is there after set-up, so that nothing later asks the network.
+cargo_offline() {
+  local command=$1
+  shift
+  cargo "$command" --locked --offline "$@"
+}
+
+# GStreamer sees the plugin of this checkout, and the plugin the ONNX Runtime beside it.
+use_checkout() {
+  export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
+  export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/$LIBRARY}"
+}
