@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
+use ort::logging::LogLevel;
 
 use super::{
     frame,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     engine::{
         Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Stream,
-        onnx::{OnnxBackend, Search},
+        onnx::{Log, OnnxBackend, Search},
     },
     pose::{Skeleton, skeleton},
     sync::lock,
@@ -352,7 +353,7 @@ impl RtmPoseBatch {
                 file: settings.ort_library.as_ref().map(Into::into),
                 beside: plugin_file.and_then(|file| file.parent().map(Into::into)),
             },
-            log: log_onnx_runtime,
+            log: onnx_runtime_log(),
         }
     }
 
@@ -404,8 +405,18 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
     }
 }
 
-fn log_onnx_runtime(level: ort::logging::LogLevel, place: &str, message: &str) {
-    use ort::logging::LogLevel;
+/// ONNX Runtime writes into a debug category of its own, no more than its threshold asks for.
+fn onnx_runtime_log() -> Log {
+    let level = match ORT_CAT.threshold() {
+        gst::DebugLevel::Trace | gst::DebugLevel::Memdump => LogLevel::Verbose,
+        gst::DebugLevel::Log | gst::DebugLevel::Debug => LogLevel::Info,
+        gst::DebugLevel::None | gst::DebugLevel::Error => LogLevel::Error,
+        _ => LogLevel::Warning,
+    };
+    Log { level, write: write_onnx_runtime_log }
+}
+
+fn write_onnx_runtime_log(level: LogLevel, place: &str, message: &str) {
     let level = match level {
         LogLevel::Fatal | LogLevel::Error => gst::DebugLevel::Error,
         LogLevel::Warning => gst::DebugLevel::Warning,

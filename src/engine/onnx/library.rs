@@ -13,8 +13,14 @@ use crate::{
     sync::lock,
 };
 
-/// Receives ONNX Runtime's own log: level, where it comes from, message.
-pub type Log = fn(LogLevel, &str, &str);
+/// Receives ONNX Runtime's own log.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// The least important level that is wanted: ONNX Runtime spends time on all that it writes.
+    pub level: LogLevel,
+    /// Called with level, place in ONNX Runtime's code, and message.
+    pub write: fn(LogLevel, &str, &str),
+}
 
 /// The one environment that a process can have, kept for ever, and the library it came from.
 static ENVIRONMENT: OnceCell<(Environment, PathBuf)> = OnceCell::new();
@@ -74,6 +80,7 @@ pub(super) fn environment(search: &Search, log: Log) -> Result<&'static Environm
     static LOADING: Mutex<()> = Mutex::new(());
     let _loading = lock(&LOADING);
     let (environment, loaded) = ENVIRONMENT.get_or_try_init(|| load(search, log))?;
+    environment.set_log_level(log.level);
     if let Some(wanted) = search.file.as_deref().map(absolute)
         && !same_file(&wanted, loaded)
     {
@@ -105,7 +112,7 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
                     .with_name("rtmpose")
                     .with_telemetry(false)
                     .with_logger(Arc::new(move |level, _: &str, _: &str, place: &str, message: &str| {
-                        log(level, place, message);
+                        (log.write)(level, place, message);
                     }))
                     .build()
                     .map_err(|error| {
