@@ -128,7 +128,7 @@ fn skeletons_must_be_known_and_fit_the_network() {
         ("dots-17", "custom-17", ["custom-17", "none of", "ap10k-17"]),
     ] {
         let end = start(&network(name), &format!("skeleton={skeleton}"));
-        let words = [&words[..], &["skeleton"]].concat();
+        let words = [&words[..], &["skeleton", "unset"]].concat();
         assert_refused(&format!("skeleton {skeleton} for {name}"), &end, &words);
     }
 }
