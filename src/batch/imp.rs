@@ -391,7 +391,8 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
         Some(skeleton) => Err(Error::new(
             ErrorKind::ModelRefused,
             format!(
-                "The property skeleton names {name}, which has {} key points, but the model has {points}",
+                "The property skeleton names {name}, which has {} key points, but the model has {points}: \
+                 leave the property unset, or load another model",
                 skeleton.points
             ),
         )),
@@ -399,7 +400,7 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
             ErrorKind::ModelRefused,
             format!(
                 "The property skeleton names {name}, which is none of coco-17, halpe-26, coco-wholebody-133, hand-21, \
-                 face-106, ap10k-17"
+                 face-106, ap10k-17: name one of them, or leave the property unset"
             ),
         )),
     }

@@ -237,7 +237,12 @@ impl OnnxBackend {
                 | ort::ErrorCode::ModelLoaded
                 | ort::ErrorCode::NoModel => self.not_loadable(&text),
                 // The general code, also for what is wrong with a device.
-                _ if text.to_ascii_lowercase().contains("invalid model") => self.not_loadable(&text),
+                _ if ["Invalid model", "invalid model", "ShapeInferenceError"]
+                    .iter()
+                    .any(|hint| text.contains(hint)) =>
+                {
+                    self.not_loadable(&text)
+                }
                 _ => Error::new(
                     ErrorKind::Run,
                     format!("The model {} cannot be loaded ({text})", self.model_name()),
