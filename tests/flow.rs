@@ -60,6 +60,12 @@ impl Rig {
         (0..).find_map(|number| self.source.push(frame(number)).err()).unwrap()
     }
 
+    fn push(&self, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            self.source.push(frame(number)).unwrap();
+        }
+    }
+
     fn wait_for_event(&self, wanted: gst::EventType) {
         while self.events.recv().unwrap().type_() != wanted {}
     }
@@ -126,7 +132,7 @@ fn downstreams_eos_lets_the_queued_eos_through() {
         let (element, _clock) = element_by_hand(&Fake::default());
         let rig = Rig::new(element);
         *rig.answer.lock().unwrap() = Err(gst::FlowError::Eos);
-        (0..5).for_each(|number| drop(rig.source.push(frame(number)).unwrap()));
+        rig.push(0..5);
         assert!(rig.source.push_event(gst::event::Eos::new()));
         rig.wait_for_event(gst::EventType::Eos);
         assert_eq!(rig.frames.try_iter().count(), 1, "downstream gets no frame after its EOS");
@@ -153,7 +159,7 @@ fn a_flush_drops_what_runs_and_what_waits() {
         let rig = Rig::new(element);
         fake.gate.close();
         // The first batch stands in the network, others wait.
-        (0..8 + round % 8).for_each(|number| drop(rig.source.push(frame(number)).unwrap()));
+        rig.push(0..8 + round % 8);
         fake.gate.wait_for_a_run();
         rig.flush();
         rig.source.push(frame(1000)).unwrap();
@@ -434,7 +440,7 @@ fn sticky_events_outlive_a_flush() {
         let (element, _clock) = element_by_hand(&fake);
         let rig = Rig::new(element);
         fake.gate.close();
-        (0..8).for_each(|number| drop(rig.source.push(frame(number)).unwrap()));
+        rig.push(0..8);
         fake.gate.wait_for_a_run();
         let mut tags = gst::TagList::new();
         tags.get_mut().unwrap().add::<gst::tags::Title>(&"kept", gst::TagMergeMode::Append);

@@ -20,10 +20,11 @@ pub(super) struct Colours {
 impl Colours {
     pub fn of(info: &gst_video::VideoInfo) -> Self {
         let format = info.format_info();
-        let full_range = info.colorimetry().range() == VideoColorRange::Range0_255;
-        let colour = if format.is_gray() {
+        let range = info.colorimetry().range();
+        let full_range = range == VideoColorRange::Range0_255;
+        let colour = if format.is_gray() && range != VideoColorRange::Range16_235 {
             Colour::Gray
-        } else if format.is_yuv() {
+        } else if format.is_gray() || format.is_yuv() {
             // Caps without a matrix: BT.601, as videoconvert takes them.
             let (kr, kb) = info.colorimetry().matrix().kr_kb().unwrap_or((0.299, 0.114));
             Colour::Yuv(YuvMatrix::new(kr, kb, full_range))
@@ -45,6 +46,9 @@ fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
     }
 }
 
+/// The chroma of grey, which limited range needs to become RGB.
+const NO_CHROMA: Component = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
+
 /// The mapped frame as a picture; none if its layout cannot be read (negative strides).
 pub(super) fn picture<'a>(
     frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
@@ -52,7 +56,9 @@ pub(super) fn picture<'a>(
 ) -> Option<Picture<'a>> {
     let components = frame.format_info().n_components().min(3);
     let component = |index: u32| {
-        let index = if index < components { index } else { 0 };
+        if index >= components {
+            return Some(NO_CHROMA);
+        }
         Some(Component {
             data: frame.comp_data(index).ok()?,
             row_stride: usize::try_from(frame.comp_stride(index)).ok()?,

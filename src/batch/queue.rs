@@ -122,7 +122,7 @@ impl State {
 
     /// Refuses frames and takes all out but the events, some of which outlive a flush. What is handed back may only be
     /// dropped without the lock.
-    pub fn flush(&mut self) -> Vec<Item> {
+    pub fn flush(&mut self) -> VecDeque<Item> {
         self.flow = Err(gst::FlowError::Flushing);
         let (events, dropped) = self.items.drain(..).partition(|item| matches!(item, Item::Event(_)));
         self.items = events;

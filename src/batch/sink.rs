@@ -39,8 +39,8 @@ impl Input {
     /// How long a frame lasts; none without a framerate.
     pub fn frame_duration(&self) -> Option<gst::ClockTime> {
         let fps = self.video.as_ref()?.info.fps();
-        let (numer, denom) = (u64::try_from(fps.numer()).ok()?, u64::try_from(fps.denom()).ok()?);
-        gst::ClockTime::SECOND.mul_div_floor(denom, numer).filter(|_| numer > 0)
+        let numer = u64::try_from(fps.numer()).ok().filter(|numer| *numer > 0)?;
+        gst::ClockTime::SECOND.mul_div_floor(u64::try_from(fps.denom()).ok()?, numer)
     }
 }
 

@@ -74,10 +74,7 @@ pub(super) fn check(session: &Session, batch_size: usize, name: &str) -> Result<
         };
         match (points, declared) {
             (Some(one), Some(other)) if one != other => {
-                return Err(refuse(
-                    "as many key points in `simcc_x` as in `simcc_y`",
-                    format!("{one} and {other}"),
-                ));
+                return Err(different_points(name, one, other));
             }
             _ => points = points.or(declared),
         }
@@ -111,11 +108,17 @@ pub(super) fn check_output(
     }
 }
 
+/// The two outputs have different numbers of key points.
+pub(super) fn different_points(name: &str, one: usize, other: usize) -> Error {
+    refused(name, "as many key points in `simcc_x` as in `simcc_y`", &format!("{one} and {other}"))
+}
+
 fn refused(name: &str, expected: &str, found: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
         format!(
-            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {found}"
+            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {found}; set \
+             model-file to one that is, or export it with mmdeploy's configuration for RTMPose"
         ),
     )
 }
@@ -131,9 +134,23 @@ fn describe(outlet: &Outlet) -> String {
     match outlet.dtype() {
         ValueType::Tensor { ty, shape, .. } => {
             let dims = shape.iter().map(|dim| if *dim < 0 { "?".to_string() } else { dim.to_string() });
-            let ty = ty.to_string();
-            format!("`{}` of {ty} [{}]", outlet.name(), dims.collect::<Vec<_>>().join(", "))
+            let dims = dims.collect::<Vec<_>>().join(", ");
+            format!("`{}` of {} [{dims}]", outlet.name(), type_name(*ty))
         }
         other => format!("`{}` of {other}", outlet.name()),
+    }
+}
+
+/// The type's name as ONNX writes it, which is how people know it; Rust's where that is rare.
+fn type_name(ty: TensorElementType) -> String {
+    match ty {
+        TensorElementType::Float16 => "float16".to_string(),
+        TensorElementType::Float32 => "float32".to_string(),
+        TensorElementType::Float64 => "double".to_string(),
+        TensorElementType::Uint8 => "uint8".to_string(),
+        TensorElementType::Int8 => "int8".to_string(),
+        TensorElementType::Int32 => "int32".to_string(),
+        TensorElementType::Int64 => "int64".to_string(),
+        other => other.to_string(),
     }
 }

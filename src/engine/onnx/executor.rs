@@ -95,13 +95,7 @@ impl OnnxExecutor {
         let points = contract::check_output(&self.contract, rows, 0, shape_x, &self.name)?;
         let points_y = contract::check_output(&self.contract, rows, 1, shape_y, &self.name)?;
         if points != points_y {
-            return Err(Error::new(
-                crate::engine::ErrorKind::ModelRefused,
-                format!(
-                    "The model {} gives {points} key points in `simcc_x` and {points_y} in `simcc_y`",
-                    self.name
-                ),
-            ));
+            return Err(contract::different_points(&self.name, points, points_y));
         }
         read(simcc_x, simcc_y, points);
         Ok(points)

@@ -3,6 +3,7 @@
 mod contract;
 mod executor;
 mod library;
+mod message;
 
 use std::{
     borrow::Cow,
@@ -20,6 +21,7 @@ pub use library::{Log, Search, set_environment};
 
 use super::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model};
 use executor::OnnxExecutor;
+use message::readable;
 
 /// The RTMPose-t that is compiled in; see `models/README.md`.
 #[cfg(feature = "embedded-model")]
@@ -80,7 +82,13 @@ impl Backend for OnnxBackend {
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         match self.provider {
             Provider::Cpu => self.open_on_cpu(&bytes, sha256, loading),
-            Provider::Cuda => self.open_on_cuda(&bytes, sha256, loading),
+            Provider::Cuda => self.open_on_cuda(&bytes, sha256, loading).map_err(|error| match error.kind {
+                ErrorKind::Provider => Error::new(
+                    error.kind,
+                    format!("{}; execution-provider=cpu, or auto, runs without it", error.message),
+                ),
+                _ => error,
+            }),
             Provider::Auto if !DRIVER_FILES.iter().any(|file| Path::new(file).exists()) => {
                 (loading.report)(LoadEvent::Info(
                     "No NVIDIA driver on this machine: inference runs on the CPU".to_string(),
@@ -119,14 +127,22 @@ impl OnnxBackend {
                 )
             });
         };
-        let bytes = std::fs::read(file).map_err(|error| {
+        let unreadable = |why: &str| {
             Error::new(
                 ErrorKind::ModelMissing,
                 format!(
-                    "The model file {} cannot be read: {error}; set model-file to an RTMPose ONNX file",
+                    "The model file {} cannot be read: {why}; set model-file to an RTMPose ONNX file",
                     file.display()
                 ),
             )
+        };
+        if file.is_dir() {
+            return Err(unreadable("it is a folder"));
+        }
+        let bytes = std::fs::read(file).map_err(|error| {
+            let text = error.to_string();
+            // The system's number of the error helps nobody.
+            unreadable(text.split(" (os error").next().unwrap_or_default())
         })?;
         if bytes.is_empty() {
             return Err(Error::new(
@@ -163,7 +179,7 @@ impl OnnxBackend {
                 format!(
                     "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
                      Runtime, and the CUDA and cuDNN libraries that build asks for in the loader's path",
-                    first_line(&error.to_string())
+                    readable(&error.to_string())
                 ),
             )
         };
@@ -211,22 +227,33 @@ impl OnnxBackend {
             .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
             .and_then(|builder| Ok(builder.with_inter_op_spinning(false)?))
             .map_err(run_error)?;
-        add_provider(builder)?.commit_from_memory(bytes).map_err(|error| match error.code() {
-            ort::ErrorCode::InvalidProtobuf
-            | ort::ErrorCode::InvalidGraph
-            | ort::ErrorCode::InvalidArgument
-            | ort::ErrorCode::NotImplemented
-            | ort::ErrorCode::ModelLoaded
-            | ort::ErrorCode::NoModel => Error::new(
-                ErrorKind::ModelRefused,
-                format!(
-                    "The model {} is not an ONNX file that ONNX Runtime can load ({}): get it again, or export it anew",
-                    self.model_name(),
-                    first_line(error.message())
+        add_provider(builder)?.commit_from_memory(bytes).map_err(|error| {
+            let text = readable(error.message());
+            match error.code() {
+                ort::ErrorCode::InvalidProtobuf
+                | ort::ErrorCode::InvalidGraph
+                | ort::ErrorCode::InvalidArgument
+                | ort::ErrorCode::NotImplemented
+                | ort::ErrorCode::ModelLoaded
+                | ort::ErrorCode::NoModel => self.not_loadable(&text),
+                // The general code, also for what is wrong with a device.
+                _ if text.to_ascii_lowercase().contains("invalid model") => self.not_loadable(&text),
+                _ => Error::new(
+                    ErrorKind::Run,
+                    format!("The model {} cannot be loaded ({text})", self.model_name()),
                 ),
-            ),
-            _ => run_error(error),
+            }
         })
+    }
+
+    fn not_loadable(&self, why: &str) -> Error {
+        Error::new(
+            ErrorKind::ModelRefused,
+            format!(
+                "The model {} is not an ONNX file that ONNX Runtime can load ({why}): get it again, or export it anew",
+                self.model_name()
+            ),
+        )
     }
 }
 
@@ -249,12 +276,7 @@ fn fixed_sizes(batch_size: usize) -> Vec<usize> {
 }
 
 fn run_error(error: ort::Error) -> Error {
-    Error::new(ErrorKind::Run, first_line(error.message()).to_string())
-}
-
-/// ONNX Runtime's messages go on with file names and stack traces of its own build.
-fn first_line(message: &str) -> &str {
-    message.lines().next().unwrap_or_default().trim()
+    Error::new(ErrorKind::Run, readable(error.message()))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -1,0 +1,10 @@
+//! Tiny networks whose right answer is known (`tests/networks/README.md`), run by ONNX Runtime in the element: a dot that
+//! was drawn in a frame comes back in the frame's metadata.
+
+#[path = "../network_rig/mod.rs"]
+mod network_rig;
+
+mod colours;
+mod people;
+mod positions;
+mod streams;

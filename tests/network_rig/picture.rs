@@ -1,0 +1,135 @@
+//! Pictures of dots, and their frames in any format and memory layout.
+
+use gst_video::{VideoFormat, VideoFrameExt, VideoInfo};
+
+pub const WHITE: [u8; 3] = [255; 3];
+pub const RED: [u8; 3] = [255, 0, 0];
+pub const GREEN: [u8; 3] = [0, 255, 0];
+pub const BLUE: [u8; 3] = [0, 0, 255];
+
+/// The formats of the element, by its pad template's contract (issue 2).
+pub const FORMATS: [VideoFormat; 17] = {
+    use VideoFormat::*;
+    [Rgb, Bgr, Rgbx, Bgrx, Xrgb, Xbgr, Rgba, Bgra, Argb, Abgr, Nv12, Nv21, I420, Yv12, Yuy2, Uyvy, Gray8]
+};
+
+/// How a frame lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Layout {
+    /// As the caps say.
+    Plain,
+    /// Longer rows, gaps between the planes and an offset, told by GstVideoMeta; what is between is white.
+    Padded,
+}
+
+pub fn video(format: VideoFormat, width: u32, height: u32) -> VideoInfo {
+    video_with(format, width, height, "")
+}
+
+/// With further fields of the caps, such as `,colorimetry=bt709`.
+pub fn video_with(format: VideoFormat, width: u32, height: u32, fields: &str) -> VideoInfo {
+    let text = format!(
+        "video/x-raw,format={},width={width},height={height},framerate=30/1{fields}",
+        format.to_str()
+    );
+    VideoInfo::from_caps(&text.parse::<gst::Caps>().unwrap())
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// A black picture to draw on.
+#[derive(Clone)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Picture {
+    pub fn new(width: u32, height: u32) -> Self {
+        let (width, height) = (width as usize, height as usize);
+        Self { width, height, pixels: vec![[0; 3]; width * height] }
+    }
+
+    /// Draws a soft disc: full inside half of its diameter, then fading to nothing. The centre of pixel i is at i.
+    pub fn dot(mut self, (x, y): (f32, f32), diameter: f32, colour: [u8; 3]) -> Self {
+        let radius = diameter / 2.0;
+        let range = |centre: f32, size: usize| {
+            (centre - radius).floor().max(0.0) as usize
+                ..((centre + radius).ceil() + 1.0).clamp(0.0, size as f32) as usize
+        };
+        for row in range(y, self.height) {
+            for column in range(x, self.width) {
+                let distance = (column as f32 - x).hypot(row as f32 - y);
+                let cover = (2.0 - 2.0 * distance / radius).clamp(0.0, 1.0);
+                let pixel = &mut self.pixels[row * self.width + column];
+                for (old, new) in pixel.iter_mut().zip(colour) {
+                    *old = (f32::from(*old) + cover * (f32::from(new) - f32::from(*old))).round() as u8;
+                }
+            }
+        }
+        self
+    }
+
+    /// The picture as a frame, by GStreamer's own converter: its matrices and chroma sites are not ours.
+    pub fn frame(&self, info: &VideoInfo, layout: Layout) -> gst::Buffer {
+        let rgb = video(VideoFormat::Rgb, self.width as u32, self.height as u32);
+        let mut source =
+            gst_video::VideoFrame::from_buffer_writable(gst::Buffer::with_size(rgb.size()).unwrap(), &rgb)
+                .unwrap();
+        let stride = source.plane_stride()[0] as usize;
+        let rows = source.plane_data_mut(0).unwrap().chunks_mut(stride);
+        for (row, pixels) in rows.zip(self.pixels.chunks(self.width)) {
+            row[..self.width * 3].copy_from_slice(pixels.as_flattened());
+        }
+        let buffer = match layout {
+            Layout::Plain => gst::Buffer::with_size(info.size()).unwrap(),
+            Layout::Padded => padded(info),
+        };
+        let mut target = gst_video::VideoFrame::from_buffer_writable(buffer, info).unwrap();
+        let mut config = gst_video::VideoConverterConfig::new();
+        config.set_dither_method(gst_video::VideoDitherMethod::None);
+        let converter = gst_video::VideoConverter::new(&rgb, info, Some(config)).unwrap();
+        converter.frame(&source, &mut target);
+        target.into_buffer()
+    }
+}
+
+/// A white buffer with room for a padded frame.
+fn padded(info: &VideoInfo) -> gst::Buffer {
+    let (mut offsets, mut strides) = (Vec::new(), Vec::new());
+    let mut size = 64;
+    for plane in 0..info.n_planes() {
+        let stride = info.stride()[plane as usize] + 52;
+        offsets.push(size);
+        strides.push(stride);
+        // Planes and components agree in their heights for every format at hand.
+        size += stride as usize * info.comp_height(plane as u8) as usize + 160;
+    }
+    let mut buffer = gst::Buffer::from_mut_slice(vec![255u8; size]);
+    gst_video::VideoMeta::add_full(
+        buffer.make_mut(),
+        gst_video::VideoFrameFlags::empty(),
+        info.format(),
+        info.width(),
+        info.height(),
+        &offsets,
+        &strides,
+    )
+    .unwrap();
+    buffer
+}
+
+/// Puts a person's region on the frame, as a detector does; parts outside the frame may have negative coordinates.
+pub fn add_person(buffer: &mut gst::Buffer, region: [i32; 4]) {
+    add_region(buffer, "person", region);
+}
+
+/// Puts a region of any type on the frame.
+pub fn add_region<'a>(
+    buffer: &'a mut gst::Buffer,
+    kind: &str,
+    region: [i32; 4],
+) -> gst::MetaRefMut<'a, gst_video::VideoRegionOfInterestMeta, gst::meta::Standalone> {
+    let [x, y, width, height] = region.map(|number| number as u32);
+    gst_video::VideoRegionOfInterestMeta::add(buffer.make_mut(), kind, (x, y, width, height))
+}

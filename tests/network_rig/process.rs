@@ -1,0 +1,109 @@
+//! Programs of their own: the plugin as GStreamer's tools load it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+/// The longest that a case may take; then it hangs.
+pub const WATCHDOG: Duration = Duration::from_secs(20);
+
+/// A folder that is deleted at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("rtmpose-test-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file, and gives its path.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs `case` on a thread of its own; panics if it hangs.
+pub fn watched<T: Send + 'static>(what: &str, case: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let _ = sender.send(case());
+    });
+    match receiver.recv_timeout(WATCHDOG) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: hangs"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("the result is sent before the thread ends"),
+        },
+    }
+}
+
+/// Runs a program to its end, killing it when it hangs.
+pub fn run(mut command: Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let id = child.id();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(WATCHDOG) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            let output = receiver.recv().unwrap().unwrap();
+            panic!("{command:?} hangs: {}", text(&output));
+        }
+    }
+}
+
+/// What a program wrote, both streams.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The plugin as it was built with this test, alone in a folder with a registry of its own.
+pub struct Plugin(Folder);
+
+impl Plugin {
+    pub fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let program = std::env::current_exe().unwrap();
+        // Cargo puts tests and the library into target/<profile>/deps.
+        let built = program.parent().unwrap().join("libgstrtmpose.so");
+        assert!(built.exists(), "{} was not built", built.display());
+        std::fs::create_dir(folder.path().join("plugin")).unwrap();
+        std::os::unix::fs::symlink(&built, folder.path().join("plugin/libgstrtmpose.so")).unwrap();
+        Self(folder)
+    }
+
+    pub fn folder(&self) -> &Folder {
+        &self.0
+    }
+
+    /// One of GStreamer's tools that sees the plugin.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command
+            .env("GST_PLUGIN_PATH", self.0.path().join("plugin"))
+            .env("GST_REGISTRY", self.0.path().join("registry.bin"))
+            .env("LC_ALL", "C")
+            .env_remove("GST_DEBUG");
+        command
+    }
+}

@@ -1,0 +1,246 @@
+//! Latency, allocation, overload and figures: what the element tells the pipeline around it.
+
+mod common;
+
+use std::{ops::Range, time::Duration};
+
+use common::*;
+use gst::prelude::*;
+use gst_check::Harness;
+
+fn ms(ms: u64) -> gst::ClockTime {
+    gst::ClockTime::from_mseconds(ms)
+}
+
+fn push(harness: &mut Harness, numbers: Range<u32>) {
+    for number in numbers {
+        harness.push(frame(number)).unwrap();
+    }
+}
+
+/// Takes frames that carry their own result.
+fn pull(harness: &mut Harness, numbers: Range<u32>) {
+    for number in numbers {
+        check(&harness.pull().unwrap(), number);
+    }
+}
+
+fn latency(harness: &mut Harness) -> (gst::ClockTime, Option<gst::ClockTime>) {
+    let mut query = gst::query::Latency::new();
+    assert!(harness.element().unwrap().static_pad("src").unwrap().query(&mut query));
+    let (_, min, max) = query.result();
+    (min, max)
+}
+
+#[test]
+fn latency_is_the_timeout_and_a_run() {
+    let fake = Fake::default();
+    let (element, clock) = element_by_hand(&fake);
+    let mut harness = harness(&element);
+    harness.set_live(true);
+    assert_eq!(latency(&mut harness).0, ms(15), "no run has taken any time yet");
+
+    // A full batch that takes 4 ms by the clock.
+    fake.gate.close();
+    push(&mut harness, 0..8);
+    fake.gate.wait_for_a_run();
+    clock.advance(Duration::from_millis(4));
+    fake.gate.open();
+    pull(&mut harness, 0..8);
+    let (min, max) = latency(&mut harness);
+    assert_eq!(min, ms(15 + 4));
+    assert_eq!(max, None, "the harness's upstream has no limit");
+
+    harness.set_upstream_latency(ms(7));
+    assert_eq!(latency(&mut harness).0, ms(7 + 15 + 4));
+}
+
+#[test]
+fn the_greatest_latency_is_what_the_queues_hold() {
+    let (element, _clock) = element_by_hand(&Fake::default());
+    let source = gst::Pad::builder(gst::PadDirection::Src)
+        .query_function(|_, _, query| match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => {
+                latency.set(true, ms(1), ms(2));
+                true
+            }
+            _ => false,
+        })
+        .build();
+    source.link(&element.static_pad("sink").unwrap()).unwrap();
+    source.set_active(true).unwrap();
+    element.set_state(gst::State::Paused).unwrap();
+    source.push_event(gst::event::StreamStart::new("test"));
+    for (framerate, max) in [("25/1", Some(ms(2 + 28 * 40))), ("1000/1", Some(ms(2 + 28))), ("0/1", None)] {
+        let caps = format!("video/x-raw,format=RGB,width=4,height=4,framerate={framerate}");
+        source.push_event(gst::event::Caps::new(&caps.parse().unwrap()));
+        let mut query = gst::query::Latency::new();
+        assert!(element.static_pad("src").unwrap().query(&mut query));
+        assert_eq!(query.result(), (true, ms(1 + 15), max), "{framerate}");
+    }
+    // Queues that hold less than the element needs are never told.
+    let caps = "video/x-raw,format=RGB,width=4,height=4,framerate=30000/1";
+    source.push_event(gst::event::Caps::new(&caps.parse().unwrap()));
+    let mut query = gst::query::Latency::new();
+    assert!(element.static_pad("src").unwrap().query(&mut query));
+    assert_eq!(query.result(), (true, ms(1 + 15), Some(ms(2 + 15))));
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_longer_timeout_is_announced() {
+    let (element, _clock) = element_by_hand(&Fake::default());
+    let mut harness = harness(&element);
+    let bus = bus(&element);
+    let announced = || std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Latency])).count();
+    latency(&mut harness);
+    element.set_property("batch-timeout", 10_000_000u64);
+    assert_eq!(announced(), 0, "a little less is no news");
+    element.set_property("batch-timeout", 40_000_000u64);
+    element.set_property("batch-timeout", 40_000_000u64);
+    assert_eq!(announced(), 1);
+    assert_eq!(latency(&mut harness).0, ms(40));
+}
+
+/// What the element answers to an ALLOCATION query when downstream answers by `downstream`.
+fn allocation(
+    element: &gstrtmpose::batch::RtmPoseBatch,
+    downstream: Option<fn(&mut gst::query::Allocation)>,
+) -> (Vec<(u32, u32, u32)>, bool) {
+    let sink = gst::Pad::builder(gst::PadDirection::Sink)
+        .event_function(|_, _, _| true)
+        .query_function(move |_, _, query| match (query.view_mut(), downstream) {
+            (gst::QueryViewMut::Allocation(query), Some(answer)) => {
+                answer(query);
+                true
+            }
+            _ => false,
+        })
+        .build();
+    let source = gst::Pad::builder(gst::PadDirection::Src).build();
+    source.link(&element.static_pad("sink").unwrap()).unwrap();
+    element.static_pad("src").unwrap().link(&sink).unwrap();
+    sink.set_active(true).unwrap();
+    source.set_active(true).unwrap();
+    element.set_state(gst::State::Playing).unwrap();
+    source.push_event(gst::event::StreamStart::new("test"));
+    let caps: gst::Caps = CAPS.parse().unwrap();
+    source.push_event(gst::event::Caps::new(&caps));
+    let mut query = gst::query::Allocation::new(Some(&caps), true);
+    assert!(source.peer_query(&mut query), "the element answers even where downstream does not");
+    let pools = query.allocation_pools().map(|(_, size, min, max)| (size, min, max)).collect();
+    let meta = query.find_allocation_meta::<gst_video::VideoMeta>().is_some();
+    element.set_state(gst::State::Null).unwrap();
+    (pools, meta)
+}
+
+#[test]
+fn allocation_asks_for_the_frames_that_are_kept() {
+    let fresh = || element(&Fake::default());
+    assert_eq!(allocation(&fresh(), None), (vec![(48, 9, 0)], false), "no answer from downstream");
+    assert_eq!(allocation(&fresh(), Some(|_| ())), (vec![(48, 9, 0)], false), "no pool");
+    let with_pool = |query: &mut gst::query::Allocation| {
+        query.add_allocation_pool(gst::BufferPool::NONE, 64, 2, 5);
+        query.add_allocation_pool(gst::BufferPool::NONE, 64, 0, 0);
+        query.add_allocation_meta::<gst_video::VideoMeta>(None);
+    };
+    assert_eq!(allocation(&fresh(), Some(with_pool)), (vec![(64, 11, 14), (64, 9, 0)], true));
+    let small = fresh();
+    small.set_property("input-queue-size", 3u32);
+    assert_eq!(allocation(&small, None).0, [(48, 4, 0)]);
+}
+
+/// Holds a run back, so that the network seems slow: 8 frames in a run that takes 100 ms.
+fn overloaded(live: bool, overload: &str) -> (Harness, Fake, gst::Bus) {
+    let fake = Fake::default();
+    let (element, clock) = element_by_hand(&fake);
+    element.set_property_from_str("overload", overload);
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_live(live);
+    harness.set_src_caps_str(CAPS);
+    harness.play();
+    latency(&mut harness);
+    let bus = bus(&element);
+    fake.gate.close();
+    push(&mut harness, 0..8);
+    fake.gate.wait_for_a_run();
+    clock.advance(Duration::from_millis(100));
+    fake.gate.open();
+    pull(&mut harness, 0..8);
+    // A second batch stands in the network from now on.
+    fake.gate.close();
+    push(&mut harness, 8..16);
+    fake.gate.wait_for_a_run();
+    (harness, fake, bus)
+}
+
+#[test]
+fn a_live_stream_goes_on_without_inference_when_overloaded() {
+    for overload in ["auto", "skip-inference"] {
+        let (mut harness, fake, bus) = overloaded(true, overload);
+        // 8 crops more are still in time: max(15, 100) + 100 ms were announced.
+        push(&mut harness, 16..40);
+        fake.gate.open();
+        assert!(harness.push_event(gst::event::Eos::new()));
+        pull(&mut harness, 8..16);
+        let mut skipped = 0;
+        for number in 16..40 {
+            let buffer = harness.pull().unwrap();
+            assert_eq!(buffer.offset(), number, "in order, none lost");
+            skipped += u64::from(people(&buffer).is_none());
+        }
+        assert!(skipped > 0, "{overload}");
+        let stats: gst::Structure = harness.element().unwrap().property("stats");
+        assert_eq!(stats.get::<u64>("frames-skipped"), Ok(skipped));
+        assert_eq!(stats.get::<bool>("live"), Ok(true));
+        let messages = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Qos]));
+        assert_eq!(messages.count() as u64, skipped, "a QoS message for each");
+    }
+}
+
+#[test]
+fn a_stored_stream_waits_when_overloaded() {
+    for (live, overload) in [(false, "auto"), (true, "block")] {
+        let (mut harness, fake, _bus) = overloaded(live, overload);
+        push(&mut harness, 16..30);
+        fake.gate.open();
+        assert!(harness.push_event(gst::event::Eos::new()));
+        pull(&mut harness, 8..30);
+    }
+}
+
+#[test]
+fn figures_add_up_and_are_posted() {
+    let fake = Fake::default();
+    let element = element(&fake);
+    element.set_property("stats-interval", 1u64);
+    let mut harness = harness(&element);
+    let bus = bus(&element);
+    push(&mut harness, 0..100);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    pull(&mut harness, 0..100);
+    let stats: gst::Structure = element.property("stats");
+    let runs = fake.runs.lock().unwrap();
+    assert_eq!(stats.get::<u64>("frames-in"), Ok(100));
+    assert_eq!(stats.get::<u64>("crops"), Ok(100));
+    assert_eq!(stats.get::<u64>("batches"), Ok(runs.len() as u64));
+    assert_eq!(stats.get::<u64>("padding"), Ok(0));
+    assert_eq!(stats.get::<f64>("mean-fill"), Ok(100.0 / (8.0 * runs.len() as f64)));
+    assert_eq!(stats.get::<bool>("live"), Ok(false));
+    let message =
+        bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Element]).unwrap();
+    assert_eq!(message.structure().unwrap().name(), "rtmposebatch-stats");
+    assert!(message.structure().unwrap().n_fields() == stats.n_fields());
+}
+
+#[test]
+fn a_skeleton_that_does_not_fit_is_refused() {
+    for (skeleton, part) in [("coco-17", "17 key points"), ("walrus", "none of coco-17")] {
+        let element = element(&Fake::default());
+        let bus = bus(&element);
+        element.set_property("skeleton", skeleton);
+        assert!(element.set_state(gst::State::Ready).is_err());
+        let errors = errors_and_warnings(&bus).0;
+        assert!(errors.len() == 1 && errors[0].contains(part), "{errors:?}");
+    }
+}
