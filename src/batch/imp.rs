@@ -7,7 +7,6 @@ use once_cell::sync::OnceCell;
 use ort::logging::LogLevel;
 
 use super::{
-    frame,
     latency::Latency,
     queue::Queue,
     settings::{self, Settings},
@@ -20,6 +19,7 @@ use crate::{
         Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Stream,
         onnx::{Log, OnnxBackend, Search},
     },
+    formats::FORMATS,
     pose::{Skeleton, skeleton},
     sync::lock,
 };
@@ -207,7 +207,7 @@ impl ElementImpl for RtmPoseBatch {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> = LazyLock::new(|| {
-            let caps = gst_video::VideoCapsBuilder::new().format_list(frame::FORMATS).build();
+            let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
             let template = |name, direction| {
                 gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
                     .expect("names and caps are valid")
