@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     engine::{
-        Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Stream,
+        Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Registry, Stream,
         onnx::{Log, OnnxBackend, Search},
     },
     formats::FORMATS,
@@ -41,14 +41,14 @@ static ORT_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 pub(super) struct Running {
     // Dropped before its engine.
     pub stream: Stream,
-    _engine: Engine,
+    _engine: Arc<Engine>,
     /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
     pub settings: Settings,
     pub skeleton: String,
 }
 
-/// One network that one element uses: batches in flight at once.
-const EXECUTORS: usize = 1;
+/// The engines that elements share by their model-instance-id.
+static SHARED_ENGINES: LazyLock<Registry> = LazyLock::new(Registry::default);
 
 /**
  * SECTION:element-rtmposebatch
@@ -163,9 +163,9 @@ impl ObjectImpl for RtmPoseBatch {
         let name = pspec.name();
         self.settings().set(name, value);
         let Some(running) = self.running() else { return };
-        if name == "batch-timeout" {
-            let timeout = self.settings().timeout();
-            running.stream.set_timeout(timeout);
+        if matches!(name, "batch-timeout" | "adaptive-timeout") {
+            let patience = self.settings().patience();
+            running.stream.set_patience(patience);
             self.check_latency(&running);
         }
         if !Settings::is_live(name) {
@@ -332,10 +332,20 @@ impl RtmPoseBatch {
                 Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
             ),
         };
-        let engine = Engine::open(backend, settings.batch_size as usize, EXECUTORS, clock, cancel, &report)?;
+        let open = || {
+            let (batch_size, executors) = (settings.batch_size as usize, settings.inference_streams as usize);
+            Engine::open(backend, batch_size, executors, clock, cancel, &report)
+        };
+        let engine = match &settings.model_instance_id {
+            Some(name) => {
+                let owner = self.obj().path_string();
+                SHARED_ENGINES.get(name, settings.agreement(), &owner, cancel, open)?
+            }
+            None => Arc::new(open()?),
+        };
         let skeleton = skeleton_name(settings, engine.model().points)?;
         let queue = self.queue.clone();
-        let stream = engine.attach(settings.timeout(), Arc::new(move || queue.wake()));
+        let stream = engine.attach(settings.patience(), Arc::new(move || queue.wake()));
         Ok(Running { stream, _engine: engine, settings: settings.clone(), skeleton })
     }
 
@@ -364,6 +374,7 @@ impl RtmPoseBatch {
                 gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{text}"))
             }
             ErrorKind::ModelRefused => gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}")),
+            ErrorKind::Settings => gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}")),
             ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ("{text}")),
             ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{text}")),
             ErrorKind::Run | ErrorKind::Cancelled => {

@@ -68,7 +68,7 @@ impl RtmPoseBatch {
     /// Lets frames in, after an activation or a flush. Hands back the events that were queued before.
     pub(super) fn resume(&self) -> Vec<gst::Event> {
         if let Some(running) = self.running() {
-            running.stream.unflush();
+            running.stream.resume();
         }
         lock(&self.queue.state).resume()
     }
@@ -173,6 +173,7 @@ impl RtmPoseBatch {
             self.count_skipped(&frame.buffer, &segment, live.unwrap_or(false));
             return Ok(Ok(frame));
         }
+        let _in_progress = running.stream.begin_frame();
         let regions = input.regions.of_frame(&frame.buffer, width, height, &settings);
         let model = running.stream.model();
         let sampler = input
@@ -319,6 +320,7 @@ impl RtmPoseBatch {
     /// Queues a serialized event, by the rules of gstqueue.c.
     fn queue_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut restart = false;
+        let barrier = event.type_() == gst::EventType::Eos;
         {
             let mut state = lock(&self.queue.state);
             if let Err(error) = state.flow
@@ -348,12 +350,19 @@ impl RtmPoseBatch {
                 gst::EventType::Segment => state.unexpected = false,
                 _ => (),
             }
-            let barrier = event.type_() == gst::EventType::Eos;
             state.items.push_back(Item::Event(event));
             self.queue.changed.notify_all();
             drop(state);
             if barrier {
                 self.hurry();
+            }
+        }
+        if let Some(running) = self.running() {
+            if barrier {
+                // No frame follows EOS: other streams' batches must not wait for one.
+                running.stream.pause();
+            } else if restart {
+                running.stream.resume();
             }
         }
         if restart { self.start_task() } else { Ok(gst::FlowSuccess::Ok) }
