@@ -79,6 +79,8 @@ pub(super) struct State {
     pub items: VecDeque<Item>,
     /// What the source pad's last push gave: the chain function's answer while it is an error.
     pub flow: Result<gst::FlowSuccess, gst::FlowError>,
+    /// The error behind `flow` was posted already, with its own text.
+    pub error_posted: bool,
     /// EOS was queued: nothing more may come but a new stream.
     pub eos: bool,
     /// Downstream had enough: frames are refused until a new segment.
@@ -87,7 +89,13 @@ pub(super) struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { items: VecDeque::new(), flow: Err(gst::FlowError::Flushing), eos: false, unexpected: false }
+        Self {
+            items: VecDeque::new(),
+            flow: Err(gst::FlowError::Flushing),
+            error_posted: false,
+            eos: false,
+            unexpected: false,
+        }
     }
 }
 
@@ -114,9 +122,19 @@ impl State {
         )
     }
 
+    /// Takes the queries out of the queue. They are answered with false when they are dropped.
+    pub fn take_queries(&mut self) -> Vec<Item> {
+        let is_query = |item: &Item| matches!(item, Item::Query(_));
+        let (queries, others): (VecDeque<_>, _) =
+            std::mem::take(&mut self.items).into_iter().partition(is_query);
+        self.items = others;
+        queries.into()
+    }
+
     /// Starts afresh, as after a flush. The items are handed back: they may only be dropped without the lock.
     pub fn restart(&mut self, flow: Result<gst::FlowSuccess, gst::FlowError>) -> VecDeque<Item> {
         self.flow = flow;
+        self.error_posted = false;
         self.eos = false;
         self.unexpected = false;
         std::mem::take(&mut self.items)

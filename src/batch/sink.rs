@@ -333,8 +333,11 @@ impl RtmPoseBatch {
                     return Err(error);
                 }
                 if event.type_() == gst::EventType::Eos {
+                    let posted = state.error_posted;
                     drop(state);
-                    self.post_flow_error(error);
+                    if !posted {
+                        self.post_flow_error(error);
+                    }
                     return Err(error);
                 }
             }
