@@ -159,7 +159,7 @@ impl OnnxBackend {
         sha256: String,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
-        let session = self.session(bytes, loading, "cpu", |builder| Ok(builder))?;
+        let session = self.session(bytes, loading, "cpu", Ok)?;
         let contract = contract::check(&session, self.batch_size, &self.model_name())?;
         // The CPU provider takes any size as it is, unless the file fixes one.
         let sizes = contract.fixed_batch.map_or_else(|| (1..=self.batch_size).collect(), |fixed| vec![fixed]);
