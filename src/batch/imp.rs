@@ -114,7 +114,10 @@ impl ObjectSubclass for RtmPoseBatch {
             .query_function(|pad, parent, query| {
                 Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(pad, query))
             })
-            .flags(gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING)
+            // Caps without a size come through to `set_caps`, whose error says what they lack.
+            .flags(
+                gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING | gst::PadFlags::ACCEPT_INTERSECT,
+            )
             .build();
         let srcpad = gst::Pad::builder_from_template(&template("src"))
             .activatemode_function(|pad, parent, mode, active| {

@@ -23,6 +23,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Input {
     video: Option<Video>,
+    /// Caps whose error was posted: they come again with every frame.
+    refused: Option<gst::Caps>,
     segment: gst::FormattedSegment<gst::ClockTime>,
     regions: Regions,
     sampler: Option<Sampler>,
@@ -212,7 +214,8 @@ impl RtmPoseBatch {
         gst::element_imp_error!(
             self,
             gst::CoreError::Negotiation,
-            ("A frame came before its caps: put videoconvert or a capsfilter in front of the element")
+            ("A frame came without caps that can be read: put videoconvert, or a capsfilter with a format, a width and \
+                 a height, in front of the element")
         );
         gst::FlowError::NotNegotiated
     }
@@ -304,16 +307,21 @@ impl RtmPoseBatch {
         let info = gst_video::VideoInfo::from_caps(caps).ok();
         let video = info.filter(|info| info.interlace_mode() != gst_video::VideoInterlaceMode::Alternate);
         let Some(info) = video else {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Format,
-                ("Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
-                  fields of a frame in one buffer")
-            );
+            let known = lock(&self.input).refused.replace(caps.to_owned());
+            if known.as_deref() != Some(caps) {
+                gst::element_imp_error!(
+                    self,
+                    gst::StreamError::Format,
+                    ("Caps that cannot be read: {caps}; raw video with a format, a width and a height is needed, \
+                         both fields of a frame in one buffer")
+                );
+            }
             return Err(gst::FlowError::NotNegotiated);
         };
         gst::debug!(CAT, imp = self, "Frames are {info:?} now");
-        lock(&self.input).video = Some(Video { colours: Colours::of(&info), info });
+        let mut input = lock(&self.input);
+        input.video = Some(Video { colours: Colours::of(&info), info });
+        input.refused = None;
         Ok(())
     }
 
@@ -331,8 +339,11 @@ impl RtmPoseBatch {
                     return Err(error);
                 }
                 if event.type_() == gst::EventType::Eos {
+                    let posted = state.error_posted;
                     drop(state);
-                    self.post_flow_error(error);
+                    if !posted {
+                        self.post_flow_error(error);
+                    }
                     return Err(error);
                 }
             }

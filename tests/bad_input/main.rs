@@ -9,7 +9,7 @@ mod streams;
 
 use gst::prelude::*;
 
-use network_rig::{messages, process::watched};
+use network_rig::process::watched;
 
 /// What a pipeline said until it ended.
 struct End {
@@ -23,39 +23,45 @@ struct End {
 
 /// Plays a launch line whose element is called `pose` to its end: a failed change of state, an error, or EOS.
 fn play(line: &str) -> End {
+    play_with(line, |_| ())
+}
+
+/// The same with something done to the pipeline before it starts.
+fn play_with(line: &str, prepare: impl FnOnce(&gst::Pipeline) + Send + 'static) -> End {
     network_rig::init();
     let line = line.to_string();
     watched(&line.clone(), move || {
         let pipeline = gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let bus = pipeline.bus().unwrap();
+        // What is posted up to the end of the last thread counts.
+        pipeline.set_auto_flush_bus(false);
+        prepare(&pipeline);
         let failed_to_start = pipeline.set_state(gst::State::Playing).is_err();
+        let mut said = Vec::new();
+        let is_end = |message: &gst::Message| {
+            matches!(message.type_(), gst::MessageType::Error | gst::MessageType::Eos)
+        };
+        while !failed_to_start && !said.last().is_some_and(is_end) {
+            said.extend(bus.timed_pop(None));
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
         let mut end = End { errors: vec![], warnings: vec![], failed_to_start, reached_eos: false };
-        let wait = if failed_to_start { gst::ClockTime::ZERO } else { gst::ClockTime::from_seconds(30) };
-        let kinds = [gst::MessageType::Error, gst::MessageType::Warning, gst::MessageType::Eos];
-        while let Some(message) = bus.timed_pop_filtered(wait, &kinds) {
+        said.extend(std::iter::from_fn(|| bus.pop()));
+        for message in said {
             let from_element = message.src().is_some_and(|source| source.name() == "pose");
-            let (texts, text) = match message.view() {
-                gst::MessageView::Error(error) => (&mut end.errors, error.error().message().to_string()),
+            match message.view() {
+                // A source reports the end of its stream after the element's error.
+                gst::MessageView::Error(error) if from_element => {
+                    end.errors.push(error.error().message().to_string());
+                }
                 gst::MessageView::Warning(warning) => {
-                    (&mut end.warnings, warning.error().message().to_string())
+                    end.warnings.push(warning.error().message().to_string())
                 }
-                _ => {
-                    end.reached_eos = true;
-                    break;
-                }
-            };
-            if from_element {
-                texts.push(text);
-            } else if !failed_to_start {
-                // The source's report that its stream has ended on an error comes after the element's.
-                break;
+                gst::MessageView::Eos(_) => end.reached_eos = true,
+                _ => (),
             }
         }
-        // A bin goes on to READY in the background, which must not hold up the end.
-        let bus_of_element = bus.clone();
-        pipeline.set_state(gst::State::Null).unwrap();
-        end.errors.extend(messages(&bus_of_element, gst::MessageType::Error));
         end
     })
 }
