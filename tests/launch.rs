@@ -117,7 +117,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// DESIGN §7 as far as it is built (issue 2), with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 21] = [
+const PROPERTIES: [(&str, &str); 24] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -127,6 +127,9 @@ const PROPERTIES: [(&str, &str); 21] = [
     ("output-queue-size", "Default: 8"),
     ("execution-provider", "Default: 0, \"auto\""),
     ("device-id", "Default: 0"),
+    ("adaptive-timeout", "Default: true"),
+    ("model-instance-id", "Default: null"),
+    ("inference-streams", "Default: 0"),
     ("active-provider", "Default: null"),
     ("precision", "Default: 0, \"model\""),
     ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),

@@ -15,6 +15,12 @@ use gstrtmpose::{
     engine::{Error, ErrorKind},
 };
 
+fn set_states(elements: &[RtmPoseBatch], state: gst::State) {
+    for element in elements {
+        element.set_state(state).unwrap();
+    }
+}
+
 fn sharing(element: &RtmPoseBatch, name: &str) {
     element.set_property("model-instance-id", name);
 }
@@ -49,9 +55,9 @@ fn without_a_name_or_with_another_nothing_is_shared() {
     let elements: Vec<_> = (0..4).map(|_| element(&fake)).collect();
     sharing(&elements[2], "nothing-is-shared-a");
     sharing(&elements[3], "nothing-is-shared-b");
-    elements.iter().for_each(|element| drop(element.set_state(gst::State::Ready).unwrap()));
+    set_states(&elements, gst::State::Ready);
     assert_eq!(fake.executors.load(Ordering::SeqCst), 4);
-    elements.iter().for_each(|element| drop(element.set_state(gst::State::Null).unwrap()));
+    set_states(&elements, gst::State::Null);
     assert_eq!(fake.executors.load(Ordering::SeqCst), 0);
 }
 
@@ -118,7 +124,7 @@ fn a_loading_that_failed_is_tried_again_by_the_next() {
         let failed = changes.into_iter().map(|change| change.join().unwrap()).filter(Result::is_err).count();
         assert_eq!(failed, 1);
         assert_eq!(fake.executors.load(Ordering::SeqCst), 1);
-        elements.iter().for_each(|element| drop(element.set_state(gst::State::Null).unwrap()));
+        set_states(&elements, gst::State::Null);
     }
 }
 

@@ -125,15 +125,17 @@ impl RtmPoseBatch {
             if waiting < settings.input_queue_size as usize && done < settings.output_queue_size as usize {
                 break Ok(());
             }
-            if !blocked {
-                blocked = true;
+            // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
+            // head is ready, downstream is what all wait for, and the batch can go on filling.
+            let stuck = !state.head_is_ready();
+            if stuck != blocked {
+                blocked = stuck;
                 gst::debug!(
                     CAT,
                     imp = self,
                     "Full: {waiting} frames wait for a batch, {done} for downstream"
                 );
-                // No further crop can come: the batch must not wait for one.
-                running.stream.set_blocked(true);
+                running.stream.set_blocked(blocked);
             }
             state = wait(&self.queue.changed, state);
         };
@@ -327,49 +329,44 @@ impl RtmPoseBatch {
 
     /// Queues a serialized event, by the rules of gstqueue.c.
     fn queue_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let mut restart = false;
-        let barrier = event.type_() == gst::EventType::Eos;
+        let kind = event.type_();
+        let mut state = lock(&self.queue.state);
+        if let Err(error) = state.flow
+            && !(error == gst::FlowError::Eos && state.eos)
         {
-            let mut state = lock(&self.queue.state);
-            if let Err(error) = state.flow
-                && !(error == gst::FlowError::Eos && state.eos)
-            {
-                // Sticky events stay on the pad and cause their errors during data flow.
-                if !event.is_sticky() {
-                    return Err(error);
-                }
-                if event.type_() == gst::EventType::Eos {
-                    let posted = state.error_posted;
-                    drop(state);
-                    if !posted {
-                        self.post_flow_error(error);
-                    }
-                    return Err(error);
-                }
+            // Sticky events stay on the pad and cause their errors during data flow.
+            if !event.is_sticky() {
+                return Err(error);
             }
-            if state.eos {
-                if !matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Segment) {
-                    return Err(gst::FlowError::Eos);
+            if kind == gst::EventType::Eos {
+                let posted = state.error_posted;
+                drop(state);
+                if !posted {
+                    self.post_flow_error(error);
                 }
-                state.flow = Ok(gst::FlowSuccess::Ok);
-                state.eos = false;
-                state.unexpected = false;
-                restart = true;
-            }
-            match event.type_() {
-                gst::EventType::Eos => state.eos = true,
-                gst::EventType::Segment => state.unexpected = false,
-                _ => (),
-            }
-            state.items.push_back(Item::Event(event));
-            self.queue.changed.notify_all();
-            drop(state);
-            if barrier {
-                self.hurry();
+                return Err(error);
             }
         }
+        let restart = state.eos;
+        if restart {
+            if !matches!(kind, gst::EventType::StreamStart | gst::EventType::Segment) {
+                return Err(gst::FlowError::Eos);
+            }
+            state.flow = Ok(gst::FlowSuccess::Ok);
+            state.eos = false;
+            state.unexpected = false;
+        }
+        match kind {
+            gst::EventType::Eos => state.eos = true,
+            gst::EventType::Segment => state.unexpected = false,
+            _ => (),
+        }
+        state.items.push_back(Item::Event(event));
+        self.queue.changed.notify_all();
+        drop(state);
         if let Some(running) = self.running() {
-            if barrier {
+            if kind == gst::EventType::Eos {
+                running.stream.hurry();
                 // No frame follows EOS: other streams' batches must not wait for one.
                 running.stream.pause();
             } else if restart {
