@@ -127,16 +127,9 @@ impl RtmPoseBatch {
             }
             // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
             // head is ready, downstream is what all wait for, and the batch can go on filling.
-            let stuck = !state.head_is_ready();
-            if stuck != blocked {
-                blocked = stuck;
-                gst::debug!(
-                    CAT,
-                    imp = self,
-                    "Full: {waiting} frames wait for a batch, {done} for downstream"
-                );
-                running.stream.set_blocked(blocked);
-            }
+            blocked = !state.head_is_ready();
+            gst::debug!(CAT, imp = self, "Full: {waiting} frames wait for a batch, {done} for downstream");
+            running.stream.set_blocked(blocked);
             state = wait(&self.queue.changed, state);
         };
         drop(state);

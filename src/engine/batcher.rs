@@ -120,6 +120,7 @@ impl<T> Batcher<T> {
         }
     }
 
+    /// Holds until a crop of the stream is taken.
     pub fn set_blocked(&mut self, id: StreamId, blocked: bool) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.blocked = blocked;
@@ -185,6 +186,8 @@ impl<T> Batcher<T> {
             let stream = self.streams.get_mut(&id).expect("next_stream gives attached streams");
             let entry = stream.pending.pop_front().expect("next_stream gives streams with crops");
             stream.hurried = stream.hurried.saturating_sub(1);
+            // There may be room for its next crop now; if not, the stream says so again.
+            stream.blocked = false;
             self.last_served = Some(id);
             batch.push(entry);
         }
@@ -323,6 +326,18 @@ mod tests {
         assert_eq!(batcher.decide(MS), Decision::Cut);
         batcher.set_blocked(a, false);
         assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
+    }
+
+    #[test]
+    fn a_stream_whose_crop_was_taken_is_no_longer_blocked() {
+        let mut batcher = Batcher::new(2);
+        let stream = attach(&mut batcher, TIMEOUT);
+        for item in 0..3 {
+            batcher.push(stream, item, MS).unwrap();
+        }
+        batcher.set_blocked(stream, true);
+        assert_eq!(items(batcher.cut()), [0, 1]);
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "a crop can come to the third");
     }
 
     #[test]

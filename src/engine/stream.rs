@@ -49,11 +49,9 @@ impl Stream {
             if let Some(bytes) = shared.pool.take(self.id, streams) {
                 break Some(bytes);
             }
-            if !waited {
-                waited = true;
-                shared.batcher.set_blocked(self.id, true);
-                self.core.crops.notify_all();
-            }
+            waited = true;
+            shared.batcher.set_blocked(self.id, true);
+            self.core.crops.notify_all();
             shared = wait(&self.core.buffers, shared);
         };
         if waited {
@@ -93,7 +91,7 @@ impl Stream {
         self.core.crops.notify_all();
     }
 
-    /// Whether the stream can send no further crop before a pending one is run.
+    /// Whether the stream can send no further crop before a pending one is run. Holds until one is taken.
     pub fn set_blocked(&self, blocked: bool) {
         lock(&self.core.shared).batcher.set_blocked(self.id, blocked);
         self.core.crops.notify_all();
