@@ -117,7 +117,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// DESIGN §7 as far as it is built (issue 2), with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 24] = [
+const PROPERTIES: [(&str, &str); 26] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -138,6 +138,8 @@ const PROPERTIES: [(&str, &str); 24] = [
     ("max-people", "Default: 16"),
     ("score-mode", "Default: 0, \"min\""),
     ("overload", "Default: 0, \"auto\""),
+    ("max-lateness", "Default: -1"),
+    ("inference-interval", "Default: 0"),
     ("on-error", "Default: 0, \"fail\""),
     ("ort-library", "Default: null"),
     ("stats", "Boxed pointer of type \"GstStructure\""),

@@ -210,6 +210,69 @@ fn a_stored_stream_waits_when_overloaded() {
 }
 
 #[test]
+fn frames_that_downstream_calls_late_go_on_without_inference() {
+    let (element, _clock) = element_by_hand(&Fake::default());
+    let mut harness = harness(&element);
+    let bus = bus(&element);
+    let late_by_a_second = || {
+        let one_second = 1_000_000_000;
+        gst::event::Qos::builder(gst::QOSType::Underflow, 0.5, one_second)
+            .timestamp(gst::ClockTime::ZERO)
+            .build()
+    };
+    harness.push_upstream_event(late_by_a_second());
+    // Any lateness is allowed by default, 900 ms of it next; frame 3 is due at 99 ms, frame 4 at 132 ms.
+    push(&mut harness, 0..1);
+    element.set_property("max-lateness", 900_000_000i64);
+    push(&mut harness, 1..6);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    check(&harness.pull().unwrap(), 0);
+    for number in 1..6 {
+        let buffer = harness.pull().unwrap();
+        assert_eq!(seen_number(&buffer), (number >= 4).then_some(number), "frame {number}");
+    }
+    let messages = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Qos]));
+    assert_eq!(messages.count(), 3);
+}
+
+#[test]
+fn frames_between_inferred_ones_carry_their_people_on() {
+    let fake = Fake::default();
+    let (element, _clock) = element_by_hand(&fake);
+    element.set_property("inference-interval", 3u32);
+    let mut harness = harness(&element);
+    let check_run = |harness: &mut Harness, first: u32| {
+        push(harness, first..first + 7);
+        assert!(harness.push_event(gst::event::Eos::new()));
+        for number in first..first + 7 {
+            let buffer = harness.pull().unwrap();
+            let people = people(&buffer).unwrap();
+            let inferred = first + (number - first) / 3 * 3;
+            assert_eq!(buffer.offset(), u64::from(number));
+            assert_eq!(people.people[0].key_points[0].score, inferred as f32);
+            assert_eq!(people.carried, number != inferred);
+        }
+    };
+    check_run(&mut harness, 0);
+    assert_eq!(fake.runs.lock().unwrap().iter().sum::<usize>(), 3);
+    // A new stream knows nobody of the old one.
+    assert!(harness.push_event(gst::event::StreamStart::new("next")));
+    assert!(harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    check_run(&mut harness, 100);
+
+    // Nor does a frame behind one that could not be inferred.
+    element.set_property_from_str("on-error", "passthrough");
+    assert!(harness.push_event(gst::event::StreamStart::new("failing")));
+    assert!(harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    *fake.behaviour.lock().unwrap() = Behaviour::Fail;
+    push(&mut harness, 0..3);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    for _ in 0..3 {
+        assert!(people(&harness.pull().unwrap()).is_none());
+    }
+}
+
+#[test]
 fn figures_add_up_and_are_posted() {
     let fake = Fake::default();
     let element = element(&fake);

@@ -11,6 +11,7 @@ use super::{
     queue::Queue,
     settings::{self, Settings},
     sink::Input,
+    skip::Qos,
     stats::Stats,
     testing::Injected,
 };
@@ -20,6 +21,7 @@ use crate::{
         onnx::{Log, OnnxBackend, Search},
     },
     formats::FORMATS,
+    meta::FramePeople,
     pose::{Skeleton, skeleton},
     sync::lock,
 };
@@ -72,6 +74,9 @@ pub struct RtmPoseBatch {
     pub(super) queue: Arc<Queue>,
     pub(super) latency: Mutex<Latency>,
     pub(super) stats: Mutex<Stats>,
+    pub(super) qos: Mutex<Qos>,
+    /// Of the last frame that was inferred, for those that carry its people on. Used by the source pad's task.
+    pub(super) last_people: Mutex<Option<FramePeople>>,
     /// Interrupts the loading that goes on.
     cancel: Mutex<Cancel>,
     pub(super) injected: OnceCell<Injected>,
@@ -144,6 +149,8 @@ impl ObjectSubclass for RtmPoseBatch {
             queue: Arc::default(),
             latency: Mutex::default(),
             stats: Mutex::default(),
+            qos: Mutex::default(),
+            last_people: Mutex::default(),
             cancel: Mutex::default(),
             injected: OnceCell::new(),
         }

@@ -17,12 +17,18 @@ pub(super) struct Latency {
     told: Option<Duration>,
     /// Since when the estimate has been under half of that.
     low_since: Option<Instant>,
+    /// How long a frame lasts; none without a framerate.
+    frame_duration: Option<gst::ClockTime>,
 }
 
 impl Latency {
     /// The least latency the pipeline counts with; none before the first query.
     pub fn told(&self) -> Option<Duration> {
         self.told
+    }
+
+    pub fn set_frame_duration(&mut self, duration: Option<gst::ClockTime>) {
+        self.frame_duration = duration;
     }
 
     /// Whether the pipeline must ask again.
@@ -68,15 +74,16 @@ impl RtmPoseBatch {
         let gst::QueryViewMut::Latency(query) = query.view_mut() else { return false };
         let (live, upstream_min, upstream_max) = query.result();
         let least = self.estimated_latency(&running);
-        {
+        let frame_duration = {
             let mut latency = lock(&self.latency);
             latency.told = Some(least);
             latency.low_since = None;
-        }
+            latency.frame_duration
+        };
         let own_min = gst::ClockTime::try_from(least).unwrap_or(gst::ClockTime::MAX);
         let settings = &running.settings;
         let frames = u64::from(settings.input_queue_size) + u64::from(settings.output_queue_size);
-        let own_max = lock(&self.input).frame_duration().map(|frame| (frame * frames).max(own_min));
+        let own_max = frame_duration.map(|frame| (frame * frames).max(own_min));
         let min = upstream_min + own_min;
         let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream + own);
         gst::debug!(

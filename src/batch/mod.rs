@@ -8,6 +8,7 @@ mod queue;
 mod regions;
 mod settings;
 mod sink;
+mod skip;
 mod src;
 mod stats;
 pub mod testing;

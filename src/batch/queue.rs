@@ -25,13 +25,26 @@ pub(super) struct Frame {
     /// Size of the frame in pixels.
     pub width: u32,
     pub height: u32,
-    /// None: the frame goes on without inference.
-    pub people: Option<Result<Vec<Candidate>, String>>,
+    pub work: Work,
+}
+
+/// What becomes of a frame.
+pub(super) enum Work {
+    /// It goes on without metadata.
+    Pass,
+    /// It carries the people of the last frame that was inferred.
+    Carry,
+    /// It carries the people found in its crops.
+    Infer(Vec<Candidate>),
+    /// Its crops could not be made, for this reason.
+    Fail(String),
 }
 
 impl Frame {
     fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        self.people.iter().flatten().flatten().map(|candidate| &candidate.ticket)
+        let candidates: &[Candidate] =
+            if let Work::Infer(candidates) = &self.work { candidates } else { &[] };
+        candidates.iter().map(|candidate| &candidate.ticket)
     }
 
     /// Whether a crop of the frame was not yet handed to an executor.

@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub max_people: u32,
     pub score_mode: ScoreMode,
     pub overload: Overload,
+    pub max_lateness: i64,
+    pub inference_interval: u32,
     pub on_error: OnError,
     pub ort_library: Option<String>,
     pub stats_interval: u64,
@@ -54,6 +56,8 @@ impl Default for Settings {
             max_people: 16,
             score_mode: ScoreMode::default(),
             overload: Overload::default(),
+            max_lateness: -1,
+            inference_interval: 0,
             on_error: OnError::default(),
             ort_library: None,
             stats_interval: 0,
@@ -135,6 +139,8 @@ impl Settings {
             "max-people" => self.max_people = get(value),
             "score-mode" => self.score_mode = get(value),
             "overload" => self.overload = get(value),
+            "max-lateness" => self.max_lateness = get(value),
+            "inference-interval" => self.inference_interval = get(value),
             "on-error" => self.on_error = get(value),
             "ort-library" => self.ort_library = text(value),
             "stats-interval" => self.stats_interval = get(value),
@@ -163,6 +169,8 @@ impl Settings {
             "max-people" => self.max_people.to_value(),
             "score-mode" => self.score_mode.to_value(),
             "overload" => self.overload.to_value(),
+            "max-lateness" => self.max_lateness.to_value(),
+            "inference-interval" => self.inference_interval.to_value(),
             "on-error" => self.on_error.to_value(),
             "ort-library" => self.ort_library.to_value(),
             "stats-interval" => self.stats_interval.to_value(),
@@ -303,6 +311,25 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("overload", default.overload)
                 .nick("Overload")
                 .blurb("What happens to frames that come faster than the network runs")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecInt64::builder("max-lateness")
+                .nick("Greatest lateness")
+                .blurb(
+                    "Nanoseconds that a frame may be late at the sink, by its QoS events; later ones go on without \
+                     inference; -1 = any",
+                )
+                .minimum(-1)
+                .default_value(default.max_lateness)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("inference-interval")
+                .nick("Inference interval")
+                .blurb(
+                    "Infer only every n-th frame; the frames between carry its people on, marked as carried; 0 and 1 = \
+                     every frame",
+                )
+                .default_value(default.inference_interval)
                 .mutable_playing()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("on-error", default.on_error)

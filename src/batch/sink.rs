@@ -6,15 +6,14 @@ use std::sync::Arc;
 use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
-    enums::Overload,
     frame::{self, Colours},
     imp::{CAT, RtmPoseBatch, Running},
-    queue::{Candidate, Frame, Item, Query},
+    queue::{Candidate, Frame, Item, Query, Work},
     regions::Regions,
-    settings::Settings,
 };
 use crate::{
     engine::Flushing,
+    meta::PersonRegion,
     pose::{Crop, Sampler},
     sync::{lock, wait},
 };
@@ -28,6 +27,8 @@ pub(super) struct Input {
     segment: gst::FormattedSegment<gst::ClockTime>,
     regions: Regions,
     sampler: Option<Sampler>,
+    /// Frames since the last one that was inferred; none before the first.
+    since_inference: Option<u32>,
     /// Whether upstream is live; none until it was asked.
     live: Option<bool>,
 }
@@ -38,12 +39,17 @@ struct Video {
 }
 
 impl Input {
-    /// How long a frame lasts; none without a framerate.
-    pub fn frame_duration(&self) -> Option<gst::ClockTime> {
-        let fps = self.video.as_ref()?.info.fps();
-        let numer = u64::try_from(fps.numer()).ok().filter(|numer| *numer > 0)?;
-        gst::ClockTime::SECOND.mul_div_floor(u64::try_from(fps.denom()).ok()?, numer)
+    /// Forgets the frames so far, as at STREAM_START and after a flush.
+    fn restart(&mut self) {
+        self.regions.reset();
+        self.since_inference = None;
     }
+}
+
+/// How long a frame lasts; none without a framerate.
+fn frame_duration(info: &gst_video::VideoInfo) -> Option<gst::ClockTime> {
+    let numer = u64::try_from(info.fps().numer()).ok().filter(|numer| *numer > 0)?;
+    gst::ClockTime::SECOND.mul_div_floor(u64::try_from(info.fps().denom()).ok()?, numer)
 }
 
 impl RtmPoseBatch {
@@ -72,6 +78,8 @@ impl RtmPoseBatch {
         if let Some(running) = self.running() {
             running.stream.resume();
         }
+        lock(&self.qos).reset();
+        *lock(&self.last_people) = None;
         lock(&self.queue.state).resume()
     }
 
@@ -159,50 +167,31 @@ impl RtmPoseBatch {
             return Ok(Err(self.not_negotiated()));
         };
         let (width, height) = (video.info.width(), video.info.height());
-        let mut frame = Frame { buffer, width, height, people: None };
-        if frame.buffer.flags().contains(gst::BufferFlags::GAP) || frame.buffer.size() == 0 {
+        if buffer.flags().contains(gst::BufferFlags::GAP) || buffer.size() == 0 {
             gst::trace!(CAT, imp = self, "A gap goes on without inference");
-            return Ok(Ok(frame));
+            return Ok(Ok(Frame { buffer, width, height, work: Work::Pass }));
         }
-        if skips_on_overload(&settings, input.live) && self.would_be_late(running) {
-            let (segment, live) = (input.segment.clone(), input.live);
+        let since_inference = input.since_inference.unwrap_or(u32::MAX);
+        if since_inference < settings.inference_interval.saturating_sub(1) {
+            input.since_inference = Some(since_inference + 1);
+            return Ok(Ok(Frame { buffer, width, height, work: Work::Carry }));
+        }
+        let (segment, live) = (&input.segment, input.live == Some(true));
+        if let Some(reason) = self.reason_to_skip(&buffer, segment, live, &settings, running) {
+            let segment = segment.clone();
             drop(guard);
-            self.count_skipped(&frame.buffer, &segment, live.unwrap_or(false));
-            return Ok(Ok(frame));
+            self.count_skipped(&buffer, &segment, live, reason);
+            return Ok(Ok(Frame { buffer, width, height, work: Work::Pass }));
         }
+        input.since_inference = Some(0);
         let _in_progress = running.stream.begin_frame();
-        let regions = input.regions.of_frame(&frame.buffer, width, height, &settings);
+        let regions = input.regions.of_frame(&buffer, width, height, &settings);
         let model = running.stream.model();
         let sampler = input
             .sampler
             .get_or_insert_with(|| Sampler::new(model.width, model.height, running.settings.inference_scale));
-        frame.people = Some({
-            let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(&frame.buffer, &video.info);
-            let picture = mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.colours));
-            match picture {
-                Some(picture) => {
-                    let mut people = Vec::with_capacity(regions.len());
-                    for person in regions {
-                        let Some(crop) = Crop::new(&person.region, model.width, model.height) else {
-                            continue;
-                        };
-                        let mut pixels = running.stream.buffer()?;
-                        sampler.sample(&picture, &crop, &mut pixels);
-                        let ticket = running.stream.submit(pixels);
-                        people.push(Candidate { region: person.region, id: person.id, crop, ticket });
-                    }
-                    Ok(people)
-                }
-                None => Err(format!(
-                    "A frame of {} bytes cannot be read as {}x{} {}",
-                    frame.buffer.size(),
-                    width,
-                    height,
-                    video.info.format()
-                )),
-            }
-        });
-        Ok(Ok(frame))
+        let work = submit_crops(&buffer, video, regions, sampler, running)?;
+        Ok(Ok(Frame { buffer, width, height, work }))
     }
 
     fn not_negotiated(&self) -> gst::FlowError {
@@ -224,34 +213,6 @@ impl RtmPoseBatch {
         live
     }
 
-    /// Whether a frame that arrives now would pass the latency that the pipeline counts with.
-    fn would_be_late(&self, running: &Running) -> bool {
-        running.stream.time_to_answer() > self.told_latency(running)
-    }
-
-    fn count_skipped(
-        &self,
-        buffer: &gst::BufferRef,
-        segment: &gst::FormattedSegment<gst::ClockTime>,
-        live: bool,
-    ) {
-        let (inferred, skipped) = {
-            let mut stats = lock(&self.stats);
-            stats.frames_skipped += 1;
-            (stats.frames_in - stats.frames_skipped, stats.frames_skipped)
-        };
-        gst::debug!(CAT, imp = self, "Overload: frame {:?} goes on without inference", buffer.pts());
-        let message = gst::message::Qos::builder(live)
-            .src(&*self.obj())
-            .running_time(segment.to_running_time(buffer.pts()))
-            .stream_time(segment.to_stream_time(buffer.pts()))
-            .timestamp(buffer.pts())
-            .duration(buffer.duration())
-            .stats(gst::format::Buffers::from_u64(inferred), gst::format::Buffers::from_u64(skipped))
-            .build();
-        let _ = self.obj().post_message(message);
-    }
-
     pub(super) fn sink_event(
         &self,
         pad: &gst::Pad,
@@ -271,7 +232,7 @@ impl RtmPoseBatch {
                 {
                     let mut input = lock(&self.input);
                     input.segment = Default::default();
-                    input.regions.reset();
+                    input.restart();
                 }
                 let queued = self.resume();
                 self.keep_sticky(queued);
@@ -284,7 +245,7 @@ impl RtmPoseBatch {
             gst::EventView::StreamStart(_) => {
                 let mut input = lock(&self.input);
                 input.live = None;
-                input.regions.reset();
+                input.restart();
             }
             gst::EventView::Segment(segment) => {
                 if let Some(segment) = segment.segment().downcast_ref() {
@@ -314,6 +275,7 @@ impl RtmPoseBatch {
             return Err(gst::FlowError::NotNegotiated);
         };
         gst::debug!(CAT, imp = self, "Frames are {info:?} now");
+        lock(&self.latency).set_frame_duration(frame_duration(&info));
         let mut input = lock(&self.input);
         input.video = Some(Video { colours: Colours::of(&info), info });
         input.refused = None;
@@ -396,11 +358,33 @@ impl RtmPoseBatch {
     }
 }
 
-/// Whether frames that come too fast go on without inference.
-fn skips_on_overload(settings: &Settings, live: Option<bool>) -> bool {
-    match settings.overload {
-        Overload::Auto => live == Some(true),
-        Overload::Block => false,
-        Overload::SkipInference => true,
+/// Samples the regions' crops and hands them to the engine, one by one.
+fn submit_crops(
+    buffer: &gst::BufferRef,
+    video: &Video,
+    regions: Vec<PersonRegion>,
+    sampler: &mut Sampler,
+    running: &Running,
+) -> Result<Work, Flushing> {
+    let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
+    let Some(picture) = mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.colours)) else {
+        let info = &video.info;
+        return Ok(Work::Fail(format!(
+            "A frame of {} bytes cannot be read as {}x{} {}",
+            buffer.size(),
+            info.width(),
+            info.height(),
+            info.format()
+        )));
+    };
+    let model = running.stream.model();
+    let mut candidates = Vec::with_capacity(regions.len());
+    for PersonRegion { region, id } in regions {
+        let Some(crop) = Crop::new(&region, model.width, model.height) else { continue };
+        let mut pixels = running.stream.buffer()?;
+        sampler.sample(&picture, &crop, &mut pixels);
+        let ticket = running.stream.submit(pixels);
+        candidates.push(Candidate { region, id, crop, ticket });
     }
+    Ok(Work::Infer(candidates))
 }

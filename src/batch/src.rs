@@ -5,7 +5,7 @@ use gst::{prelude::*, subclass::prelude::*};
 use super::{
     enums::OnError,
     imp::{CAT, RtmPoseBatch, Running},
-    queue::{Candidate, Frame, Item, State},
+    queue::{Candidate, Frame, Item, State, Work},
     settings::Settings,
 };
 use crate::{
@@ -145,11 +145,14 @@ impl RtmPoseBatch {
     fn send_frame(&self, mut frame: Frame) -> Result<gst::FlowSuccess, gst::FlowError> {
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
         let settings = self.settings().clone();
-        if let Some(people) = frame.people.take() {
-            match people.and_then(|people| decode(&people, &settings)) {
+        match std::mem::replace(&mut frame.work, Work::Pass) {
+            Work::Pass => (),
+            Work::Carry => self.carry(&mut frame),
+            Work::Infer(candidates) => match decode(&candidates, &settings) {
                 Ok(people) => self.attach(&mut frame, people, &running),
                 Err(text) => self.inference_failed(&text, &settings)?,
-            }
+            },
+            Work::Fail(text) => self.inference_failed(&text, &settings)?,
         }
         gst::trace!(CAT, imp = self, "Sending {:?}", frame.buffer);
         let result = self.srcpad.push(frame.buffer);
@@ -169,13 +172,30 @@ impl RtmPoseBatch {
             people,
             carried: false,
         };
-        if let Err(error) = meta::write(frame.buffer.make_mut(), &people) {
+        self.write(frame, &people);
+        if self.settings().inference_interval > 1 {
+            *lock(&self.last_people) = Some(people);
+        }
+    }
+
+    /// Gives the frame the people of the last one that was inferred, if there are any yet.
+    fn carry(&self, frame: &mut Frame) {
+        let Some(mut people) = lock(&self.last_people).clone() else { return };
+        people.scale_to(frame.width, frame.height);
+        people.carried = true;
+        self.write(frame, &people);
+    }
+
+    fn write(&self, frame: &mut Frame, people: &FramePeople) {
+        if let Err(error) = meta::write(frame.buffer.make_mut(), people) {
             gst::error!(CAT, imp = self, "The people could not be attached: {error}");
         }
     }
 
     /// By `on-error`: stops the stream with an error message, or lets it go on after one warning.
     fn inference_failed(&self, text: &str, settings: &Settings) -> Result<(), gst::FlowError> {
+        // Nothing of this stream is known that later frames could carry on.
+        *lock(&self.last_people) = None;
         match settings.on_error {
             OnError::Fail => {
                 lock(&self.queue.state).error_posted = true;
@@ -233,6 +253,10 @@ impl RtmPoseBatch {
     }
 
     pub(super) fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        if let gst::EventView::Qos(qos) = event.view() {
+            let (_, _, late, running_time) = qos.get();
+            lock(&self.qos).heard(running_time, late);
+        }
         if event.type_() == gst::EventType::Reconfigure {
             let was_not_linked = {
                 let mut state = lock(&self.queue.state);
