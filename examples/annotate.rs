@@ -138,7 +138,8 @@ impl Regions {
             {
                 for (id, [x, y, width, height]) in self.at(time.nseconds() as f64 / 1e9) {
                     let rectangle = (x as u32, y as u32, width as u32, height as u32);
-                    gst_video::VideoRegionOfInterestMeta::add(buffer.make_mut(), "person", rectangle).set_id(id);
+                    gst_video::VideoRegionOfInterestMeta::add(buffer.make_mut(), "person", rectangle)
+                        .set_id(id);
                 }
             }
             gst::PadProbeReturn::Ok
@@ -178,7 +179,8 @@ impl Annotator {
 
         let video = with_extension(&arguments.output, extension);
         let partial = with_extension(&arguments.output, &format!("{extension}.part"));
-        element("source")?.set_property("location", arguments.input.to_str().ok_or("the file's name is not UTF-8")?);
+        element("source")?
+            .set_property("location", arguments.input.to_str().ok_or("the file's name is not UTF-8")?);
         element("file")?.set_property("location", partial.to_str().ok_or("the output's name is not UTF-8")?);
 
         let pose = element("pose")?;
@@ -217,7 +219,8 @@ impl Annotator {
                 Some(gst::MessageView::Warning(warning)) => eprintln!("warning: {}", warning.error()),
                 Some(gst::MessageView::Progress(progress)) => eprintln!("{}", progress.get().2),
                 Some(gst::MessageView::Element(element)) => {
-                    let structure = element.structure().filter(|structure| structure.name() == "missing-plugin");
+                    let structure =
+                        element.structure().filter(|structure| structure.name() == "missing-plugin");
                     missing.extend(structure.map(missing_codec));
                 }
                 _ => (),
@@ -276,7 +279,8 @@ fn encoder() -> Result<(&'static str, &'static str)> {
     } else if there("vp8enc") && there("webmmux") {
         Ok(("webm", "vp8enc target-bitrate=6000000 deadline=1 cpu-used=8 threads=4 ! webmmux"))
     } else {
-        Err("no video encoder: install gstreamer1.0-plugins-bad (H.264) or gstreamer1.0-plugins-good (VP8)".into())
+        Err("no video encoder: install gstreamer1.0-plugins-bad (H.264) or gstreamer1.0-plugins-good (VP8)"
+            .into())
     }
 }
 
@@ -291,10 +295,11 @@ fn with_extension(stem: &Path, extension: &str) -> PathBuf {
 fn missing_codec(structure: &gst::StructureRef) -> String {
     let name = structure.get::<String>("name").unwrap_or_else(|_| "a decoder".to_owned());
     let format = structure.get::<gst::Caps>("detail").ok();
-    let format = format.as_ref().and_then(|caps| caps.structure(0)).map_or("", |detail| detail.name().as_str());
+    let format =
+        format.as_ref().and_then(|caps| caps.structure(0)).map_or("", |detail| detail.name().as_str());
     let package = match format {
-        "video/x-vp8" | "video/x-vp9" | "video/x-matroska" | "video/webm" | "video/quicktime" | "video/x-msvideo"
-        | "image/jpeg" => "gstreamer1.0-plugins-good",
+        "video/x-vp8" | "video/x-vp9" | "video/x-matroska" | "video/webm" | "video/quicktime"
+        | "video/x-msvideo" | "image/jpeg" => "gstreamer1.0-plugins-good",
         "video/x-h264" | "video/x-av1" | "video/mpegts" => "gstreamer1.0-plugins-bad",
         "video/x-theora" | "application/ogg" => "gstreamer1.0-plugins-base",
         _ => "gstreamer1.0-libav",

@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod engine;
+mod formats;
 pub mod meta;
 pub mod overlay;
 pub mod pose;

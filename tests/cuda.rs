@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use gstrtmpose::{
     engine::{
         Backend, Cancel, Executor, Loading, Model,
-        onnx::{ConvAlgoSearch, OnnxBackend, Precision, Provider, Search},
+        onnx::{ConvAlgoSearch, Log, OnnxBackend, Precision, Provider, Search},
     },
     pose::Peak,
 };
+use ort::logging::LogLevel;
 
 const BATCH: usize = 8;
 
@@ -21,7 +22,10 @@ fn open(provider: Provider, precision: Precision) -> (Model, Box<dyn Executor>) 
         precision,
         conv_algo_search: ConvAlgoSearch::default(),
         library: Search::default(),
-        log: |level, place, message| eprintln!("{level:?} {place} {message}"),
+        log: Log {
+            level: LogLevel::Warning,
+            write: |level, place, message| eprintln!("{level:?} {place} {message}"),
+        },
     };
     let loading = Loading { report: &|event| eprintln!("{event:?}"), cancelled: &Cancel::default() };
     let (model, mut executor) = backend.open(&loading).unwrap();

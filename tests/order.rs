@@ -253,3 +253,24 @@ fn the_frame_is_not_copied() {
     assert!(harness.push_event(gst::event::Eos::new()));
     assert_eq!(harness.pull().unwrap().map_readable().unwrap().as_ptr(), pixels);
 }
+
+#[test]
+fn a_batch_goes_on_filling_while_downstream_is_slow() {
+    for _ in 0..20 {
+        let fake = Fake::default();
+        let (element, _clock) = element_by_hand(&fake);
+        element.set_property("output-queue-size", 1u32);
+        let mut harness = harness(&element);
+        // Downstream takes its time for every frame, so that finished frames wait and the queue is full.
+        element.static_pad("src").unwrap().add_probe(gst::PadProbeType::BUFFER, |_, _| {
+            std::thread::yield_now();
+            gst::PadProbeReturn::Ok
+        });
+        for number in 0..80 {
+            harness.push(frame(number)).unwrap();
+        }
+        assert!(harness.push_event(gst::event::Eos::new()));
+        wait_for_eos(&mut harness);
+        assert_eq!(*fake.runs.lock().unwrap(), [8; 10], "no batch was cut early");
+    }
+}

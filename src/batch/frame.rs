@@ -4,12 +4,6 @@ use gst_video::{VideoColorRange, prelude::*};
 
 use crate::pose::{ChromaSite, Colour, Component, Picture, YuvMatrix};
 
-/// Formats whose crops are sampled without a conversion.
-pub(super) const FORMATS: [gst_video::VideoFormat; 17] = {
-    use gst_video::VideoFormat::*;
-    [Nv12, I420, Rgb, Bgr, Rgbx, Bgrx, Xrgb, Xbgr, Rgba, Bgra, Argb, Abgr, Nv21, Yv12, Yuy2, Uyvy, Gray8]
-};
-
 /// What the sampler must know of the caps' colours.
 #[derive(Clone, Copy)]
 pub(super) struct Colours {

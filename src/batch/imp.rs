@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
+use ort::logging::LogLevel;
 
 use super::{
-    frame,
     latency::Latency,
     queue::Queue,
     settings::{self, Settings},
@@ -16,9 +16,10 @@ use super::{
 };
 use crate::{
     engine::{
-        Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Stream,
-        onnx::{OnnxBackend, Search},
+        Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Registry, Stream,
+        onnx::{Log, OnnxBackend, Search},
     },
+    formats::FORMATS,
     pose::{Skeleton, skeleton},
     sync::lock,
 };
@@ -40,14 +41,14 @@ static ORT_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 pub(super) struct Running {
     // Dropped before its engine.
     pub stream: Stream,
-    _engine: Engine,
+    _engine: Arc<Engine>,
     /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
     pub settings: Settings,
     pub skeleton: String,
 }
 
-/// One network that one element uses: batches in flight at once.
-const EXECUTORS: usize = 1;
+/// The engines that elements share by their model-instance-id.
+static SHARED_ENGINES: LazyLock<Registry> = LazyLock::new(Registry::default);
 
 /**
  * SECTION:element-rtmposebatch
@@ -113,7 +114,10 @@ impl ObjectSubclass for RtmPoseBatch {
             .query_function(|pad, parent, query| {
                 Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(pad, query))
             })
-            .flags(gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING)
+            // Caps without a size come through to `set_caps`, whose error says what they lack.
+            .flags(
+                gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING | gst::PadFlags::ACCEPT_INTERSECT,
+            )
             .build();
         let srcpad = gst::Pad::builder_from_template(&template("src"))
             .activatemode_function(|pad, parent, mode, active| {
@@ -162,9 +166,9 @@ impl ObjectImpl for RtmPoseBatch {
         let name = pspec.name();
         self.settings().set(name, value);
         let Some(running) = self.running() else { return };
-        if name == "batch-timeout" {
-            let timeout = self.settings().timeout();
-            running.stream.set_timeout(timeout);
+        if matches!(name, "batch-timeout" | "adaptive-timeout") {
+            let patience = self.settings().patience();
+            running.stream.set_patience(patience);
             self.check_latency(&running);
         }
         if !Settings::is_live(name) {
@@ -206,7 +210,7 @@ impl ElementImpl for RtmPoseBatch {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> = LazyLock::new(|| {
-            let caps = gst_video::VideoCapsBuilder::new().format_list(frame::FORMATS).build();
+            let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
             let template = |name, direction| {
                 gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
                     .expect("names and caps are valid")
@@ -331,10 +335,20 @@ impl RtmPoseBatch {
                 Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
             ),
         };
-        let engine = Engine::open(backend, settings.batch_size as usize, EXECUTORS, clock, cancel, &report)?;
+        let open = || {
+            let (batch_size, executors) = (settings.batch_size as usize, settings.inference_streams as usize);
+            Engine::open(backend, batch_size, executors, clock, cancel, &report)
+        };
+        let engine = match &settings.model_instance_id {
+            Some(name) => {
+                let owner = self.obj().path_string();
+                SHARED_ENGINES.get(name, settings.agreement(), &owner, cancel, open)?
+            }
+            None => Arc::new(open()?),
+        };
         let skeleton = skeleton_name(settings, engine.model().points)?;
         let queue = self.queue.clone();
-        let stream = engine.attach(settings.timeout(), Arc::new(move || queue.wake()));
+        let stream = engine.attach(settings.patience(), Arc::new(move || queue.wake()));
         Ok(Running { stream, _engine: engine, settings: settings.clone(), skeleton })
     }
 
@@ -352,7 +366,7 @@ impl RtmPoseBatch {
                 file: settings.ort_library.as_ref().map(Into::into),
                 beside: plugin_file.and_then(|file| file.parent().map(Into::into)),
             },
-            log: log_onnx_runtime,
+            log: onnx_runtime_log(),
         }
     }
 
@@ -363,6 +377,7 @@ impl RtmPoseBatch {
                 gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{text}"))
             }
             ErrorKind::ModelRefused => gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}")),
+            ErrorKind::Settings => gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}")),
             ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ("{text}")),
             ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{text}")),
             ErrorKind::Run | ErrorKind::Cancelled => {
@@ -390,7 +405,8 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
         Some(skeleton) => Err(Error::new(
             ErrorKind::ModelRefused,
             format!(
-                "The property skeleton names {name}, which has {} key points, but the model has {points}",
+                "The property skeleton names {name}, which has {} key points, but the model has {points}: \
+                 leave the property unset, or load another model",
                 skeleton.points
             ),
         )),
@@ -398,14 +414,24 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
             ErrorKind::ModelRefused,
             format!(
                 "The property skeleton names {name}, which is none of coco-17, halpe-26, coco-wholebody-133, hand-21, \
-                 face-106, ap10k-17"
+                 face-106, ap10k-17: name one of them, or leave the property unset"
             ),
         )),
     }
 }
 
-fn log_onnx_runtime(level: ort::logging::LogLevel, place: &str, message: &str) {
-    use ort::logging::LogLevel;
+/// ONNX Runtime writes into a debug category of its own, no more than its threshold asks for.
+fn onnx_runtime_log() -> Log {
+    let level = match ORT_CAT.threshold() {
+        gst::DebugLevel::Trace | gst::DebugLevel::Memdump => LogLevel::Verbose,
+        gst::DebugLevel::Log | gst::DebugLevel::Debug => LogLevel::Info,
+        gst::DebugLevel::None | gst::DebugLevel::Error => LogLevel::Error,
+        _ => LogLevel::Warning,
+    };
+    Log { level, write: write_onnx_runtime_log }
+}
+
+fn write_onnx_runtime_log(level: LogLevel, place: &str, message: &str) {
     let level = match level {
         LogLevel::Fatal | LogLevel::Error => gst::DebugLevel::Error,
         LogLevel::Warning => gst::DebugLevel::Warning,

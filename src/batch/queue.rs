@@ -79,6 +79,8 @@ pub(super) struct State {
     pub items: VecDeque<Item>,
     /// What the source pad's last push gave: the chain function's answer while it is an error.
     pub flow: Result<gst::FlowSuccess, gst::FlowError>,
+    /// The error behind `flow` was posted already, with its own text.
+    pub error_posted: bool,
     /// EOS was queued: nothing more may come but a new stream.
     pub eos: bool,
     /// Downstream had enough: frames are refused until a new segment.
@@ -87,7 +89,13 @@ pub(super) struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { items: VecDeque::new(), flow: Err(gst::FlowError::Flushing), eos: false, unexpected: false }
+        Self {
+            items: VecDeque::new(),
+            flow: Err(gst::FlowError::Flushing),
+            error_posted: false,
+            eos: false,
+            unexpected: false,
+        }
     }
 }
 
@@ -120,6 +128,13 @@ impl State {
         )
     }
 
+    /// Takes the queries out of the queue. They are answered with false when they are dropped.
+    pub fn take_queries(&mut self) -> VecDeque<Item> {
+        let (queries, others) = self.items.drain(..).partition(|item| matches!(item, Item::Query(_)));
+        self.items = others;
+        queries
+    }
+
     /// Refuses frames and takes all out but the events, some of which outlive a flush. What is handed back may only be
     /// dropped without the lock.
     pub fn flush(&mut self) -> VecDeque<Item> {
@@ -132,6 +147,7 @@ impl State {
     /// Lets frames in again and hands back the events that a flush has left.
     pub fn resume(&mut self) -> Vec<gst::Event> {
         self.flow = Ok(gst::FlowSuccess::Ok);
+        self.error_posted = false;
         self.eos = false;
         self.unexpected = false;
         self.items

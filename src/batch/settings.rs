@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::LazyLock, time::Duration};
 use gst::{glib, prelude::*};
 
 use super::enums::*;
+use crate::engine::{Agreement, Patience};
 
 /// Values of all writable properties.
 #[derive(Debug, Clone)]
@@ -15,6 +16,9 @@ pub(super) struct Settings {
     pub batch_timeout: u64,
     pub input_queue_size: u32,
     pub output_queue_size: u32,
+    pub model_instance_id: Option<String>,
+    pub inference_streams: u32,
+    pub adaptive_timeout: bool,
     pub execution_provider: ExecutionProvider,
     pub device_id: i32,
     pub precision: Precision,
@@ -38,6 +42,9 @@ impl Default for Settings {
             batch_timeout: 15_000_000,
             input_queue_size: 20,
             output_queue_size: 8,
+            model_instance_id: None,
+            inference_streams: 0,
+            adaptive_timeout: true,
             execution_provider: ExecutionProvider::default(),
             device_id: 0,
             precision: Precision::default(),
@@ -73,6 +80,27 @@ impl Settings {
         Duration::from_nanos(self.batch_timeout)
     }
 
+    pub fn patience(&self) -> Patience {
+        Patience { timeout: self.timeout(), adaptive: self.adaptive_timeout }
+    }
+
+    /// What all who share an engine must give alike.
+    pub fn agreement(&self) -> Agreement {
+        let nick = |value: glib::Value| {
+            glib::EnumValue::from_value(&value)
+                .map_or_else(String::new, |(_, value)| value.nick().to_string())
+        };
+        vec![
+            ("model-file", self.model_file.clone().unwrap_or("(embedded)".to_string())),
+            ("execution-provider", nick(self.execution_provider.to_value())),
+            ("device-id", self.device_id.to_string()),
+            ("precision", nick(self.precision.to_value())),
+            ("cudnn-conv-algo-search", nick(self.cudnn_conv_algo_search.to_value())),
+            ("batch-size", self.batch_size.to_string()),
+            ("inference-streams", self.inference_streams.to_string()),
+        ]
+    }
+
     pub fn model_path(&self) -> Option<PathBuf> {
         self.model_file.as_ref().map(PathBuf::from)
     }
@@ -95,6 +123,9 @@ impl Settings {
             "batch-timeout" => self.batch_timeout = get(value),
             "input-queue-size" => self.input_queue_size = get(value),
             "output-queue-size" => self.output_queue_size = get(value),
+            "model-instance-id" => self.model_instance_id = text(value),
+            "inference-streams" => self.inference_streams = get(value),
+            "adaptive-timeout" => self.adaptive_timeout = get(value),
             "execution-provider" => self.execution_provider = get(value),
             "device-id" => self.device_id = get(value),
             "precision" => self.precision = get(value),
@@ -120,6 +151,9 @@ impl Settings {
             "batch-timeout" => self.batch_timeout.to_value(),
             "input-queue-size" => self.input_queue_size.to_value(),
             "output-queue-size" => self.output_queue_size.to_value(),
+            "model-instance-id" => self.model_instance_id.to_value(),
+            "inference-streams" => self.inference_streams.to_value(),
+            "adaptive-timeout" => self.adaptive_timeout.to_value(),
             "execution-provider" => self.execution_provider.to_value(),
             "device-id" => self.device_id.to_value(),
             "precision" => self.precision.to_value(),
@@ -182,6 +216,15 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .default_value(default.batch_timeout)
                 .mutable_playing()
                 .build(),
+            glib::ParamSpecBoolean::builder("adaptive-timeout")
+                .nick("Adaptive timeout")
+                .blurb(
+                    "Do not wait for a fuller batch when, by the rhythm of the streams, no further crop will come \
+                     before batch-timeout",
+                )
+                .default_value(default.adaptive_timeout)
+                .mutable_playing()
+                .build(),
             glib::ParamSpecUInt::builder("input-queue-size")
                 .nick("Input queue size")
                 .blurb("Frames with a crop that waits for its batch; upstream waits while there are so many")
@@ -193,6 +236,19 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .blurb("Finished frames that wait for downstream; upstream waits while there are so many")
                 .minimum(1)
                 .default_value(default.output_queue_size)
+                .build(),
+            glib::ParamSpecString::builder("model-instance-id")
+                .nick("Model instance")
+                .blurb(
+                    "Elements of one process with the same name share one network, and their crops its batches; not \
+                     set: a network of its own",
+                )
+                .build(),
+            glib::ParamSpecUInt::builder("inference-streams")
+                .nick("Inference streams")
+                .blurb("Batches in flight at once, each with a network of its own; 0 = as many as suit the provider")
+                .maximum(16)
+                .default_value(default.inference_streams)
                 .build(),
             glib::ParamSpecEnum::builder_with_default("execution-provider", default.execution_provider)
                 .nick("Execution provider")

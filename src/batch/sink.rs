@@ -23,6 +23,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Input {
     video: Option<Video>,
+    /// Caps whose error was posted: they come again with every frame.
+    refused: Option<gst::Caps>,
     segment: gst::FormattedSegment<gst::ClockTime>,
     regions: Regions,
     sampler: Option<Sampler>,
@@ -68,7 +70,7 @@ impl RtmPoseBatch {
     /// Lets frames in, after an activation or a flush. Hands back the events that were queued before.
     pub(super) fn resume(&self) -> Vec<gst::Event> {
         if let Some(running) = self.running() {
-            running.stream.unflush();
+            running.stream.resume();
         }
         lock(&self.queue.state).resume()
     }
@@ -123,16 +125,11 @@ impl RtmPoseBatch {
             if waiting < settings.input_queue_size as usize && done < settings.output_queue_size as usize {
                 break Ok(());
             }
-            if !blocked {
-                blocked = true;
-                gst::debug!(
-                    CAT,
-                    imp = self,
-                    "Full: {waiting} frames wait for a batch, {done} for downstream"
-                );
-                // No further crop can come: the batch must not wait for one.
-                running.stream.set_blocked(true);
-            }
+            // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
+            // head is ready, downstream is what all wait for, and the batch can go on filling.
+            blocked = !state.head_is_ready();
+            gst::debug!(CAT, imp = self, "Full: {waiting} frames wait for a batch, {done} for downstream");
+            running.stream.set_blocked(blocked);
             state = wait(&self.queue.changed, state);
         };
         drop(state);
@@ -173,6 +170,7 @@ impl RtmPoseBatch {
             self.count_skipped(&frame.buffer, &segment, live.unwrap_or(false));
             return Ok(Ok(frame));
         }
+        let _in_progress = running.stream.begin_frame();
         let regions = input.regions.of_frame(&frame.buffer, width, height, &settings);
         let model = running.stream.model();
         let sampler = input
@@ -211,7 +209,8 @@ impl RtmPoseBatch {
         gst::element_imp_error!(
             self,
             gst::CoreError::Negotiation,
-            ("A frame came before its caps: put videoconvert or a capsfilter in front of the element")
+            ("A frame came without caps that can be read: put videoconvert, or a capsfilter with a format, a width and \
+                 a height, in front of the element")
         );
         gst::FlowError::NotNegotiated
     }
@@ -303,57 +302,68 @@ impl RtmPoseBatch {
         let info = gst_video::VideoInfo::from_caps(caps).ok();
         let video = info.filter(|info| info.interlace_mode() != gst_video::VideoInterlaceMode::Alternate);
         let Some(info) = video else {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Format,
-                ("Caps that cannot be read: {caps:?}; raw video with a format, a width and a height is needed, both \
-                  fields of a frame in one buffer")
-            );
+            let known = lock(&self.input).refused.replace(caps.to_owned());
+            if known.as_deref() != Some(caps) {
+                gst::element_imp_error!(
+                    self,
+                    gst::StreamError::Format,
+                    ("Caps that cannot be read: {caps}; raw video with a format, a width and a height is needed, \
+                         both fields of a frame in one buffer")
+                );
+            }
             return Err(gst::FlowError::NotNegotiated);
         };
         gst::debug!(CAT, imp = self, "Frames are {info:?} now");
-        lock(&self.input).video = Some(Video { colours: Colours::of(&info), info });
+        let mut input = lock(&self.input);
+        input.video = Some(Video { colours: Colours::of(&info), info });
+        input.refused = None;
         Ok(())
     }
 
     /// Queues a serialized event, by the rules of gstqueue.c.
     fn queue_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let mut restart = false;
+        let kind = event.type_();
+        let mut state = lock(&self.queue.state);
+        if let Err(error) = state.flow
+            && !(error == gst::FlowError::Eos && state.eos)
         {
-            let mut state = lock(&self.queue.state);
-            if let Err(error) = state.flow
-                && !(error == gst::FlowError::Eos && state.eos)
-            {
-                // Sticky events stay on the pad and cause their errors during data flow.
-                if !event.is_sticky() {
-                    return Err(error);
-                }
-                if event.type_() == gst::EventType::Eos {
-                    drop(state);
+            // Sticky events stay on the pad and cause their errors during data flow.
+            if !event.is_sticky() {
+                return Err(error);
+            }
+            if kind == gst::EventType::Eos {
+                let posted = state.error_posted;
+                drop(state);
+                if !posted {
                     self.post_flow_error(error);
-                    return Err(error);
                 }
+                return Err(error);
             }
-            if state.eos {
-                if !matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Segment) {
-                    return Err(gst::FlowError::Eos);
-                }
-                state.flow = Ok(gst::FlowSuccess::Ok);
-                state.eos = false;
-                state.unexpected = false;
-                restart = true;
+        }
+        let restart = state.eos;
+        if restart {
+            if !matches!(kind, gst::EventType::StreamStart | gst::EventType::Segment) {
+                return Err(gst::FlowError::Eos);
             }
-            match event.type_() {
-                gst::EventType::Eos => state.eos = true,
-                gst::EventType::Segment => state.unexpected = false,
-                _ => (),
-            }
-            let barrier = event.type_() == gst::EventType::Eos;
-            state.items.push_back(Item::Event(event));
-            self.queue.changed.notify_all();
-            drop(state);
-            if barrier {
-                self.hurry();
+            state.flow = Ok(gst::FlowSuccess::Ok);
+            state.eos = false;
+            state.unexpected = false;
+        }
+        match kind {
+            gst::EventType::Eos => state.eos = true,
+            gst::EventType::Segment => state.unexpected = false,
+            _ => (),
+        }
+        state.items.push_back(Item::Event(event));
+        self.queue.changed.notify_all();
+        drop(state);
+        if let Some(running) = self.running() {
+            if kind == gst::EventType::Eos {
+                running.stream.hurry();
+                // No frame follows EOS: other streams' batches must not wait for one.
+                running.stream.pause();
+            } else if restart {
+                running.stream.resume();
             }
         }
         if restart { self.start_task() } else { Ok(gst::FlowSuccess::Ok) }

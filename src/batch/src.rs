@@ -82,18 +82,20 @@ impl RtmPoseBatch {
 
     /// Ends the task's loop; the chain function hears the reason.
     fn stop_task_with(&self, error: gst::FlowError) {
-        let (error, eos) = {
+        let (error, untold, queries) = {
             let mut state = lock(&self.queue.state);
             // A flush may have come first.
             let error = state.flow.err().unwrap_or(error);
             state.flow = Err(error);
-            (error, state.eos)
+            (error, state.eos && !state.error_posted, state.take_queries())
         };
         self.queue.changed.notify_all();
+        // Their callers wait, and nobody would come to them any more.
+        drop(queries);
         gst::debug!(CAT, imp = self, "The task pauses: {error}");
         let _ = self.srcpad.pause_task();
         // Upstream has sent its EOS and will not hear of this from the chain function.
-        if eos && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
+        if untold && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
             self.post_flow_error(error);
         }
     }
@@ -176,6 +178,7 @@ impl RtmPoseBatch {
     fn inference_failed(&self, text: &str, settings: &Settings) -> Result<(), gst::FlowError> {
         match settings.on_error {
             OnError::Fail => {
+                lock(&self.queue.state).error_posted = true;
                 self.post_error(&Error::new(
                     ErrorKind::Run,
                     format!(

@@ -1,12 +1,12 @@
 //! Who runs a batch of crops: the contract between the engine and ONNX Runtime, or a test's fake.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
 use super::Error;
-use crate::pose::Peak;
+use crate::{pose::Peak, sync::lock};
 
 /// What the engine must know of a loaded model.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,15 +48,31 @@ pub struct Loading<'a> {
 
 /// Interrupts the loading of a model.
 #[derive(Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<CancelState>);
+
+#[derive(Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    hooks: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
 
 impl Cancel {
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        lock(&self.0.hooks).iter().for_each(|hook| hook());
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Calls `hook` when loading is interrupted, at once if that has happened.
+    pub fn on_cancel(&self, hook: impl Fn() + Send + Sync + 'static) {
+        let mut hooks = lock(&self.0.hooks);
+        if self.is_cancelled() {
+            hook();
+        }
+        hooks.push(Box::new(hook));
     }
 
     /// An error once loading was interrupted.
@@ -69,6 +85,11 @@ impl Cancel {
 pub trait Backend: Send + Sync {
     /// Loads the model, checks its contract and warms it up. Runs on the thread that will own the executor.
     fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error>;
+
+    /// How many executors make the most of the provider that `open` chose.
+    fn best_executors(&self, _model: &Model) -> usize {
+        1
+    }
 }
 
 /// One loaded network, owned by one thread.

@@ -29,13 +29,24 @@ pub struct Entry<T> {
     pub item: T,
 }
 
+/// How a stream's crops wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Longest wait of a crop for a fuller batch.
+    pub timeout: Duration,
+    /// Do not wait for crops that, by the rhythm of their streams, will come too late.
+    pub adaptive: bool,
+}
+
 #[derive(Debug)]
 struct Stream<T> {
     pending: VecDeque<Entry<T>>,
-    /// Longest wait of a crop for a fuller batch.
-    timeout: Duration,
+    patience: Patience,
+    /// The stream flows; one that was stopped, flushed or has ended sends nothing.
+    running: bool,
     /// No further crop can come before a pending one is run.
     blocked: bool,
+    rhythm: Rhythm,
     /// So many of the pending crops, from the oldest on, stand before a barrier.
     hurried: usize,
 }
@@ -43,7 +54,8 @@ struct Stream<T> {
 /// The crops of all streams that wait for an executor.
 ///
 /// A batch is cut when it is full, when its oldest crop has waited for its stream's timeout, when a barrier stands
-/// behind a crop, or when every attached stream is blocked, so that no further crop can come.
+/// behind a crop, when every running stream is blocked, so that no further crop can come, or, for adaptive streams, when
+/// no further crop is expected before the oldest one's deadline.
 #[derive(Debug)]
 pub struct Batcher<T> {
     batch_size: usize,
@@ -58,10 +70,19 @@ impl<T> Batcher<T> {
         Self { batch_size: batch_size.max(1), streams: BTreeMap::new(), next_id: 0, last_served: None }
     }
 
-    pub fn attach(&mut self, timeout: Duration) -> StreamId {
+    /// Lets a stream in, which does not run yet.
+    pub fn attach(&mut self, patience: Patience) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
-        self.streams.insert(id, Stream { pending: VecDeque::new(), timeout, blocked: false, hurried: 0 });
+        let stream = Stream {
+            pending: VecDeque::new(),
+            patience,
+            running: false,
+            blocked: false,
+            rhythm: Rhythm::default(),
+            hurried: 0,
+        };
+        self.streams.insert(id, stream);
         id
     }
 
@@ -73,12 +94,33 @@ impl<T> Batcher<T> {
             .unwrap_or_default()
     }
 
-    pub fn set_timeout(&mut self, id: StreamId, timeout: Duration) {
+    pub fn set_patience(&mut self, id: StreamId, patience: Patience) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.timeout = timeout;
+            stream.patience = patience;
         }
     }
 
+    pub fn set_running(&mut self, id: StreamId, running: bool) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.running = running;
+            stream.rhythm = Rhythm::default();
+        }
+    }
+
+    /// A frame has come whose crops will follow, until `end_frame`.
+    pub fn begin_frame(&mut self, id: StreamId, now: Duration) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.rhythm.begin_frame(now);
+        }
+    }
+
+    pub fn end_frame(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.rhythm.in_frame = false;
+        }
+    }
+
+    /// Holds until a crop of the stream is taken.
     pub fn set_blocked(&mut self, id: StreamId, blocked: bool) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.blocked = blocked;
@@ -117,12 +159,18 @@ impl<T> Batcher<T> {
 
     pub fn decide(&self, now: Duration) -> Decision {
         let waiting = || self.streams.values().filter(|stream| !stream.pending.is_empty());
-        let deadline = waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.timeout)).min();
+        let deadline =
+            waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.patience.timeout)).min();
         let Some(deadline) = deadline else { return Decision::Idle };
+        let adaptive = waiting().all(|stream| stream.patience.adaptive);
+        let more_to_come = || {
+            let mut open = self.streams.values().filter(|stream| stream.running && !stream.blocked);
+            open.any(|stream| !adaptive || stream.rhythm.expects_before(deadline))
+        };
         if self.pending() >= self.batch_size
             || deadline <= now
             || waiting().any(|stream| stream.hurried > 0)
-            || self.streams.values().all(|stream| stream.blocked)
+            || !more_to_come()
         {
             Decision::Cut
         } else {
@@ -138,6 +186,8 @@ impl<T> Batcher<T> {
             let stream = self.streams.get_mut(&id).expect("next_stream gives attached streams");
             let entry = stream.pending.pop_front().expect("next_stream gives streams with crops");
             stream.hurried = stream.hurried.saturating_sub(1);
+            // There may be room for its next crop now; if not, the stream says so again.
+            stream.blocked = false;
             self.last_served = Some(id);
             batch.push(entry);
         }
@@ -152,12 +202,56 @@ impl<T> Batcher<T> {
     }
 }
 
+/// When a stream's frames come.
+#[derive(Debug, Default)]
+struct Rhythm {
+    last: Option<Duration>,
+    /// Between the last frames.
+    intervals: VecDeque<Duration>,
+    /// Crops of a frame are being submitted.
+    in_frame: bool,
+}
+
+impl Rhythm {
+    /// Intervals that are remembered.
+    const LENGTH: usize = 32;
+    /// Fewer intervals than this tell nothing.
+    const ENOUGH: usize = 8;
+
+    fn begin_frame(&mut self, now: Duration) {
+        if let Some(last) = self.last.replace(now) {
+            if self.intervals.len() == Self::LENGTH {
+                self.intervals.pop_front();
+            }
+            self.intervals.push_back(now.saturating_sub(last));
+        }
+        self.in_frame = true;
+    }
+
+    /// Whether a crop can be expected before that moment: the next frame comes after one of the shorter intervals, their
+    /// 10th percentile. A frame that is late can come at any time.
+    fn expects_before(&self, deadline: Duration) -> bool {
+        let Some(last) = self.last.filter(|_| !self.in_frame && self.intervals.len() >= Self::ENOUGH) else {
+            return true;
+        };
+        let mut intervals: Vec<_> = self.intervals.iter().copied().collect();
+        let (_, short, _) = intervals.select_nth_unstable(self.intervals.len() / 10);
+        last.saturating_add(*short) < deadline
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
     const TIMEOUT: Duration = Duration::from_millis(15);
+
+    fn attach(batcher: &mut Batcher<u32>, timeout: Duration) -> StreamId {
+        let id = batcher.attach(Patience { timeout, adaptive: true });
+        batcher.set_running(id, true);
+        id
+    }
 
     fn items(batch: Vec<Entry<u32>>) -> Vec<u32> {
         batch.into_iter().map(|entry| entry.item).collect()
@@ -166,7 +260,7 @@ mod tests {
     #[test]
     fn cuts_at_the_eighth_crop() {
         let mut batcher = Batcher::new(8);
-        let stream = batcher.attach(TIMEOUT);
+        let stream = attach(&mut batcher, TIMEOUT);
         assert_eq!(batcher.decide(Duration::ZERO), Decision::Idle);
         for item in 0..7 {
             batcher.push(stream, item, MS).unwrap();
@@ -181,7 +275,7 @@ mod tests {
     #[test]
     fn cuts_exactly_at_the_oldest_crops_deadline() {
         let mut batcher = Batcher::new(8);
-        let stream = batcher.attach(TIMEOUT);
+        let stream = attach(&mut batcher, TIMEOUT);
         batcher.push(stream, 0, 2 * MS).unwrap();
         batcher.push(stream, 1, 9 * MS).unwrap();
         let deadline = 2 * MS + TIMEOUT;
@@ -193,7 +287,7 @@ mod tests {
     #[test]
     fn a_zero_timeout_never_waits() {
         let mut batcher = Batcher::new(8);
-        let stream = batcher.attach(Duration::ZERO);
+        let stream = attach(&mut batcher, Duration::ZERO);
         batcher.push(stream, 0, MS).unwrap();
         assert_eq!(batcher.decide(MS), Decision::Cut);
     }
@@ -201,7 +295,7 @@ mod tests {
     #[test]
     fn an_endless_timeout_does_not_overflow() {
         let mut batcher = Batcher::new(8);
-        let stream = batcher.attach(Duration::MAX);
+        let stream = attach(&mut batcher, Duration::MAX);
         batcher.push(stream, 0, MS).unwrap();
         assert_eq!(batcher.decide(MS), Decision::WaitUntil(Duration::MAX));
     }
@@ -209,7 +303,7 @@ mod tests {
     #[test]
     fn a_barrier_cuts_at_once_and_only_for_what_stands_before_it() {
         let mut batcher = Batcher::new(2);
-        let stream = batcher.attach(TIMEOUT);
+        let stream = attach(&mut batcher, TIMEOUT);
         for item in 0..3 {
             batcher.push(stream, item, MS).unwrap();
         }
@@ -224,7 +318,7 @@ mod tests {
     #[test]
     fn cuts_when_every_stream_is_blocked() {
         let mut batcher = Batcher::new(8);
-        let (a, b) = (batcher.attach(TIMEOUT), batcher.attach(TIMEOUT));
+        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
         batcher.push(a, 0, MS).unwrap();
         batcher.set_blocked(a, true);
         assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "b can still send a crop");
@@ -235,9 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_whose_crop_was_taken_is_no_longer_blocked() {
+        let mut batcher = Batcher::new(2);
+        let stream = attach(&mut batcher, TIMEOUT);
+        for item in 0..3 {
+            batcher.push(stream, item, MS).unwrap();
+        }
+        batcher.set_blocked(stream, true);
+        assert_eq!(items(batcher.cut()), [0, 1]);
+        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "a crop can come to the third");
+    }
+
+    #[test]
     fn serves_streams_in_turn_and_keeps_each_ones_order() {
         let mut batcher = Batcher::new(4);
-        let (a, b) = (batcher.attach(TIMEOUT), batcher.attach(TIMEOUT));
+        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
         for item in 0..6 {
             batcher.push(a, item, MS).unwrap();
         }
@@ -250,7 +356,7 @@ mod tests {
     #[test]
     fn flush_and_detach_hand_pending_crops_back() {
         let mut batcher = Batcher::new(4);
-        let (a, b) = (batcher.attach(TIMEOUT), batcher.attach(TIMEOUT));
+        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
         batcher.push(a, 0, MS).unwrap();
         batcher.push(b, 1, MS).unwrap();
         batcher.hurry(a);
@@ -259,5 +365,82 @@ mod tests {
         assert_eq!(batcher.detach(b), [1]);
         assert_eq!(batcher.decide(MS), Decision::Idle);
         assert_eq!(batcher.push(b, 2, MS), Err(2));
+    }
+
+    #[test]
+    fn streams_that_do_not_run_are_not_waited_for() {
+        let mut batcher = Batcher::new(8);
+        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
+        batcher.push(a, 0, MS).unwrap();
+        batcher.set_blocked(a, true);
+        batcher.set_running(b, false);
+        assert_eq!(batcher.decide(MS), Decision::Cut);
+    }
+
+    /// Frames of one stream, so many with such an interval, each with one crop; all batches are taken out.
+    fn play(
+        batcher: &mut Batcher<u32>,
+        id: StreamId,
+        start: Duration,
+        interval: Duration,
+        frames: u32,
+    ) -> Duration {
+        let mut now = start;
+        for number in 0..frames {
+            now = start + interval * number;
+            batcher.begin_frame(id, now);
+            batcher.push(id, number, now).unwrap();
+            batcher.end_frame(id);
+            batcher.cut();
+        }
+        now
+    }
+
+    #[test]
+    fn a_slow_streams_crop_does_not_wait_for_a_frame_that_comes_too_late() {
+        let mut batcher = Batcher::new(8);
+        let camera = attach(&mut batcher, TIMEOUT);
+        // Seven intervals tell nothing.
+        let mut now = play(&mut batcher, camera, MS, 33 * MS, 8);
+        batcher.push(camera, 99, now).unwrap();
+        assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT));
+        batcher.cut();
+        for _ in 0..2 {
+            now += 33 * MS;
+            batcher.begin_frame(camera, now);
+            batcher.push(camera, 100, now).unwrap();
+            assert_eq!(
+                batcher.decide(now),
+                Decision::WaitUntil(now + TIMEOUT),
+                "more of this frame can come"
+            );
+            batcher.end_frame(camera);
+            assert_eq!(batcher.decide(now), Decision::Cut);
+            batcher.cut();
+        }
+        batcher.set_patience(camera, Patience { timeout: TIMEOUT, adaptive: false });
+        now += 33 * MS;
+        batcher.push(camera, 101, now).unwrap();
+        assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT));
+    }
+
+    #[test]
+    fn a_crop_waits_for_another_stream_that_comes_in_time() {
+        let mut batcher = Batcher::new(8);
+        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
+        let last_a = play(&mut batcher, a, MS, 33 * MS, 10);
+        // b comes 10 ms behind a.
+        let last_b = play(&mut batcher, b, 11 * MS, 33 * MS, 10);
+        let now = last_a + 33 * MS;
+        batcher.begin_frame(a, now);
+        batcher.push(a, 0, now).unwrap();
+        batcher.end_frame(a);
+        assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT), "b is expected after 10 ms");
+        let now = last_b + 33 * MS;
+        batcher.begin_frame(b, now);
+        batcher.push(b, 0, now).unwrap();
+        batcher.end_frame(b);
+        assert_eq!(batcher.decide(now), Decision::Cut, "now nobody is expected for 23 ms");
+        assert_eq!(batcher.cut().len(), 2);
     }
 }

@@ -10,6 +10,7 @@ mod clock;
 mod error;
 pub mod onnx;
 mod pool;
+mod registry;
 mod statistics;
 mod stream;
 mod ticket;
@@ -22,11 +23,13 @@ use std::{
 };
 
 pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model};
+pub use batcher::Patience;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{Error, ErrorKind};
 pub use pool::CropBuffer;
+pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
-pub use stream::{Flushing, Stream};
+pub use stream::{Flushing, FrameInProgress, Stream};
 pub use ticket::{Notify, Outcome, Ticket};
 
 use crate::{
@@ -96,8 +99,8 @@ struct Opened {
 }
 
 impl Engine {
-    /// Loads and warms up `executors` networks, each on a thread of its own. Takes seconds; `report` is called on this
-    /// thread. `cancel` makes it return with an error at the next step.
+    /// Loads and warms up `executors` networks (0: as many as suit the provider), each on a thread of its own. Takes
+    /// seconds; `report` is called on this thread. `cancel` makes it return with an error at the next step.
     pub fn open(
         backend: Arc<dyn Backend>,
         batch_size: usize,
@@ -106,13 +109,15 @@ impl Engine {
         cancel: &Cancel,
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
-        let (mut opened, mut handles) = (Vec::new(), Vec::new());
-        for index in 0..executors.max(1) {
+        let (mut opened, mut handles): (Vec<Opened>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut wanted = executors.max(1);
+        while opened.len() < wanted {
+            let index = opened.len();
             let (sender, events) = mpsc::channel();
-            let (backend, cancel) = (backend.clone(), cancel.clone());
+            let (for_thread, cancel) = (backend.clone(), cancel.clone());
             let handle = std::thread::Builder::new()
                 .name(format!("rtmpose-run-{index}"))
-                .spawn(move || executor_thread(&*backend, &cancel, &sender))
+                .spawn(move || executor_thread(&*for_thread, &cancel, &sender))
                 .map_err(|error| {
                     Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
                 })?;
@@ -129,6 +134,9 @@ impl Engine {
                 }
             });
             handles.push(handle);
+            if executors == 0 {
+                wanted = backend.best_executors(&opened[0].model).max(1);
+            }
         }
         let model = opened[0].model.clone();
         let mut full_runs = Window::default();
@@ -136,7 +144,7 @@ impl Engine {
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
                 batcher: Batcher::new(batch_size),
-                pool: Pool::new((2 * executors + 1) * batch_size, model.crop_bytes()),
+                pool: Pool::new((2 * handles.len() + 1) * batch_size, model.crop_bytes()),
                 statistics: Statistics::default(),
                 full_runs,
                 closing: false,
@@ -167,9 +175,18 @@ impl Engine {
     }
 
     /// Lets a stream of crops in. `notify` is called from executors, with no lock held, whenever one of its tickets
-    /// went on; `timeout` is the longest wait of a crop for a fuller batch.
-    pub fn attach(&self, timeout: Duration, notify: Notify) -> Stream {
-        Stream::new(self.core.clone(), timeout, notify)
+    /// went on. The stream begins with `Stream::resume`.
+    pub fn attach(&self, patience: Patience, notify: Notify) -> Stream {
+        Stream::new(self.core.clone(), patience, notify)
+    }
+
+    /// Whether its executors are gone, after a panic.
+    pub fn has_failed(&self) -> bool {
+        lock(&self.core.shared).failed.is_some()
+    }
+
+    pub fn executors(&self) -> usize {
+        self.core.executors
     }
 }
 

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Core, CropBuffer, Job, Model, Notify, Statistics, Ticket, batcher::StreamId, ticket::Duty};
+use super::{
+    Core, CropBuffer, Job, Model, Notify, Statistics, Ticket,
+    batcher::{Patience, StreamId},
+    ticket::Duty,
+};
 use crate::sync::{lock, wait};
 
 /// The stream is flushing: nothing more is wanted of it now.
@@ -24,8 +28,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(core: Arc<Core>, timeout: Duration, notify: Notify) -> Self {
-        let id = lock(&core.shared).batcher.attach(timeout);
+    pub(super) fn new(core: Arc<Core>, patience: Patience, notify: Notify) -> Self {
+        let id = lock(&core.shared).batcher.attach(patience);
         Self { core, id, notify, flushing: AtomicBool::new(false) }
     }
 
@@ -45,11 +49,9 @@ impl Stream {
             if let Some(bytes) = shared.pool.take(self.id, streams) {
                 break Some(bytes);
             }
-            if !waited {
-                waited = true;
-                shared.batcher.set_blocked(self.id, true);
-                self.core.crops.notify_all();
-            }
+            waited = true;
+            shared.batcher.set_blocked(self.id, true);
+            self.core.crops.notify_all();
             shared = wait(&self.core.buffers, shared);
         };
         if waited {
@@ -89,28 +91,47 @@ impl Stream {
         self.core.crops.notify_all();
     }
 
-    /// Whether the stream can send no further crop before a pending one is run.
+    /// Whether the stream can send no further crop before a pending one is run. Holds until one is taken.
     pub fn set_blocked(&self, blocked: bool) {
         lock(&self.core.shared).batcher.set_blocked(self.id, blocked);
         self.core.crops.notify_all();
     }
 
-    pub fn set_timeout(&self, timeout: Duration) {
-        lock(&self.core.shared).batcher.set_timeout(self.id, timeout);
+    pub fn set_patience(&self, patience: Patience) {
+        lock(&self.core.shared).batcher.set_patience(self.id, patience);
         self.core.crops.notify_all();
     }
 
-    /// Drops the pending crops and refuses buffers until `unflush`. What runs goes on, its answers unheard. Not to be
+    /// A frame has come: until the handle is dropped, more of its crops can follow.
+    pub fn begin_frame(&self) -> FrameInProgress<'_> {
+        let now = self.core.clock.now();
+        lock(&self.core.shared).batcher.begin_frame(self.id, now);
+        FrameInProgress(self)
+    }
+
+    /// No further crop comes before `resume`.
+    pub fn pause(&self) {
+        lock(&self.core.shared).batcher.set_running(self.id, false);
+        self.core.crops.notify_all();
+    }
+
+    /// Drops the pending crops and refuses buffers until `resume`. What runs goes on, its answers unheard. Not to be
     /// called with the lock held that `notify` takes.
     pub fn flush(&self) {
         self.flushing.store(true, Ordering::SeqCst);
-        let jobs = lock(&self.core.shared).batcher.flush(self.id);
+        let jobs = {
+            let mut shared = lock(&self.core.shared);
+            shared.batcher.set_running(self.id, false);
+            shared.batcher.flush(self.id)
+        };
         self.core.buffers.notify_all();
         drop(jobs);
     }
 
-    pub fn unflush(&self) {
+    /// Crops come (again).
+    pub fn resume(&self) {
         self.flushing.store(false, Ordering::SeqCst);
+        lock(&self.core.shared).batcher.set_running(self.id, true);
     }
 
     /// How long one run of the full batch size takes: the 99th percentile of the last ones.
@@ -127,6 +148,16 @@ impl Stream {
 
     pub fn statistics(&self) -> Statistics {
         lock(&self.core.shared).statistics.clone()
+    }
+}
+
+/// The crops of a frame are being submitted.
+pub struct FrameInProgress<'a>(&'a Stream);
+
+impl Drop for FrameInProgress<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.core.shared).batcher.end_frame(self.0.id);
+        self.0.core.crops.notify_all();
     }
 }
 

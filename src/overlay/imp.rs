@@ -14,43 +14,22 @@
  * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
  * ]| Shows a video with the skeletons of the people in it.
  */
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 use gst::glib;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::BaseTransformMode;
 use gst_base::subclass::prelude::*;
-use gst_video::{VideoCapsBuilder, VideoFormat, VideoFrameRef, VideoInfo};
+use gst_video::{VideoCapsBuilder, VideoFrameRef, VideoInfo};
 
 use super::canvas::Canvas;
 use super::draw::{self, Style};
-use crate::meta;
+use crate::{formats::FORMATS, meta, sync::lock};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmposeoverlay", gst::DebugColorFlags::empty(), Some("RTMPose overlay"))
 });
-
-/// The packed RGB formats, and the YUV and grey ones that `rtmposebatch` takes.
-const FORMATS: [VideoFormat; 17] = [
-    VideoFormat::Rgb,
-    VideoFormat::Bgr,
-    VideoFormat::Rgbx,
-    VideoFormat::Bgrx,
-    VideoFormat::Xrgb,
-    VideoFormat::Xbgr,
-    VideoFormat::Rgba,
-    VideoFormat::Bgra,
-    VideoFormat::Argb,
-    VideoFormat::Abgr,
-    VideoFormat::Nv12,
-    VideoFormat::Nv21,
-    VideoFormat::I420,
-    VideoFormat::Yv12,
-    VideoFormat::Yuy2,
-    VideoFormat::Uyvy,
-    VideoFormat::Gray8,
-];
 
 /// The properties.
 #[derive(Clone, Copy)]
@@ -77,11 +56,6 @@ pub struct RtmPoseOverlay {
     settings: Mutex<Settings>,
     /// The negotiated format; none before caps.
     info: Mutex<Option<VideoInfo>>,
-}
-
-/// The lock, also after a panic of another thread: all that is kept here is plain values.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]
@@ -178,7 +152,7 @@ impl ElementImpl for RtmPoseOverlay {
                 "RTMPose overlay",
                 "Filter/Editor/Video",
                 "Draws people's key points and skeletons, as found by rtmposebatch, on video frames",
-                concat!(env!("CARGO_PKG_NAME"), " maintainers"),
+                env!("CARGO_PKG_AUTHORS"),
             )
         });
         Some(&METADATA)
@@ -251,7 +225,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Failed,
-                ["A frame cannot be mapped for drawing as {}", info.format()]
+                ("A frame cannot be mapped for drawing as {}", info.format())
             );
             gst::FlowError::Error
         })?;

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::mpsc,
+    sync::{LazyLock, mpsc},
     time::Duration,
 };
 
@@ -16,6 +16,14 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("rtmpose-test-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// In Cargo's folder for tests, where it stays until the next run.
+    fn kept(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -77,33 +85,33 @@ pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The plugin as it was built with this test, alone in a folder with a registry of its own.
-pub struct Plugin(Folder);
+/// The plugin as it was built with this test, alone in a folder with a registry of its own. One for all tests of a
+/// program, since GStreamer looks at each of its plugins to fill a registry.
+static PLUGIN: LazyLock<Folder> = LazyLock::new(|| {
+    let folder = Folder::kept("plugin");
+    let program = std::env::current_exe().unwrap();
+    // Cargo puts tests and the library into target/<profile>/deps.
+    let built = program.parent().unwrap().join("libgstrtmpose.so");
+    assert!(built.exists(), "{} was not built", built.display());
+    std::fs::create_dir(folder.path().join("plugin")).unwrap();
+    std::os::unix::fs::symlink(&built, folder.path().join("plugin/libgstrtmpose.so")).unwrap();
+    let mut first = tool_in(&folder, "gst-inspect-1.0");
+    first.arg("--version");
+    run(first);
+    folder
+});
 
-impl Plugin {
-    pub fn new(name: &str) -> Self {
-        let folder = Folder::new(name);
-        let program = std::env::current_exe().unwrap();
-        // Cargo puts tests and the library into target/<profile>/deps.
-        let built = program.parent().unwrap().join("libgstrtmpose.so");
-        assert!(built.exists(), "{} was not built", built.display());
-        std::fs::create_dir(folder.path().join("plugin")).unwrap();
-        std::os::unix::fs::symlink(&built, folder.path().join("plugin/libgstrtmpose.so")).unwrap();
-        Self(folder)
-    }
+/// One of GStreamer's tools that sees the plugin.
+pub fn tool(name: &str) -> Command {
+    tool_in(&PLUGIN, name)
+}
 
-    pub fn folder(&self) -> &Folder {
-        &self.0
-    }
-
-    /// One of GStreamer's tools that sees the plugin.
-    pub fn tool(&self, name: &str) -> Command {
-        let mut command = Command::new(name);
-        command
-            .env("GST_PLUGIN_PATH", self.0.path().join("plugin"))
-            .env("GST_REGISTRY", self.0.path().join("registry.bin"))
-            .env("LC_ALL", "C")
-            .env_remove("GST_DEBUG");
-        command
-    }
+fn tool_in(folder: &Folder, name: &str) -> Command {
+    let mut command = Command::new(name);
+    command
+        .env("GST_PLUGIN_PATH", folder.path().join("plugin"))
+        .env("GST_REGISTRY", folder.path().join("registry.bin"))
+        .env("LC_ALL", "C")
+        .env_remove("GST_DEBUG");
+    command
 }

@@ -13,8 +13,14 @@ use crate::{
     sync::lock,
 };
 
-/// Receives ONNX Runtime's own log: level, where it comes from, message.
-pub type Log = fn(LogLevel, &str, &str);
+/// Receives ONNX Runtime's own log.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// The least important level that is wanted: ONNX Runtime spends time on all that it writes.
+    pub level: LogLevel,
+    /// Called with level, place in ONNX Runtime's code, and message.
+    pub write: fn(LogLevel, &str, &str),
+}
 
 /// The one environment that a process can have, kept for ever, and the library it came from.
 static ENVIRONMENT: OnceCell<(Environment, PathBuf)> = OnceCell::new();
@@ -74,6 +80,7 @@ pub(super) fn environment(search: &Search, log: Log) -> Result<&'static Environm
     static LOADING: Mutex<()> = Mutex::new(());
     let _loading = lock(&LOADING);
     let (environment, loaded) = ENVIRONMENT.get_or_try_init(|| load(search, log))?;
+    environment.set_log_level(log.level);
     if let Some(wanted) = search.file.as_deref().map(absolute)
         && !same_file(&wanted, loaded)
     {
@@ -96,7 +103,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
     let (origin, candidates) = search.candidates();
-    // The loader's "not found" says nothing that the list of names does not say; the first other answer does.
+    // That a file is not there says nothing that the list of names does not say; the first other answer does.
     let mut telling = None;
     for file in candidates {
         match ort::init_from(&file) {
@@ -105,7 +112,7 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
                     .with_name("rtmpose")
                     .with_telemetry(false)
                     .with_logger(Arc::new(move |level, _: &str, _: &str, place: &str, message: &str| {
-                        log(level, place, message);
+                        (log.write)(level, place, message);
                     }))
                     .build()
                     .map_err(|error| {
@@ -116,38 +123,60 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
                     })?;
                 return Ok((environment, file));
             }
-            Err(error) if origin != Origin::Search || file.is_absolute() || is_telling(&error) => {
-                telling.get_or_insert((file, error.to_string()));
-            }
-            Err(_) => (),
+            Err(error) => match reason(&file, &error) {
+                None if origin == Origin::Search => (),
+                reason => {
+                    let reason = reason.unwrap_or_else(|| "there is no such file".to_string());
+                    telling.get_or_insert((file, reason));
+                }
+            },
         }
     }
     let message = match (origin, telling) {
-        (Origin::Property, Some((file, error))) => {
-            format!("The property ort-library names {}, which cannot be used: {error}", file.display())
-        }
-        (Origin::Variable, Some((file, error))) => {
-            format!("The variable ORT_DYLIB_PATH names {}, which cannot be used: {error}", file.display())
-        }
-        (_, Some((file, error))) => {
-            format!("ONNX Runtime was found in {}, but cannot be used: {error}", file.display())
-        }
+        (Origin::Property, Some((file, reason))) => named("The property ort-library", &file, &reason),
+        (Origin::Variable, Some((file, reason))) => named("The variable ORT_DYLIB_PATH", &file, &reason),
+        (_, Some((file, reason))) => format!(
+            "ONNX Runtime was found as {}, but cannot be used: {reason}; {REMEDY} with the property ort-library or the \
+             variable ORT_DYLIB_PATH",
+            file.display()
+        ),
         (_, None) => {
-            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin nor in the \
-                      loader's folders: install it, or name it with the property ort-library or the variable \
-                      ORT_DYLIB_PATH"
+            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin nor in the loader's \
+             folders: install it, or name it with the property ort-library or the variable ORT_DYLIB_PATH"
                 .to_string()
         }
     };
     Err(Error::new(ErrorKind::Library, message))
 }
 
-/// Whether a failure says more than that there is no such file.
-fn is_telling(error: &ort::LoadDynamicError) -> bool {
-    match error {
-        ort::LoadDynamicError::Dlopen { error, .. } => !error.to_string().contains("No such file"),
-        _ => true,
-    }
+const REMEDY: &str = "name ONNX Runtime's libonnxruntime.so, 1.20 or newer,";
+
+fn named(what: &str, file: &Path, reason: &str) -> String {
+    format!("{what} names {}, which cannot be used: {reason}; {REMEDY} or unset it", file.display())
+}
+
+/// Why the library cannot be used; none if there is no such file.
+fn reason(file: &Path, error: &ort::LoadDynamicError) -> Option<String> {
+    Some(match error {
+        ort::LoadDynamicError::Dlopen { .. } if file.is_dir() => "it is a folder".to_string(),
+        ort::LoadDynamicError::Dlopen { error, .. } => {
+            // The outer error only says that dlopen failed; its source is the loader's text, `FILE: what is wrong`.
+            let source = std::error::Error::source(error).map(ToString::to_string);
+            let text = source.unwrap_or_else(|| error.to_string());
+            match text.strip_prefix(&format!("{}: ", file.display())) {
+                // Said of a library that this one needs, it is worth telling.
+                Some(text) if text.contains("No such file or directory") => return None,
+                stripped => format!("the loader says `{}`", stripped.unwrap_or(&text)),
+            }
+        }
+        ort::LoadDynamicError::MissingApi { .. } => {
+            "it is another library, without the function OrtGetApiBase".to_string()
+        }
+        ort::LoadDynamicError::InvalidVersionString => "it does not tell its version".to_string(),
+        ort::LoadDynamicError::BadVersion { version_str, .. } => {
+            format!("it is ONNX Runtime {version_str}, but 1.20 or newer is needed")
+        }
+    })
 }
 
 #[cfg(test)]

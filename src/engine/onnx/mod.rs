@@ -159,7 +159,7 @@ impl OnnxBackend {
         sha256: String,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
-        let session = self.session(bytes, loading, "cpu", |builder| Ok(builder))?;
+        let session = self.session(bytes, loading, "cpu", Ok)?;
         let contract = contract::check(&session, self.batch_size, &self.model_name())?;
         // The CPU provider takes any size as it is, unless the file fixes one.
         let sizes = contract.fixed_batch.map_or_else(|| (1..=self.batch_size).collect(), |fixed| vec![fixed]);
@@ -237,7 +237,12 @@ impl OnnxBackend {
                 | ort::ErrorCode::ModelLoaded
                 | ort::ErrorCode::NoModel => self.not_loadable(&text),
                 // The general code, also for what is wrong with a device.
-                _ if text.to_ascii_lowercase().contains("invalid model") => self.not_loadable(&text),
+                _ if ["Invalid model", "invalid model", "ShapeInferenceError"]
+                    .iter()
+                    .any(|hint| text.contains(hint)) =>
+                {
+                    self.not_loadable(&text)
+                }
                 _ => Error::new(
                     ErrorKind::Run,
                     format!("The model {} cannot be loaded ({text})", self.model_name()),

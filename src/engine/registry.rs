@@ -1,0 +1,129 @@
+//! Engines that several elements of a process share by a name.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex, Weak},
+};
+
+use super::{Cancel, Engine, Error, ErrorKind};
+use crate::sync::{lock, wait};
+
+/// Settings that all who share an engine must give alike: name and value of each.
+pub type Agreement = Vec<(&'static str, String)>;
+
+/// What stands behind a name.
+enum Slot {
+    /// Someone loads it.
+    Opening,
+    Open {
+        engine: Weak<Engine>,
+        agreement: Agreement,
+        owner: String,
+    },
+}
+
+/// The shared engines of a process. Its lock is never held while a model is loaded or an engine is closed.
+#[derive(Default)]
+pub struct Registry(Arc<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    by_name: Mutex<HashMap<String, Slot>>,
+    changed: Condvar,
+}
+
+impl Registry {
+    /// The engine called `name`: the one that runs, or what `open` gives. While another loads it this waits, and tries
+    /// itself if that fails. `owner` and `agreement` are for the error of the next who disagrees.
+    pub fn get(
+        &self,
+        name: &str,
+        agreement: Agreement,
+        owner: &str,
+        cancel: &Cancel,
+        open: impl FnOnce() -> Result<Engine, Error>,
+    ) -> Result<Arc<Engine>, Error> {
+        if let Some(engine) = self.find_or_reserve(name, &agreement, owner, cancel)? {
+            return Ok(engine);
+        }
+        let reservation = Reservation { slots: &self.0, name };
+        let engine = Arc::new(open()?);
+        let slot = Slot::Open { engine: Arc::downgrade(&engine), agreement, owner: owner.to_string() };
+        lock(&self.0.by_name).insert(name.to_string(), slot);
+        drop(reservation);
+        Ok(engine)
+    }
+
+    /// The engine that runs; none: the caller must open it, the name is kept for it.
+    fn find_or_reserve(
+        &self,
+        name: &str,
+        agreement: &Agreement,
+        owner: &str,
+        cancel: &Cancel,
+    ) -> Result<Option<Arc<Engine>>, Error> {
+        let waiting = self.0.clone();
+        cancel.on_cancel(move || {
+            let _slots = lock(&waiting.by_name);
+            waiting.changed.notify_all();
+        });
+        let mut slots = lock(&self.0.by_name);
+        loop {
+            cancel.check()?;
+            match slots.get(name) {
+                Some(Slot::Opening) => slots = wait(&self.0.changed, slots),
+                Some(Slot::Open { engine, agreement: agreed, owner: first }) => {
+                    // One that is closed, or whose executors are gone, is nobody's any more.
+                    let Some(engine) = engine.upgrade().filter(|engine| !engine.has_failed()) else {
+                        slots.insert(name.to_string(), Slot::Opening);
+                        return Ok(None);
+                    };
+                    let disagreement = disagreement(name, agreement, agreed, owner, first);
+                    // Should this be the last handle by now: an engine is not closed under the lock.
+                    drop(slots);
+                    return disagreement.map_or(Ok(Some(engine)), Err);
+                }
+                None => {
+                    slots.insert(name.to_string(), Slot::Opening);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Frees the name if loading ends without an engine, and wakes those who wait for its end.
+struct Reservation<'a> {
+    slots: &'a Slots,
+    name: &'a str,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut by_name = lock(&self.slots.by_name);
+        if matches!(by_name.get(self.name), Some(Slot::Opening)) {
+            by_name.remove(self.name);
+        }
+        self.slots.changed.notify_all();
+    }
+}
+
+fn disagreement(
+    name: &str,
+    asked: &Agreement,
+    agreed: &Agreement,
+    owner: &str,
+    first: &str,
+) -> Option<Error> {
+    let (property, ours, theirs) = asked
+        .iter()
+        .zip(agreed)
+        .find_map(|((property, ours), (_, theirs))| (ours != theirs).then_some((property, ours, theirs)))?;
+    Some(Error::new(
+        ErrorKind::Settings,
+        format!(
+            "{owner} and {first} share the engine {name} (model-instance-id), but {property} is {ours} here and {theirs} \
+             there: give both the same, or different names"
+        ),
+    ))
+}

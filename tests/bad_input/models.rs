@@ -1,0 +1,168 @@
+//! Model files and settings that are refused at NULL->READY.
+
+use std::path::Path;
+
+use crate::{
+    assert_clear, assert_refused, network_rig,
+    network_rig::{network, process::Folder},
+    play,
+};
+
+fn start(file: &Path, properties: &str) -> crate::End {
+    play(&format!(
+        "videotestsrc num-buffers=2 ! video/x-raw,format=NV12,width=64,height=48 ! rtmposebatch name=pose \
+         execution-provider=cpu model-file=\"{}\" {properties} ! fakesink",
+        file.display()
+    ))
+}
+
+/// Networks of `tests/networks`, and what the message must say beside the file's name.
+const FAULTY: &[(&str, &[&str])] = &[
+    ("batch-1", &["batch dimension fixed at 1", "batch-size is 8", "dynamic batch", "batch-size=1"]),
+    ("heatmaps", &["expected an output `simcc_x`", "found", "`heatmaps`"]),
+    ("float16", &["expected an input `input` of float32", "found `input` of float16"]),
+    ("uint8-nchw", &["expected an input `input` of float32", "found `input` of uint8"]),
+    ("one-channel", &["[batch, 3, height, width]", "[?, 1, 256, 192]"]),
+    ("other-names", &["one input `input`", "`images`"]),
+    ("short-simcc", &["`simcc_x`", "384]", "100]"]),
+    ("short-simcc-hidden", &["`simcc_x`", "384]", "100]"]),
+    ("different-k", &["key points", "17", "16"]),
+    ("different-k-hidden", &["key points", "17", "16"]),
+    ("no-size", &["height and width of 1 to 4096", "[?, 3, ?, ?]"]),
+    ("zero-size", &["height and width of 1 to 4096", "[?, 3, 0, 0]"]),
+];
+
+#[test]
+fn faulty_networks_are_refused() {
+    for (name, words) in FAULTY {
+        let file = format!("{name}.onnx");
+        let end = start(&network(name), "");
+        assert_refused(name, &end, &[words, &["The model", &file, "export"][..]].concat());
+    }
+}
+
+#[test]
+fn files_that_are_no_network_are_refused() {
+    let folder = Folder::new("models");
+    let empty = folder.write("empty.onnx", "");
+    assert_refused("an empty file", &start(&empty, ""), &["empty.onnx", "is empty", "get it again"]);
+
+    let refused = ["is not an ONNX file that ONNX Runtime can load", "get it again"];
+    let text =
+        folder.write("text.onnx", "<!DOCTYPE html><html><body>404 Not Found</body></html>\n".repeat(40));
+    assert_refused("a text file", &start(&text, ""), &[&refused[..], &["text.onnx"]].concat());
+    let zeros = folder.write("zeros.onnx", [0; 5000]);
+    assert_refused("a file of zeros", &start(&zeros, ""), &[&refused[..], &["zeros.onnx"]].concat());
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = Folder::new("unreadable");
+    let remedy = ["cannot be read", "set model-file to"];
+    let missing = folder.path().join("missing.onnx");
+    assert_refused(
+        "no file",
+        &start(&missing, ""),
+        &[&remedy[..], &["missing.onnx", "No such file"]].concat(),
+    );
+    assert_refused("a folder", &start(folder.path(), ""), &[&remedy[..], &["is a folder"]].concat());
+    let relative = Path::new("no/such/model.onnx");
+    assert_refused("a relative path", &start(relative, ""), &[&remedy[..], &["no/such/model.onnx"]].concat());
+}
+
+/// A download that ended early. Cut between two fields of the file, the rest is no network either.
+#[test]
+fn truncated_networks_are_refused() {
+    let folder = Folder::new("truncated");
+    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/rtmpose-t.onnx");
+    for (file, cuts) in [
+        (network("dots"), vec![1, 2, 3, 16, 50, 100, 500, 1000, 2000, 2600, 2700, 2740, 2743]),
+        (embedded, vec![1000, 100_000, 3_000_000]),
+    ] {
+        let whole = std::fs::read(&file).unwrap();
+        for cut in cuts {
+            assert!(cut < whole.len(), "{} has only {} bytes", file.display(), whole.len());
+            let name = format!("cut-at-{cut}.onnx");
+            let file = folder.write(&name, &whole[..cut]);
+            let end = start(&file, "");
+            assert_refused(&name, &end, &["The model", &name, "get it again"]);
+        }
+    }
+}
+
+/// Bytes that were hit on the way: refused, or taken as another network, but never a crash.
+#[test]
+fn damaged_networks_do_no_harm() {
+    let folder = Folder::new("damaged");
+    let whole = std::fs::read(network("dots-small")).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x55;
+        let file = folder.write(&format!("damaged-at-{at}.onnx"), damaged);
+        let end = start(&file, "");
+        let what = format!("byte {at} changed");
+        match &end.errors[..] {
+            [] => assert!(end.reached_eos, "{what}: no error and no end"),
+            [error] => assert_clear(&what, error, &[&format!("damaged-at-{at}.onnx")]),
+            errors => panic!("{what}: {errors:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_network_of_batch_1_runs_with_batch_size_1() {
+    let end = start(&network("batch-1"), "batch-size=1");
+    assert_eq!((end.errors.as_slice(), end.reached_eos), (&[][..], true));
+}
+
+#[test]
+fn skeletons_must_be_known_and_fit_the_network() {
+    for (name, skeleton, words) in [
+        (
+            "dots",
+            "coco17",
+            ["coco17", "none of", "coco-17, halpe-26, coco-wholebody-133, hand-21, face-106, ap10k-17"],
+        ),
+        ("dots", "coco-17", ["coco-17", "has 17 key points", "the model has 3"]),
+        ("dots-17", "halpe-26", ["halpe-26", "has 26 key points", "the model has 17"]),
+        ("dots-17", "custom-17", ["custom-17", "none of", "ap10k-17"]),
+    ] {
+        let end = start(&network(name), &format!("skeleton={skeleton}"));
+        let words = [&words[..], &["skeleton", "unset"]].concat();
+        assert_refused(&format!("skeleton {skeleton} for {name}"), &end, &words);
+    }
+}
+
+/// Where a GPU build of ONNX Runtime meets a GPU, CUDA is used; anywhere else the error says what CUDA needs.
+#[test]
+fn cuda_is_used_or_its_lack_explained() {
+    let end = play(&format!(
+        "videotestsrc num-buffers=2 ! video/x-raw,format=NV12,width=64,height=48 ! rtmposebatch name=pose \
+         execution-provider=cuda model-file=\"{}\" ! fakesink",
+        network("dots-small").display()
+    ));
+    if Path::new("/proc/driver/nvidia/version").exists() && end.reached_eos {
+        return;
+    }
+    let words = ["CUDA", "NVIDIA driver", "GPU build of ONNX Runtime", "cuDNN", "execution-provider=cpu"];
+    assert_refused("cuda", &end, &words);
+}
+
+/// After a refusal the same element starts with another file.
+#[test]
+fn an_element_recovers_from_a_refused_model() {
+    use gst::prelude::*;
+    network_rig::init();
+    let element = gst::ElementFactory::make("rtmposebatch")
+        .property_from_str("execution-provider", "cpu")
+        .property("model-file", network("heatmaps").to_str())
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        assert!(element.set_state(gst::State::Ready).is_err());
+        element.set_state(gst::State::Null).unwrap();
+    }
+    element.set_property("model-file", network("dots").to_str());
+    element.set_state(gst::State::Ready).unwrap();
+    element.set_state(gst::State::Null).unwrap();
+}

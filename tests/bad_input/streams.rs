@@ -1,0 +1,206 @@
+//! What goes wrong while frames flow: caps, frames and runs that fail.
+
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
+use gst_video::VideoFormat;
+
+use crate::{
+    assert_clear,
+    network_rig::{self, NEVER, Rig, network, picture::*, process::watched},
+    play,
+};
+
+/// Pushes a frame with these caps; gives the flow and the element's errors.
+fn push(
+    caps: Option<&'static str>,
+    properties: &'static str,
+    bytes: usize,
+) -> (Result<gst::FlowSuccess, gst::FlowError>, Vec<String>) {
+    watched(caps.unwrap_or("no caps"), move || {
+        let mut rig = Rig::start("dots-small", &format!("batch-size=1 {properties}"));
+        match caps {
+            Some(caps) => rig.harness.set_src_caps(caps.parse().unwrap()),
+            None => {
+                rig.harness.push_event(gst::event::StreamStart::new("test"));
+                let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+                rig.harness.push_event(gst::event::Segment::new(&segment));
+            }
+        }
+        let flow = rig.harness.push(gst::Buffer::with_size(bytes).unwrap());
+        // Its caller must not wait for ever behind a frame that failed.
+        rig.cut();
+        (flow, rig.errors())
+    })
+}
+
+#[test]
+fn frames_without_readable_caps_are_refused() {
+    const SIZE: [&str; 2] = ["a width", "a height"];
+    for (caps, words) in [
+        (None, ["without caps", "videoconvert"]),
+        (Some("video/x-raw"), SIZE),
+        (Some("video/x-raw,format=RGB,framerate=30/1"), SIZE),
+        (Some("video/x-raw,format=RGB,width=64"), SIZE),
+        (
+            Some("video/x-raw,format=RGB,width=64,height=48,interlace-mode=alternate"),
+            ["alternate", "both fields"],
+        ),
+    ] {
+        let what = caps.unwrap_or("no caps");
+        let (flow, errors) = push(caps, "", 64 * 48 * 3);
+        assert_eq!(flow, Err(gst::FlowError::NotNegotiated), "{what}: {errors:?}");
+        assert_eq!(errors.len(), 1, "{what}: {errors:?}");
+        assert_clear(what, &errors[0], &words);
+    }
+}
+
+/// What the pad template excludes is refused by GStreamer itself, with upstream's error.
+#[test]
+fn caps_outside_of_the_template_do_not_get_in() {
+    for caps in [
+        "video/x-raw,format=P010_10LE,width=64,height=48",
+        "video/x-raw,format=RGB,width=0,height=48",
+        "video/x-raw(memory:CUDAMemory),format=NV12,width=64,height=48",
+        "audio/x-raw,format=S16LE,rate=8000,channels=1,layout=interleaved",
+    ] {
+        let (flow, errors) = push(Some(caps), "", 1000);
+        assert_eq!((flow, &errors[..]), (Err(gst::FlowError::NotNegotiated), &[][..]), "{caps}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_too_short_for_its_caps_is_an_inference_error() {
+    const CAPS: &str = "video/x-raw,format=NV12,width=1280,height=720,framerate=30/1";
+    let (_, errors) = push(Some(CAPS), "on-error=fail", 100);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_clear("too short", &errors[0], &["100 bytes", "1280x720", "on-error=passthrough"]);
+    let (flow, errors) = push(Some(CAPS), "on-error=passthrough", 100);
+    assert_eq!((flow, errors.len()), (Ok(gst::FlowSuccess::Ok), 0), "{errors:?}");
+}
+
+/// Plays 12 frames of a pattern through a network of `tests/networks`; tells which of them carried people.
+fn play_pattern(name: &str, pattern: &str, properties: &str) -> (crate::End, Vec<bool>) {
+    network_rig::init();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    // Looked at in the pipeline: a probe on the sink's pad.
+    let line = format!(
+        "videotestsrc num-buffers=12 pattern={pattern} ! video/x-raw,format=NV12,width=64,height=48 ! rtmposebatch \
+         name=pose execution-provider=cpu model-file=\"{}\" batch-size=4 {properties} ! fakesink name=sink sync=false",
+        network(name).display()
+    );
+    let end = {
+        let seen = seen.clone();
+        crate::play_with(&line, move |pipeline| {
+            let pad = pipeline.by_name("sink").unwrap().static_pad("sink").unwrap();
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+                if let Some(buffer) = info.buffer() {
+                    seen.lock().unwrap().push(gstrtmpose::meta::read(buffer).count() == 1);
+                }
+                gst::PadProbeReturn::Ok
+            });
+        })
+    };
+    let seen = seen.lock().unwrap().clone();
+    (end, seen)
+}
+
+#[test]
+fn a_run_that_fails_ends_the_stream_with_one_error() {
+    let (end, seen) = play_pattern("fails", "white", "on-error=fail");
+    assert!(!end.failed_to_start && !end.reached_eos);
+    assert_eq!(end.errors.len(), 1, "{:?}", end.errors);
+    assert_clear("fails, white", &end.errors[0], &["Inference failed", "Gather", "on-error=passthrough"]);
+    assert_eq!(seen, [], "no frame goes on before the error");
+}
+
+/// EOS behind the failed frames adds no second error.
+#[test]
+fn an_error_before_eos_is_the_only_one() {
+    let info = video(VideoFormat::Gray8, 64, 48);
+    let white = Picture::new(64, 48).dot((32.0, 24.0), 40.0, WHITE).frame(&info, Layout::Plain);
+    for frames in [1, 3] {
+        let errors = watched("EOS after a failed run", {
+            let (info, white) = (info.clone(), white.clone());
+            move || {
+                let mut rig = Rig::start("fails", &format!("{NEVER} batch-size=8 on-error=fail"));
+                rig.set_video(&info);
+                (0..frames).for_each(|_| rig.push(white.clone()));
+                // Cuts the batch, which fails before this event's turn comes.
+                rig.harness.push_event(gst::event::Eos::new());
+                let first = rig.bus.timed_pop_filtered(None, &[gst::MessageType::Error]);
+                rig.element.set_state(gst::State::Null).unwrap();
+                first.map(|_| "first".to_string()).into_iter().chain(rig.errors()).collect::<Vec<_>>()
+            }
+        });
+        assert_eq!(errors, ["first"]);
+    }
+}
+
+#[test]
+fn a_run_that_fails_is_passed_through_with_one_warning() {
+    let (end, seen) = play_pattern("fails", "white", "on-error=passthrough");
+    assert!(end.reached_eos, "{:?}", end.errors);
+    assert_eq!((end.errors.len(), end.warnings.len()), (0, 1), "{:?} {:?}", end.errors, end.warnings);
+    assert_clear("fails, white", &end.warnings[0], &["Inference failed", "without metadata", "passthrough"]);
+    assert_eq!(seen, [false; 12]);
+}
+
+#[test]
+fn the_same_network_runs_on_other_frames() {
+    for on_error in ["fail", "passthrough"] {
+        let (end, seen) = play_pattern("fails", "black", &format!("on-error={on_error}"));
+        assert!(end.reached_eos && end.errors.is_empty() && end.warnings.is_empty(), "{:?}", end.errors);
+        assert_eq!(seen, [true; 12]);
+    }
+}
+
+/// One frame whose run fails, between others: with on-error=passthrough only its batch goes on without metadata.
+#[test]
+fn frames_after_a_failed_run_are_looked_at_again() {
+    let info = video(VideoFormat::Gray8, 64, 48);
+    let frame = |value: u8| {
+        let dot = Picture::new(64, 48).dot((32.0, 24.0), 20.0, [value; 3]);
+        dot.frame(&info, Layout::Plain)
+    };
+    let mut rig = Rig::start("fails", "batch-size=1 on-error=passthrough");
+    rig.set_video(&info);
+    let values = [100, 255, 100, 255, 255, 100];
+    values.into_iter().for_each(|value| rig.push(frame(value)));
+    rig.cut();
+    for (index, value) in values.into_iter().enumerate() {
+        let buffer = rig.pull();
+        assert_eq!(gstrtmpose::meta::read(&buffer).count(), usize::from(value == 100), "frame {index}");
+    }
+    assert_eq!(network_rig::messages(&rig.bus, gst::MessageType::Warning).len(), 1);
+    assert!(rig.errors().is_empty());
+}
+
+/// A network's NaN is a point that was not found, and moves no other point.
+#[test]
+fn nan_is_a_missing_point() {
+    let info = video(VideoFormat::Rgb, 640, 480);
+    for (colour, found) in [(WHITE, [true; 3]), (RED, [true, false, false]), (BLUE, [false, false, true])] {
+        let mut rig = Rig::start("nan", "batch-size=1");
+        rig.set_video(&info);
+        let people =
+            rig.find(Picture::new(640, 480).dot((300.0, 200.0), 60.0, colour).frame(&info, Layout::Plain));
+        let points = &people.people[0].key_points;
+        assert_eq!(points.len(), 3);
+        for (point, found) in points.iter().zip(found) {
+            assert!(point.x.is_finite() && point.y.is_finite() && point.score.is_finite(), "{point:?}");
+            assert_eq!(point.score > 0.9, found, "{colour:?}: {point:?}");
+        }
+        assert!(rig.errors().is_empty());
+    }
+}
+
+#[test]
+fn the_pipeline_ends_on_eos_with_a_good_network() {
+    let (end, seen) = play_pattern("dots", "ball", "");
+    assert!(end.reached_eos && end.errors.is_empty() && end.warnings.is_empty());
+    assert_eq!(seen, [true; 12]);
+    let end =
+        play("videotestsrc num-buffers=0 ! video/x-raw,format=NV12 ! rtmposebatch name=pose ! fakesink");
+    assert!(end.reached_eos && end.errors.is_empty(), "{:?}", end.errors);
+}

@@ -1,0 +1,202 @@
+//! The plugin as people meet it first: `gst-launch-1.0` and `gst-inspect-1.0`, each a process of its own with a registry
+//! of its own.
+
+mod network_rig;
+
+use std::{path::Path, process::Output};
+
+use network_rig::{
+    network,
+    process::{Folder, run, text, tool},
+};
+
+/// Runs a launch line; ORT_DYLIB_PATH comes from `.cargo/config.toml`.
+fn launch(line: &str, environment: &[(&str, &str)]) -> Output {
+    let mut command = tool("gst-launch-1.0");
+    command.args(line.split_whitespace()).envs(environment.iter().copied());
+    run(command)
+}
+
+#[track_caller]
+fn assert_says(output: &Output, words: &[&str]) {
+    let text = text(output);
+    for word in words {
+        assert!(text.contains(word), "`{word}` is missing in:\n{text}");
+    }
+}
+
+#[test]
+#[cfg(feature = "embedded-model")]
+fn the_first_launch_line_plays_to_its_end() {
+    let line = "videotestsrc num-buffers=30 ! videoconvert ! rtmposebatch ! fakesink";
+    let output = launch(line, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    // GStreamer's own words around the element's progress messages.
+    assert_says(
+        &output,
+        &["Progress: (load)", "Loading", "Warming up", "coco-17 key points on", "Got EOS from element"],
+    );
+    assert!(!text(&output).contains("WARNING") && !text(&output).contains("CRITICAL"), "{}", text(&output));
+}
+
+#[test]
+fn a_bad_model_file_ends_with_a_status_and_the_message() {
+    let folder = Folder::new("bad-model");
+    for (file, message) in [
+        (folder.path().join("missing.onnx"), "cannot be read: No such file or directory; set model-file"),
+        (folder.write("text.onnx", "no network\n"), "is not an ONNX file that ONNX Runtime can load"),
+        (network("heatmaps"), "is not an RTMPose network as mmdeploy exports it"),
+    ] {
+        let line = format!(
+            "videotestsrc num-buffers=3 ! videoconvert ! rtmposebatch execution-provider=cpu model-file={} ! fakesink",
+            file.display()
+        );
+        let output = launch(&line, &[]);
+        assert!(!output.status.success(), "{}", text(&output));
+        assert_says(&output, &["ERROR: from element", file.to_str().unwrap(), message]);
+        assert_eq!(text(&output).matches("ERROR: from element").count(), 1, "{}", text(&output));
+    }
+}
+
+#[test]
+fn without_onnx_runtime_the_element_says_so() {
+    let line = format!(
+        "videotestsrc num-buffers=3 ! videoconvert ! rtmposebatch model-file={} ! fakesink",
+        network("dots-small").display()
+    );
+    let output = launch(&line, &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")]);
+    assert!(!output.status.success(), "{}", text(&output));
+    assert_says(
+        &output,
+        &["The variable ORT_DYLIB_PATH names /nowhere/libonnxruntime.so", "there is no such file"],
+    );
+}
+
+/// A run that fails in mid-stream, as seen by a shell script.
+#[test]
+fn an_inference_error_ends_with_a_status() {
+    let line = |on_error: &str| {
+        format!(
+            "videotestsrc num-buffers=8 pattern=white ! rtmposebatch execution-provider=cpu model-file={} \
+             on-error={on_error} ! fakesink",
+            network("fails").display()
+        )
+    };
+    let output = launch(&line("fail"), &[]);
+    assert!(!output.status.success(), "{}", text(&output));
+    assert_says(&output, &["ERROR: from element", "Inference failed"]);
+    let output = launch(&line("passthrough"), &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_says(&output, &["WARNING: from element", "frames go on without metadata", "Got EOS from element"]);
+}
+
+/// Where there is no NVIDIA driver, auto is the CPU with a line in the log, and no warning.
+#[test]
+fn auto_falls_to_the_cpu_without_a_driver() {
+    let line = format!(
+        "videotestsrc num-buffers=3 ! rtmposebatch model-file={} ! fakesink",
+        network("dots-small").display()
+    );
+    let output = launch(&line, &[("GST_DEBUG", "rtmposebatch:4"), ("GST_DEBUG_NO_COLOR", "1")]);
+    assert!(output.status.success(), "{}", text(&output));
+    if ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]
+        .iter()
+        .any(|file| Path::new(file).exists())
+    {
+        // CUDA, or the CPU with a warning that says why not CUDA.
+        assert_says(&output, &["key points on"]);
+        let on_cpu = text(&output).contains("key points on cpu");
+        assert_eq!(on_cpu, text(&output).contains("set execution-provider=cpu to choose that silently"));
+    } else {
+        assert_says(
+            &output,
+            &["No NVIDIA driver on this machine: inference runs on the CPU", "key points on cpu"],
+        );
+        assert!(!text(&output).contains("WARN"), "{}", text(&output));
+    }
+}
+
+/// DESIGN §7 as far as it is built (issue 2), with the defaults that users rely on.
+const PROPERTIES: [(&str, &str); 24] = [
+    ("model-file", "Default: null"),
+    ("model-sha256", "Default: null"),
+    ("skeleton", "Default: null"),
+    ("batch-size", "Default: 8"),
+    ("batch-timeout", "Default: 15000000"),
+    ("input-queue-size", "Default: 20"),
+    ("output-queue-size", "Default: 8"),
+    ("execution-provider", "Default: 0, \"auto\""),
+    ("device-id", "Default: 0"),
+    ("adaptive-timeout", "Default: true"),
+    ("model-instance-id", "Default: null"),
+    ("inference-streams", "Default: 0"),
+    ("active-provider", "Default: null"),
+    ("precision", "Default: 0, \"model\""),
+    ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),
+    ("inference-scale", "Default:               1"),
+    ("inference-region", "Default: 0, \"auto\""),
+    ("max-people", "Default: 16"),
+    ("score-mode", "Default: 0, \"min\""),
+    ("overload", "Default: 0, \"auto\""),
+    ("on-error", "Default: 0, \"fail\""),
+    ("ort-library", "Default: null"),
+    ("stats", "Boxed pointer of type \"GstStructure\""),
+    ("stats-interval", "Default: 0"),
+];
+
+/// Lines of gst-inspect's section on each of the element's own properties, by name.
+fn inspected_properties(text: &str) -> Vec<(String, String)> {
+    let section = text.split("Element Properties:").nth(1).expect("a section on properties");
+    let mut properties: Vec<(String, String)> = Vec::new();
+    for line in section.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match line.trim_start().split_once(": ").or_else(|| line.trim_start().split_once(" : ")) {
+            Some((name, rest)) if indent == 2 => properties.push((name.trim().to_string(), rest.to_string())),
+            _ => {
+                if let Some((_, lines)) = properties.last_mut() {
+                    lines.push('\n');
+                    lines.push_str(line);
+                }
+            }
+        }
+    }
+    properties
+}
+
+/// The list is read without ONNX Runtime and without a GPU.
+#[test]
+fn gst_inspect_shows_every_property_without_onnx_runtime() {
+    let mut command = tool("gst-inspect-1.0");
+    command
+        .arg("rtmposebatch")
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+        .env("LD_LIBRARY_PATH", "");
+    let output = run(command);
+    assert!(output.status.success(), "{}", text(&output));
+    let shown = inspected_properties(&text(&output));
+    for (name, default) in PROPERTIES {
+        let found = shown.iter().find(|(shown, _)| shown == name);
+        let (_, lines) = found.unwrap_or_else(|| panic!("{name} is missing in:\n{}", text(&output)));
+        assert!(lines.contains(default), "{name}: `{default}` is missing in:\n{lines}");
+    }
+    let others = shown.iter().map(|(name, _)| name.as_str());
+    let unknown: Vec<_> = others
+        .filter(|name| {
+            !["name", "parent"].contains(name) && !PROPERTIES.iter().any(|(known, _)| known == name)
+        })
+        .collect();
+    assert!(unknown.is_empty(), "properties that no test knows: {unknown:?}");
+    assert!(!text(&output).contains("WARN"), "{}", text(&output));
+}
+
+#[test]
+fn gst_inspect_shows_the_plugin() {
+    let mut command = tool("gst-inspect-1.0");
+    command.arg("rtmpose");
+    let output = run(command);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_says(
+        &output,
+        &["libgstrtmpose.so", env!("CARGO_PKG_VERSION"), "Apache", "rtmposebatch: RTMPose batch"],
+    );
+}
