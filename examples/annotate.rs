@@ -164,7 +164,7 @@ impl Annotator {
         // rtmposebatch takes frames as they are decoded; I420 is what the encoders want, so that nothing is
         // converted twice. videoflip stands a telephone's picture upright.
         let pipeline = gst::parse::launch(&format!(
-            "filesrc name=source ! decodebin caps=video/x-raw expose-all-streams=false ! videoconvert !
+            "filesrc name=source ! decodebin ! videoconvert !
              videoflip video-direction=auto ! capsfilter name=frames caps=video/x-raw,format=I420 !
              rtmposebatch name=pose ! rtmposeoverlay ! tee name=annotated
              annotated. ! queue ! {encoder} ! filesink name=file
@@ -212,9 +212,11 @@ impl Annotator {
                 Some(gst::MessageView::AsyncDone(_)) => start = Instant::now(),
                 Some(gst::MessageView::Eos(_)) => break,
                 Some(gst::MessageView::Error(error)) => {
+                    if !missing.is_empty() {
+                        return Err(missing.join("\n").into());
+                    }
                     let debug = error.debug().map(|debug| format!("\n{debug}")).unwrap_or_default();
-                    let missing: String = missing.iter().map(|codec| format!("{codec}\n")).collect();
-                    return Err(format!("{missing}{}{debug}", error.error()).into());
+                    return Err(format!("{}{debug}", error.error()).into());
                 }
                 Some(gst::MessageView::Warning(warning)) => eprintln!("warning: {}", warning.error()),
                 Some(gst::MessageView::Progress(progress)) => eprintln!("{}", progress.get().2),
