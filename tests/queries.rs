@@ -288,6 +288,15 @@ fn figures_add_up_and_are_posted() {
     assert_eq!(stats.get::<u64>("crops"), Ok(100));
     assert_eq!(stats.get::<u64>("batches"), Ok(runs.len() as u64));
     assert_eq!(stats.get::<u64>("padding"), Ok(0));
+    assert_eq!(stats.get::<u32>("streams"), Ok(1));
+    let fills = stats.get::<gst::Array>("fills").unwrap();
+    let fills: Vec<_> = fills.iter().map(|fill| fill.get::<u64>().unwrap()).collect();
+    let counted: Vec<_> =
+        (1..=8).map(|crops| runs.iter().filter(|rows| **rows == crops).count() as u64).collect();
+    assert_eq!(fills, counted, "runs by their number of crops");
+    let by_size = stats.get::<gst::Structure>("inference-ms-by-size").unwrap();
+    assert_eq!(by_size.n_fields(), 2 * counted.iter().filter(|runs| **runs > 0).count());
+    assert!(!stats.has_field("gpu-power"), "no GPU is in use");
     assert_eq!(stats.get::<f64>("mean-fill"), Ok(100.0 / (8.0 * runs.len() as f64)));
     assert_eq!(stats.get::<bool>("live"), Ok(false));
     let message =

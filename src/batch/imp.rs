@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Backend, Cancel, Clock, Engine, Error, ErrorKind, LoadEvent, MonotonicClock, Registry, Stream,
+        Backend, BatchReport, Cancel, Clock, Engine, EngineSettings, Error, ErrorKind, GpuMonitor, LoadEvent,
+        MonotonicClock, Registry, Stream,
         onnx::{Log, OnnxBackend, Search},
     },
     formats::FORMATS,
@@ -44,6 +45,8 @@ pub(super) struct Running {
     // Dropped before its engine.
     pub stream: Stream,
     _engine: Arc<Engine>,
+    /// None where the network does not run on an NVIDIA GPU, or its driver does not tell.
+    pub gpu: Option<GpuMonitor>,
     /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
     pub settings: Settings,
     pub skeleton: String,
@@ -343,8 +346,13 @@ impl RtmPoseBatch {
             ),
         };
         let open = || {
-            let (batch_size, executors) = (settings.batch_size as usize, settings.inference_streams as usize);
-            Engine::open(backend, batch_size, executors, clock, cancel, &report)
+            let settings = EngineSettings {
+                batch_size: settings.batch_size as usize,
+                executors: settings.inference_streams as usize,
+                clock,
+                observer: log_batch,
+            };
+            Engine::open(backend, settings, cancel, &report)
         };
         let engine = match &settings.model_instance_id {
             Some(name) => {
@@ -356,7 +364,18 @@ impl RtmPoseBatch {
         let skeleton = skeleton_name(settings, engine.model().points)?;
         let queue = self.queue.clone();
         let stream = engine.attach(settings.patience(), Arc::new(move || queue.wake()));
-        Ok(Running { stream, _engine: engine, settings: settings.clone(), skeleton })
+        let gpu = (engine.model().provider == "cuda").then(|| self.watch_gpu(settings.device_id)).flatten();
+        Ok(Running { stream, _engine: engine, gpu, settings: settings.clone(), skeleton })
+    }
+
+    /// Figures of the GPU, and one warning when it gets hot or slows down.
+    fn watch_gpu(&self, device: i32) -> Option<GpuMonitor> {
+        let element = self.obj().downgrade();
+        GpuMonitor::start(u32::try_from(device).ok()?, move |text| {
+            if let Some(element) = element.upgrade() {
+                gst::element_warning!(element, gst::ResourceError::Busy, ("{text}"));
+            }
+        })
     }
 
     fn onnx_backend(&self, settings: &Settings) -> OnnxBackend {
@@ -425,6 +444,19 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
             ),
         )),
     }
+}
+
+/// One line a batch, in one form, for tools that read logs.
+fn log_batch(report: &BatchReport) {
+    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
+    gst::debug!(
+        CAT,
+        "batch: size={}, padding={}, waited-ms={:.3}, run-ms={:.3}",
+        report.crops,
+        report.padding,
+        ms(report.waited),
+        ms(report.ran)
+    );
 }
 
 /// ONNX Runtime writes into a debug category of its own, no more than its threshold asks for.

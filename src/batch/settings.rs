@@ -346,7 +346,10 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("Figures since READY, as in the message rtmposebatch-stats")
+                .blurb(
+                    "Figures of frames and queues, and from `streams` on of the network, with all that share it; the \
+                     same as in the message rtmposebatch-stats",
+                )
                 .read_only()
                 .build(),
             glib::ParamSpecUInt64::builder("stats-interval")

@@ -1,4 +1,5 @@
-//! Figures for users: the property `stats` and the message `rtmposebatch-stats`.
+//! Figures for users: the property `stats` and the message `rtmposebatch-stats`. Figures of frames and queues are the
+//! element's own; those from `streams` on are the engine's, of all elements that share it.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +9,7 @@ use std::{
 use gst::{prelude::*, subclass::prelude::*};
 
 use super::imp::RtmPoseBatch;
-use crate::sync::lock;
+use crate::{engine::GpuMonitor, sync::lock};
 
 /// Frames over which the present rate is measured.
 const RATE_WINDOW: usize = 256;
@@ -55,31 +56,54 @@ impl Stats {
     }
 }
 
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
 impl RtmPoseBatch {
     pub(super) fn statistics(&self) -> gst::Structure {
         let running = self.running();
         let engine = running.as_ref().map(|running| running.stream.statistics()).unwrap_or_default();
+        let streams = running.as_ref().map_or(0, |running| running.stream.streams());
+        let gpu = running.as_ref().and_then(|running| running.gpu.as_ref()).and_then(GpuMonitor::figures);
         let batch_size = running.map_or(1, |running| running.settings.batch_size);
         let (waiting, done) = lock(&self.queue.state).fill();
         let stats = lock(&self.stats);
-        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        gst::Structure::builder("rtmposebatch-stats")
+        let fills = (1..=batch_size as usize)
+            .map(|crops| engine.fills.get(&crops).copied().unwrap_or(0).to_send_value());
+        let mut by_size = gst::Structure::builder("inference-ms-by-size");
+        for (size, runs) in &engine.runs_by_size {
+            by_size = by_size
+                .field(format!("{size}-p50"), ms(runs.percentile(0.5)))
+                .field(format!("{size}-p99"), ms(runs.percentile(0.99)));
+        }
+        let mut structure = gst::Structure::builder("rtmposebatch-stats")
             .field("frames-in", stats.frames_in)
             .field("frames-out", stats.frames_out)
             .field("frames-skipped", stats.frames_skipped)
+            .field("fps", stats.rate())
+            .field("input-queue", waiting as u32)
+            .field("output-queue", done as u32)
+            .field("live", stats.live.unwrap_or(false))
+            .field("streams", streams as u32)
             .field("crops", engine.crops)
             .field("batches", engine.batches)
             .field("padding", engine.padding)
             .field("mean-fill", engine.mean_fill(batch_size as usize))
-            .field("fps", stats.rate())
+            .field("fills", gst::Array::from_values(fills))
             .field("wait-ms-p50", ms(engine.waits.percentile(0.5)))
             .field("wait-ms-p99", ms(engine.waits.percentile(0.99)))
             .field("inference-ms-p50", ms(engine.runs.percentile(0.5)))
             .field("inference-ms-p99", ms(engine.runs.percentile(0.99)))
-            .field("input-queue", waiting as u32)
-            .field("output-queue", done as u32)
-            .field("live", stats.live.unwrap_or(false))
-            .build()
+            .field("inference-ms-by-size", by_size.build());
+        if let Some(gpu) = gpu {
+            structure = structure
+                .field("gpu-utilization", gpu.utilization)
+                .field("gpu-memory", gpu.memory)
+                .field("gpu-temperature", gpu.temperature)
+                .field("gpu-power", gpu.power);
+        }
+        structure.build()
     }
 
     /// Posts the figures when `stats-interval` has passed. Not to be called with a lock held.

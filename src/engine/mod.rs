@@ -8,6 +8,7 @@ mod backend;
 mod batcher;
 mod clock;
 mod error;
+mod gpu;
 pub mod onnx;
 mod pool;
 mod registry;
@@ -26,6 +27,7 @@ pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model};
 pub use batcher::Patience;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{Error, ErrorKind};
+pub use gpu::{GpuFigures, GpuMonitor};
 pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
@@ -43,10 +45,41 @@ use ticket::Duty;
 /// Runs of each size before the first frame; the last ones show how long a run takes.
 const WARM_UP_RUNS: usize = 3;
 
+/// How an engine works.
+#[derive(Clone)]
+pub struct EngineSettings {
+    /// Crops in one run.
+    pub batch_size: usize,
+    /// Batches in flight at once, each with a network and a thread of its own; 0: as many as suit the provider.
+    pub executors: usize,
+    pub clock: Arc<dyn Clock>,
+    /// Hears of every batch, on the executor's thread.
+    pub observer: fn(&BatchReport),
+}
+
+/// A batch that was run.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchReport {
+    pub crops: usize,
+    /// Rows that the network computed for nothing.
+    pub padding: usize,
+    /// From the oldest crop's arrival to the cut.
+    pub waited: Duration,
+    /// Duration of the run.
+    pub ran: Duration,
+}
+
 /// A crop on its way to an executor.
 struct Job {
     crop: CropBuffer,
     duty: Duty,
+}
+
+/// Jobs that are run together.
+struct Batch {
+    jobs: Vec<Job>,
+    /// How long the oldest crop has waited.
+    waited: Duration,
 }
 
 /// What the engine's lock guards.
@@ -68,6 +101,7 @@ struct Core {
     /// Streams wait here for a crop buffer.
     buffers: Condvar,
     clock: Arc<dyn Clock>,
+    observer: fn(&BatchReport),
     batch_size: usize,
     executors: usize,
     model: Model,
@@ -99,16 +133,15 @@ struct Opened {
 }
 
 impl Engine {
-    /// Loads and warms up `executors` networks (0: as many as suit the provider), each on a thread of its own. Takes
-    /// seconds; `report` is called on this thread. `cancel` makes it return with an error at the next step.
+    /// Loads and warms up the networks. Takes seconds; `report` is called on this thread. `cancel` makes it return with
+    /// an error at the next step.
     pub fn open(
         backend: Arc<dyn Backend>,
-        batch_size: usize,
-        executors: usize,
-        clock: Arc<dyn Clock>,
+        settings: EngineSettings,
         cancel: &Cancel,
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
+        let EngineSettings { batch_size, executors, clock, observer } = settings;
         let (mut opened, mut handles): (Vec<Opened>, Vec<_>) = (Vec::new(), Vec::new());
         let mut wanted = executors.max(1);
         while opened.len() < wanted {
@@ -153,6 +186,7 @@ impl Engine {
             crops: Condvar::new(),
             buffers: Condvar::new(),
             clock: clock.clone(),
+            observer,
             batch_size,
             executors: handles.len(),
             model,
@@ -229,7 +263,7 @@ impl Core {
     }
 
     /// Waits for the moment to cut a batch; none when the engine closes.
-    fn next_batch(&self) -> Option<Vec<Entry<Job>>> {
+    fn next_batch(&self) -> Option<Batch> {
         let mut shared = lock(&self.shared);
         loop {
             if shared.closing || shared.failed.is_some() {
@@ -238,11 +272,15 @@ impl Core {
             let now = self.clock.now();
             shared = match shared.batcher.decide(now) {
                 Decision::Cut => {
-                    let batch = shared.batcher.cut();
-                    for entry in &batch {
-                        shared.statistics.waits.add(now.saturating_sub(entry.arrived));
+                    let entries = shared.batcher.cut();
+                    let mut waited = Duration::ZERO;
+                    for entry in &entries {
+                        let wait = now.saturating_sub(entry.arrived);
+                        shared.statistics.waits.add(wait);
+                        waited = waited.max(wait);
                     }
-                    return Some(batch);
+                    let jobs = entries.into_iter().map(|entry| entry.item).collect();
+                    return Some(Batch { jobs, waited });
                 }
                 Decision::Idle => wait(&self.crops, shared),
                 Decision::WaitUntil(deadline) => match self.clock.sleep_until(deadline) {
@@ -257,51 +295,58 @@ impl Core {
     fn run_batches(&self, executor: &mut dyn Executor) {
         let points = self.model.points;
         let mut peaks = vec![Peak::default(); self.batch_size * points];
-        while let Some(batch) = self.next_batch() {
+        while let Some(Batch { jobs, waited }) = self.next_batch() {
             let (crops, duties): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|Entry { item: Job { crop, duty }, .. }| (crop, duty)).unzip();
+                jobs.into_iter().map(|Job { crop, duty }| (crop, duty)).unzip();
             let run = catch_unwind(AssertUnwindSafe(|| self.run_batch(executor, crops, &duties, &mut peaks)));
-            let (result, panicked) = match run {
-                Ok(result) => (result, false),
-                Err(panic) => (Err(panicked("Inference", &*panic)), true),
-            };
-            if panicked && let Err(error) = &result {
-                self.give_up(error);
+            let result = run.unwrap_or_else(|panic| {
+                let error = panicked("Inference", &*panic);
+                self.give_up(&error);
+                Err(error)
+            });
+            if let Ok((rows, ran)) = &result {
+                let report = BatchReport {
+                    crops: duties.len(),
+                    padding: rows.saturating_sub(duties.len()),
+                    waited,
+                    ran: *ran,
+                };
+                self.count(&report);
+                (self.observer)(&report);
             }
             for (row, duty) in duties.into_iter().enumerate() {
                 duty.answer(match &result {
-                    Ok(()) => Ok(peaks[row * points..][..points].into()),
+                    Ok(_) => Ok(peaks[row * points..][..points].into()),
                     Err(error) => Err(error.clone()),
                 });
             }
         }
     }
 
-    /// Runs one batch. The crops' buffers are free again before the network runs.
+    /// Runs one batch; gives the rows that the network computed and how long that took. The crops' buffers are free again
+    /// before the network runs.
     fn run_batch(
         &self,
         executor: &mut dyn Executor,
         crops: Vec<CropBuffer>,
         duties: &[Duty],
         peaks: &mut [Peak],
-    ) -> Result<(), Error> {
+    ) -> Result<(usize, Duration), Error> {
         for (row, crop) in crops.into_iter().enumerate() {
             executor.load(row, &crop);
         }
         duties.iter().for_each(Duty::hand);
         let started = self.clock.now();
         let rows = executor.run(duties.len(), peaks)?;
-        let took = self.clock.now().saturating_sub(started);
+        Ok((rows, self.clock.now().saturating_sub(started)))
+    }
+
+    fn count(&self, report: &BatchReport) {
         let mut shared = lock(&self.shared);
-        let statistics = &mut shared.statistics;
-        statistics.crops += duties.len() as u64;
-        statistics.batches += 1;
-        statistics.padding += rows.saturating_sub(duties.len()) as u64;
-        statistics.runs.add(took);
-        if rows >= self.batch_size {
-            shared.full_runs.add(took);
+        shared.statistics.count(report);
+        if report.crops + report.padding >= self.batch_size {
+            shared.full_runs.add(report.ran);
         }
-        Ok(())
     }
 }
 

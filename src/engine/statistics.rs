@@ -1,6 +1,11 @@
 //! Figures of a running engine.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::BatchReport;
 
 /// The last few hundred durations of something, for percentiles that follow the present.
 #[derive(Clone, Debug, Default)]
@@ -41,9 +46,22 @@ pub struct Statistics {
     pub waits: Window,
     /// Duration of a run.
     pub runs: Window,
+    /// The same by the number of rows that the network computed.
+    pub runs_by_size: BTreeMap<usize, Window>,
+    /// Runs by the number of their crops.
+    pub fills: BTreeMap<usize, u64>,
 }
 
 impl Statistics {
+    pub fn count(&mut self, report: &BatchReport) {
+        self.crops += report.crops as u64;
+        self.batches += 1;
+        self.padding += report.padding as u64;
+        self.runs.add(report.ran);
+        self.runs_by_size.entry(report.crops + report.padding).or_default().add(report.ran);
+        *self.fills.entry(report.crops).or_default() += 1;
+    }
+
     /// Mean share of a batch's rows that held a crop, 0 to 1, against the batch size asked for.
     pub fn mean_fill(&self, batch_size: usize) -> f64 {
         if self.batches == 0 {

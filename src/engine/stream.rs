@@ -146,6 +146,12 @@ impl Stream {
         shared.full_runs.percentile(0.99) * batches as u32
     }
 
+    /// Streams that share the engine.
+    pub fn streams(&self) -> usize {
+        lock(&self.core.shared).batcher.streams()
+    }
+
+    /// The engine's figures, of all its streams.
     pub fn statistics(&self) -> Statistics {
         lock(&self.core.shared).statistics.clone()
     }

@@ -1,0 +1,129 @@
+//! What the GPU is doing, by NVIDIA's management library (NVML), which comes with the driver.
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use nvml_wrapper::{
+    Device, Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
+    error::NvmlError,
+};
+
+use crate::sync::{lock, wait_timeout};
+
+/// How often the card is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Above this a card is too hot for long, whether it says so or not.
+const HOT: u32 = 85;
+
+/// The card slows down because of heat or power.
+const HEAT_OR_POWER: ThrottleReasons = ThrottleReasons::HW_SLOWDOWN
+    .union(ThrottleReasons::SW_POWER_CAP)
+    .union(ThrottleReasons::SW_THERMAL_SLOWDOWN);
+
+/// Figures of one GPU; of all who use it, not of this process alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuFigures {
+    /// Share of time in which something ran on it, in percent.
+    pub utilization: u32,
+    /// Memory in use, in bytes.
+    pub memory: u64,
+    /// In °C.
+    pub temperature: u32,
+    /// In W.
+    pub power: f64,
+}
+
+/// Asks a GPU for its figures, on a thread of its own, until it is dropped.
+pub struct GpuMonitor {
+    state: Arc<(Mutex<State>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    figures: Option<GpuFigures>,
+    closing: bool,
+}
+
+impl GpuMonitor {
+    /// None where the driver's library or the device is not there. `device` counts as NVML does, by PCI bus. `warn` is
+    /// called once, from the monitor's thread, when the card gets hot or slows down.
+    pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
+        // Only the versioned name comes with every driver.
+        let nvml = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok()?;
+        read(&nvml.device_by_index(device).ok()?).ok()?;
+        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let shared = state.clone();
+        let watch = move || {
+            let Ok(card) = nvml.device_by_index(device) else { return };
+            let mut warned = false;
+            let mut guard = lock(&shared.0);
+            while !guard.closing {
+                drop(guard);
+                let figures = read(&card).ok();
+                if !warned && let Some(complaint) = complaint(&card, figures) {
+                    warned = true;
+                    warn(complaint);
+                }
+                guard = lock(&shared.0);
+                guard.figures = figures;
+                if !guard.closing {
+                    guard = wait_timeout(&shared.1, guard, INTERVAL);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("rtmpose-gpu".to_string()).spawn(watch).ok()?;
+        Some(Self { state, thread: Some(thread) })
+    }
+
+    /// The last figures, at most about a second old.
+    pub fn figures(&self) -> Option<GpuFigures> {
+        lock(&self.state.0).figures
+    }
+}
+
+impl Drop for GpuMonitor {
+    fn drop(&mut self) {
+        lock(&self.state.0).closing = true;
+        self.state.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(card: &Device) -> Result<GpuFigures, NvmlError> {
+    Ok(GpuFigures {
+        utilization: card.utilization_rates()?.gpu,
+        memory: card.memory_info()?.used,
+        temperature: card.temperature(TemperatureSensor::Gpu)?,
+        power: f64::from(card.power_usage()?) / 1000.0,
+    })
+}
+
+/// What is wrong with the card, if anything.
+fn complaint(card: &Device, figures: Option<GpuFigures>) -> Option<String> {
+    let temperature = figures.map_or(0, |figures| figures.temperature);
+    let slowed = card.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(HEAT_OR_POWER));
+    (slowed || temperature > HOT).then(|| {
+        format!(
+            "The GPU is at {temperature} °C{}: cool it, give it more power, or use a smaller batch-size",
+            if slowed { " and slows down for heat or power" } else { "" }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_driver_there_is_no_monitor() {
+        // On a machine with a driver there is none for a card that no machine has.
+        assert!(GpuMonitor::start(1_000_000, |_| ()).is_none());
+    }
+}
