@@ -2,6 +2,7 @@
 # shellcheck disable=SC2034  # the variables are used by those who source this
 # What the scripts beside this file share. Sourced, not run: it moves to the project's root.
 set -euo pipefail
+script=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Versions that are fetched; each is also named in the README.
@@ -25,12 +26,12 @@ fail() {
 
 has() { command -v "$1" >/dev/null; }
 
-# Under sudo the files of the checkout would come to belong to root, and the user's Rust is out of sight.
-refuse_sudo() {
-  if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
-    fail "run this as $SUDO_USER, without sudo: only apt-get needs it, and asks for it itself." \
-      "(If you do want it for root: env -u SUDO_USER make ...)"
-  fi
+# Started with sudo, a script goes on as the user who called it: as root, the files of the checkout would come to belong
+# to root, and the user's Rust would be out of sight. What needs root asks sudo for it.
+step_down() {
+  if [ "$(id -u)" != 0 ] || [ -z "${SUDO_USER:-}" ] || [ "$SUDO_USER" = root ]; then return; fi
+  exec runuser --login --whitelist-environment=VIDEO,REGIONS,DEVICE,MINUTES,CI "$SUDO_USER" \
+    --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 
 # Every crate of Cargo.lock is there after set-up, so that nothing later asks the network.
@@ -45,3 +46,5 @@ use_checkout() {
   export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
   export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/$LIBRARY}"
 }
+
+step_down "$@"
