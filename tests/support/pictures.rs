@@ -52,7 +52,7 @@ pub struct Frame {
     matrix: Matrix,
     site: ChromaSite,
     /// Bytes and stride of each plane.
-    planes: Vec<(Vec<u8>, usize)>,
+    pub planes: Vec<(Vec<u8>, usize)>,
 }
 
 impl Frame {

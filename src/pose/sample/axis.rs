@@ -3,6 +3,11 @@
 /// Coverage of a column or row that lies wholly inside the frame.
 pub(super) const FULL: u32 = 1 << 12;
 
+/// Column weights add up to 1 << COLUMN_BITS.
+pub(super) const COLUMN_BITS: u32 = 14;
+/// Row weights add up to 1 << ROW_WEIGHT_BITS: 255 times this still fits into i16.
+pub(super) const ROW_WEIGHT_BITS: u32 = 7;
+
 /// Two neighbouring samples, `at` and the one after it, and how much each counts. The weights of all pairs of one
 /// output sample add up to the unit they were made with, so that an even picture stays exactly even.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,15 +54,16 @@ impl Axis {
         }
         let small =
             if scale < 1.0 { (frame as f64 * scale).round_ties_even().max(1.0) } else { frame as f64 };
-        let ratio = frame as f64 / small;
+        // Multiplying by these is faster than dividing by their inverses.
+        let (step, ratio, inverse) = (size / network as f64, frame as f64 / small, small / frame as f64);
         for d in 0..network {
-            let in_frame = centre + (d as f64 - network as f64 / 2.0) * size / network as f64;
-            let position = if scale < 1.0 { (in_frame + 0.5) / ratio - 0.5 } else { in_frame };
+            let in_frame = centre + (d as f64 - network as f64 / 2.0) * step;
+            let position = if scale < 1.0 { (in_frame + 0.5) * inverse - 0.5 } else { in_frame };
             if !(position > -1.0 && position < small) {
                 continue; // Outside, or NaN.
             }
             let coverage = (1.0 + position).min(small - position).min(1.0);
-            let coverage = (coverage * f64::from(FULL)).round() as u32;
+            let coverage = rounded(coverage * f64::from(FULL));
             if coverage == 0 {
                 continue;
             }
@@ -67,7 +73,7 @@ impl Axis {
             let position = position.clamp(0.0, small - 1.0);
             let (positions, share) = if scale < 1.0 {
                 let back = |p: f64| ((p + 0.5) * ratio - 0.5).clamp(0.0, frame as f64 - 1.0);
-                let left = position.floor();
+                let left = f64::from(position as u32);
                 ([back(left), back((left + 1.0).min(small - 1.0))], position - left)
             } else {
                 ([position; 2], 0.0)
@@ -84,36 +90,40 @@ impl Axis {
         step: usize,
         cosited: bool,
         len: usize,
-        unit: i16,
+        bits: u32,
         out: &mut Vec<[Pair; PAIRS]>,
     ) {
         let offset = if cosited { 0.0 } else { (step as f64 - 1.0) / (2.0 * step as f64) };
+        let samples_per_pixel = 1.0 / step as f64;
         let last = len.saturating_sub(1) as f64;
+        // The last pair ends on the last sample, so that a pair never reaches past it.
+        let last_pair = len.saturating_sub(2) as u32;
+        let unit = f64::from(1 << bits);
         out.clear();
         out.extend(self.places.iter().map(|place| {
-            let (mut sum, mut given) = (0.0, 0);
+            let shares = if PAIRS == 1 { [1.0, 0.0] } else { [1.0 - place.share, place.share] };
+            let mut pairs = [Pair::default(); PAIRS];
             // Rounding the running sum keeps the total exact and every weight at 0 or more.
-            let mut weight = |share: f64| {
-                sum += share;
-                let upto = (sum * f64::from(unit)).round() as i16;
-                let weight = upto - given;
-                given = upto;
-                weight
-            };
-            std::array::from_fn(|i| {
-                let share = match (PAIRS, i) {
-                    (1, _) => 1.0,
-                    (_, 0) => 1.0 - place.share,
-                    _ => place.share,
-                };
-                let position = (place.positions[i] / step as f64 - offset).clamp(0.0, last);
-                // The last pair ends on the last sample, so that a pair never reaches past it.
-                let at = position.floor().min((last - 1.0).max(0.0));
-                let right = position - at;
-                Pair { at: at as u32, weights: [weight(share * (1.0 - right)), weight(share * right)] }
-            })
+            let (mut sum, mut given) = (0.0, 0);
+            for ((pair, position), share) in pairs.iter_mut().zip(place.positions).zip(shares) {
+                let position = (position * samples_per_pixel - offset).clamp(0.0, last);
+                pair.at = (position as u32).min(last_pair);
+                let right = position - f64::from(pair.at);
+                for (weight, part) in pair.weights.iter_mut().zip([1.0 - right, right]) {
+                    sum += share * part;
+                    let upto = rounded(sum * unit) as i16;
+                    *weight = upto - given;
+                    given = upto;
+                }
+            }
+            pairs
         }));
     }
+}
+
+/// To the nearest integer, of numbers from 0 on: without the call that `f64::round` is on a plain x86-64.
+fn rounded(value: f64) -> u32 {
+    (value + 0.5) as u32
 }
 
 #[cfg(test)]
@@ -128,14 +138,14 @@ mod tests {
                 axis.plan(centre, size, 192, frame, scale);
                 assert!(axis.first + axis.places.len() <= 192);
                 assert!(axis.places.iter().all(|place| (1..=FULL).contains(&place.coverage)));
-                for (step, unit) in [(1, 1 << 14), (2, 1 << 7), (frame, 1 << 7)] {
+                for (step, bits) in [(1, COLUMN_BITS), (2, ROW_WEIGHT_BITS), (frame, ROW_WEIGHT_BITS)] {
                     for cosited in [true, false] {
                         let len = frame.div_ceil(step);
-                        axis.pairs(step, cosited, len, unit, &mut pairs);
+                        axis.pairs(step, cosited, len, bits, &mut pairs);
                         assert_eq!(pairs.len(), axis.places.len());
                         for pair in &pairs {
                             let weights = || pair.iter().flat_map(|pair| pair.weights);
-                            assert_eq!(weights().sum::<i16>(), unit);
+                            assert_eq!(weights().sum::<i16>(), 1 << bits);
                             assert!(weights().all(|weight| weight >= 0));
                             assert!(
                                 pair.iter().all(|pair| (pair.at as usize) < len.saturating_sub(1).max(1))

@@ -3,7 +3,7 @@
 /// Fraction bits of the interpolated rows: enough that converting them adds no rounding of its own.
 pub(super) const ROW_BITS: u32 = 6;
 /// Fraction bits of the matrix: its largest entry (about 2.3) has to fit into i16.
-const MATRIX_BITS: u32 = 13;
+pub(super) const MATRIX_BITS: u32 = 13;
 
 /// What a picture's three components mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,13 +17,13 @@ pub enum Colour {
 /// How Y'CbCr becomes R'G'B', 8 bits each (ITU-T H.273, equations for MatrixCoefficients and VideoFullRangeFlag).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct YuvMatrix {
-    y: i16,
-    v_to_r: i16,
-    u_to_g: i16,
-    v_to_g: i16,
-    u_to_b: i16,
+    pub(super) y: i16,
+    pub(super) v_to_r: i16,
+    pub(super) u_to_g: i16,
+    pub(super) v_to_g: i16,
+    pub(super) u_to_b: i16,
     /// What Y is at black.
-    black: i16,
+    pub(super) black: i16,
 }
 
 impl YuvMatrix {

@@ -1,67 +1,25 @@
 //! Samples a crop straight from a frame's own pixel format: no frame is ever converted or copied as a whole.
 //!
 //! Every format is described as three components, each with its own strides and size, so that one code serves packed
-//! RGB in any order, NV12 and NV21, I420 and YV12, YUY2 and UYVY, and grey.
+//! RGB in any order, NV12 and NV21, I420 and YV12, YUY2 and UYVY, and grey. Where each output column and row lies is
+//! worked out once per crop (`axis.rs`); rows are then drawn by portable code (`scalar.rs`, `colour.rs`) or, where the
+//! CPU has it, by AVX2 (`avx2.rs`), with the same results bit for bit. What lies partly outside the frame is darkened
+//! afterwards, for both, here.
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_avx2.rs")]
+mod avx2;
 mod axis;
 mod colour;
-mod rows;
+mod group;
+mod picture;
+mod scalar;
 
 use super::Crop;
-use axis::{Axis, FULL, Pair, Place};
+use avx2::Avx2;
+use axis::{Axis, COLUMN_BITS, FULL, Pair, Place, ROW_WEIGHT_BITS};
 pub use colour::{Colour, YuvMatrix};
-use rows::{COLUMN_UNIT, Group, ROW_UNIT};
-
-/// One colour component's samples inside a plane: 8 bits each, sample (x, y) at `y * row_stride + x * pixel_stride`.
-#[derive(Clone, Copy, Debug)]
-pub struct Component<'a> {
-    /// Starts at the component's first sample (so the R of BGR starts two bytes into the plane); may reach to the
-    /// plane's end.
-    pub data: &'a [u8],
-    /// Bytes from a row to the next.
-    pub row_stride: usize,
-    /// Bytes from a sample to the next in its row.
-    pub pixel_stride: usize,
-    /// The component's own number of samples in a row, and of rows: for subsampled chroma of a picture w pixels wide,
-    /// `w.div_ceil(2)`.
-    pub width: usize,
-    pub height: usize,
-}
-
-/// Where the first sample of subsampled chroma lies, by direction: on the first pixel (cosited), or in the middle of
-/// the pixels it stands for. Without effect on components that are not subsampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChromaSite {
-    pub horizontally_cosited: bool,
-    pub vertically_cosited: bool,
-}
-
-impl ChromaSite {
-    /// MPEG-2, H.264 and most video: cosited horizontally, centred vertically.
-    pub const MPEG2: Self = Self { horizontally_cosited: true, vertically_cosited: false };
-    /// JPEG and MPEG-1: centred both ways.
-    pub const JPEG: Self = Self { horizontally_cosited: false, vertically_cosited: false };
-    /// Cosited both ways.
-    pub const COSITED: Self = Self { horizontally_cosited: true, vertically_cosited: true };
-}
-
-impl Default for ChromaSite {
-    fn default() -> Self {
-        Self::MPEG2
-    }
-}
-
-/// A frame, as the sampler sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Picture<'a> {
-    /// In pixels.
-    pub width: usize,
-    pub height: usize,
-    /// R, G, B or Y, U, V; of grey only the first counts.
-    pub components: [Component<'a>; 3],
-    pub colour: Colour,
-    pub chroma_site: ChromaSite,
-}
+use group::{Group, Part};
+pub use picture::{ChromaSite, Component, Picture};
 
 /// Cuts crops out of pictures, for one size of network input. It keeps its tables from crop to crop, so that sampling
 /// allocates nothing once it has run: one sampler per stream.
@@ -73,30 +31,22 @@ pub struct Sampler {
     rows: Axis,
     plain: Tables<1>,
     resized: Tables<2>,
+    avx2: Option<Avx2>,
 }
 
 /// Scratch memory, for crops from the frame (1 pair of samples per axis) and from a resized frame (2 pairs).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Tables<const PAIRS: usize> {
-    /// For each group of components, its column pairs (in bytes of `blended`) and its row pairs.
-    columns: [Vec<[Pair; PAIRS]>; 3],
-    rows: [Vec<[Pair; PAIRS]>; 3],
-    /// The source rows of one output row, blended.
-    blended: Vec<i16>,
-    /// One output row of each component.
-    output: [Vec<i16>; 3],
+    /// For each group of components.
+    pairs: [Pairs<PAIRS>; 3],
+    scalar: scalar::Rows,
+    avx2: avx2::Rows<PAIRS>,
 }
 
-impl<const PAIRS: usize> Default for Tables<PAIRS> {
-    fn default() -> Self {
-        let empty = || std::array::from_fn(|_| Vec::new());
-        Self {
-            columns: empty(),
-            rows: empty(),
-            blended: Vec::new(),
-            output: std::array::from_fn(|_| Vec::new()),
-        }
-    }
+#[derive(Debug, Default)]
+struct Pairs<const PAIRS: usize> {
+    columns: Vec<[Pair; PAIRS]>,
+    rows: Vec<[Pair; PAIRS]>,
 }
 
 impl Sampler {
@@ -112,7 +62,13 @@ impl Sampler {
             rows: Axis::default(),
             plain: Tables::default(),
             resized: Tables::default(),
+            avx2: Avx2::detect(),
         }
+    }
+
+    /// Keeps to the portable code, whatever the CPU has: to compare with. Its crops are the same, byte for byte.
+    pub fn portable(self) -> Self {
+        Self { avx2: None, ..self }
     }
 
     /// Fills `out` (`H * W * 3` bytes, rows of RGB) with the crop, as `cv2.warpAffine` would from the frame converted
@@ -123,68 +79,80 @@ impl Sampler {
     /// wholly outside the frame. Bytes of `out` beyond `H * W * 3` become 0 too; in one that is too short, the rows
     /// that fit are filled.
     pub fn sample(&mut self, picture: &Picture, crop: &Crop, out: &mut [u8]) {
-        out.fill(0);
         let ((cx, cy), (width, height)) = (crop.centre(), crop.size());
-        self.columns.plan(cx.into(), width.into(), self.network[0], picture.width, self.scale);
-        self.rows.plan(cy.into(), height.into(), self.network[1], picture.height, self.scale);
-        if self.columns.places.is_empty() || self.rows.places.is_empty() {
-            return;
+        let Self { network, scale, columns, rows, avx2, .. } = self;
+        columns.plan(cx.into(), width.into(), network[0], picture.width, *scale);
+        rows.plan(cy.into(), height.into(), network[1], picture.height, *scale);
+        let groups = Group::all(picture);
+        if !groups.iter().flatten().all(Group::is_whole) {
+            rows.places.clear();
         }
-        if self.scale < 1.0 {
-            self.resized.fill(picture, &self.columns, &self.rows, self.network[0], out);
-        } else {
-            self.plain.fill(picture, &self.columns, &self.rows, self.network[0], out);
+        let drawn = columns.places.len() * rows.places.len() * 3;
+        if [network[0] * network[1] * 3, out.len()] != [drawn; 2] {
+            out.fill(0);
+        }
+        if drawn > 0 && self.scale < 1.0 {
+            self.resized.fill(*avx2, picture, groups, [columns, rows], network[0], out);
+        } else if drawn > 0 {
+            self.plain.fill(*avx2, picture, groups, [columns, rows], network[0], out);
         }
     }
 }
 
 impl<const PAIRS: usize> Tables<PAIRS> {
-    fn fill(&mut self, picture: &Picture, columns: &Axis, rows: &Axis, network_width: usize, out: &mut [u8]) {
-        let (groups, slots) = group(picture);
-        if !groups.iter().flatten().all(Group::is_whole) {
-            return;
-        }
-        // Each group's tables. `firsts` are the first sample it uses, and how many bytes from there it blends.
-        let mut firsts = [(0, 0); 3];
-        for (i, group) in groups.iter().enumerate() {
-            let Some(group) = group else { continue };
-            let site = picture.chroma_site;
-            let (across, down) = (picture.width.div_ceil(group.width), picture.height.div_ceil(group.height));
-            let table = &mut self.columns[i];
-            columns.pairs(across, site.horizontally_cosited, group.width, COLUMN_UNIT, table);
-            rows.pairs(down, site.vertically_cosited, group.height, ROW_UNIT, &mut self.rows[i]);
-
-            let used = || table.iter().flatten().map(|pair| pair.at as usize);
-            let (first, last) = (used().min().unwrap_or(0), used().max().unwrap_or(0) + 1);
-            for pair in table.iter_mut().flatten() {
-                pair.at = ((pair.at as usize - first) * group.pixel_stride) as u32;
-            }
-            let bytes = |last: usize| (last - first) * group.pixel_stride + group.pixel_span();
-            firsts[i] = (first, bytes(last.min(group.width - 1)));
-            // A component one sample wide has no second sample for its pair: that one counts 0, but is read.
-            if self.blended.len() < bytes(last) {
-                self.blended.resize(bytes(last), 0);
-            }
-        }
-        for row in &mut self.output {
-            row.resize(columns.places.len(), 0);
-        }
+    fn fill(
+        &mut self,
+        avx2: Option<Avx2>,
+        picture: &Picture,
+        groups: [Option<Group>; 3],
+        [columns, rows]: [&Axis; 2],
+        network_width: usize,
+        out: &mut [u8],
+    ) {
+        let mut pairs = self.pairs.iter_mut();
+        let parts = groups.map(|group| Some(pairs.next()?.plan(group?, picture, columns, rows)));
+        let avx2 = avx2.filter(|_| self.avx2.plan(&parts, picture.colour));
 
         let inside = columns.first * 3..(columns.first + columns.places.len()) * 3;
         let lines = out.chunks_exact_mut(network_width * 3).skip(rows.first);
         for (y, (line, place)) in lines.zip(&rows.places).enumerate() {
-            let mut slot = 0;
-            for (i, group) in groups.iter().enumerate() {
-                let Some(group) = group else { continue };
-                let (first, bytes) = firsts[i];
-                group.blend(&self.rows[i][y], first, bytes, &mut self.blended);
-                group.gather(&self.blended, &self.columns[i], &mut self.output[slot..slot + group.count]);
-                slot += group.count;
-            }
             let line = &mut line[inside.clone()];
-            let Ok(components) = self.output.get_disjoint_mut(slots) else { return };
-            colour::write_rgb(picture.colour, components.map(|row| &mut row[..]), line);
+            match avx2 {
+                Some(avx2) => self.avx2.draw(avx2, &parts, y, picture.colour, line),
+                None => self.scalar.draw(&parts, y, picture.colour, line),
+            }
             shade(line, columns, place.coverage);
+        }
+    }
+}
+
+impl<const PAIRS: usize> Pairs<PAIRS> {
+    /// Makes the tables of one group.
+    fn plan<'a>(
+        &'a mut self,
+        group: Group<'a>,
+        picture: &Picture,
+        columns: &Axis,
+        rows: &Axis,
+    ) -> Part<'a, PAIRS> {
+        let site = picture.chroma_site;
+        let (across, down) = (picture.width.div_ceil(group.width), picture.height.div_ceil(group.height));
+        columns.pairs(across, site.horizontally_cosited, group.width, COLUMN_BITS, &mut self.columns);
+        rows.pairs(down, site.vertically_cosited, group.height, ROW_WEIGHT_BITS, &mut self.rows);
+
+        let used = || self.columns.iter().flatten().map(|pair| pair.at as usize);
+        let (first, last) = (used().min().unwrap_or(0), used().max().unwrap_or(0) + 1);
+        for pair in self.columns.iter_mut().flatten() {
+            pair.at = ((pair.at as usize - first) * group.pixel_stride) as u32;
+        }
+        // A component one sample wide has no second sample for its pair.
+        let taken = last.min(group.width - 1) - first;
+        Part {
+            group,
+            start: first * group.pixel_stride,
+            len: taken * group.pixel_stride + group.pixel_span(),
+            columns: &self.columns,
+            rows: &self.rows,
         }
     }
 }
@@ -206,63 +174,4 @@ fn shade(line: &mut [u8], columns: &Axis, row_coverage: u32) {
         pixels[x] =
             pixels[x].map(|value| ((u32::from(value) * coverage + FULL * FULL / 2) / (FULL * FULL)) as u8);
     }
-}
-
-/// The groups of a picture's components, in memory order, and for each component the place of its row among theirs.
-fn group<'a>(picture: &Picture<'a>) -> ([Option<Group<'a>>; 3], [usize; 3]) {
-    let alone = |component: &Component<'a>| Group {
-        data: component.data,
-        row_stride: component.row_stride,
-        pixel_stride: component.pixel_stride,
-        width: component.width,
-        height: component.height,
-        count: 1,
-        apart: 0,
-    };
-    let [first, second, third] = &picture.components;
-    if picture.colour == Colour::Gray {
-        return ([Some(alone(first)), None, None], [0, 1, 2]);
-    }
-    if let Some((group, [a, b, c])) = together([first, second, third]) {
-        return ([Some(group), None, None], [a, b, c]);
-    }
-    if let Some((group, [b, c])) = together([second, third]) {
-        return ([Some(alone(first)), Some(group), None], [0, b + 1, c + 1]);
-    }
-    ([Some(alone(first)), Some(alone(second)), Some(alone(third))], [0, 1, 2])
-}
-
-/// One group of several components, and each one's place in it, if their samples lie in the same pixels at even
-/// distances.
-fn together<'a, const COUNT: usize>(
-    components: [&Component<'a>; COUNT],
-) -> Option<(Group<'a>, [usize; COUNT])> {
-    let base = components.iter().min_by_key(|component| component.data.as_ptr().addr())?;
-    let shape = |c: &Component| (c.row_stride, c.pixel_stride, c.width, c.height);
-    if components.iter().any(|component| shape(component) != shape(base)) {
-        return None;
-    }
-    let distances = components.map(|component| component.data.as_ptr().addr() - base.data.as_ptr().addr());
-    let apart = distances.iter().copied().filter(|distance| *distance > 0).min()?;
-    let group = Group {
-        data: base.data,
-        row_stride: base.row_stride,
-        pixel_stride: base.pixel_stride,
-        width: base.width,
-        height: base.height,
-        count: COUNT,
-        apart,
-    };
-    let mut places = [COUNT; COUNT];
-    for (place, distance) in places.iter_mut().zip(distances) {
-        *place = distance / apart;
-        if distance % apart != 0 || *place >= COUNT {
-            return None;
-        }
-    }
-    let mut sorted = places;
-    sorted.sort_unstable();
-    let complete = sorted.iter().copied().eq(0..COUNT);
-    // Reading only through the first component's data makes this right even if the addresses are neighbours by chance.
-    (complete && group.pixel_span() <= group.pixel_stride && group.is_whole()).then_some((group, places))
 }

@@ -1,0 +1,54 @@
+//! A frame as the sampler sees it: three components in memory.
+
+use super::Colour;
+
+/// One colour component's samples inside a plane: 8 bits each, sample (x, y) at `y * row_stride + x * pixel_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct Component<'a> {
+    /// Starts at the component's first sample (so the R of BGR starts two bytes into the plane); may reach to the
+    /// plane's end.
+    pub data: &'a [u8],
+    /// Bytes from a row to the next.
+    pub row_stride: usize,
+    /// Bytes from a sample to the next in its row.
+    pub pixel_stride: usize,
+    /// The component's own number of samples in a row, and of rows: for subsampled chroma of a picture w pixels wide,
+    /// `w.div_ceil(2)`.
+    pub width: usize,
+    pub height: usize,
+}
+
+/// Where the first sample of subsampled chroma lies, by direction: on the first pixel (cosited), or in the middle of
+/// the pixels it stands for. Without effect on components that are not subsampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChromaSite {
+    pub horizontally_cosited: bool,
+    pub vertically_cosited: bool,
+}
+
+impl ChromaSite {
+    /// MPEG-2, H.264 and most video: cosited horizontally, centred vertically.
+    pub const MPEG2: Self = Self { horizontally_cosited: true, vertically_cosited: false };
+    /// JPEG and MPEG-1: centred both ways.
+    pub const JPEG: Self = Self { horizontally_cosited: false, vertically_cosited: false };
+    /// Cosited both ways.
+    pub const COSITED: Self = Self { horizontally_cosited: true, vertically_cosited: true };
+}
+
+impl Default for ChromaSite {
+    fn default() -> Self {
+        Self::MPEG2
+    }
+}
+
+/// A frame, as the sampler sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    /// In pixels.
+    pub width: usize,
+    pub height: usize,
+    /// R, G, B or Y, U, V; of grey only the first counts.
+    pub components: [Component<'a>; 3],
+    pub colour: Colour,
+    pub chroma_site: ChromaSite,
+}
