@@ -3,7 +3,8 @@
 //! same batch size, threads and model, which gets a fresh batch copied in and its key points copied out on every run.
 //! Then the latency that the element adds to a frame beyond waiting and inference.
 //!
-//! `cargo bench --bench pipeline -- [--model FILE] [--provider cpu|cuda] [--batch N] [--seconds S] [--rounds R]`
+//! `cargo bench --bench pipeline -- [--model FILE] [--provider cpu|cuda] [--batch N] [--inference-streams N] [--seconds S]
+//! [--rounds R]`
 
 use std::{
     error::Error,
@@ -26,6 +27,7 @@ struct Options {
     model: String,
     provider: String,
     batch: usize,
+    inference_streams: u32,
     seconds: f64,
     rounds: usize,
 }
@@ -36,6 +38,7 @@ impl Options {
             model: concat!(env!("CARGO_MANIFEST_DIR"), "/models/rtmpose-t.onnx").to_string(),
             provider: "cpu".to_string(),
             batch: 8,
+            inference_streams: 0,
             seconds: 4.0,
             rounds: 5,
         };
@@ -50,6 +53,7 @@ impl Options {
                 "--model" => options.model = value,
                 "--provider" => options.provider = value,
                 "--batch" => options.batch = value.parse()?,
+                "--inference-streams" => options.inference_streams = value.parse()?,
                 "--seconds" => options.seconds = value.parse()?,
                 "--rounds" => options.rounds = value.parse()?,
                 other => return Err(format!("no option {other}: see the top of benches/pipeline.rs").into()),
@@ -176,9 +180,9 @@ impl Pipeline {
     fn open(options: &Options, frames: Arc<Vec<gst::Buffer>>) -> Result<Self, Box<dyn Error>> {
         let line = format!(
             "appsrc name=source caps=\"{CAPS}\" format=time block=true max-buffers=4 max-bytes=0 ! \
-             rtmposebatch name=pose inference-region=full-frame model-file={} execution-provider={} batch-size={} ! \
-             fakesink sync=false",
-            options.model, options.provider, options.batch
+             rtmposebatch name=pose inference-region=full-frame model-file={} execution-provider={} batch-size={} \
+             inference-streams={} ! fakesink sync=false",
+            options.model, options.provider, options.batch, options.inference_streams
         );
         let pipeline = gst::parse::launch(&line)?.downcast::<gst::Pipeline>().map_err(|_| "no pipeline")?;
         pipeline.set_state(gst::State::Playing)?;
