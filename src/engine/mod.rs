@@ -11,6 +11,8 @@ mod error;
 pub mod onnx;
 mod pool;
 mod registry;
+#[cfg(test)]
+mod simulation;
 mod statistics;
 mod stream;
 mod ticket;
