@@ -12,6 +12,8 @@ mod gpu;
 pub mod onnx;
 mod pool;
 mod registry;
+#[cfg(test)]
+mod simulation;
 mod statistics;
 mod stream;
 mod ticket;

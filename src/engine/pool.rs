@@ -20,19 +20,23 @@ impl Pool {
         Self { free: vec![vec![0; bytes].into_boxed_slice(); total], total, held: BTreeMap::new() }
     }
 
-    /// A buffer, unless none is free or the stream holds its fair share of `streams` streams already.
+    /// A buffer, unless none is free. A stream that holds its fair share of `streams` streams already may have more of
+    /// what is left when one is kept for every other stream that holds less than its share.
     pub(super) fn take(&mut self, stream: StreamId, streams: usize) -> Option<Box<[u8]>> {
-        let held = self.held.entry(stream).or_default();
         let share = (self.total / streams.max(1)).max(1);
-        if *held >= share {
-            return None;
+        let has_share = |stream: &StreamId| self.held.get(stream).is_some_and(|held| *held >= share);
+        if has_share(&stream) {
+            let with_share = self.held.keys().filter(|other| has_share(other)).count();
+            if self.free.len() <= streams.saturating_sub(with_share) {
+                return None;
+            }
         }
         let bytes = self.free.pop()?;
-        *held += 1;
+        *self.held.entry(stream).or_default() += 1;
         Some(bytes)
     }
 
-    fn give_back(&mut self, stream: StreamId, bytes: Box<[u8]>) {
+    pub(super) fn give_back(&mut self, stream: StreamId, bytes: Box<[u8]>) {
         self.free.push(bytes);
         if let Some(held) = self.held.get_mut(&stream) {
             *held -= 1;
@@ -75,5 +79,52 @@ impl Drop for CropBuffer {
     fn drop(&mut self) {
         lock(&self.core.shared).pool.give_back(self.stream, std::mem::take(&mut self.bytes));
         self.core.buffers.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Patience, batcher::Batcher};
+
+    fn ids(count: usize) -> Vec<StreamId> {
+        let mut batcher = Batcher::<()>::new(8);
+        let patience = Patience { timeout: std::time::Duration::ZERO, adaptive: true };
+        (0..count).map(|_| batcher.attach(patience)).collect()
+    }
+
+    fn take_all(pool: &mut Pool, stream: StreamId, streams: usize) -> Vec<Box<[u8]>> {
+        std::iter::from_fn(|| pool.take(stream, streams)).collect()
+    }
+
+    #[test]
+    fn a_stream_borrows_what_others_leave_but_each_gets_one_at_once() {
+        let ids = ids(8);
+        let mut pool = Pool::new(24, 1);
+        let mut taken = take_all(&mut pool, ids[0], 8);
+        assert_eq!(taken.len(), 24 - 7, "one is kept for each of the others");
+        let second = pool.take(ids[1], 8).unwrap();
+        assert!(pool.take(ids[0], 8).is_none());
+        pool.give_back(ids[1], second);
+        assert!(pool.take(ids[0], 8).is_none(), "it is kept again");
+        // What a stream gives back goes to those who have less than their share.
+        for _ in 0..3 {
+            pool.give_back(ids[0], taken.pop().unwrap());
+        }
+        assert_eq!((0..3).filter_map(|_| pool.take(ids[1], 8)).count(), 3);
+    }
+
+    #[test]
+    fn a_stream_alone_gets_all() {
+        let ids = ids(1);
+        assert_eq!(take_all(&mut Pool::new(24, 1), ids[0], 1).len(), 24);
+    }
+
+    #[test]
+    fn more_streams_than_buffers_get_one_each() {
+        let ids = ids(32);
+        let mut pool = Pool::new(24, 1);
+        assert_eq!(take_all(&mut pool, ids[0], 32).len(), 1);
+        assert_eq!(ids.iter().filter_map(|id| pool.take(*id, 32)).count(), 23);
     }
 }
