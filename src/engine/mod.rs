@@ -123,15 +123,23 @@ struct ExecutorThread {
 /// From an executor's thread to the thread that opens the engine.
 enum Opening {
     Event(LoadEvent),
-    Ready(Opened),
+    Ready(Ready),
     Failed(Error),
 }
 
-struct Opened {
+struct Ready {
     model: Model,
     warm_up: Vec<Duration>,
     terminate: Arc<dyn Fn() + Send + Sync>,
     start: mpsc::Sender<Arc<Core>>,
+}
+
+/// An executor that waits for its engine. Dropped, it ends.
+struct Opened {
+    model: Model,
+    warm_up: Vec<Duration>,
+    start: mpsc::Sender<Arc<Core>>,
+    thread: ExecutorThread,
 }
 
 impl Engine {
@@ -144,33 +152,28 @@ impl Engine {
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
         let EngineSettings { batch_size, executors, clock, observer } = settings;
-        let (mut opened, mut handles): (Vec<Opened>, Vec<_>) = (Vec::new(), Vec::new());
-        let mut wanted = executors.max(1);
+        let mut opened = vec![open_executor(0, &backend, cancel, report)?];
+        let wanted = if executors == 0 { backend.best_executors(&opened[0].model) } else { executors };
         while opened.len() < wanted {
-            let index = opened.len();
-            let (sender, events) = mpsc::channel();
-            let (for_thread, cancel) = (backend.clone(), cancel.clone());
-            let handle = std::thread::Builder::new()
-                .name(format!("rtmpose-run-{index}"))
-                .spawn(move || executor_thread(&*for_thread, &cancel, &sender))
-                .map_err(|error| {
-                    Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
-                })?;
-            opened.push(loop {
-                match events.recv() {
-                    // Executors are alike: what the first says of loading holds for all.
-                    Ok(Opening::Event(event)) if index == 0 => report(event),
-                    Ok(Opening::Event(_)) => (),
-                    Ok(Opening::Ready(ready)) => break ready,
-                    Ok(Opening::Failed(error)) => return Err(error),
-                    Err(mpsc::RecvError) => {
-                        return Err(Error::new(ErrorKind::Run, "Loading the model ended with a panic"));
-                    }
-                }
+            // Executors are alike: what the first said of loading holds for all.
+            let next = open_executor(opened.len(), &backend, cancel, &|_| ()).and_then(|next| {
+                let alike = next.model == opened[0].model;
+                alike
+                    .then_some(next)
+                    .ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
             });
-            handles.push(handle);
-            if executors == 0 {
-                wanted = backend.best_executors(&opened[0].model).max(1);
+            match next {
+                Ok(next) => opened.push(next),
+                // As many as there is room for, where none was asked for.
+                Err(error) if executors == 0 && error.kind != ErrorKind::Cancelled => {
+                    report(LoadEvent::Warning(format!(
+                        "{} of {wanted} networks can be in flight at once, the next could not be loaded: {error}; set \
+                         inference-streams to choose that silently",
+                        opened.len()
+                    )));
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         let model = opened[0].model.clone();
@@ -179,7 +182,7 @@ impl Engine {
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
                 batcher: Batcher::new(batch_size),
-                pool: Pool::new((2 * handles.len() + 1) * batch_size, model.crop_bytes()),
+                pool: Pool::new((2 * opened.len() + 1) * batch_size, model.crop_bytes()),
                 statistics: Statistics::default(),
                 full_runs,
                 closing: false,
@@ -190,7 +193,7 @@ impl Engine {
             clock: clock.clone(),
             observer,
             batch_size,
-            executors: handles.len(),
+            executors: opened.len(),
             model,
         });
         let weak = Arc::downgrade(&core);
@@ -199,9 +202,9 @@ impl Engine {
                 core.wake();
             }
         }));
-        let threads = handles.into_iter().zip(opened).map(|(handle, ready)| {
+        let threads = opened.into_iter().map(|ready| {
             let _ = ready.start.send(core.clone());
-            ExecutorThread { handle, terminate: ready.terminate }
+            ready.thread
         });
         Ok(Self { threads: threads.collect(), core: core.clone() })
     }
@@ -352,6 +355,35 @@ impl Core {
     }
 }
 
+/// Starts a thread that loads a network, and waits until that is done.
+fn open_executor(
+    index: usize,
+    backend: &Arc<dyn Backend>,
+    cancel: &Cancel,
+    report: &dyn Fn(LoadEvent),
+) -> Result<Opened, Error> {
+    let (sender, events) = mpsc::channel();
+    let (backend, cancel) = (backend.clone(), cancel.clone());
+    let handle = std::thread::Builder::new()
+        .name(format!("rtmpose-run-{index}"))
+        .spawn(move || executor_thread(&*backend, &cancel, &sender))
+        .map_err(|error| {
+            Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
+        })?;
+    loop {
+        match events.recv() {
+            Ok(Opening::Event(event)) => report(event),
+            Ok(Opening::Ready(Ready { model, warm_up, terminate, start })) => {
+                return Ok(Opened { model, warm_up, start, thread: ExecutorThread { handle, terminate } });
+            }
+            Ok(Opening::Failed(error)) => return Err(error),
+            Err(mpsc::RecvError) => {
+                return Err(Error::new(ErrorKind::Run, "Loading the model ended with a panic"));
+            }
+        }
+    }
+}
+
 /// Opens an executor, says how that went, and runs batches once the engine is complete.
 fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sender<Opening>) {
     let report = |event| {
@@ -370,7 +402,7 @@ fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sende
     };
     let (start, started) = mpsc::channel();
     let terminate = executor.terminator();
-    let _ = opening.send(Opening::Ready(Opened { model, warm_up, terminate, start }));
+    let _ = opening.send(Opening::Ready(Ready { model, warm_up, terminate, start }));
     // Nothing comes when another executor could not be opened.
     let Ok(core) = started.recv() else { return };
     core.run_batches(&mut *executor);
