@@ -1,7 +1,7 @@
 """RTMPose (CSPNeXt backbone + RTMCC/SimCC head) in plain PyTorch.
 
 Independent implementation; depends on torch only.  Module and parameter names follow the layout of
-the published mmpose checkpoints, so `load_official(model, path)` takes an official .pth as it is:
+the published mmpose checkpoints:
 
     backbone.stem.{0,1,2}.{conv,bn}.*                 backbone.stageN.0.{conv,bn}.*
     backbone.stageN.I.{main,short,final}_conv.*       backbone.stageN.I.blocks.J.conv1.* / conv2.{depthwise,pointwise}_conv.*
@@ -18,7 +18,6 @@ from torch import nn
 
 # (deepen, widen)
 SIZES = {"t": (0.167, 0.375), "s": (0.33, 0.50), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}
-PUBLISHED = {"t": (3.34, 0.36), "s": (5.47, 0.68), "m": (13.59, 1.93), "l": (27.66, 4.16)}  # Mparams, GFLOPs @256x192
 MEAN = (123.675, 116.28, 103.53)  # RGB
 STD = (58.395, 57.12, 57.375)
 STAGE_WIDTH = (128, 256, 512, 1024)
