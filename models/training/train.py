@@ -1,0 +1,460 @@
+#!/usr/bin/env python3
+"""Trains RTMPose on packs of person crops, all on one GPU: the pictures live there as uint8 and the augmentation is a
+batched affine warp and a few pixel operations, compiled into a handful of kernels.
+
+    python train.py --people PACK.npz [...] --nobody PACK.npz [...] --out DIR --init CKPT --minutes 9 [--of 18]
+
+A run may be cut in parts: --of is the length of the whole schedule in minutes, --state a file from which the next part
+goes on (weights, averages, optimiser, time spent); without that file the next part starts at --at minutes from --init.
+Writes DIR/ema.pt (averaged weights, float32), DIR/ema_half.pt and DIR/log.txt.  The packs' format: README.md."""
+import argparse
+import io
+import json
+import math
+import os
+import shutil
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import rtmpose as R
+
+W, H = 192, 256          # network input
+CW, CH = 216, 288        # crop canvas held on the GPU
+PAD = 114                # grey beyond the photograph's edge in the packs
+FLIP = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000.0
+SHARE = {"ccp": 0.20, "lspet": 0.60, "coco_train2017": 0.08, "nobody": 0.09, "corner": 0.03}   # of each batch
+FORBIDDEN = ("flickr8k",)                                                                     # its terms forbid it
+VAL = {"ccp": 6, "lspet": 6, "coco_train2017": 16, "nobody": 12}                              # percent, by picture
+
+
+def held_out(src, img):
+    return zlib.crc32(img.encode()) % 100 < VAL.get(src, 0)
+
+
+def text(a):
+    return [s.decode() if isinstance(s, bytes) else str(s) for s in a]
+
+
+def content(a):
+    """The photograph's part [x0, y0, x1, y1] of a canvas padded with grey."""
+    grey = np.abs(a.astype(np.int16) - PAD).max(-1) <= 7
+    rows, cols = np.where(grey.mean(1) < .97)[0], np.where(grey.mean(0) < .97)[0]
+    if len(rows) < 8 or len(cols) < 8:
+        return [0, 0, CW, CH]
+    x0, x1, y0, y1 = cols[0], cols[-1] + 1, rows[0], rows[-1] + 1
+    return [x0 + (x0 > 0), y0 + (y0 > 0), x1 - (x1 < CW), y1 - (y1 < CH)]
+
+
+class Pack:
+    """Crops on the device, resized to the canvas, with boxes, key points and the photograph's edges in canvas pixels."""
+
+    def __init__(self, people, nobody, val, device, windows=10, seed=0):
+        rng = np.random.default_rng(seed)
+        jobs, box, kpts, wgt, gone, src = [], [], [], [], [], []
+        for path in people:
+            z = dict(np.load(path))
+            off, raw = z["offset"], z["jpeg"].tobytes()
+            names, ids = text(z["src"]), text(z["img_id"])
+            k = z["kpts"] / 32 if z["kpts"].dtype == np.int16 else z["kpts"]
+            for i, (s, name) in enumerate(zip(names, ids)):
+                if s.startswith(FORBIDDEN) or held_out(s, name) != val:
+                    continue
+                jobs.append(raw[off[i]:off[i + 1]])
+                box.append(z["box"][i]), kpts.append(k[i]), wgt.append(z["weight"][i]), src.append(s)
+                gone.append((z["weight"][i] == 0) & s.startswith("coco"))     # COCO leaves what cannot be seen unlabelled
+
+        def load(b):
+            im = Image.open(io.BytesIO(b)).convert("RGB")
+            a = np.asarray(im.resize((CW, CH), Image.BILINEAR if im.size[0] < CW else Image.BOX))
+            return im.size, a, content(a)
+
+        with ThreadPoolExecutor(16) as ex:
+            got = list(ex.map(load, jobs))
+        size = np.array([g[0] for g in got], np.float32)
+        scale = np.array([CW, CH], np.float32) / size
+        img, edge = [g[1] for g in got], [g[2] for g in got]
+        box, kpts, wgt, gone = (np.array(a, np.float32) for a in (box, kpts, wgt, gone))
+        self.people = len(img)
+        self.scale, self.box0, self.kpts0, self.wgt0 = scale, box, kpts, wgt
+        box, kpts = box * np.tile(scale, 2), kpts * scale[:, None]
+        empty, esrc = [], []
+        for path in nobody:                                                   # windows of pictures without people
+            z = dict(np.load(path))
+            off, raw = z["offset"], z["jpeg"].tobytes()
+            for i, name in enumerate(text(z["img_id"])):
+                if held_out("nobody", name) != val:
+                    continue
+                im = Image.open(io.BytesIO(raw[off[i]:off[i + 1]])).convert("RGB")
+                for _ in range(windows):
+                    h = im.size[1] * math.exp(rng.uniform(math.log(.2), math.log(1.3)))
+                    w = h * CW / CH
+                    x, y = (rng.uniform(min(0, d - s), max(0, d - s)) for d, s in zip(im.size, (w, h)))
+                    a = im.transform((CW, CH), Image.EXTENT, (x, y, x + w, y + h), Image.BILINEAR, fillcolor=(0, 0, 0))
+                    empty.append(np.asarray(a)), esrc.append("nobody")
+        for i in range(self.people if not val else 0):                        # corners of the pictures beside the person
+            if src[i] not in ("ccp", "lspet") or i % 3:
+                continue
+            e, ok = edge[i], wgt[i] > 0
+            lo, hi = np.minimum(kpts[i][ok].min(0), box[i, :2]), np.maximum(kpts[i][ok].max(0), box[i, :2] + box[i, 2:])
+            m = .08 * (hi - lo).max()
+            for x0, x1 in ((e[0], lo[0] - m), (hi[0] + m, e[2])):
+                w = x1 - x0
+                if w >= 50 and e[3] - e[1] >= w * CH / CW:
+                    y = rng.uniform(e[1], e[3] - w * CH / CW)
+                    a = Image.fromarray(img[i]).resize((CW, CH), Image.BILINEAR, box=(x0, y, x1, y + w * CH / CW))
+                    empty.append(np.asarray(a)), esrc.append("corner")
+        n = len(empty)
+        if n:
+            img += empty; src += esrc; edge += [[0, 0, CW, CH]] * n
+            s = rng.uniform(.45, .8, (n, 1)).astype(np.float32)
+            eb = np.concatenate(((1 - s) / 2 * CW, (1 - s) / 2 * CH, s * CW, s * CH), 1).astype(np.float32)
+            box = np.concatenate((box, eb)); kpts = np.concatenate((kpts, np.full((n, 17, 2), -1e3, np.float32)))
+            wgt = np.concatenate((wgt, np.zeros((n, 17), np.float32))); gone = np.concatenate((gone, np.ones((n, 17), np.float32) * 2))
+        self.src = src
+        to = lambda a: torch.as_tensor(np.asarray(a, np.float32)).to(device)
+        self.img = torch.from_numpy(np.stack(img)).to(device).permute(0, 3, 1, 2).contiguous()
+        self.box, self.kpts, self.wgt, self.gone, self.edge = to(box), to(kpts), to(wgt), to(gone), to(edge)
+
+
+def region(box, pad=1.25):
+    """Box [N,4] -> centre [N,2] and padded size [N,2] with the network's aspect."""
+    c = box[:, :2] + box[:, 2:] / 2
+    w, h = box[:, 2] * pad, box[:, 3] * pad
+    w = torch.maximum(w, h * W / H)
+    return c, torch.stack((w, w * H / W), 1)
+
+
+def warp(img, edge, c, size, rot, flip):
+    """Samples [N,3,H,W]; output pixel (u,v) comes from c + R(rot) ((u,v) - (W,H)/2) * size/(W,H), mirrored where flip."""
+    n, dev = len(img), img.device
+    v, u = torch.meshgrid(torch.arange(H, device=dev, dtype=torch.float32), torch.arange(W, device=dev, dtype=torch.float32), indexing="ij")
+    du = (u - W / 2)[None] * (1 - 2 * flip.float())[:, None, None]
+    dv = (v - H / 2)[None].expand(n, -1, -1)
+    k = (size[:, 0] / W)[:, None, None]
+    cs, sn = rot.cos()[:, None, None], rot.sin()[:, None, None]
+    x = c[:, 0, None, None] + (cs * du - sn * dv) * k
+    y = c[:, 1, None, None] + (sn * du + cs * dv) * k
+    grid = torch.stack(((2 * x + 1) / CW - 1, (2 * y + 1) / CH - 1), -1)
+    out = F.grid_sample(img.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    e = edge[:, :, None, None]
+    return out, ((x > e[:, 0] - .5) & (x < e[:, 2] - .5) & (y > e[:, 1] - .5) & (y < e[:, 3] - .5))[:, None].float()
+
+
+def project(kpts, c, size, rot, flip):
+    """Canvas pixels -> network pixels, the inverse of warp."""
+    d = (kpts - c[:, None]) / (size[:, None, :1] / W)
+    cs, sn = rot.cos()[:, None], rot.sin()[:, None]
+    u = (cs * d[..., 0] + sn * d[..., 1]) * (1 - 2 * flip.float())[:, None] + W / 2
+    v = -sn * d[..., 0] + cs * d[..., 1] + H / 2
+    return torch.stack((u, v), -1)
+
+
+def augment(img, kp, wt, gone, box, edge, hard):
+    """-> normalised input [N,3,H,W], key points in network pixels, weight of each, weight of its absence."""
+    dev, n = img.device, len(img)
+    r = lambda *s: torch.rand(*s, device=dev)
+    # half body: the box shrinks to the upper or the lower joints; half of the time the picture ends there as well (webcam)
+    upper = torch.arange(17, device=dev) < 11
+    up = r(n) < .75
+    take = torch.where(up[:, None], upper, ~upper) & (wt > 0)
+    half = (r(n) < .32 * hard) & (take.sum(1) >= 4)
+    lo = torch.where(take[..., None], kp, torch.full_like(kp, 1e9)).amin(1)
+    hi = torch.where(take[..., None], kp, torch.full_like(kp, -1e9)).amax(1)
+    hb = torch.cat((lo - .15 * (hi - lo) - 3, 1.3 * (hi - lo) + 6), 1)
+    box = torch.where(half[:, None], hb, box)
+    cut, far_end = half & (r(n) < .5), box[:, 1] + box[:, 3]
+    edge = torch.stack((edge[:, 0], torch.where(cut & ~up, torch.maximum(edge[:, 1], box[:, 1]), edge[:, 1]), edge[:, 2],
+                        torch.where(cut & up, torch.minimum(edge[:, 3], far_end), edge[:, 3])), 1)
+    # or the picture ends somewhere in the person, and the box with it
+    side, trunc = r(n), (r(n) < .15 * hard) & ~half
+    t = .15 + .35 * r(n)
+    x0, y0, x1, y1 = box[:, 0], box[:, 1], box[:, 0] + box[:, 2], box[:, 1] + box[:, 3]
+    x0 = torch.where(trunc & (side < .3), x0 + t * box[:, 2], x0)
+    x1 = torch.where(trunc & (side >= .3) & (side < .6), x1 - t * box[:, 2], x1)
+    y1 = torch.where(trunc & (side >= .6), y1 - t * box[:, 3], y1)
+    box = torch.stack((x0, y0, x1 - x0, y1 - y0), 1)
+    edge = torch.stack((torch.where(trunc & (side < .3), torch.maximum(edge[:, 0], x0), edge[:, 0]), edge[:, 1],
+                        torch.where(trunc & (side >= .3) & (side < .6), torch.minimum(edge[:, 2], x1), edge[:, 2]),
+                        torch.where(trunc & (side >= .6), torch.minimum(edge[:, 3], y1), edge[:, 3])), 1)
+    c, size = region(box)
+    s = .65 + .7 * r(n)
+    far = r(n) < .18
+    s = torch.where(far, torch.exp(math.log(1.2) + r(n) * math.log(3.4 / 1.2)), s)       # small people, as in whole frames
+    rot = (r(n) * 2 - 1) * torch.where(r(n) < .35, math.radians(80) * hard, math.radians(25))
+    rot = torch.where(r(n) < .4, torch.zeros_like(rot), rot)
+    shift = (r(n, 2) * 2 - 1) * torch.where(far[:, None], .33, .12) * size * s[:, None]
+    flip = r(n) < .5
+    size, c = size * s[:, None], c + shift
+    x, inside = warp(img, edge, c, size, rot, flip)
+    e = edge[:, None]
+    seen = (kp[..., 0] >= e[..., 0] - 2) & (kp[..., 0] < e[..., 2] + 2) & (kp[..., 1] >= e[..., 1] - 2) & (kp[..., 1] < e[..., 3] + 2)
+    k = project(kp, c, size, rot, flip)
+    k = torch.where(flip[:, None, None], k[:, FLIP], k)
+    wt, gone, seen = (torch.where(flip[:, None], a[:, FLIP], a) for a in (wt, gone, seen))
+    vis = (k[..., 0] >= 0) & (k[..., 0] < W) & (k[..., 1] >= 0) & (k[..., 1] < H)
+    out = (k[..., 0] < -6) | (k[..., 0] > W + 6) | (k[..., 1] < -6) | (k[..., 1] > H + 6) | ~seen
+    # absent: beyond the crop or the picture (known position), unlabelled in COCO, or nobody there
+    absent = torch.where((wt > 0) & out, torch.full_like(wt, .25), torch.where(gone > 1.5, torch.full_like(wt, .5), .1 * gone))
+    wt = wt * (vis & seen)
+    # what lies outside the photograph: black (as at inference), the packs' grey, one colour, or another photograph, blurred
+    mode = r(n)[:, None, None, None]
+    other = F.interpolate(F.adaptive_avg_pool2d(img.roll(1, 0).float(), (12, 9)), (H, W), mode="bilinear", align_corners=False)
+    fill = torch.where(mode < .55, torch.zeros_like(x), torch.where(mode < .75, torch.full_like(x, PAD), torch.where(mode < .85, 255 * r(n, 3, 1, 1).expand_as(x), other)))
+    x = x * inside + (1 - inside) * fill
+    # occluders: up to three rectangles, flat, noisy or cut from another picture of the batch
+    patch = x.roll(n // 2 + 1, 0)
+    yy, xx = torch.arange(H, device=dev)[None, :, None], torch.arange(W, device=dev)[None, None, :]
+    for prob in (.45, .3, .15):
+        on = r(n) < prob * hard
+        w, h = (.08 + .34 * r(n)) * W, (.08 + .3 * r(n)) * H
+        a, b = r(n) * W - w / 2, r(n) * H - h / 2
+        msk = (on[:, None, None] & (xx >= a[:, None, None]) & (xx < (a + w)[:, None, None]) & (yy >= b[:, None, None]) & (yy < (b + h)[:, None, None]))[:, None]
+        flat = 255 * r(n, 3, 1, 1) + 25 * torch.randn_like(x) * (r(n, 1, 1, 1) < .5)
+        x = torch.where(msk, torch.where(r(n, 1, 1, 1) < .6, patch, flat), x)
+    # colour
+    m = x.mean((2, 3), keepdim=True)
+    x = (x - m) * (.6 + .8 * r(n, 1, 1, 1)) + m * (.6 + .8 * r(n, 1, 1, 1))
+    x = x * (.88 + .24 * r(n, 3, 1, 1))
+    grey = x.mean(1, keepdim=True)
+    sat = torch.where(r(n, 1, 1, 1) < .08, torch.zeros(n, 1, 1, 1, device=dev), .6 + .8 * r(n, 1, 1, 1))
+    x = grey + (x - grey) * sat
+    # lost resolution (fixed slices: the batch is in random order), then noise
+    parts, at = [], 0
+    for f, share in ((2, .10), (3, .09), (4, .07), (6, .05), (8, .02)):
+        m = int(n * share)
+        if m:
+            parts.append(F.interpolate(F.avg_pool2d(x[at:at + m], f), (H, W), mode="bilinear", align_corners=False)); at += m
+    x = torch.cat(parts + [x[at:]])
+    x = x + torch.randn_like(x) * (12 * r(n, 1, 1, 1) * (r(n, 1, 1, 1) < .3))
+    mean, std = torch.tensor(R.MEAN, device=dev)[None, :, None, None], torch.tensor(R.STD, device=dev)[None, :, None, None]
+    return ((x.clamp(0, 255) - mean) / std).contiguous(memory_format=torch.channels_last), k, wt, absent
+
+
+def pose_loss(pred, target, weight, absent, beta=10.0):
+    """Nats per bin x 100 / points, a sample's mean: KL to the peak where the point is, to no peak at all where it is not,
+    and a little for a level other than 0, so that the maximum can serve as a score."""
+    loss = 0.0
+    for p, t in zip(pred, target):
+        q = F.log_softmax(p * beta, -1)
+        kl = F.kl_div(q, F.softmax(t * beta, -1), reduction="none").mean(-1)
+        flat = (-math.log(p.shape[-1]) - q.mean(-1)) / p.shape[-1]
+        level = 5 * p.mean(-1).square() / p.shape[-1]
+        loss = loss + (kl * weight + flat * absent + level).sum()
+    return loss * 100 / (pred[0].shape[0] * pred[0].shape[1])
+
+
+@torch.no_grad()
+def predict(net, p, idx, batch=512, flip=False, scale=1.0):
+    """Key points [n,17,2] in canvas pixels and scores [n,17], both on the device; outside the photograph is black."""
+    dev, out, sc = p.img.device, [], []
+    mean, std = torch.tensor(R.MEAN, device=dev)[None, :, None, None], torch.tensor(R.STD, device=dev)[None, :, None, None]
+    for i in idx.split(batch):
+        c, size = region(p.box[i])
+        size = size * scale
+        z = torch.zeros(len(i), device=dev)
+        f = z > (-1 if flip else 1)
+        x, inside = warp(p.img[i], p.edge[i], c, size, z, f)
+        sx, sy = net(((x * inside) - mean) / std)
+        k, v = R.decode(sx.float(), sy.float())
+        k = k - torch.tensor([W / 2, H / 2], device=dev)
+        if flip:
+            k = (k * torch.tensor([-1., 1.], device=dev))[:, FLIP]; v = v[:, FLIP]
+        out.append(k * (size[:, None, :1] / W) + c[:, None]), sc.append(v)
+    return torch.cat(out), torch.cat(sc)
+
+
+@torch.no_grad()
+def relabel(net, p, say):
+    """Fills joints that no one labelled (COCO's apart: there that means 'not to be seen') where the network is sure and
+    agrees with itself on the mirrored picture, and trusts a label less that it firmly contradicts."""
+    idx = torch.arange(p.people, device=p.img.device)
+    a, va = predict(net, p, idx)
+    b, vb = predict(net, p, idx, flip=True, scale=1.1)
+    mid, v = (a + b) / 2, torch.minimum(va, vb)
+    side = p.box[idx, 2:].amax(1)[:, None]
+    agree = (a - b).norm(dim=-1) < .035 * side
+    fill = (p.wgt[idx] == 0) & (p.gone[idx] == 0) & agree & (v > .5)
+    doubt = (p.wgt[idx] > 0) & agree & (v > .75) & ((mid - p.kpts[idx]).norm(dim=-1) > .12 * side)
+    p.kpts[idx] = torch.where(fill[..., None], mid, p.kpts[idx])
+    p.wgt[idx] = torch.where(fill, .5, torch.where(doubt, .3 * p.wgt[idx], p.wgt[idx]))
+    say(f"relabelled: {int(fill.sum())} joints filled, {int(doubt.sum())} trusted less, of {p.people * 17}")
+
+
+def auc(good, bad):
+    if not len(good) or not len(bad):
+        return None
+    r = np.concatenate((good, bad)).argsort().argsort() + 1
+    return round(float((r[:len(good)].sum() - len(good) * (len(good) + 1) / 2) / (len(good) * len(bad))), 4)
+
+
+def evaluate(net, p):
+    """On the held-out pictures: mean OKS by set, AUC of the mean score person / nobody."""
+    k, v = predict(net, p, torch.arange(len(p.src), device=p.img.device))
+    k, v, n = k.cpu().numpy(), v.cpu().numpy(), p.people
+    m = p.wgt0 > 0
+    d2 = ((k[:n] / p.scale[:, None] - p.kpts0) ** 2).sum(-1)
+    area = p.box0[:, 2] * p.box0[:, 3] * .53
+    oks = (np.exp(-d2 / (2 * area[:, None] * (2 * SIGMAS) ** 2 + 1e-9)) * m).sum(1) / np.maximum(m.sum(1), 1)
+    src, some = np.array(p.src), m.sum(1) > 0
+    res = {s: round(float(oks[(src[:n] == s) & some].mean()), 4) for s in sorted(set(src[:n]))}
+    res["all"] = round(float(np.mean(list(res.values()))), 4)
+    res["person_auc"] = auc(v[:n].mean(1), v[n:].mean(1))
+    c = src[:n] == "coco_train2017"
+    res["joint_auc"] = auc(v[:n][c][m[c]], v[:n][c][~m[c]])
+    res["score"] = [round(float(np.median(v[:n].mean(1))), 3), round(float(np.median(v[n:].mean(1))), 3) if len(v) > n else None]
+    return res
+
+
+def halves(sd):
+    return {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in sd.items()}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--people", nargs="+", required=True); ap.add_argument("--nobody", nargs="*", default=[])
+    ap.add_argument("--out", required=True); ap.add_argument("--init"); ap.add_argument("--state")
+    ap.add_argument("--minutes", type=float, default=9, help="wall clock of this part, loading and saving included")
+    ap.add_argument("--of", type=float, help="minutes of training in the whole schedule (left out: this part is the last)")
+    ap.add_argument("--at", type=float, default=0, help="minutes already spent, where there is no state file")
+    ap.add_argument("--size", default="t"); ap.add_argument("--lr", type=float, default=1.8e-3); ap.add_argument("--batch", type=int, default=512)
+    ap.add_argument("--wd", type=float, default=.05); ap.add_argument("--clip", type=float, default=5.0); ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--relabel", type=float, default=.5, help="share of the schedule after which labels are revised"); ap.add_argument("--steps", type=int, default=10 ** 9)
+    ap.add_argument("--compile", default="auto", choices=("auto", "no", "augment", "all"))
+    a = ap.parse_args()
+    start = time.time()
+    dev = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(a.seed + int(a.at * 60)); np.random.seed(a.seed)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    os.makedirs(a.out, exist_ok=True)
+    log = open(os.path.join(a.out, "log.txt"), "a")
+
+    def say(*x):
+        t = f"[{time.time() - start:5.0f}s] " + " ".join(str(i) for i in x); print(t, flush=True); log.write(t + "\n"); log.flush()
+
+    tr, va = Pack(a.people, a.nobody, False, dev), Pack(a.people, a.nobody, True, dev, windows=6)
+    count = lambda p: {s: p.src.count(s) for s in sorted(set(p.src))}
+    say("train", count(tr), "held out", count(va), "torch", torch.__version__, torch.cuda.get_device_name() if dev == "cuda" else dev)
+    # a crop's chance: its set's share, more for a whole upright person
+    y = tr.kpts[..., 1]
+    upright = (y[:, [5, 6]].mean(1) < y[:, [11, 12]].mean(1)) & (y[:, [11, 12]].mean(1) < y[:, [13, 14]].mean(1)) & ((tr.wgt > 0).sum(1) >= 10)
+    base = torch.where(upright, 1.5, 1.0)
+    prob = torch.zeros(len(tr.src), device=dev)
+    names = np.array(tr.src)
+    for s in set(tr.src):
+        m = torch.from_numpy(names == s).to(dev)
+        prob[m] = base[m] / base[m].sum() * SHARE.get(s, 0)
+
+    net = R.RTMPose(a.size).to(dev)
+    if a.init:
+        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.init, map_location=dev).items()}, strict=True)
+    ema = R.RTMPose(a.size).to(dev).eval()
+    net.to(memory_format=torch.channels_last); ema.to(memory_format=torch.channels_last)
+    ema.load_state_dict(net.state_dict())
+    wide = lambda n, q: q.ndim > 1 and "gamma" not in n and "beta" not in n
+    opt = torch.optim.AdamW([{"params": [q for n, q in net.named_parameters() if wide(n, q)], "weight_decay": a.wd},
+                             {"params": [q for n, q in net.named_parameters() if not wide(n, q)], "weight_decay": 0}], lr=a.lr, betas=(.9, .999), fused=dev == "cuda")
+    spent, it, warm, revised = a.at * 60, 0, 0, False
+    if a.state and os.path.exists(a.state):
+        st = torch.load(a.state, map_location=dev)
+        net.load_state_dict(st["net"]); ema.load_state_dict(st["ema"]); opt.load_state_dict(st["opt"])
+        spent, it, warm, revised = st["spent"], st["it"], st["it"], False
+        torch.manual_seed(a.seed + it)
+        say(f"goes on from {a.state}: {spent:.0f}s, step {it}")
+    es, ns = ema.state_dict(), net.state_dict()
+    floats = [k for k in es if es[k].is_floating_point()]
+    dst, now = [es[k] for k in floats], [ns[k] for k in floats]
+    back, aug = net.backbone, augment
+
+    def step(update):
+        idx = torch.multinomial(prob, a.batch, replacement=True)
+        with torch.no_grad():
+            x, k, wt, absent = aug(tr.img[idx], tr.kpts[idx], tr.wgt[idx], tr.gone[idx], tr.box[idx], tr.edge[idx], hard)
+            tx, ty, ok = R.simcc_targets(k, wt > 0, (H, W))
+        with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):       # the head, with its squared attention, stays in float32
+            f = back(x)
+        sx, sy = net.head(f.float())
+        loss = pose_loss((sx, sy), (tx, ty), wt * ok, absent)
+        loss.backward()
+        if update:
+            torch.nn.utils.clip_grad_norm_(net.parameters(), a.clip)
+            opt.step()
+        opt.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def timed(n=8):
+        for _ in range(3): step(False)
+        torch.cuda.synchronize(); t = time.time()
+        for _ in range(n): step(False)
+        torch.cuda.synchronize(); return (time.time() - t) / n * 1e3
+
+    hard = torch.ones((), device=dev)
+    if dev == "cuda":
+        keep = {k: v.clone() for k, v in net.state_dict().items()}
+        best = timed()
+        say(f"eager: {best:.1f} ms a step")
+        for what in ("augment", "backbone"):
+            if a.compile == "no" or (what == "backbone" and a.compile == "augment"):
+                continue
+            old = aug, back
+            try:
+                if what == "augment": aug = torch.compile(augment, dynamic=False)
+                else: back = torch.compile(net.backbone, dynamic=False)
+                t = timed()
+                say(f"{what} compiled: {t:.1f} ms a step")
+                if t < best: best = t
+                else: aug, back = old
+            except Exception as e:
+                say(f"{what} compiled: {type(e).__name__}: {str(e)[:300]}")
+                aug, back = old
+        net.load_state_dict(keep)
+    end, total = start + a.minutes * 60 - 14, (a.of * 60 if a.of else spent + a.minutes * 60 - 14 - (time.time() - start))
+    t0, nxt, seen = time.time(), 100, 0.0
+    good, brake, mild = {k: v.clone() for k, v in es.items()}, 1.0, False
+    while True:
+        t = time.time()
+        pr = min(1.0, (spent + t - t0) / total)
+        if pr >= 1 or t >= end or it - warm >= a.steps:
+            break
+        if not revised and pr >= a.relabel:
+            relabel(ema, tr, say); revised = True
+        if pr >= .8 and not mild:                                              # milder at the end
+            hard.fill_(.5); mild = True; say("milder augmentation from here")
+        lr = a.lr * brake * min(1, (it - warm + 1) / 300 if warm == 0 else 1) * .5 * (1 + math.cos(math.pi * pr))
+        for q in opt.param_groups: q["lr"] = lr
+        loss = step(True)
+        it += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(dst, now, 1 - min(.9995, (1 + it) / (20 + it)))
+        if it % 100 == 0:
+            seen = float(loss)
+            if math.isfinite(seen):
+                if it % 500 == 0: good = {k: v.clone() for k, v in es.items()}
+            elif good is None or brake < .2:
+                say("the loss is not finite"); break
+            else:                                                              # back to the last good average, slower
+                brake /= 2; net.load_state_dict(good); ema.load_state_dict(good); opt.state.clear()
+                say(f"step {it}: the loss was not finite; back to a good average, rate x {brake}")
+        if t - t0 > nxt:
+            nxt += 100
+            say(f"{spent + t - t0:.0f}s of {total:.0f} step {it} ({it * a.batch / len(tr.src):.0f} epochs) lr {lr:.1e} loss {seen:.3f}", json.dumps(evaluate(ema, va)))
+            torch.save(ema.state_dict(), os.path.join(a.out, "ema.pt"))
+    spent += time.time() - t0
+    say(f"stopped at {spent:.0f}s of {total:.0f}, step {it} ({it * a.batch / len(tr.src):.0f} epochs) loss {seen:.3f}", json.dumps(evaluate(ema, va)))
+    torch.save(ema.state_dict(), os.path.join(a.out, "ema.pt"))
+    torch.save(halves(ema.state_dict()), os.path.join(a.out, "ema_half.pt"))
+    if a.state:
+        torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "spent": spent, "it": it}, a.state + ".new")
+        shutil.move(a.state + ".new", a.state)
+    say("saved")
+
+
+if __name__ == "__main__":
+    main()
