@@ -194,7 +194,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
         vec![
             glib::ParamSpecString::builder("model-file")
                 .nick("Model file")
-                .blurb("RTMPose network as ONNX file, as mmdeploy exports it; not set: the RTMPose-t embedded in the plugin")
+                .blurb("RTMPose network as ONNX file, as mmdeploy exports it; not set: the RTMPose-t embedded in the plugin, for research and evaluation")
                 .build(),
             glib::ParamSpecString::builder("model-sha256")
                 .nick("Model SHA-256")
