@@ -4,10 +4,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
-use ort::logging::LogLevel;
 
 use super::{
     latency::Latency,
+    log::{CAT, log_batch, onnx_runtime_log},
     queue::Queue,
     settings::{self, Settings},
     sink::Input,
@@ -17,28 +17,15 @@ use super::{
 };
 use crate::{
     engine::{
-        Backend, BatchReport, Cancel, Clock, Engine, EngineSettings, Error, ErrorKind, GpuMonitor, LoadEvent,
+        Backend, Cancel, Clock, Engine, EngineSettings, Error, ErrorKind, GpuMonitor, LoadEvent,
         MonotonicClock, Registry, Stream,
-        onnx::{Log, OnnxBackend, Search},
+        onnx::{OnnxBackend, Search},
     },
     formats::FORMATS,
     meta::FramePeople,
     pose::{Skeleton, skeleton},
     sync::lock,
 };
-
-pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new(
-        "rtmposebatch",
-        gst::DebugColorFlags::empty(),
-        Some("Batched RTMPose pose estimation"),
-    )
-});
-
-/// ONNX Runtime's own log.
-static ORT_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("rtmpose-onnxruntime", gst::DebugColorFlags::empty(), Some("ONNX Runtime's log"))
-});
 
 /// What exists from READY on.
 pub(super) struct Running {
@@ -444,40 +431,6 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
             ),
         )),
     }
-}
-
-/// One line a batch, in one form, for tools that read logs.
-fn log_batch(report: &BatchReport) {
-    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
-    gst::debug!(
-        CAT,
-        "batch: size={}, padding={}, waited-ms={:.3}, run-ms={:.3}",
-        report.crops,
-        report.padding,
-        ms(report.waited),
-        ms(report.ran)
-    );
-}
-
-/// ONNX Runtime writes into a debug category of its own, no more than its threshold asks for.
-fn onnx_runtime_log() -> Log {
-    let level = match ORT_CAT.threshold() {
-        gst::DebugLevel::Trace | gst::DebugLevel::Memdump => LogLevel::Verbose,
-        gst::DebugLevel::Log | gst::DebugLevel::Debug => LogLevel::Info,
-        gst::DebugLevel::None | gst::DebugLevel::Error => LogLevel::Error,
-        _ => LogLevel::Warning,
-    };
-    Log { level, write: write_onnx_runtime_log }
-}
-
-fn write_onnx_runtime_log(level: LogLevel, place: &str, message: &str) {
-    let level = match level {
-        LogLevel::Fatal | LogLevel::Error => gst::DebugLevel::Error,
-        LogLevel::Warning => gst::DebugLevel::Warning,
-        LogLevel::Info => gst::DebugLevel::Debug,
-        LogLevel::Verbose => gst::DebugLevel::Trace,
-    };
-    gst::log_with_level!(ORT_CAT, level, "{place}: {message}");
 }
 
 /// Overrides `GstElementClass.set_state`, for which the bindings have no function: `gst_element_set_state (NULL)` waits

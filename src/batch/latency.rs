@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use gst::{prelude::*, subclass::prelude::*};
 
-use super::imp::{CAT, RtmPoseBatch, Running};
+use super::{
+    imp::{RtmPoseBatch, Running},
+    log::CAT,
+};
 use crate::sync::lock;
 
 /// The estimate must have been low for so long before a lower latency is announced.

@@ -4,6 +4,7 @@ mod enums;
 mod frame;
 mod imp;
 mod latency;
+mod log;
 mod queue;
 mod regions;
 mod settings;

@@ -7,7 +7,8 @@ use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
     frame::{self, Colours},
-    imp::{CAT, RtmPoseBatch, Running},
+    imp::{RtmPoseBatch, Running},
+    log::CAT,
     queue::{Candidate, Frame, Item, Query, Work},
     regions::Regions,
 };

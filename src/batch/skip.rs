@@ -4,7 +4,8 @@ use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
     enums::Overload,
-    imp::{CAT, RtmPoseBatch, Running},
+    imp::{RtmPoseBatch, Running},
+    log::CAT,
     settings::Settings,
 };
 use crate::sync::lock;

@@ -4,7 +4,8 @@ use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
     enums::OnError,
-    imp::{CAT, RtmPoseBatch, Running},
+    imp::{RtmPoseBatch, Running},
+    log::CAT,
     queue::{Candidate, Frame, Item, State, Work},
     settings::Settings,
 };
