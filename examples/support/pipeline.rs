@@ -1,0 +1,64 @@
+//! A pipeline whose messages come out of a channel, where the program waits for them and for other things.
+
+use std::error::Error;
+use std::sync::mpsc::Sender;
+
+use gst::prelude::*;
+
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+pub enum What {
+    /// EOS has come to all sinks.
+    Ended,
+    Failed(String),
+    Warning(String),
+    /// An element's latency has changed.
+    Latency,
+}
+
+/// An input's index and how often it has been opened: news of an earlier pipeline is no news. None: what all need.
+pub type Who = Option<(usize, u32)>;
+pub type News = (Who, What);
+
+/// A pipeline that ends with its handle.
+pub struct Pipeline(pub gst::Pipeline);
+
+impl Pipeline {
+    /// Parses a launch line. What its bus says of note becomes news.
+    pub fn parse(line: &str, who: Who, sender: &Sender<News>) -> Result<Self> {
+        let bin =
+            gst::parse::bin_from_description(line, false).map_err(|error| format!("{error}, in: {line}"))?;
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&bin)?;
+        let sender = sender.clone();
+        pipeline.bus().ok_or("the pipeline has no bus")?.set_sync_handler(move |_, message| {
+            let what = match message.view() {
+                gst::MessageView::Eos(_) => Some(What::Ended),
+                gst::MessageView::Error(error) => {
+                    // Behind its place in GStreamer's code, an element may say more.
+                    let debug = error.debug().and_then(|debug| Some(debug.split_once('\n')?.1.to_string()));
+                    let more = debug.map(|debug| format!(" {debug}")).unwrap_or_default();
+                    Some(What::Failed(format!("{}{more}", error.error())))
+                }
+                gst::MessageView::Warning(warning) => Some(What::Warning(warning.error().to_string())),
+                gst::MessageView::Latency(_) => Some(What::Latency),
+                _ => None,
+            };
+            what.map(|what| sender.send((who, what)));
+            gst::BusSyncReply::Drop
+        });
+        Ok(Self(pipeline))
+    }
+
+    /// The figures of its rtmposebatch.
+    pub fn stats(&self) -> gst::Structure {
+        let pose = self.0.by_name("pose").expect("the launch line has an element of that name");
+        pose.property("stats")
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}

@@ -1,0 +1,151 @@
+//! `examples/cameras.rs` as a program: `cargo test` builds examples before it runs tests.
+
+mod network_rig;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use gst::prelude::*;
+use network_rig::{
+    init, network,
+    process::{Folder, run, text, watched},
+};
+
+const FRAMES: u32 = 30;
+
+fn program() -> Command {
+    let test = std::env::current_exe().unwrap();
+    // Cargo puts tests into target/<profile>/deps.
+    let program = test.parent().unwrap().with_file_name("examples").join("cameras");
+    assert!(program.exists(), "{} is missing: cargo build --examples", program.display());
+    let mut command = Command::new(program);
+    command.env_remove("GST_DEBUG");
+    command
+}
+
+/// The program, told to use a tiny network.
+fn cameras() -> Command {
+    let mut command = program();
+    command.arg("--pose");
+    command.arg(format!("execution-provider=cpu model-file={}", network("dots-small").display()));
+    command
+}
+
+/// A short video.
+fn clip(folder: &Folder, name: &str) -> PathBuf {
+    init();
+    let file = folder.path().join(name);
+    let line = format!(
+        "videotestsrc num-buffers={FRAMES} ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
+         matroskamux ! filesink location={}",
+        file.display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let bus = pipeline.bus().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &[gst::MessageType::Eos, gst::MessageType::Error]);
+    assert_eq!(end.unwrap().type_(), gst::MessageType::Eos);
+    pipeline.set_state(gst::State::Null).unwrap();
+    file
+}
+
+#[test]
+fn an_input_that_failed_comes_back_and_files_end_the_program() {
+    let output = watched("the program", || {
+        let folder = Folder::new("cameras");
+        let clip = clip(&folder, "clip.mkv");
+        let later = folder.path().join("later.mkv");
+        let mut command = cameras();
+        command.args([&clip, &later]).args(["--sink", "fakesink", "--retry", "0.05"]);
+        let mut program = Running::start(command);
+        let mut output = String::new();
+        let mut failures = 0;
+        while let Some(line) = program.line() {
+            if line.starts_with("input 2:") && line.contains("again in") {
+                failures += 1;
+                // Each wait is twice as long as the one before.
+                assert!(line.contains(["", "0.1 s", "0.1 s", "0.2 s"][failures.min(3)]), "{line}");
+                if failures == 3 {
+                    std::fs::rename(&clip, &later).unwrap();
+                }
+            }
+            output += &format!("{line}\n");
+        }
+        assert!(program.0.wait().unwrap().success(), "{output}");
+        output
+    });
+    assert!(output.contains(&format!("input 1: ended after {FRAMES} frames")), "{output}");
+    assert!(output.contains(&format!("input 2: ended after {FRAMES} frames")), "{output}");
+    let all = 2 * FRAMES;
+    assert!(output.contains(&format!("{all} frames in ")), "{output}");
+    assert!(output.contains(&format!("; {all} crops, ")), "one network for both: {output}");
+}
+
+struct Running(Child, BufReader<std::process::ChildStdout>);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self(child, output)
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        (self.1.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_string())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_wall_of_live_inputs_ends_after_its_seconds_and_tells_no_password() {
+    let mut command = cameras();
+    command.args(["test:", "test:ball", "rtsp://viewer:se:cr@t/1@127.0.0.1:9/live?pwd=secret&channel=1"]);
+    command.args(["--wall", "--sink", "fakesink", "--seconds", "1.5", "--figures", "0.5", "--retry", "0.3"]);
+    let output = run(command);
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("input 3: rtsp://viewer:***@127.0.0.1:9/live?pwd=***&channel=1\n"), "{text}");
+    for secret in ["se:cr", "t/1", "secret"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(text.contains("again in 0.3 s"), "the camera is away: {text}");
+    assert!(text.contains(", 3: away); "), "{text}");
+}
+
+#[test]
+fn what_cannot_work_ends_with_a_status_and_the_message() {
+    let failing = |mut command: Command, arguments: &[&str]| {
+        command.args(arguments);
+        let output = run(command);
+        assert!(!output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let model = failing(program(), &["test:", "--pose", "model-file=/nowhere.onnx"]);
+    assert!(model.contains("error: The model file /nowhere.onnx cannot be read"), "{model}");
+    assert!(!model.contains("again in"), "no input is tried without a network: {model}");
+    let sink = failing(cameras(), &["test:", "--sink", "nosuchsink"]);
+    assert!(sink.contains("nosuchsink"), "{sink}");
+    let usage = failing(cameras(), &["--figures", "rtsp://viewer:secret@camera/", "test:"]);
+    assert!(usage.contains("rtsp://viewer:***@camera/") && usage.contains("--help"), "{usage}");
+}
+
+#[test]
+fn inputs_can_come_from_a_list() {
+    let folder = Folder::new("cameras-list");
+    let clip = clip(&folder, "clip.mkv");
+    let list = folder.write("list", format!("{}\n\n{}\n", clip.display(), clip.display()));
+    let mut command = cameras();
+    command.arg(format!("@{}", list.display())).args(["--sink", "fakesink"]);
+    let output = run(command);
+    assert!(output.status.success() && text(&output).contains(&format!("{} frames in", 2 * FRAMES)));
+}
