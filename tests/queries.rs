@@ -71,7 +71,8 @@ fn the_greatest_latency_is_what_the_queues_hold() {
     source.set_active(true).unwrap();
     element.set_state(gst::State::Paused).unwrap();
     source.push_event(gst::event::StreamStart::new("test"));
-    for (framerate, max) in [("25/1", Some(ms(2 + 28 * 40))), ("1000/1", Some(ms(2 + 28))), ("0/1", None)] {
+    // 20 frames wait for a batch, 8 are in one, 8 wait for downstream.
+    for (framerate, max) in [("25/1", Some(ms(2 + 36 * 40))), ("1000/1", Some(ms(2 + 36))), ("0/1", None)] {
         let caps = format!("video/x-raw,format=RGB,width=4,height=4,framerate={framerate}");
         source.push_event(gst::event::Caps::new(&caps.parse().unwrap()));
         let mut query = gst::query::Latency::new();

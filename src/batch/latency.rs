@@ -85,7 +85,8 @@ impl RtmPoseBatch {
         };
         let own_min = gst::ClockTime::try_from(least).unwrap_or(gst::ClockTime::MAX);
         let settings = &running.settings;
-        let frames = u64::from(settings.input_queue_size) + u64::from(settings.output_queue_size);
+        let queued = u64::from(settings.input_queue_size) + u64::from(settings.output_queue_size);
+        let frames = queued + running.stream.crops_in_flight() as u64;
         let own_max = frame_duration.map(|frame| (frame * frames).max(own_min));
         let min = upstream_min + own_min;
         let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream + own);

@@ -87,6 +87,15 @@ pub(super) enum Item {
     Query(Query),
 }
 
+/// How many frames the queue holds.
+pub(super) struct Fill {
+    /// With a crop that waits for its batch.
+    pub waiting: usize,
+    /// That downstream could have at once: finished, and with no unfinished one before them.
+    pub finished: usize,
+    pub all: usize,
+}
+
 /// What the queue's lock guards. Names follow gstqueue.c.
 pub(super) struct State {
     pub items: VecDeque<Item>,
@@ -128,17 +137,17 @@ impl State {
         }
     }
 
-    /// Frames with a crop that waits for its batch, and finished frames.
-    pub fn fill(&self) -> (usize, usize) {
+    pub fn fill(&self) -> Fill {
         let frames = || {
             self.items
                 .iter()
                 .filter_map(|item| if let Item::Frame(frame) = item { Some(frame) } else { None })
         };
-        (
-            frames().filter(|frame| frame.is_waiting()).count(),
-            frames().filter(|frame| frame.is_done()).count(),
-        )
+        Fill {
+            waiting: frames().filter(|frame| frame.is_waiting()).count(),
+            finished: frames().take_while(|frame| frame.is_done()).count(),
+            all: frames().count(),
+        }
     }
 
     /// Takes the queries out of the queue. They are answered with false when they are dropped.

@@ -9,7 +9,7 @@ use super::{
     frame::{self, Colours},
     imp::{RtmPoseBatch, Running},
     log::CAT,
-    queue::{Candidate, Frame, Item, Query, Work},
+    queue::{Candidate, Fill, Frame, Item, Query, Work},
     regions::Regions,
 };
 use crate::{
@@ -124,20 +124,28 @@ impl RtmPoseBatch {
     /// The only place where upstream waits for the queue.
     fn wait_for_room(&self, running: &Running) -> Result<(), gst::FlowError> {
         let settings = &running.settings;
+        let (input_size, output_size) =
+            (settings.input_queue_size as usize, settings.output_queue_size as usize);
+        let in_flight = running.stream.crops_in_flight();
         let mut state = lock(&self.queue.state);
         let mut blocked = false;
         let result = loop {
             if let Err(error) = state.refusal() {
                 break Err(error);
             }
-            let (waiting, done) = state.fill();
-            if waiting < settings.input_queue_size as usize && done < settings.output_queue_size as usize {
+            let Fill { waiting, finished, all } = state.fill();
+            // Finished frames behind one that is not count as the queues' and the batches' room together.
+            if waiting < input_size && finished < output_size && all < input_size + output_size + in_flight {
                 break Ok(());
             }
             // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
             // head is ready, downstream is what all wait for, and the batch can go on filling.
             blocked = !state.head_is_ready();
-            gst::debug!(CAT, imp = self, "Full: {waiting} frames wait for a batch, {done} for downstream");
+            gst::debug!(
+                CAT,
+                imp = self,
+                "Full: of {all} frames {waiting} wait for a batch, {finished} for downstream"
+            );
             running.stream.set_blocked(blocked);
             state = wait(&self.queue.changed, state);
         };

@@ -67,7 +67,7 @@ impl RtmPoseBatch {
         let streams = running.as_ref().map_or(0, |running| running.stream.streams());
         let gpu = running.as_ref().and_then(|running| running.gpu.as_ref()).and_then(GpuMonitor::figures);
         let batch_size = running.map_or(1, |running| running.settings.batch_size);
-        let (waiting, done) = lock(&self.queue.state).fill();
+        let fill = lock(&self.queue.state).fill();
         let stats = lock(&self.stats);
         let fills = (1..=batch_size as usize)
             .map(|crops| engine.fills.get(&crops).copied().unwrap_or(0).to_send_value());
@@ -82,8 +82,8 @@ impl RtmPoseBatch {
             .field("frames-out", stats.frames_out)
             .field("frames-skipped", stats.frames_skipped)
             .field("fps", stats.rate())
-            .field("input-queue", waiting as u32)
-            .field("output-queue", done as u32)
+            .field("input-queue", fill.waiting as u32)
+            .field("output-queue", fill.finished as u32)
             .field("live", stats.live.unwrap_or(false))
             .field("streams", streams as u32)
             .field("crops", engine.crops)

@@ -91,6 +91,8 @@ struct Shared {
     statistics: Statistics,
     /// Durations of runs of the full batch size.
     full_runs: Window,
+    /// Crops that an executor has and has not yet answered.
+    running: usize,
     closing: bool,
     /// Set once an executor is gone: no crop will be run any more.
     failed: Option<Error>,
@@ -185,6 +187,7 @@ impl Engine {
                 pool: Pool::new((2 * opened.len() + 1) * batch_size, model.crop_bytes()),
                 statistics: Statistics::default(),
                 full_runs,
+                running: 0,
                 closing: false,
                 failed: None,
             }),
@@ -284,6 +287,7 @@ impl Core {
                         shared.statistics.waits.add(wait);
                         waited = waited.max(wait);
                     }
+                    shared.running += entries.len();
                     let jobs = entries.into_iter().map(|entry| entry.item).collect();
                     return Some(Batch { jobs, waited });
                 }
@@ -309,6 +313,7 @@ impl Core {
                 self.give_up(&error);
                 Err(error)
             });
+            lock(&self.shared).running -= duties.len();
             if let Ok((rows, ran)) = &result {
                 let report = BatchReport {
                     crops: duties.len(),

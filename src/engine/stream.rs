@@ -139,11 +139,17 @@ impl Stream {
         lock(&self.core.shared).full_runs.percentile(0.99)
     }
 
-    /// How long a crop submitted now would wait for the runs before it and its own.
+    /// How long a crop submitted now would wait at most for the runs before it and its own.
     pub fn time_to_answer(&self) -> Duration {
         let shared = lock(&self.core.shared);
-        let batches = shared.batcher.pending() / self.core.batch_size / self.core.executors + 1;
+        let before = shared.batcher.pending() + shared.running;
+        let batches = before / self.core.batch_size / self.core.executors + 1;
         shared.full_runs.percentile(0.99) * batches as u32
+    }
+
+    /// Most crops that executors have at once.
+    pub fn crops_in_flight(&self) -> usize {
+        self.core.batch_size * self.core.executors
     }
 
     /// Streams that share the engine.
