@@ -89,22 +89,10 @@ impl Backend for OnnxBackend {
                 ),
                 _ => error,
             }),
-            Provider::Auto if !DRIVER_FILES.iter().any(|file| Path::new(file).exists()) => {
-                (loading.report)(LoadEvent::Info(
-                    "No NVIDIA driver on this machine: inference runs on the CPU".to_string(),
-                ));
-                self.open_on_cpu(&bytes, sha256, loading)
+            Provider::Auto => {
+                let has_driver = DRIVER_FILES.iter().any(|file| Path::new(file).exists());
+                self.open_on_the_best(has_driver, &bytes, sha256, loading)
             }
-            Provider::Auto => match self.open_on_cuda(&bytes, sha256.clone(), loading) {
-                Err(error) if error.kind == ErrorKind::Provider => {
-                    (loading.report)(LoadEvent::Warning(format!(
-                        "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
-                        error.message
-                    )));
-                    self.open_on_cpu(&bytes, sha256, loading)
-                }
-                other => other,
-            },
         }
     }
 
@@ -115,6 +103,31 @@ impl Backend for OnnxBackend {
 }
 
 impl OnnxBackend {
+    /// CUDA where there is a driver for it; where that fails nevertheless, the CPU with a warning.
+    fn open_on_the_best(
+        &self,
+        has_driver: bool,
+        bytes: &[u8],
+        sha256: String,
+        loading: &Loading,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
+        if !has_driver {
+            let text = "No NVIDIA driver on this machine: inference runs on the CPU";
+            (loading.report)(LoadEvent::Info(text.to_string()));
+            return self.open_on_cpu(bytes, sha256, loading);
+        }
+        match self.open_on_cuda(bytes, sha256.clone(), loading) {
+            Err(error) if error.kind == ErrorKind::Provider => {
+                (loading.report)(LoadEvent::Warning(format!(
+                    "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
+                    error.message
+                )));
+                self.open_on_cpu(bytes, sha256, loading)
+            }
+            other => other,
+        }
+    }
+
     /// The model's name in messages.
     fn model_name(&self) -> String {
         self.model_file
@@ -299,6 +312,34 @@ fn hexadecimal(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With a driver but an ONNX Runtime that cannot use it, as the CPU build of the tests.
+    #[test]
+    fn auto_warns_and_takes_the_cpu_where_cuda_fails() {
+        let backend = OnnxBackend {
+            model_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/dots-small.onnx").into()),
+            batch_size: 2,
+            provider: Provider::Auto,
+            device_id: 0,
+            precision: Precision::default(),
+            conv_algo_search: ConvAlgoSearch::default(),
+            library: Search::default(),
+            log: Log { level: ort::logging::LogLevel::Fatal, write: |_, _, _| () },
+        };
+        let bytes = backend.model_bytes().unwrap();
+        for has_driver in [true, false] {
+            let events = std::cell::RefCell::new(Vec::new());
+            let report = |event| events.borrow_mut().push(event);
+            let loading = Loading { report: &report, cancelled: &Default::default() };
+            let (model, _) = backend.open_on_the_best(has_driver, &bytes, String::new(), &loading).unwrap();
+            let is_warning =
+                |event: &&LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("CUDA"));
+            let warnings = events.borrow().iter().filter(is_warning).count();
+            // A GPU build on a machine with a GPU has nothing to warn of.
+            let expected = usize::from(has_driver && model.provider == "cpu");
+            assert_eq!(warnings, expected, "driver {has_driver}, {}", model.provider);
+        }
+    }
 
     #[test]
     fn prepared_sizes_are_one_half_and_whole() {
