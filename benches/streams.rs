@@ -49,17 +49,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut figures = [Vec::new(), Vec::new()];
     for streams in STREAMS {
         for (shared, figures) in [true, false].into_iter().zip(&mut figures) {
-            let result = measure(streams, shared, Duration::from_secs_f64(seconds))?;
+            let result = measure(streams, shared, false, Duration::from_secs_f64(seconds))?;
             let engine = if shared { "shared" } else { "private" };
             println!("| {streams} | {engine} | {result} |");
             figures.push(result);
         }
     }
+    let beside_a_file = measure(7, true, true, Duration::from_secs_f64(seconds))?;
+    println!("| 7, beside a 4K file | shared | {beside_a_file} |");
     let shared = |streams| &figures[0][STREAMS.iter().position(|number| *number == streams).unwrap_or(0)];
     let ms = |milliseconds| Duration::from_millis(milliseconds);
     // Sampling a crop of these frames takes next to nothing.
     let (eight, one) = (ms(15) + 2 * run_time(8) + ms(2), run_time(1) + ms(3));
     promise("8 cameras: p99", shared(8).p99, "15 ms + 2 runs + 2 ms", eight);
+    promise(
+        "7 cameras beside a 4K file: p99",
+        beside_a_file.p99,
+        "15 ms + 2 runs + its own run",
+        ms(15) + 3 * run_time(8),
+    );
     promise("1 camera: p50", shared(1).p50, "1 run + 3 ms", one);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/streams.svg");
     std::fs::write(file, draw(&figures)?)?;
@@ -115,9 +123,15 @@ impl std::fmt::Display for Figures {
     }
 }
 
-fn measure(streams: usize, shared: bool, length: Duration) -> Result<Figures, Box<dyn Error>> {
+/// Cameras, and on request one more stream that is not live: 4K frames as fast as the element takes them.
+fn measure(
+    streams: usize,
+    shared: bool,
+    with_file: bool,
+    length: Duration,
+) -> Result<Figures, Box<dyn Error>> {
     let device = Device::default();
-    let elements: Vec<_> = (0..streams)
+    let mut elements: Vec<_> = (0..streams + usize::from(with_file))
         .map(|_| {
             let element = gst::ElementFactory::make("rtmposebatch").build()?;
             let element = element.downcast::<RtmPoseBatch>().map_err(|_| "no rtmposebatch")?;
@@ -129,6 +143,7 @@ fn measure(streams: usize, shared: bool, length: Duration) -> Result<Figures, Bo
             Ok(element)
         })
         .collect::<Result<_, Box<dyn Error>>>()?;
+    let file_element = elements.split_off(streams).pop();
     // Frames of the first second, while the rhythm is learned, do not count.
     let start = Instant::now() + Duration::from_millis(100);
     let counted = start + Duration::from_secs(1);
@@ -142,12 +157,18 @@ fn measure(streams: usize, shared: bool, length: Duration) -> Result<Figures, Bo
                 scope.spawn(move || camera(element, index as u64, start, counted, counted + length, sender))
             })
             .collect();
+        if let Some(element) = &file_element {
+            scope.spawn(move || file(element, counted + length));
+        }
         cameras.into_iter().map(|camera| camera.join().expect("a camera does not panic")).sum()
     });
     drop(sender);
     let stats: Vec<_> = elements.iter().map(|element| element.property::<gst::Structure>("stats")).collect();
     let fill: f64 = stats.iter().filter_map(|stats| stats.get::<f64>("mean-fill").ok()).sum();
-    elements.iter().try_for_each(|element| element.set_state(gst::State::Null).map(drop))?;
+    elements
+        .iter()
+        .chain(&file_element)
+        .try_for_each(|element| element.set_state(gst::State::Null).map(drop))?;
     let (mut took, mut not_inferred) = (Vec::new(), 0);
     for (arrived, left, inferred) in frames.iter().filter(|(arrived, ..)| *arrived >= counted) {
         if inferred { took.push(left - arrived) } else { not_inferred += 1 }
@@ -163,6 +184,32 @@ fn measure(streams: usize, shared: bool, length: Duration) -> Result<Figures, Bo
         not_inferred: not_inferred as f64 / frames,
         lost: f64::from(lost) / (frames + f64::from(lost)),
     })
+}
+
+/// A file that is decoded faster than it is taken.
+fn file(element: &RtmPoseBatch, end: Instant) {
+    let sink = gst::Pad::builder(gst::PadDirection::Sink)
+        .chain_function(|_, _, _| Ok(gst::FlowSuccess::Ok))
+        .event_function(|_, _, _| true)
+        .build();
+    let source = gst::Pad::builder(gst::PadDirection::Src).build();
+    connect(&source, element, &sink, "video/x-raw,format=NV12,width=3840,height=2160,framerate=60/1");
+    let frame = gst::Buffer::with_size(3840 * 2160 * 3 / 2).expect("there is memory");
+    while Instant::now() < end {
+        source.push(frame.copy()).expect("the frame is taken");
+    }
+}
+
+/// Puts the element between two pads and begins a stream.
+fn connect(source: &gst::Pad, element: &RtmPoseBatch, sink: &gst::Pad, caps: &str) {
+    let pad = |name| element.static_pad(name).expect("the element has both pads");
+    source.link(&pad("sink")).expect("pads link");
+    pad("src").link(sink).expect("pads link");
+    sink.set_active(true).expect("the pad starts");
+    source.set_active(true).expect("the pad starts");
+    source.push_event(gst::event::StreamStart::new("bench"));
+    source.push_event(gst::event::Caps::new(&caps.parse().expect("caps are right")));
+    source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
 }
 
 /// When a frame came in and went out, and whether it carries people.
@@ -200,14 +247,7 @@ fn camera(
             _ => false,
         })
         .build();
-    let pad = |name| element.static_pad(name).expect("the element has both pads");
-    source.link(&pad("sink")).expect("pads link");
-    pad("src").link(&sink).expect("pads link");
-    sink.set_active(true).expect("the pad starts");
-    source.set_active(true).expect("the pad starts");
-    source.push_event(gst::event::StreamStart::new("bench"));
-    source.push_event(gst::event::Caps::new(&CAPS.parse().expect("caps are right")));
-    source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    connect(&source, element, &sink, CAPS);
 
     let mut random = number * 7919 + 1;
     let mut below = |limit: Duration| {
