@@ -278,7 +278,8 @@ fn camera(
 
 /// Crops a second and latency by number of streams, side by side.
 fn draw(figures: &[Vec<Figures>; 2]) -> Result<String, std::fmt::Error> {
-    const COLOURS: [&str; 2] = ["#1668c7", "#c75416"];
+    // The first is wide, so that it shows under the second.
+    const LINES: [(&str, u32); 2] = [("#1668c7", 5), ("#c75416", 2)];
     let mut svg = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 330\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"760\" height=\"330\" fill=\"white\"/>\n",
@@ -313,8 +314,8 @@ fn draw(figures: &[Vec<Figures>; 2]) -> Result<String, std::fmt::Error> {
             "<text x=\"{}\" y=\"318\" text-anchor=\"middle\">streams of 30 fps</text>",
             left + 140.0
         )?;
-        for ((value, dashes), (figures, colour)) in
-            curves.iter().flat_map(|curve| figures.iter().zip(COLOURS).map(move |line| (curve, line)))
+        for ((value, dashes), (figures, (colour, width))) in
+            curves.iter().flat_map(|curve| figures.iter().zip(LINES).map(move |line| (curve, line)))
         {
             let points: Vec<_> = figures
                 .iter()
@@ -324,12 +325,12 @@ fn draw(figures: &[Vec<Figures>; 2]) -> Result<String, std::fmt::Error> {
             let points = points.join(" ");
             writeln!(
                 svg,
-                "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>"
+                "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"{dashes}/>"
             )?;
         }
     }
     for (index, name) in ["one engine for all", "an engine for each"].iter().enumerate() {
-        let (y, colour) = (50 + 18 * index, COLOURS[index]);
+        let (y, (colour, _)) = (50 + 18 * index, LINES[index]);
         writeln!(svg, "<text x=\"76\" y=\"{y}\" fill=\"{colour}\">{name}</text>")?;
     }
     svg += "</svg>\n";

@@ -137,7 +137,9 @@ fn wall(options: &Options, inputs: usize, sender: &Sender<News>) -> Result<Pipel
         let (x, y) = (index % columns * width, index / columns * height);
         line += &format!(" sink_{index}::xpos={x} sink_{index}::ypos={y}");
     }
-    line += &format!(" ! videoconvert ! {}", options.sink);
+    // Said here, or a sink that wants another size would get a part of it.
+    let (across, down) = (columns * width, inputs.div_ceil(columns) * height);
+    line += &format!(" ! video/x-raw,width={across},height={down} ! videoconvert ! {}", options.sink);
     for index in 0..inputs {
         line += &format!(
             " intervideosrc channel=input-{index} ! \

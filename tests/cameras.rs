@@ -123,6 +123,35 @@ fn a_wall_of_live_inputs_ends_after_its_seconds_and_tells_no_password() {
 }
 
 #[test]
+fn the_wall_holds_every_input_whatever_size_its_sink_wants() {
+    const SIZE: (usize, usize) = (64, 36);
+    let folder = Folder::new("cameras-wall");
+    let file = folder.path().join("wall.raw");
+    let (width, height) = SIZE;
+    let mut command = cameras();
+    command.args(["test:red", "test:green", "test:blue", "--wall", "--seconds", "2", "--sink"]).arg(format!(
+        "videoscale ! video/x-raw,width={width},height={height} ! videoconvert ! video/x-raw,format=RGB ! \
+         filesink location={}",
+        file.display()
+    ));
+    let output = run(command);
+    assert!(output.status.success(), "{}", text(&output));
+    let bytes = std::fs::read(&file).unwrap();
+    // A pixel near the lower right corner of each quarter: nothing is drawn there.
+    let quarters = |frame: &[u8]| {
+        [(1, 1), (2, 1), (1, 2), (2, 2)].map(|(column, row)| {
+            let (x, y) = (column * width / 2 - 6, row * height / 2 - 4);
+            let pixel = &frame[(y * width + x) * 3..][..3];
+            [pixel[0] > 128, pixel[1] > 128, pixel[2] > 128]
+        })
+    };
+    let colours = [[true, false, false], [false, true, false], [false, false, true], [false; 3]];
+    // The first pictures are black until the inputs have started.
+    let mut frames = bytes.chunks_exact(width * height * 3);
+    assert!(frames.any(|frame| quarters(frame) == colours), "{}", text(&output));
+}
+
+#[test]
 fn what_cannot_work_ends_with_a_status_and_the_message() {
     let failing = |mut command: Command, arguments: &[&str]| {
         command.args(arguments);
