@@ -34,7 +34,20 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // --help and --version are answers, not errors.
+            let text = masked(&error.render().to_string());
+            if error.use_stderr() {
+                eprint!("{text}")
+            } else {
+                print!("{text}")
+            }
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", masked(&error.to_string()));

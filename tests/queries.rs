@@ -53,6 +53,16 @@ fn latency_is_the_timeout_and_a_run() {
 
     harness.set_upstream_latency(ms(7));
     assert_eq!(latency(&mut harness).0, ms(7 + 15 + 4));
+
+    // A smaller batch that takes longer tells that the device is busy with something else.
+    fake.gate.close();
+    push(&mut harness, 8..11);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    fake.gate.wait_for_a_run();
+    clock.advance(Duration::from_millis(50));
+    fake.gate.open();
+    pull(&mut harness, 8..11);
+    assert_eq!(latency(&mut harness).0, ms(7 + 50 + 50));
 }
 
 #[test]

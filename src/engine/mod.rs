@@ -89,7 +89,7 @@ struct Shared {
     batcher: Batcher<Job>,
     pool: Pool,
     statistics: Statistics,
-    /// Durations of runs of the full batch size.
+    /// Durations of runs of the full batch size, and of smaller ones that took longer still.
     full_runs: Window,
     /// Crops that an executor has and has not yet answered.
     running: usize,
@@ -354,7 +354,9 @@ impl Core {
     fn count(&self, report: &BatchReport) {
         let mut shared = lock(&self.shared);
         shared.statistics.count(report);
-        if report.crops + report.padding >= self.batch_size {
+        let full = report.crops + report.padding >= self.batch_size;
+        // A smaller batch that takes longer tells, too: the device is busy with something else.
+        if full || report.ran > shared.full_runs.percentile(0.99) {
             shared.full_runs.add(report.ran);
         }
     }
