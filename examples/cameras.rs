@@ -25,6 +25,10 @@ use clap::Parser;
 use gst::{glib, prelude::*};
 use passwords::{masked, say};
 use pipeline::{News, Pipeline, Result, What, Who};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 /// Finds people's key points in many videos at once, with one network, and draws them.
 ///
@@ -118,7 +122,8 @@ fn run(options: Options) -> Result<()> {
 
     let (sender, news) = mpsc::channel();
     let stop = sender.clone();
-    ctrlc::set_handler(move || drop(stop.send((None, What::Ended))))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || signals.forever().try_for_each(|_| stop.send((None, What::Ended))));
     // Why a pipeline does not start comes as news.
     let network =
         Pipeline::parse(&format!("rtmposebatch name=pose {SHARED} {}", options.pose), None, &sender)?;

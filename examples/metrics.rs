@@ -4,18 +4,17 @@
 //!         "videotestsrc is-live=true ! videoconvert ! rtmposebatch name=door ! fakesink"
 //!     curl http://127.0.0.1:9184/metrics
 //!
-//! It serves on this machine alone unless --listen says otherwise. The heart of it is `publish`.
+//! It serves on this machine alone unless --listen says otherwise. The heart of it is `Figures`.
 
 #[path = "support/passwords.rs"]
 mod passwords;
 
-use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use gst::prelude::*;
-use metrics::{counter, gauge};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use passwords::{masked, say};
+use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -69,7 +68,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     if elements.is_empty() {
         return Err("there is no rtmposebatch in the launch line".into());
     }
-    PrometheusBuilder::new().with_http_listener(arguments.listen).install()?;
+    let mut figures = Figures::default();
+    let registry = figures.registry.clone();
+    let server = tiny_http::Server::http(arguments.listen).map_err(|error| {
+        format!("cannot serve at {}: {error}; choose another with --listen", arguments.listen)
+    })?;
+    std::thread::spawn(move || answer(&server, &registry));
     say(format!("Figures at http://{}/metrics", arguments.listen));
     if !arguments.listen.ip().is_loopback() {
         say("warning: other machines can read them, without a password");
@@ -77,7 +81,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
     let result = pipeline.set_state(gst::State::Playing).map_err(Into::into);
-    let result = result.and_then(|_| serve(&bus, &elements, Duration::from_secs(arguments.interval)));
+    let result =
+        result.and_then(|_| serve(&bus, &elements, &mut figures, Duration::from_secs(arguments.interval)));
     pipeline.set_state(gst::State::Null)?;
     // A failed change of state leaves the reason on the bus.
     match bus.pop_filtered(&[gst::MessageType::Error]) {
@@ -86,13 +91,27 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// Answers requests until the program ends.
+fn answer(server: &tiny_http::Server, registry: &Registry) {
+    for request in server.incoming_requests() {
+        let (status, text) = match (request.url(), TextEncoder::new().encode_to_string(&registry.gather())) {
+            ("/metrics", Ok(text)) => (200, text),
+            ("/metrics", Err(error)) => (500, error.to_string()),
+            _ => (404, "Figures are at /metrics\n".to_string()),
+        };
+        let response = tiny_http::Response::from_string(text);
+        // Whoever asked may have gone.
+        let _ = request.respond(response.with_status_code(status));
+    }
+}
+
 /// Publishes the figures until the pipeline ends.
-fn serve(bus: &gst::Bus, elements: &[gst::Element], interval: Duration) -> Result<()> {
+fn serve(bus: &gst::Bus, elements: &[gst::Element], figures: &mut Figures, interval: Duration) -> Result<()> {
     let interval = gst::ClockTime::try_from(interval)?.max(gst::ClockTime::from_mseconds(100));
     loop {
         let message = bus.timed_pop_filtered(interval, &[gst::MessageType::Eos, gst::MessageType::Error]);
         for element in elements {
-            publish(&element.name(), &element.property::<gst::Structure>("stats"));
+            figures.publish(&element.name(), &element.property::<gst::Structure>("stats"))?;
         }
         match message {
             Some(message) if message.type_() == gst::MessageType::Eos => return Ok(()),
@@ -102,22 +121,55 @@ fn serve(bus: &gst::Bus, elements: &[gst::Element], interval: Duration) -> Resul
     }
 }
 
-/// Every number in the figures becomes a metric `rtmposebatch_NAME{element="..."}`: whole numbers that only grow as
-/// counters, the others as gauges.
-fn publish(element: &str, stats: &gst::Structure) {
-    for (field, value) in stats.iter() {
-        let name = format!("rtmposebatch_{}", field.replace('-', "_"));
-        let labels = [("element", element.to_string())];
-        if field == "gpu-memory" {
-            gauge!(name, &labels).set(value.get::<u64>().unwrap_or_default() as f64);
-        } else if let Ok(count) = value.get::<u64>() {
-            counter!(name, &labels).absolute(count);
-        } else if let Ok(number) = value.get::<u32>() {
-            gauge!(name, &labels).set(number);
-        } else if let Ok(number) = value.get::<f64>() {
-            gauge!(name, &labels).set(number);
+/// Every number in the figures as a metric `rtmposebatch_NAME{element="..."}`: whole numbers that only grow as counters,
+/// the others as gauges.
+#[derive(Default)]
+struct Figures {
+    registry: Registry,
+    counters: BTreeMap<String, IntCounterVec>,
+    gauges: BTreeMap<String, GaugeVec>,
+}
+
+impl Figures {
+    fn publish(&mut self, element: &str, stats: &gst::Structure) -> Result<()> {
+        for (field, value) in stats.iter() {
+            let number = value.get::<f64>().or(value.get::<u32>().map(f64::from));
+            match value.get::<u64>() {
+                Ok(bytes) if field == "gpu-memory" => self.set(element, field, bytes as f64)?,
+                Ok(count) => self.count(element, field, count)?,
+                Err(_) => number.map_or(Ok(()), |number| self.set(element, field, number))?,
+            }
         }
+        Ok(())
     }
+
+    fn count(&mut self, element: &str, field: &str, count: u64) -> Result<()> {
+        if !self.counters.contains_key(field) {
+            let counter = IntCounterVec::new(options(field), &["element"])?;
+            self.registry.register(Box::new(counter.clone()))?;
+            self.counters.insert(field.to_string(), counter);
+        }
+        let counter = self.counters[field].with_label_values(&[element]);
+        counter.inc_by(count.saturating_sub(counter.get()));
+        Ok(())
+    }
+
+    fn set(&mut self, element: &str, field: &str, number: f64) -> Result<()> {
+        if !self.gauges.contains_key(field) {
+            let gauge = GaugeVec::new(options(field), &["element"])?;
+            self.registry.register(Box::new(gauge.clone()))?;
+            self.gauges.insert(field.to_string(), gauge);
+        }
+        self.gauges[field].with_label_values(&[element]).set(number);
+        Ok(())
+    }
+}
+
+fn options(field: &str) -> Opts {
+    Opts::new(
+        format!("rtmposebatch_{}", field.replace('-', "_")),
+        format!("The field {field} of rtmposebatch's stats"),
+    )
 }
 
 fn error_text(message: &gst::Message) -> Box<dyn Error> {
