@@ -4,7 +4,11 @@ mod common;
 
 use std::{
     collections::BTreeMap,
-    sync::{atomic::Ordering, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -153,7 +157,7 @@ fn has_error(element: &RtmPoseBatch) -> bool {
 }
 
 #[test]
-fn many_streams_start_stop_and_flush_and_each_frame_gets_its_own_result() {
+fn many_streams_start_stop_flush_and_fail_and_each_frame_gets_its_own_result() {
     for streams in [1u32, 2, 8, 16, 32] {
         let fake = Fake::default();
         *fake.behaviour.lock().unwrap() = Behaviour::Delay(200);
@@ -172,10 +176,12 @@ fn many_streams_start_stop_and_flush_and_each_frame_gets_its_own_result() {
 /// Frames through one of many elements, with flushes and restarts on the way; their numbers carry the stream's.
 fn play(element: &RtmPoseBatch, stream: u32) {
     let (sender, frames) = mpsc::channel();
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = fails.clone();
     let sink = gst::Pad::builder(gst::PadDirection::Sink)
         .chain_function(move |_, _, buffer| {
             sender.send(buffer).unwrap();
-            Ok(gst::FlowSuccess::Ok)
+            if failing.load(Ordering::SeqCst) { Err(gst::FlowError::Error) } else { Ok(gst::FlowSuccess::Ok) }
         })
         .event_function(|_, _, _| true)
         .build();
@@ -191,6 +197,15 @@ fn play(element: &RtmPoseBatch, stream: u32) {
         source.push_event(gst::event::Caps::new(&CAPS.parse().unwrap()));
         source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
         let first = stream << 16 | round << 8;
+        if round == 3 && stream % 4 == 1 {
+            // Downstream of this stream fails; the others go on.
+            fails.store(true, Ordering::SeqCst);
+            let refused = (0..250).find_map(|number| source.push(frame(first + number)).err());
+            assert_eq!(refused, Some(gst::FlowError::Error));
+            fails.store(false, Ordering::SeqCst);
+            element.set_state(gst::State::Null).unwrap();
+            continue;
+        }
         for number in 0..60 {
             if number == 17 + stream % 20 {
                 source.push_event(gst::event::FlushStart::new());
