@@ -37,10 +37,7 @@ impl Rig {
             })
             .event_function(move |_, _, event| event_sender.send(event).is_ok())
             .build();
-        source.link(&element.static_pad("sink").unwrap()).unwrap();
-        element.static_pad("src").unwrap().link(&sink).unwrap();
-        sink.set_active(true).unwrap();
-        source.set_active(true).unwrap();
+        connect(&element, &source, &sink);
         let bus = bus(&element);
         element.set_state(gst::State::Playing).unwrap();
         let rig = Self { element, source, sink, bus, answer, frames, events };
@@ -58,6 +55,12 @@ impl Rig {
     /// Pushes frames until one is refused; gives the refusal.
     fn push_until_refused(&self) -> gst::FlowError {
         (0..).find_map(|number| self.source.push(frame(number)).err()).unwrap()
+    }
+
+    /// The same on a thread of its own.
+    fn push_until_refused_elsewhere(&self) -> std::thread::JoinHandle<gst::FlowError> {
+        let source = self.source.clone();
+        std::thread::spawn(move || (0..).find_map(|number| source.push(frame(number)).err()).unwrap())
     }
 
     fn push(&self, numbers: std::ops::Range<u32>) {
@@ -177,9 +180,7 @@ fn a_flush_frees_a_waiting_chain_function() {
         let fake = Fake::default();
         let rig = Rig::new(element(&fake));
         fake.gate.close();
-        let source = rig.source.clone();
-        let pushing =
-            std::thread::spawn(move || (0..).find_map(|number| source.push(frame(number)).err()).unwrap());
+        let pushing = rig.push_until_refused_elsewhere();
         fake.gate.wait_for_a_run();
         if round % 2 == 0 {
             // Half of the rounds wait until the queue must be full.
@@ -219,9 +220,7 @@ fn stopping_ends_everything_that_waits() {
         let fake = Fake::default();
         let rig = Rig::new(element(&fake));
         fake.gate.close();
-        let source = rig.source.clone();
-        let pushing =
-            std::thread::spawn(move || (0..).find_map(|number| source.push(frame(number)).err()).unwrap());
+        let pushing = rig.push_until_refused_elsewhere();
         fake.gate.wait_for_a_run();
         rig.element.set_state(gst::State::Ready).unwrap();
         assert_eq!(pushing.join().unwrap(), gst::FlowError::Flushing);

@@ -116,7 +116,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
     }
 }
 
-/// DESIGN §7 as far as it is built (issue 2), with the defaults that users rely on.
+/// Every property, with the defaults that users rely on.
 const PROPERTIES: [(&str, &str); 26] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),

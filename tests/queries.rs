@@ -129,10 +129,7 @@ fn allocation(
         })
         .build();
     let source = gst::Pad::builder(gst::PadDirection::Src).build();
-    source.link(&element.static_pad("sink").unwrap()).unwrap();
-    element.static_pad("src").unwrap().link(&sink).unwrap();
-    sink.set_active(true).unwrap();
-    source.set_active(true).unwrap();
+    connect(element, &source, &sink);
     element.set_state(gst::State::Playing).unwrap();
     source.push_event(gst::event::StreamStart::new("test"));
     let caps: gst::Caps = CAPS.parse().unwrap();

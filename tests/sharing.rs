@@ -186,10 +186,7 @@ fn play(element: &RtmPoseBatch, stream: u32) {
         .event_function(|_, _, _| true)
         .build();
     let source = gst::Pad::builder(gst::PadDirection::Src).build();
-    source.link(&element.static_pad("sink").unwrap()).unwrap();
-    element.static_pad("src").unwrap().link(&sink).unwrap();
-    sink.set_active(true).unwrap();
-    source.set_active(true).unwrap();
+    connect(element, &source, &sink);
     let mut last = BTreeMap::new();
     for round in 0..6 {
         element.set_state(gst::State::Playing).unwrap();

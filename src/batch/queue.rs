@@ -87,6 +87,12 @@ pub(super) enum Item {
     Query(Query),
 }
 
+impl Item {
+    pub fn into_event(self) -> Option<gst::Event> {
+        if let Self::Event(event) = self { Some(event) } else { None }
+    }
+}
+
 /// How many frames the queue holds.
 pub(super) struct Fill {
     /// With a crop that waits for its batch.
@@ -172,10 +178,7 @@ impl State {
         self.error_posted = false;
         self.eos = false;
         self.unexpected = false;
-        self.items
-            .drain(..)
-            .filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None })
-            .collect()
+        self.items.drain(..).filter_map(Item::into_event).collect()
     }
 }
 

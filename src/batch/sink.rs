@@ -60,9 +60,7 @@ impl RtmPoseBatch {
         mode: gst::PadMode,
         active: bool,
     ) -> Result<(), gst::LoggableError> {
-        if mode != gst::PadMode::Push {
-            return Err(gst::loggable_error!(CAT, "Only push mode is possible"));
-        }
+        refuse_pull_mode(mode)?;
         if active {
             drop(self.resume());
         } else {
@@ -364,6 +362,15 @@ impl RtmPoseBatch {
         if let Some(running) = self.running() {
             running.stream.hurry();
         }
+    }
+}
+
+/// Neither pad can be pulled from.
+pub(super) fn refuse_pull_mode(mode: gst::PadMode) -> Result<(), gst::LoggableError> {
+    if mode == gst::PadMode::Push {
+        Ok(())
+    } else {
+        Err(gst::loggable_error!(CAT, "Only push mode is possible"))
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     log::CAT,
     queue::{Candidate, Frame, Item, State, Work},
     settings::Settings,
+    sink::refuse_pull_mode,
 };
 use crate::{
     engine::{Error, ErrorKind},
@@ -23,9 +24,7 @@ impl RtmPoseBatch {
         mode: gst::PadMode,
         active: bool,
     ) -> Result<(), gst::LoggableError> {
-        if mode != gst::PadMode::Push {
-            return Err(gst::loggable_error!(CAT, "Only push mode is possible"));
-        }
+        refuse_pull_mode(mode)?;
         if active {
             drop(self.resume());
             self.start_task().map_err(|_| gst::loggable_error!(CAT, "The task cannot be started"))?;
@@ -119,11 +118,7 @@ impl RtmPoseBatch {
             std::mem::replace(&mut state.items, kept)
         };
         self.queue.changed.notify_all();
-        self.keep_sticky(
-            dropped
-                .into_iter()
-                .filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None }),
-        );
+        self.keep_sticky(dropped.into_iter().filter_map(Item::into_event));
     }
 
     /// As `GST_ELEMENT_FLOW_ERROR`.

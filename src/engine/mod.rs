@@ -91,6 +91,8 @@ struct Shared {
     statistics: Statistics,
     /// Durations of runs of the full batch size, and of smaller ones that took longer still.
     full_runs: Window,
+    /// Their 99th percentile, which every frame asks for.
+    run_time: Duration,
     /// Crops that an executor has and has not yet answered.
     running: usize,
     closing: bool,
@@ -186,6 +188,7 @@ impl Engine {
                 batcher: Batcher::new(batch_size),
                 pool: Pool::new((2 * opened.len() + 1) * batch_size, model.crop_bytes()),
                 statistics: Statistics::default(),
+                run_time: full_runs.percentile(0.99),
                 full_runs,
                 running: 0,
                 closing: false,
@@ -225,10 +228,6 @@ impl Engine {
     /// Whether its executors are gone, after a panic.
     pub fn has_failed(&self) -> bool {
         lock(&self.core.shared).failed.is_some()
-    }
-
-    pub fn executors(&self) -> usize {
-        self.core.executors
     }
 }
 
@@ -356,8 +355,9 @@ impl Core {
         shared.statistics.count(report);
         let full = report.crops + report.padding >= self.batch_size;
         // A smaller batch that takes longer tells, too: the device is busy with something else.
-        if full || report.ran > shared.full_runs.percentile(0.99) {
+        if full || report.ran > shared.run_time {
             shared.full_runs.add(report.ran);
+            shared.run_time = shared.full_runs.percentile(0.99);
         }
     }
 }

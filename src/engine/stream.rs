@@ -136,7 +136,7 @@ impl Stream {
 
     /// How long one run of the full batch size takes: the 99th percentile of the last ones.
     pub fn run_time(&self) -> Duration {
-        lock(&self.core.shared).full_runs.percentile(0.99)
+        lock(&self.core.shared).run_time
     }
 
     /// How long a crop submitted now would wait at most for the runs before it and its own.
@@ -144,7 +144,7 @@ impl Stream {
         let shared = lock(&self.core.shared);
         let before = shared.batcher.pending() + shared.running;
         let batches = before / self.core.batch_size / self.core.executors + 1;
-        shared.full_runs.percentile(0.99) * batches as u32
+        shared.run_time * batches as u32
     }
 
     /// Most crops that executors have at once.

@@ -191,6 +191,14 @@ pub fn harness(element: &RtmPoseBatch) -> gst_check::Harness {
     harness
 }
 
+/// Puts the element between two pads of a test and activates these.
+pub fn connect(element: &RtmPoseBatch, source: &gst::Pad, sink: &gst::Pad) {
+    source.link(&element.static_pad("sink").unwrap()).unwrap();
+    element.static_pad("src").unwrap().link(sink).unwrap();
+    sink.set_active(true).unwrap();
+    source.set_active(true).unwrap();
+}
+
 /// A 4x4 RGB frame whose colour is `number`.
 pub fn frame(number: u32) -> gst::Buffer {
     let [r, g, b, _] = number.to_le_bytes();

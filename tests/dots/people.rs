@@ -102,7 +102,7 @@ fn ids_are_upstreams() {
     assert_eq!(ids, [None, Some(7), Some(42)]);
 }
 
-/// DESIGN §6: what each `inference-region` looks at, frame by frame of one stream.
+/// What each `inference-region` looks at, frame by frame of one stream.
 #[test]
 fn inference_region_follows_its_rules() {
     const BOX: [i32; 4] = [300, 200, 100, 150];
@@ -153,7 +153,7 @@ fn score_mode_is_the_smaller_maximum_or_their_mean() {
     }
 }
 
-/// The fields as any language reads them (DESIGN §6), not through the crate's reader.
+/// The fields as any language reads them (README, 'Reading the metadata'), not through the crate's reader.
 #[test]
 fn the_metadata_has_the_fields_of_its_contract() {
     let mut rig = nv12_rig("dots-17", "name=pose batch-size=8");

@@ -133,7 +133,7 @@ pub fn messages(bus: &gst::Bus, kind: gst::MessageType) -> Vec<String> {
         .collect()
 }
 
-/// Frame pixels that one network pixel covers, by DESIGN §5: the region grown by 1.25, then to the network's aspect.
+/// Frame pixels that one network pixel covers: the region grown by 1.25, then to the network's aspect.
 pub fn pixels_per_network_pixel([_, _, width, height]: [i32; 4], network: (f32, f32)) -> f32 {
     let (width, height) = (width as f32 * 1.25, height as f32 * 1.25);
     (width / network.0).max(height / network.1)

@@ -7,7 +7,7 @@ pub const RED: [u8; 3] = [255, 0, 0];
 pub const GREEN: [u8; 3] = [0, 255, 0];
 pub const BLUE: [u8; 3] = [0, 0, 255];
 
-/// The formats of the element, by its pad template's contract (issue 2).
+/// The formats of the element, as its pad templates promise.
 pub const FORMATS: [VideoFormat; 17] = {
     use VideoFormat::*;
     [Rgb, Bgr, Rgbx, Bgrx, Xrgb, Xbgr, Rgba, Bgra, Argb, Abgr, Nv12, Nv21, I420, Yv12, Yuy2, Uyvy, Gray8]
