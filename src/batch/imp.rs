@@ -393,6 +393,7 @@ impl RtmPoseBatch {
             ErrorKind::Settings => gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}")),
             ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ("{text}")),
             ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{text}")),
+            ErrorKind::OutOfMemory => gst::element_imp_error!(self, gst::ResourceError::NoSpaceLeft, ("{text}")),
             ErrorKind::Run | ErrorKind::Cancelled => {
                 gst::element_imp_error!(self, gst::LibraryError::Failed, ("{text}"));
             }

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Library,
     /// The execution provider cannot be used on this machine.
     Provider,
+    /// The device has too little memory.
+    OutOfMemory,
     /// Properties that do not go together.
     Settings,
     /// A run of the network failed.
