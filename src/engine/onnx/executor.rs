@@ -18,8 +18,8 @@ use crate::{
 
 /// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
 /// configs).
-const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
-const STD: [f32; 3] = [58.395, 57.12, 57.375];
+pub(super) const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+pub(super) const STD: [f32; 3] = [58.395, 57.12, 57.375];
 
 pub(super) struct OnnxExecutor {
     /// One session for all sizes, or one for each.

@@ -2,6 +2,7 @@
 
 mod contract;
 mod executor;
+pub mod graph;
 mod library;
 mod message;
 

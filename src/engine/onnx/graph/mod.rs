@@ -1,0 +1,319 @@
+//! An RTMPose file rewritten when it is loaded, so that the normalising before the network and the search for the
+//! peaks behind it run where the network runs, and a crop of bytes goes in and four numbers a key point come out:
+//!
+//! | | as exported by mmdeploy | adapted |
+//! |---|---|---|
+//! | in | `input`, float32 `[N,3,H,W]`, normalised RGB | `image`, uint8 `[N,H,W,3]`, RGB |
+//! | out | `simcc_x` float32 `[N,K,2W]`, `simcc_y` float32 `[N,K,2H]` | `keypoints`, float32 `[N,K,4]`: x, y in crop pixels, and the maxima of both axes |
+//!
+//! The mean is subtracted before the first convolution, whose zero padding so stays what it was; 1/std is multiplied
+//! into its weights. Where the network begins otherwise, the factor is a node of its own. The first of equal maxima wins,
+//! as in `numpy.argmax`: by its specification TopK gives the lower index first. (ArgMax above opset 11 is not in ONNX
+//! Runtime's CUDA provider.) A row that holds NaN has any position, and NaN or a number of the row as its maximum.
+
+mod half_precision;
+pub mod messages;
+mod tensor;
+#[cfg(test)]
+mod tests;
+
+use prost::{Message, bytes::Bytes};
+
+use messages::{
+    Attribute, Dimension, Graph, Model, Node, Tensor, TensorShape, TensorType, Type, ValueInfo,
+    attribute_type, element_type,
+};
+
+use super::{
+    contract::{INPUT, OUTPUTS},
+    executor::{MEAN, STD},
+};
+
+/// Names of the adapted graph's input and output.
+pub const IMAGE: &str = "image";
+pub const KEY_POINTS: &str = "keypoints";
+
+/// Before the names of all nodes and values that are added, so that they meet none of the file's.
+const PREFIX: &str = "rtmposebatch";
+
+/// The first version of ONNX's operators whose TopK takes k as an input.
+const OLDEST_OPSET: i64 = 10;
+/// The first version of files whose constants need not be inputs too.
+const OLDEST_IR_VERSION: i64 = 4;
+
+/// What an adapted graph is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adaptation {
+    /// Compute in half precision: weights and activations become float16, but for the norms (see `half_precision`).
+    pub half: bool,
+    /// Fix the batch dimension at this size; none: it stays as in the file.
+    pub fixed_batch: Option<usize>,
+}
+
+/// Reads a file's protobuf. The error says what is wrong.
+pub fn read(bytes: Bytes) -> Result<Model, String> {
+    Model::decode(bytes).map_err(|error| error.to_string())
+}
+
+/// Rewrites an official file, whose contract was checked, as the adapted graph. A file in the adapted form only has its
+/// batch dimension fixed. The error says what stands in the way.
+pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> {
+    let mut model = model.clone();
+    let opset = opset(&model);
+    let graph = model.graph.as_mut().ok_or("it has no graph")?;
+    if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.is_external()) {
+        return Err(format!("its tensor `{}` is in another file", tensor.name()));
+    }
+    if !is_adapted(graph) {
+        if opset < OLDEST_OPSET {
+            return Err(format!("its opset is {opset}, but {OLDEST_OPSET} or newer is needed"));
+        }
+        let [height, width] = sides(graph).ok_or("its input has no fixed size")?;
+        let points = points(graph);
+        let batch = batch(graph);
+        let half = adaptation.half;
+        // Shapes of values inside, which hold for the file's form.
+        graph.value_info.clear();
+        let mut nodes = normalise(graph, half)?;
+        let answers = if half { half_precision::convert(graph)? } else { OUTPUTS.map(str::to_string) };
+        nodes.append(&mut graph.node);
+        nodes.extend(find_peaks(graph, &answers));
+        graph.node = nodes;
+        let pixels = [batch.clone(), Dimension::of(height), Dimension::of(width), Dimension::of(3)];
+        graph.input = vec![ValueInfo::of(IMAGE, element_type::UINT8, pixels.to_vec())];
+        let peaks = vec![batch, points, Dimension::of(4)];
+        graph.output = vec![ValueInfo::of(KEY_POINTS, element_type::FLOAT, peaks)];
+        // The constants are no inputs any more.
+        model.ir_version = Some(model.ir_version.unwrap_or_default().max(OLDEST_IR_VERSION));
+    }
+    if let (Some(fixed), Some(graph)) = (adaptation.fixed_batch, &mut model.graph) {
+        graph.value_info.clear();
+        let values = graph.input.iter_mut().chain(&mut graph.output);
+        for batch in values.filter_map(|value| value.shape_mut()?.dim.first_mut()) {
+            *batch = Dimension::of(fixed as i64);
+        }
+    }
+    Ok(model.encode_to_vec())
+}
+
+/// The version of ONNX's own operators.
+fn opset(model: &Model) -> i64 {
+    let own = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
+    own.map_or(0, |set| set.version())
+}
+
+/// Whether the graph takes bytes already.
+pub fn is_adapted(graph: &Graph) -> bool {
+    graph.inputs().any(|input| input.name() == IMAGE)
+}
+
+impl Graph {
+    /// The inputs that must be fed: files of old lists their constants as well.
+    pub fn inputs(&self) -> impl Iterator<Item = &ValueInfo> {
+        let is_constant = |name: &str| self.initializer.iter().any(|tensor| tensor.name() == name);
+        self.input.iter().filter(move |input| !is_constant(input.name()))
+    }
+}
+
+/// Height and width of the float input.
+fn sides(graph: &Graph) -> Option<[i64; 2]> {
+    let shape = graph.inputs().find(|input| input.name() == INPUT)?.shape()?;
+    let [_, _, height, width] = &shape.dim[..] else { return None };
+    Some([height.value?, width.value?])
+}
+
+fn batch(graph: &Graph) -> Dimension {
+    let input = graph.inputs().find(|input| input.name() == INPUT);
+    input.and_then(|input| input.shape()?.dim.first()).cloned().unwrap_or_default()
+}
+
+/// The number of key points, as one of the outputs says it.
+fn points(graph: &Graph) -> Dimension {
+    let outputs = graph.output.iter().filter(|output| OUTPUTS.contains(&output.name()));
+    let mut dimensions = outputs.filter_map(|output| output.shape()?.dim.get(1));
+    dimensions.find(|dimension| dimension.value.is_some()).cloned().unwrap_or_default()
+}
+
+/// The nodes that make the float input of the bytes. `graph`'s first convolution takes 1/std.
+fn normalise(graph: &mut Graph, half: bool) -> Result<Vec<Node>, String> {
+    let name = |what: &str| format!("{PREFIX}/{what}");
+    let constant = |name: &str, values: [f32; 3]| {
+        let tensor = Tensor::float32(name, &[1, 3, 1, 1], &values);
+        if half { tensor.to_float16(name) } else { Ok(tensor) }
+    };
+    let (planes, float, mean) = (name("planes"), name("float"), name("mean"));
+    let mut nodes = vec![
+        Node::new("Transpose", &[IMAGE], &planes).with_ints("perm", &[0, 3, 1, 2]),
+        Node::new("Cast", &[&planes], &float)
+            .with_int("to", i64::from(if half { element_type::FLOAT16 } else { element_type::FLOAT })),
+    ];
+    let mean_tensor = constant(&mean, MEAN)?;
+    if fold_deviation(graph)? {
+        nodes.push(Node::new("Sub", &[&float, &mean], INPUT));
+    } else {
+        let (centred, factor) = (name("centred"), name("factor"));
+        nodes.push(Node::new("Sub", &[&float, &mean], &centred));
+        nodes.push(Node::new("Mul", &[&centred, &factor], INPUT));
+        graph.initializer.push(constant(&factor, STD.map(|std| 1.0 / std))?);
+    }
+    graph.initializer.push(mean_tensor);
+    Ok(nodes)
+}
+
+/// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is none such.
+fn fold_deviation(graph: &mut Graph) -> Result<bool, String> {
+    let has_subgraphs = |node: &Node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
+    if graph.node.iter().any(has_subgraphs) {
+        return Ok(false);
+    }
+    let uses = |name: &str, graph: &Graph| {
+        graph.node.iter().flat_map(|node| &node.input).filter(|i| *i == name).count()
+    };
+    if uses(INPUT, graph) != 1 {
+        return Ok(false);
+    }
+    let Some(first) = graph.node.iter().position(|node| node.input.iter().any(|input| input == INPUT)) else {
+        return Ok(false);
+    };
+    let (true, [input, weights, ..]) = (graph.node[first].is("Conv"), &graph.node[first].input[..]) else {
+        return Ok(false);
+    };
+    let Some(tensor) = graph.constant(weights).filter(|_| input == INPUT) else { return Ok(false) };
+    let [_, 3, height, width] = tensor.dims[..] else { return Ok(false) };
+    let mut values = tensor.to_float32()?;
+    // Positive: the product of the dimensions is the number of values.
+    let plane = (height * width) as usize;
+    if plane == 0 {
+        return Ok(false);
+    }
+    for (index, values) in values.chunks_exact_mut(plane).enumerate() {
+        let factor = 1.0 / STD[index % 3];
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
+    let folded = format!("{PREFIX}/weights");
+    let tensor = Tensor::float32(&folded, &tensor.dims, &values);
+    let weights = std::mem::replace(&mut graph.node[first].input[1], folded);
+    graph.initializer.push(tensor);
+    if uses(&weights, graph) == 0 {
+        graph.initializer.retain(|tensor| tensor.name() != weights);
+    }
+    Ok(true)
+}
+
+/// The nodes that make `keypoints` of the two SimCC answers.
+fn find_peaks(graph: &mut Graph, answers: &[String; 2]) -> Vec<Node> {
+    let name = |what: &str| format!("{PREFIX}/{what}");
+    let (one, half) = (name("one"), name("half"));
+    graph.initializer.push(Tensor::int64(&one, &[1], &[1]));
+    graph.initializer.push(Tensor::float32(&half, &[], &[0.5]));
+    let axes = ["x", "y"];
+    let (maxima, bins) =
+        (axes.map(|axis| name(&format!("max_{axis}"))), axes.map(|axis| name(&format!("bin_{axis}"))));
+    let (both, float, pixels) = (name("bins"), name("float_bins"), name("pixels"));
+    let mut nodes = Vec::new();
+    for ((answer, maximum), bin) in answers.iter().zip(&maxima).zip(&bins) {
+        let mut node = Node::new("TopK", &[answer, &one], maximum);
+        node.output.push(bin.clone());
+        nodes.push(node.with_int("axis", 2));
+    }
+    nodes.extend([
+        Node::new("Concat", &[&bins[0], &bins[1]], &both).with_int("axis", 2),
+        Node::new("Cast", &[&both], &float).with_int("to", i64::from(element_type::FLOAT)),
+        Node::new("Mul", &[&float, &half], &pixels),
+        Node::new("Concat", &[&pixels, &maxima[0], &maxima[1]], KEY_POINTS).with_int("axis", 2),
+    ]);
+    nodes
+}
+
+impl Graph {
+    /// The float tensor that a name stands for: an initializer, a Constant node, or one of them cast to float32.
+    fn constant(&self, name: &str) -> Option<&Tensor> {
+        let direct = |name: &str| {
+            let initializer = self.initializer.iter().find(|tensor| tensor.name() == name);
+            initializer.or_else(|| {
+                self.producer(name).filter(|node| node.is("Constant"))?.attribute("value")?.t.as_ref()
+            })
+        };
+        let is_float =
+            |tensor: &&Tensor| [element_type::FLOAT, element_type::FLOAT16].contains(&tensor.data_type());
+        let cast = || {
+            let node = self.producer(name).filter(|node| node.is("Cast"))?;
+            (node.attribute("to")?.i() == i64::from(element_type::FLOAT))
+                .then(|| direct(node.input.first()?))
+                .flatten()
+        };
+        direct(name).or_else(cast).filter(is_float)
+    }
+
+    fn producer(&self, name: &str) -> Option<&Node> {
+        self.node.iter().find(|node| node.output.iter().any(|output| output == name))
+    }
+}
+
+impl Node {
+    /// A node with one output, which is its name too.
+    fn new(op_type: &str, inputs: &[&str], output: &str) -> Self {
+        Self {
+            op_type: Some(op_type.to_string()),
+            name: Some(output.to_string()),
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![output.to_string()],
+            ..Self::default()
+        }
+    }
+
+    fn with_int(mut self, name: &str, value: i64) -> Self {
+        self.attribute.push(Attribute {
+            name: Some(name.to_string()),
+            r#type: Some(attribute_type::INT),
+            i: Some(value),
+            ..Attribute::default()
+        });
+        self
+    }
+
+    fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
+        self.attribute.push(Attribute {
+            name: Some(name.to_string()),
+            r#type: Some(attribute_type::INTS),
+            ints: values.to_vec(),
+            ..Attribute::default()
+        });
+        self
+    }
+
+    fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+
+    /// Whether it is this operator of ONNX's own.
+    fn is(&self, op_type: &str) -> bool {
+        matches!(self.domain(), "" | "ai.onnx") && self.op_type() == op_type
+    }
+}
+
+impl ValueInfo {
+    fn of(name: &str, elem_type: i32, dim: Vec<Dimension>) -> Self {
+        let tensor_type = TensorType { elem_type: Some(elem_type), shape: Some(TensorShape { dim }) };
+        Self {
+            name: Some(name.to_string()),
+            r#type: Some(Type { tensor_type: Some(tensor_type), ..Type::default() }),
+            ..Self::default()
+        }
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self) -> Option<&TensorShape> {
+        self.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()
+    }
+
+    fn shape_mut(&mut self) -> Option<&mut TensorShape> {
+        self.r#type.as_mut()?.tensor_type.as_mut()?.shape.as_mut()
+    }
+}
+
+impl Dimension {
+    fn of(value: i64) -> Self {
+        Self { value: Some(value), ..Self::default() }
+    }
+}
