@@ -44,6 +44,8 @@ pub enum LoadEvent {
 pub struct Loading<'a> {
     pub report: &'a dyn Fn(LoadEvent),
     pub cancelled: &'a Cancel,
+    /// Crops in the largest run: less than what was asked for where the device had too little memory for that.
+    pub batch_size: usize,
 }
 
 /// Interrupts the loading of a model.
@@ -86,7 +88,12 @@ pub trait Backend: Send + Sync {
     /// Loads the model, checks its contract and warms it up. Runs on the thread that will own the executor.
     fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error>;
 
-    /// How many executors make the most of the provider that `open` chose.
+    /// How many executors are likely to be wanted, before one was opened: so many are opened at once.
+    fn likely_executors(&self) -> usize {
+        1
+    }
+
+    /// How many executors make the most of the provider that `open` chose; `likely_executors` at most.
     fn best_executors(&self, _model: &Model) -> usize {
         1
     }

@@ -10,6 +10,7 @@ mod clock;
 mod error;
 mod gpu;
 pub mod onnx;
+mod opening;
 mod pool;
 mod registry;
 #[cfg(test)]
@@ -20,8 +21,7 @@ mod ticket;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, mpsc},
-    thread::JoinHandle,
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
@@ -41,11 +41,9 @@ use crate::{
     sync::{lock, wait, wait_timeout},
 };
 use batcher::{Batcher, Decision, Entry};
+use opening::ExecutorThread;
 use pool::Pool;
 use ticket::Duty;
-
-/// Runs of each size before the first frame; the last ones show how long a run takes.
-const WARM_UP_RUNS: usize = 3;
 
 /// How an engine works.
 #[derive(Clone)]
@@ -119,33 +117,6 @@ pub struct Engine {
     threads: Vec<ExecutorThread>,
 }
 
-struct ExecutorThread {
-    handle: JoinHandle<()>,
-    terminate: Arc<dyn Fn() + Send + Sync>,
-}
-
-/// From an executor's thread to the thread that opens the engine.
-enum Opening {
-    Event(LoadEvent),
-    Ready(Ready),
-    Failed(Error),
-}
-
-struct Ready {
-    model: Model,
-    warm_up: Vec<Duration>,
-    terminate: Arc<dyn Fn() + Send + Sync>,
-    start: mpsc::Sender<Arc<Core>>,
-}
-
-/// An executor that waits for its engine. Dropped, it ends.
-struct Opened {
-    model: Model,
-    warm_up: Vec<Duration>,
-    start: mpsc::Sender<Arc<Core>>,
-    thread: ExecutorThread,
-}
-
 impl Engine {
     /// Loads and warms up the networks. Takes seconds; `report` is called on this thread. `cancel` makes it return with
     /// an error at the next step.
@@ -156,30 +127,7 @@ impl Engine {
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
         let EngineSettings { batch_size, executors, clock, observer } = settings;
-        let mut opened = vec![open_executor(0, &backend, cancel, report)?];
-        let wanted = if executors == 0 { backend.best_executors(&opened[0].model) } else { executors };
-        while opened.len() < wanted {
-            // Executors are alike: what the first said of loading holds for all.
-            let next = open_executor(opened.len(), &backend, cancel, &|_| ()).and_then(|next| {
-                let alike = next.model == opened[0].model;
-                alike
-                    .then_some(next)
-                    .ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
-            });
-            match next {
-                Ok(next) => opened.push(next),
-                // As many as there is room for, where none was asked for.
-                Err(error) if executors == 0 && error.kind != ErrorKind::Cancelled => {
-                    report(LoadEvent::Warning(format!(
-                        "{} of {wanted} networks can be in flight at once, the next could not be loaded: {error}; set \
-                         inference-streams to choose that silently",
-                        opened.len()
-                    )));
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let (batch_size, opened) = opening::open(&backend, batch_size, executors, cancel, report)?;
         let model = opened[0].model.clone();
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
@@ -360,80 +308,6 @@ impl Core {
             shared.run_time = shared.full_runs.percentile(0.99);
         }
     }
-}
-
-/// Starts a thread that loads a network, and waits until that is done.
-fn open_executor(
-    index: usize,
-    backend: &Arc<dyn Backend>,
-    cancel: &Cancel,
-    report: &dyn Fn(LoadEvent),
-) -> Result<Opened, Error> {
-    let (sender, events) = mpsc::channel();
-    let (backend, cancel) = (backend.clone(), cancel.clone());
-    let handle = std::thread::Builder::new()
-        .name(format!("rtmpose-run-{index}"))
-        .spawn(move || executor_thread(&*backend, &cancel, &sender))
-        .map_err(|error| {
-            Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
-        })?;
-    loop {
-        match events.recv() {
-            Ok(Opening::Event(event)) => report(event),
-            Ok(Opening::Ready(Ready { model, warm_up, terminate, start })) => {
-                return Ok(Opened { model, warm_up, start, thread: ExecutorThread { handle, terminate } });
-            }
-            Ok(Opening::Failed(error)) => return Err(error),
-            Err(mpsc::RecvError) => {
-                return Err(Error::new(ErrorKind::Run, "Loading the model ended with a panic"));
-            }
-        }
-    }
-}
-
-/// Opens an executor, says how that went, and runs batches once the engine is complete.
-fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sender<Opening>) {
-    let report = |event| {
-        let _ = opening.send(Opening::Event(event));
-    };
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        let loading = Loading { report: &report, cancelled: cancel };
-        let (model, mut executor) = backend.open(&loading)?;
-        let warm_up = warm_up(&mut *executor, &model, &loading)?;
-        Ok((model, executor, warm_up))
-    }));
-    let (model, mut executor, warm_up) = match opened {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return drop(opening.send(Opening::Failed(error))),
-        Err(panic) => return drop(opening.send(Opening::Failed(panicked("Loading the model", &*panic)))),
-    };
-    let (start, started) = mpsc::channel();
-    let terminate = executor.terminator();
-    let _ = opening.send(Opening::Ready(Ready { model, warm_up, terminate, start }));
-    // Nothing comes when another executor could not be opened.
-    let Ok(core) = started.recv() else { return };
-    core.run_batches(&mut *executor);
-}
-
-/// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
-fn warm_up(executor: &mut dyn Executor, model: &Model, loading: &Loading) -> Result<Vec<Duration>, Error> {
-    let mut took = Vec::new();
-    let black = vec![0; model.crop_bytes()];
-    for size in executor.warm_up_sizes() {
-        (loading.report)(LoadEvent::Step(format!("Warming up batches of {size} on {}", model.provider)));
-        let mut peaks = vec![Peak::default(); size * model.points];
-        took.clear();
-        for _ in 0..WARM_UP_RUNS {
-            loading.cancelled.check()?;
-            (0..size).for_each(|row| executor.load(row, &black));
-            let started = std::time::Instant::now();
-            executor.run(size, &mut peaks)?;
-            took.push(started.elapsed());
-        }
-        // The first run of a size pays for what the warm-up is there to pay for.
-        took.remove(0);
-    }
-    Ok(took)
 }
 
 fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {

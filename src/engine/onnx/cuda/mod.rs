@@ -41,7 +41,7 @@ const COLUMNS: usize = 4;
 /// What to capture.
 pub(super) struct Network<'a> {
     /// Makes the session for a batch size: uint8 `[N, height, width, 3]` in, float32 `[N, key points, 4]` out.
-    pub session: &'a (dyn Fn(usize, ep::CUDA) -> Result<Session, Error> + Sync),
+    pub session: &'a dyn Fn(usize, ep::CUDA) -> Result<Session, Error>,
     pub width: u32,
     pub height: u32,
     pub device_id: i32,
@@ -92,7 +92,7 @@ struct Graph {
     stream: Stream,
 }
 
-/// A session that has run once.
+/// A session that has run once, in which cuDNN chose its kernels: that takes most of the time of loading.
 struct Loaded {
     rows: usize,
     points: usize,
@@ -134,8 +134,13 @@ impl CapturedExecutor {
         let uncaptured = std::sync::Arc::new(run_options(UNCAPTURED)?);
         let terminated = uncaptured.clone();
         loading.cancelled.on_cancel(move || drop(terminated.terminate()));
-        let loaded = load_all(network, &uncaptured)?;
-        loading.cancelled.check()?;
+        let mut loaded = Vec::new();
+        for rows in network.sizes {
+            loading.cancelled.check()?;
+            let step = format!("Choosing kernels for batches of {rows} on cuda");
+            (loading.report)(LoadEvent::Step(step));
+            loaded.push(Loaded::new(network, *rows, &uncaptured)?);
+        }
 
         let largest = loaded.last().ok_or_else(|| Error::new(ErrorKind::Run, "No batch size"))?;
         let (rows, points, crop_bytes) = (largest.rows, largest.points, network.crop_bytes());
@@ -156,7 +161,7 @@ impl CapturedExecutor {
                 let _turn = turns::load();
                 Graph::bind(loaded, network)?
             });
-            let graph = &mut graphs[graphs.len() - 1];
+            let graph = graphs.last_mut().expect("one was pushed just now");
             for _ in 0..RUNS_BEFORE_CAPTURE {
                 let _turn = turns::load();
                 graph.run(host, rows, &uncaptured)?;
@@ -173,20 +178,6 @@ impl CapturedExecutor {
     }
 }
 
-/// Loads a session for each size and runs it once, in which cuDNN chooses its kernels: that takes most of the time, and
-/// one thread a size.
-fn load_all(network: &Network, uncaptured: &RunOptions) -> Result<Vec<Loaded>, Error> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = network
-            .sizes
-            .iter()
-            .map(|rows| scope.spawn(move || Loaded::new(network, *rows, uncaptured)))
-            .collect();
-        let panicked = |_| Err(Error::new(ErrorKind::Run, "Loading a batch size panicked"));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-    })
-}
-
 impl Loaded {
     fn new(network: &Network, rows: usize, uncaptured: &RunOptions) -> Result<Self, Error> {
         let _turn = turns::load();
@@ -194,8 +185,11 @@ impl Loaded {
         let provider = ep::CUDA::default().with_device_id(network.device_id).with_cuda_graph(true);
         // SAFETY: the stream is dropped after the session, here as well as in the structs.
         let provider = unsafe { provider.with_compute_stream(stream.handle()) };
+        let t = std::time::Instant::now();
         let mut session = (network.session)(rows, provider)?;
+        eprintln!("TMP session {rows} {:?}", t.elapsed());
         let points = count_points(&mut session, network.input_shape(rows), uncaptured)?;
+        eprintln!("TMP first run {rows} {:?}", t.elapsed());
         Ok(Self { rows, points, session, stream })
     }
 }

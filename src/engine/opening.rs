@@ -1,0 +1,379 @@
+//! Opens an engine's executors, each on the thread that will own it: all at once, since each takes seconds, and with
+//! less where the device has too little memory.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use super::{
+    Backend, Cancel, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak, panicked,
+};
+
+/// Runs of each size before the first frame; the last ones show how long a run takes.
+const WARM_UP_RUNS: usize = 3;
+
+pub(super) struct ExecutorThread {
+    pub handle: JoinHandle<()>,
+    pub terminate: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// An executor that waits for its engine. Dropped, it ends.
+pub(super) struct Opened {
+    pub model: Model,
+    /// Durations of runs of the largest size.
+    pub warm_up: Vec<Duration>,
+    pub start: mpsc::Sender<Arc<Core>>,
+    pub thread: ExecutorThread,
+}
+
+/// From an executor's thread to the thread that opens the engine.
+enum Opening {
+    Event(LoadEvent),
+    Loaded(Model),
+    Ready(Ready),
+    Failed(Error),
+}
+
+struct Ready {
+    warm_up: Vec<Duration>,
+    terminate: Arc<dyn Fn() + Send + Sync>,
+    start: mpsc::Sender<Arc<Core>>,
+}
+
+/// Opens `executors` executors, or as many as suit the provider (0). Tells the batch size too: where the device has too
+/// little memory one executor has to do, if their number was left open, and then smaller batches.
+pub(super) fn open(
+    backend: &Arc<dyn Backend>,
+    mut batch_size: usize,
+    mut executors: usize,
+    cancel: &Cancel,
+    report: &dyn Fn(LoadEvent),
+) -> Result<(usize, Vec<Opened>), Error> {
+    loop {
+        let error = match open_all(backend, batch_size, executors, cancel, report) {
+            Err(error) if error.kind == ErrorKind::OutOfMemory => error,
+            other => return other.map(|opened| (batch_size, opened)),
+        };
+        let less = if executors == 0 && backend.likely_executors() > 1 {
+            executors = 1;
+            "with one batch in flight".to_string()
+        } else if batch_size > 1 {
+            batch_size /= 2;
+            format!("with batches of {batch_size}")
+        } else {
+            return Err(error);
+        };
+        report(LoadEvent::Warning(format!("{error}; trying again {less}")));
+    }
+}
+
+fn open_all(
+    backend: &Arc<dyn Backend>,
+    batch_size: usize,
+    executors: usize,
+    cancel: &Cancel,
+    report: &dyn Fn(LoadEvent),
+) -> Result<Vec<Opened>, Error> {
+    // Ends the loading of the others when the first fails.
+    let abandon = Cancel::default();
+    let abandoned = abandon.clone();
+    cancel.on_cancel(move || abandoned.cancel());
+    let number = if executors == 0 { backend.likely_executors() } else { executors }.max(1);
+    let mut candidates = (0..number)
+        .map(|index| Candidate::start(index, backend, batch_size, &abandon))
+        .collect::<Result<Vec<_>, _>>()?;
+    let first = candidates.remove(0);
+    let result = open_after(first, &mut candidates, backend, executors, report);
+    if result.is_err() {
+        abandon.cancel();
+    }
+    // What they hold on the device is free again when this returns.
+    candidates.into_iter().for_each(Candidate::end);
+    result
+}
+
+/// Waits for the first executor, then for those of the others that are wanted.
+fn open_after(
+    first: Candidate,
+    others: &mut Vec<Candidate>,
+    backend: &Arc<dyn Backend>,
+    executors: usize,
+    report: &dyn Fn(LoadEvent),
+) -> Result<Vec<Opened>, Error> {
+    let model = match first.loaded(report) {
+        Ok(model) => model,
+        Err(error) => {
+            first.end();
+            return Err(error);
+        }
+    };
+    let wanted = if executors == 0 { backend.best_executors(&model).max(1) } else { executors };
+    let mut loaded = vec![first];
+    while loaded.len() < wanted && !others.is_empty() {
+        let next = others.remove(0);
+        // Executors are alike: what the first said of loading holds for all.
+        let alike = next.loaded(&|_| ()).and_then(|other| {
+            let alike = other == model;
+            alike
+                .then_some(())
+                .ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
+        });
+        match alike {
+            Ok(()) => loaded.push(next),
+            Err(error) => {
+                next.end();
+                if executors != 0 || error.kind == ErrorKind::Cancelled {
+                    loaded.into_iter().for_each(Candidate::end);
+                    return Err(error);
+                }
+                // As many as there is room for, where none was asked for.
+                report(LoadEvent::Warning(format!(
+                    "{} of {wanted} networks can be in flight at once, the next could not be loaded: {error}; set \
+                     inference-streams to choose that silently",
+                    loaded.len()
+                )));
+                break;
+            }
+        }
+    }
+    // In turn, and when nobody loads any more: the runs show how long one takes.
+    loaded.into_iter().map(|candidate| candidate.warm_up(model.clone(), report)).collect()
+}
+
+/// An executor on its way.
+struct Candidate {
+    events: mpsc::Receiver<Opening>,
+    proceed: mpsc::Sender<()>,
+    handle: JoinHandle<()>,
+}
+
+impl Candidate {
+    fn start(
+        index: usize,
+        backend: &Arc<dyn Backend>,
+        batch_size: usize,
+        cancel: &Cancel,
+    ) -> Result<Self, Error> {
+        let (sender, events) = mpsc::channel();
+        let (proceed, proceeding) = mpsc::channel();
+        let (backend, cancel) = (backend.clone(), cancel.clone());
+        let handle = std::thread::Builder::new()
+            .name(format!("rtmpose-run-{index}"))
+            .spawn(move || executor_thread(&*backend, batch_size, &cancel, &sender, &proceeding))
+            .map_err(|error| {
+                Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
+            })?;
+        Ok(Self { events, proceed, handle })
+    }
+
+    /// Waits until the network is loaded.
+    fn loaded(&self, report: &dyn Fn(LoadEvent)) -> Result<Model, Error> {
+        loop {
+            match self.next()? {
+                Opening::Event(event) => report(event),
+                Opening::Loaded(model) => return Ok(model),
+                Opening::Failed(error) => return Err(error),
+                Opening::Ready(_) => unreachable!("nothing is ready before it was told to proceed"),
+            }
+        }
+    }
+
+    /// Lets the loaded network run, and waits until that is done.
+    fn warm_up(self, model: Model, report: &dyn Fn(LoadEvent)) -> Result<Opened, Error> {
+        let _ = self.proceed.send(());
+        loop {
+            match self.next()? {
+                Opening::Event(event) => report(event),
+                Opening::Ready(Ready { warm_up, terminate, start }) => {
+                    let thread = ExecutorThread { handle: self.handle, terminate };
+                    return Ok(Opened { model, warm_up, start, thread });
+                }
+                Opening::Failed(error) => return Err(error),
+                Opening::Loaded(_) => unreachable!("it was loaded before"),
+            }
+        }
+    }
+
+    fn next(&self) -> Result<Opening, Error> {
+        let ended = |mpsc::RecvError| Error::new(ErrorKind::Run, "Loading the model ended with a panic");
+        self.events.recv().map_err(ended)
+    }
+
+    fn end(self) {
+        drop((self.proceed, self.events));
+        let _ = self.handle.join();
+    }
+}
+
+/// Opens an executor, says how that went, and runs batches once the engine is complete.
+fn executor_thread(
+    backend: &dyn Backend,
+    batch_size: usize,
+    cancel: &Cancel,
+    opening: &mpsc::Sender<Opening>,
+    proceed: &mpsc::Receiver<()>,
+) {
+    let report = |event| {
+        let _ = opening.send(Opening::Event(event));
+    };
+    let loading = Loading { report: &report, cancelled: cancel, batch_size };
+    let fail = |error| drop(opening.send(Opening::Failed(error)));
+    let opened = catch_unwind(AssertUnwindSafe(|| backend.open(&loading)));
+    let (model, mut executor) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return fail(error),
+        Err(panic) => return fail(panicked("Loading the model", &*panic)),
+    };
+    let _ = opening.send(Opening::Loaded(model.clone()));
+    // Nothing comes when this executor is not wanted.
+    if proceed.recv().is_err() {
+        return;
+    }
+    let warm_up = match catch_unwind(AssertUnwindSafe(|| warm_up(&mut *executor, &model, &loading))) {
+        Ok(Ok(warm_up)) => warm_up,
+        Ok(Err(error)) => return fail(error),
+        Err(panic) => return fail(panicked("Loading the model", &*panic)),
+    };
+    let (start, started) = mpsc::channel();
+    let terminate = executor.terminator();
+    let _ = opening.send(Opening::Ready(Ready { warm_up, terminate, start }));
+    // Nothing comes when another executor could not be opened.
+    let Ok(core) = started.recv() else { return };
+    core.run_batches(&mut *executor);
+}
+
+/// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
+fn warm_up(executor: &mut dyn Executor, model: &Model, loading: &Loading) -> Result<Vec<Duration>, Error> {
+    let mut took = Vec::new();
+    let black = vec![0; model.crop_bytes()];
+    for size in executor.warm_up_sizes() {
+        (loading.report)(LoadEvent::Step(format!("Warming up batches of {size} on {}", model.provider)));
+        let mut peaks = vec![Peak::default(); size * model.points];
+        took.clear();
+        for _ in 0..WARM_UP_RUNS {
+            loading.cancelled.check()?;
+            (0..size).for_each(|row| executor.load(row, &black));
+            let started = std::time::Instant::now();
+            executor.run(size, &mut peaks)?;
+            took.push(started.elapsed());
+        }
+        // The first run of a size pays for what the warm-up is there to pay for.
+        took.remove(0);
+    }
+    Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A device with room for so many crops in all executors together.
+    #[derive(Default)]
+    struct SmallDevice {
+        room: usize,
+        taken: Arc<Mutex<usize>>,
+        likely: usize,
+    }
+
+    struct Share(usize, Arc<Mutex<usize>>);
+
+    impl Backend for SmallDevice {
+        fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+            let mut taken = self.taken.lock().unwrap();
+            if *taken + loading.batch_size > self.room {
+                return Err(Error::new(ErrorKind::OutOfMemory, "The device has no room"));
+            }
+            *taken += loading.batch_size;
+            let (provider, sha256) = ("fake".to_string(), String::new());
+            let model = Model { width: 1, height: 1, points: 1, provider, sha256 };
+            Ok((model, Box::new(Share(loading.batch_size, self.taken.clone()))))
+        }
+
+        fn likely_executors(&self) -> usize {
+            self.likely
+        }
+
+        fn best_executors(&self, _: &Model) -> usize {
+            self.likely
+        }
+    }
+
+    impl Executor for Share {
+        fn load(&mut self, _: usize, _: &[u8]) {}
+
+        fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, Error> {
+            Ok(rows)
+        }
+
+        fn warm_up_sizes(&self) -> Vec<usize> {
+            vec![self.0]
+        }
+    }
+
+    impl Drop for Share {
+        fn drop(&mut self) {
+            *self.1.lock().unwrap() -= self.0;
+        }
+    }
+
+    /// Batch size, number of executors and warnings.
+    fn opened(room: usize, likely: usize, executors: usize) -> Result<(usize, usize, Vec<String>), Error> {
+        let backend: Arc<dyn Backend> = Arc::new(SmallDevice { room, likely, ..SmallDevice::default() });
+        let warnings = std::cell::RefCell::new(Vec::new());
+        let report = |event| {
+            if let LoadEvent::Warning(text) = event {
+                warnings.borrow_mut().push(text);
+            }
+        };
+        let (batch_size, opened) = open(&backend, 8, executors, &Cancel::default(), &report)?;
+        Ok((batch_size, opened.len(), warnings.into_inner()))
+    }
+
+    #[test]
+    fn with_room_for_all_nothing_is_said() {
+        assert_eq!(opened(16, 2, 0).unwrap(), (8, 2, vec![]));
+        assert_eq!(opened(32, 2, 4).unwrap(), (8, 4, vec![]));
+    }
+
+    #[test]
+    fn too_little_memory_makes_batches_smaller() {
+        let (batch_size, executors, warnings) = opened(3, 1, 0).unwrap();
+        assert_eq!((batch_size, executors), (2, 1));
+        assert_eq!(
+            warnings,
+            [
+                "The device has no room; trying again with batches of 4",
+                "The device has no room; trying again with batches of 2"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_open_number_of_executors_is_given_up_before_the_batch_size() {
+        let (batch_size, executors, warnings) = opened(4, 2, 0).unwrap();
+        assert_eq!((batch_size, executors), (4, 1));
+        assert_eq!(
+            warnings,
+            [
+                "The device has no room; trying again with one batch in flight",
+                "The device has no room; trying again with batches of 4"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_that_was_asked_for_is_kept() {
+        let (batch_size, executors, warnings) = opened(9, 1, 2).unwrap();
+        assert_eq!((batch_size, executors, warnings.len()), (4, 2, 1));
+    }
+
+    #[test]
+    fn without_room_for_one_crop_loading_fails() {
+        assert_eq!(opened(0, 2, 0).unwrap_err().kind, ErrorKind::OutOfMemory);
+    }
+}
