@@ -16,7 +16,9 @@ pub struct Model {
     pub height: u32,
     /// Key points of a person, K.
     pub points: usize,
-    /// Name of the execution provider in use: `cpu`, `cuda`.
+    /// The network gives one score for a key point, the smaller maximum, in place of both maxima.
+    pub only_score: bool,
+    /// Name of the execution provider in use: `cpu`, `cuda`, `tensorrt`, `openvino`.
     pub provider: String,
     /// SHA-256 of the model file, in hexadecimal.
     pub sha256: String,

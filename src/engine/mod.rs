@@ -50,7 +50,7 @@ const WARM_UP_RUNS: usize = 3;
 /// How an engine works.
 #[derive(Clone)]
 pub struct EngineSettings {
-    /// Crops in one run.
+    /// Crops in one run; 0: as many as the backend prepared.
     pub batch_size: usize,
     /// Batches in flight at once, each with a network and a thread of its own; 0: as many as suit the provider.
     pub executors: usize,
@@ -133,6 +133,7 @@ enum Opening {
 
 struct Ready {
     model: Model,
+    largest: usize,
     warm_up: Vec<Duration>,
     terminate: Arc<dyn Fn() + Send + Sync>,
     start: mpsc::Sender<Arc<Core>>,
@@ -141,6 +142,8 @@ struct Ready {
 /// An executor that waits for its engine. Dropped, it ends.
 struct Opened {
     model: Model,
+    /// The largest batch that the backend prepared.
+    largest: usize,
     warm_up: Vec<Duration>,
     start: mpsc::Sender<Arc<Core>>,
     thread: ExecutorThread,
@@ -181,6 +184,8 @@ impl Engine {
             }
         }
         let model = opened[0].model.clone();
+        let prepared = opened.iter().map(|ready| ready.largest).min().unwrap_or_default();
+        let batch_size = if batch_size == 0 { prepared } else { batch_size };
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
         let core = Arc::new(Core {
@@ -380,8 +385,9 @@ fn open_executor(
     loop {
         match events.recv() {
             Ok(Opening::Event(event)) => report(event),
-            Ok(Opening::Ready(Ready { model, warm_up, terminate, start })) => {
-                return Ok(Opened { model, warm_up, start, thread: ExecutorThread { handle, terminate } });
+            Ok(Opening::Ready(Ready { model, largest, warm_up, terminate, start })) => {
+                let thread = ExecutorThread { handle, terminate };
+                return Ok(Opened { model, largest, warm_up, start, thread });
             }
             Ok(Opening::Failed(error)) => return Err(error),
             Err(mpsc::RecvError) => {
@@ -409,7 +415,8 @@ fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sende
     };
     let (start, started) = mpsc::channel();
     let terminate = executor.terminator();
-    let _ = opening.send(Opening::Ready(Ready { model, warm_up, terminate, start }));
+    let largest = executor.warm_up_sizes().last().copied().unwrap_or(1);
+    let _ = opening.send(Opening::Ready(Ready { model, largest, warm_up, terminate, start }));
     // Nothing comes when another executor could not be opened.
     let Ok(core) = started.recv() else { return };
     core.run_batches(&mut *executor);
