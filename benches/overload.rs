@@ -25,8 +25,14 @@ struct Slow;
 
 impl Backend for Slow {
     fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), engine::Error> {
-        let model =
-            Model { width: 48, height: 64, points: 1, provider: "slow".into(), sha256: "none".into() };
+        let model = Model {
+            width: 48,
+            height: 64,
+            points: 1,
+            only_score: false,
+            provider: "slow".into(),
+            sha256: "none".into(),
+        };
         Ok((model, Box::new(Self)))
     }
 }

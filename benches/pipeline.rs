@@ -238,6 +238,7 @@ impl Backend for Instantly {
             width: 192,
             height: 256,
             points: 17,
+            only_score: false,
             provider: "none".to_string(),
             sha256: "none".to_string(),
         };

@@ -87,7 +87,10 @@ struct Device(Arc<Mutex<()>>);
 impl Backend for Device {
     fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), engine::Error> {
         let (provider, sha256) = ("none".to_string(), "none".to_string());
-        Ok((Model { width: 8, height: 8, points: 1, provider, sha256 }, Box::new(self.clone())))
+        Ok((
+            Model { width: 8, height: 8, points: 1, only_score: false, provider, sha256 },
+            Box::new(self.clone()),
+        ))
     }
 }
 

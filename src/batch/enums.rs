@@ -15,6 +15,13 @@ pub enum ExecutionProvider {
     Auto,
     #[enum_value(name = "NVIDIA CUDA, or an error", nick = "cuda")]
     Cuda,
+    #[enum_value(
+        name = "NVIDIA TensorRT, with CUDA for what it does not take, or an error",
+        nick = "tensorrt"
+    )]
+    Tensorrt,
+    #[enum_value(name = "OpenVINO on the processor, or an error", nick = "openvino")]
+    Openvino,
     #[enum_value(name = "The processor", nick = "cpu")]
     Cpu,
 }
@@ -24,6 +31,8 @@ impl From<ExecutionProvider> for onnx::Provider {
         match provider {
             ExecutionProvider::Auto => Self::Auto,
             ExecutionProvider::Cuda => Self::Cuda,
+            ExecutionProvider::Tensorrt => Self::TensorRt,
+            ExecutionProvider::Openvino => Self::OpenVino,
             ExecutionProvider::Cpu => Self::Cpu,
         }
     }
@@ -39,6 +48,11 @@ pub enum Precision {
     Tf32,
     #[enum_value(name = "float32 without TF32", nick = "fp32")]
     Fp32,
+    #[enum_value(
+        name = "Half precision on CUDA and TensorRT, converted at load; float32 with a warning on others",
+        nick = "fp16"
+    )]
+    Fp16,
 }
 
 impl From<Precision> for onnx::Precision {
@@ -47,6 +61,7 @@ impl From<Precision> for onnx::Precision {
             Precision::Model => Self::Model,
             Precision::Tf32 => Self::Tf32,
             Precision::Fp32 => Self::Fp32,
+            Precision::Fp16 => Self::Fp16,
         }
     }
 }

@@ -6,6 +6,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
 
 use super::{
+    enums::ScoreMode,
     latency::Latency,
     log::{CAT, log_batch, onnx_runtime_log},
     queue::Queue,
@@ -168,6 +169,16 @@ impl ObjectImpl for RtmPoseBatch {
             running.stream.set_patience(patience);
             self.check_latency(&running);
         }
+        if name == "score-mode"
+            && running.stream.model().only_score
+            && self.settings().score_mode == ScoreMode::Mean
+        {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                ("score-mode=mean has no effect on this model: it gives the minimum of both axes' maxima only")
+            );
+        }
         if !Settings::is_live(name) {
             gst::element_imp_warning!(
                 self,
@@ -286,7 +297,7 @@ impl RtmPoseBatch {
                     model.height,
                     model.points,
                     model.provider,
-                    settings.batch_size,
+                    running.stream.batch_size(),
                     running.stream.run_time()
                 );
                 progress(
@@ -348,10 +359,20 @@ impl RtmPoseBatch {
             }
             None => Arc::new(open()?),
         };
+        if engine.model().only_score && settings.score_mode == ScoreMode::Mean {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                "score-mode=mean needs the maxima of both axes, but the model gives their minimum only: set \
+                 score-mode=min, or export the model with 4 columns in `keypoints`",
+            ));
+        }
         let skeleton = skeleton_name(settings, engine.model().points)?;
         let queue = self.queue.clone();
         let stream = engine.attach(settings.patience(), Arc::new(move || queue.wake()));
-        let gpu = (engine.model().provider == "cuda").then(|| self.watch_gpu(settings.device_id)).flatten();
+        let gpu = ["cuda", "tensorrt"]
+            .contains(&&engine.model().provider[..])
+            .then(|| self.watch_gpu(settings.device_id))
+            .flatten();
         Ok(Running { stream, _engine: engine, gpu, settings: settings.clone(), skeleton })
     }
 
@@ -375,6 +396,8 @@ impl RtmPoseBatch {
             device_id: settings.device_id,
             precision: settings.precision.into(),
             conv_algo_search: settings.cudnn_conv_algo_search.into(),
+            gpu_memory_limit: settings.gpu_memory_limit,
+            cache_folder: Some(glib::user_cache_dir().join("rtmposebatch")),
             library: Search {
                 file: settings.ort_library.as_ref().map(Into::into),
                 beside: plugin_file.and_then(|file| file.parent().map(Into::into)),
@@ -393,7 +416,9 @@ impl RtmPoseBatch {
             ErrorKind::Settings => gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}")),
             ErrorKind::Library => gst::element_imp_error!(self, gst::LibraryError::Init, ("{text}")),
             ErrorKind::Provider => gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{text}")),
-            ErrorKind::OutOfMemory => gst::element_imp_error!(self, gst::ResourceError::NoSpaceLeft, ("{text}")),
+            ErrorKind::OutOfMemory => {
+                gst::element_imp_error!(self, gst::ResourceError::NoSpaceLeft, ("{text}"))
+            }
             ErrorKind::Run | ErrorKind::Cancelled => {
                 gst::element_imp_error!(self, gst::LibraryError::Failed, ("{text}"));
             }

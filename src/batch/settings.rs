@@ -23,6 +23,7 @@ pub(super) struct Settings {
     pub device_id: i32,
     pub precision: Precision,
     pub cudnn_conv_algo_search: CudnnConvAlgoSearch,
+    pub gpu_memory_limit: u64,
     pub inference_scale: f64,
     pub inference_region: InferenceRegion,
     pub max_people: u32,
@@ -51,6 +52,7 @@ impl Default for Settings {
             device_id: 0,
             precision: Precision::default(),
             cudnn_conv_algo_search: CudnnConvAlgoSearch::default(),
+            gpu_memory_limit: 0,
             inference_scale: 1.0,
             inference_region: InferenceRegion::default(),
             max_people: 16,
@@ -102,6 +104,7 @@ impl Settings {
             ("cudnn-conv-algo-search", nick(self.cudnn_conv_algo_search.to_value())),
             ("batch-size", self.batch_size.to_string()),
             ("inference-streams", self.inference_streams.to_string()),
+            ("gpu-memory-limit", self.gpu_memory_limit.to_string()),
         ]
     }
 
@@ -134,6 +137,7 @@ impl Settings {
             "device-id" => self.device_id = get(value),
             "precision" => self.precision = get(value),
             "cudnn-conv-algo-search" => self.cudnn_conv_algo_search = get(value),
+            "gpu-memory-limit" => self.gpu_memory_limit = get(value),
             "inference-scale" => self.inference_scale = get(value),
             "inference-region" => self.inference_region = get(value),
             "max-people" => self.max_people = get(value),
@@ -164,6 +168,7 @@ impl Settings {
             "device-id" => self.device_id.to_value(),
             "precision" => self.precision.to_value(),
             "cudnn-conv-algo-search" => self.cudnn_conv_algo_search.to_value(),
+            "gpu-memory-limit" => self.gpu_memory_limit.to_value(),
             "inference-scale" => self.inference_scale.to_value(),
             "inference-region" => self.inference_region.to_value(),
             "max-people" => self.max_people.to_value(),
@@ -210,8 +215,10 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecUInt::builder("batch-size")
                 .nick("Batch size")
-                .blurb("Crops in one run of the network")
-                .minimum(1)
+                .blurb(
+                    "Crops in one run of the network; 0 = 8, but on a GPU 6 with less than 6 GiB of memory and 16 with \
+                     16 GiB free (`stats` tells)",
+                )
                 .maximum(64)
                 .default_value(default.batch_size)
                 .build(),
@@ -270,7 +277,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecString::builder("active-provider")
                 .nick("Active provider")
-                .blurb("The execution provider in use: cpu or cuda; not set in NULL")
+                .blurb("The execution provider in use: cuda, tensorrt, openvino or cpu; not set in NULL")
                 .read_only()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("precision", default.precision)
@@ -280,6 +287,11 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("cudnn-conv-algo-search", default.cudnn_conv_algo_search)
                 .nick("cuDNN convolution search")
                 .blurb("How cuDNN chooses the algorithm of a convolution (CUDA only)")
+                .build(),
+            glib::ParamSpecUInt64::builder("gpu-memory-limit")
+                .nick("GPU memory limit")
+                .blurb("Bytes that ONNX Runtime may take on the GPU for each batch in flight (CUDA only); 0 = no limit")
+                .default_value(default.gpu_memory_limit)
                 .build(),
             glib::ParamSpecDouble::builder("inference-scale")
                 .nick("Inference scale")

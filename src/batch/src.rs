@@ -231,9 +231,9 @@ impl RtmPoseBatch {
 
     /// Frames go on unchanged, so that downstream's answer holds, but for the frames that are kept here.
     fn complete_allocation(&self, query: &mut gst::query::Allocation) {
-        let (input_queue, batch) = self
-            .running()
-            .map_or((0, 0), |running| (running.settings.input_queue_size, running.settings.batch_size));
+        let (input_queue, batch) = self.running().map_or((0, 0), |running| {
+            (running.settings.input_queue_size, running.stream.batch_size() as u32)
+        });
         let kept = input_queue.min(batch) + 1;
         let pools: Vec<_> = query.allocation_pools().collect();
         if pools.is_empty() {

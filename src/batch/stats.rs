@@ -66,11 +66,11 @@ impl RtmPoseBatch {
         let engine = running.as_ref().map(|running| running.stream.statistics()).unwrap_or_default();
         let streams = running.as_ref().map_or(0, |running| running.stream.streams());
         let gpu = running.as_ref().and_then(|running| running.gpu.as_ref()).and_then(GpuMonitor::figures);
-        let batch_size = running.map_or(1, |running| running.settings.batch_size);
+        let batch_size = running.map_or(1, |running| running.stream.batch_size());
         let fill = lock(&self.queue.state).fill();
         let stats = lock(&self.stats);
-        let fills = (1..=batch_size as usize)
-            .map(|crops| engine.fills.get(&crops).copied().unwrap_or(0).to_send_value());
+        let fills =
+            (1..=batch_size).map(|crops| engine.fills.get(&crops).copied().unwrap_or(0).to_send_value());
         let mut by_size = gst::Structure::builder("inference-ms-by-size");
         for (size, runs) in &engine.runs_by_size {
             by_size = by_size
@@ -89,7 +89,8 @@ impl RtmPoseBatch {
             .field("crops", engine.crops)
             .field("batches", engine.batches)
             .field("padding", engine.padding)
-            .field("mean-fill", engine.mean_fill(batch_size as usize))
+            .field("batch-size", batch_size as u32)
+            .field("mean-fill", engine.mean_fill(batch_size))
             .field("fills", gst::Array::from_values(fills))
             .field("wait-ms-p50", ms(engine.waits.percentile(0.5)))
             .field("wait-ms-p99", ms(engine.waits.percentile(0.99)))

@@ -16,7 +16,9 @@ pub struct Model {
     pub height: u32,
     /// Key points of a person, K.
     pub points: usize,
-    /// Name of the execution provider in use: `cpu`, `cuda`.
+    /// The network gives one score for a key point, the smaller maximum, in place of both maxima.
+    pub only_score: bool,
+    /// Name of the execution provider in use: `cpu`, `cuda`, `tensorrt`, `openvino`.
     pub provider: String,
     /// SHA-256 of the model file, in hexadecimal.
     pub sha256: String,
@@ -44,8 +46,8 @@ pub enum LoadEvent {
 pub struct Loading<'a> {
     pub report: &'a dyn Fn(LoadEvent),
     pub cancelled: &'a Cancel,
-    /// Crops in the largest run: less than what was asked for where the device had too little memory for that.
-    pub batch_size: usize,
+    /// Most crops in a run: fewer than were asked for where the device had too little memory for those.
+    pub most_crops: usize,
 }
 
 /// Interrupts the loading of a model.

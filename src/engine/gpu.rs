@@ -37,6 +37,37 @@ pub struct GpuFigures {
     pub power: f64,
 }
 
+/// Memory of one GPU, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuMemory {
+    pub total: u64,
+    pub free: u64,
+}
+
+impl GpuMemory {
+    /// Crops in one run that suit the card: 8; 6 where it has less than 6 GiB in all; 16 where 16 GiB are free, for a card
+    /// of that size has the arithmetic that twice the batch needs to be gone through in nearly the same time.
+    pub fn batch_size(self) -> usize {
+        const GIB: u64 = 1 << 30;
+        match self {
+            Self { total, .. } if total < 6 * GIB => 6,
+            Self { free, .. } if free >= 16 * GIB => 16,
+            _ => 8,
+        }
+    }
+}
+
+/// None where the driver's library or the device is not there. `device` counts as NVML does, by PCI bus.
+pub fn memory(device: u32) -> Option<GpuMemory> {
+    let info = nvml()?.device_by_index(device).ok()?.memory_info().ok()?;
+    Some(GpuMemory { total: info.total, free: info.free })
+}
+
+fn nvml() -> Option<Nvml> {
+    // Only the versioned name comes with every driver.
+    Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok()
+}
+
 /// Asks a GPU for its figures, on a thread of its own, until it is dropped.
 pub struct GpuMonitor {
     state: Arc<(Mutex<State>, Condvar)>,
@@ -53,8 +84,7 @@ impl GpuMonitor {
     /// None where the driver's library or the device is not there. `device` counts as NVML does, by PCI bus. `warn` is
     /// called once, from the monitor's thread, when the card gets hot or slows down.
     pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
-        // Only the versioned name comes with every driver.
-        let nvml = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok()?;
+        let nvml = nvml()?;
         read(&nvml.device_by_index(device).ok()?).ok()?;
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let shared = state.clone();
@@ -120,6 +150,18 @@ fn complaint(card: &Device, figures: Option<GpuFigures>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_batch_size_follows_the_memory() {
+        const GIB: u64 = 1 << 30;
+        let size = |total: u64, free: u64| GpuMemory { total, free }.batch_size();
+        assert_eq!([size(4 * GIB, 4 * GIB), size(6 * GIB - 1, 0), size(6 * GIB, 0)], [6, 6, 8]);
+        assert_eq!(
+            [size(24 * GIB, 16 * GIB - 1), size(24 * GIB, 16 * GIB), size(80 * GIB, 79 * GIB)],
+            [8, 16, 16]
+        );
+        assert_eq!(memory(1_000_000), None);
+    }
 
     #[test]
     fn without_a_driver_there_is_no_monitor() {

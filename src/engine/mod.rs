@@ -48,7 +48,7 @@ use ticket::Duty;
 /// How an engine works.
 #[derive(Clone)]
 pub struct EngineSettings {
-    /// Crops in one run.
+    /// Crops in one run; 0: as many as the backend prepared.
     pub batch_size: usize,
     /// Batches in flight at once, each with a network and a thread of its own; 0: as many as suit the provider.
     pub executors: usize,

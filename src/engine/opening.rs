@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Backend, Cancel, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak, panicked,
-};
+use super::{Backend, Cancel, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak, panicked};
 
 /// Runs of each size before the first frame; the last ones show how long a run takes.
 const WARM_UP_RUNS: usize = 3;
@@ -23,6 +21,8 @@ pub(super) struct ExecutorThread {
 /// An executor that waits for its engine. Dropped, it ends.
 pub(super) struct Opened {
     pub model: Model,
+    /// The largest batch that the backend prepared.
+    pub largest: usize,
     /// Durations of runs of the largest size.
     pub warm_up: Vec<Duration>,
     pub start: mpsc::Sender<Arc<Core>>,
@@ -38,31 +38,41 @@ enum Opening {
 }
 
 struct Ready {
+    largest: usize,
     warm_up: Vec<Duration>,
     terminate: Arc<dyn Fn() + Send + Sync>,
     start: mpsc::Sender<Arc<Core>>,
 }
 
-/// Opens `executors` executors, or as many as suit the provider (0). Tells the batch size too: where the device has too
-/// little memory one executor has to do, if their number was left open, and then smaller batches.
+/// The largest batch that is tried next where the backend's own choice needs too much memory.
+const MODEST_BATCH: usize = 8;
+
+/// Opens `executors` executors, or as many as suit the provider (0), for batches of `batch_size`, or of what suits the
+/// device (0). Tells the batch size too: where the device has too little memory one executor has to do, if their number
+/// was left open, and then smaller batches.
 pub(super) fn open(
     backend: &Arc<dyn Backend>,
-    mut batch_size: usize,
+    batch_size: usize,
     mut executors: usize,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
 ) -> Result<(usize, Vec<Opened>), Error> {
+    let mut most_crops = if batch_size == 0 { usize::MAX } else { batch_size };
     loop {
-        let error = match open_all(backend, batch_size, executors, cancel, report) {
+        let error = match open_all(backend, most_crops, executors, cancel, report) {
             Err(error) if error.kind == ErrorKind::OutOfMemory => error,
-            other => return other.map(|opened| (batch_size, opened)),
+            Err(error) => return Err(error),
+            Ok(opened) => {
+                let prepared = opened.iter().map(|opened| opened.largest).min().unwrap_or_default();
+                return Ok((if batch_size == 0 { prepared } else { most_crops }, opened));
+            }
         };
         let less = if executors == 0 && backend.likely_executors() > 1 {
             executors = 1;
             "with one batch in flight".to_string()
-        } else if batch_size > 1 {
-            batch_size /= 2;
-            format!("with batches of {batch_size}")
+        } else if most_crops > 1 {
+            most_crops = if most_crops == usize::MAX { MODEST_BATCH } else { most_crops / 2 };
+            format!("with batches of {most_crops}")
         } else {
             return Err(error);
         };
@@ -72,7 +82,7 @@ pub(super) fn open(
 
 fn open_all(
     backend: &Arc<dyn Backend>,
-    batch_size: usize,
+    most_crops: usize,
     executors: usize,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
@@ -83,7 +93,7 @@ fn open_all(
     cancel.on_cancel(move || abandoned.cancel());
     let number = if executors == 0 { backend.likely_executors() } else { executors }.max(1);
     let mut candidates = (0..number)
-        .map(|index| Candidate::start(index, backend, batch_size, &abandon))
+        .map(|index| Candidate::start(index, backend, most_crops, &abandon))
         .collect::<Result<Vec<_>, _>>()?;
     let first = candidates.remove(0);
     let result = open_after(first, &mut candidates, backend, executors, report);
@@ -117,9 +127,7 @@ fn open_after(
         // Executors are alike: what the first said of loading holds for all.
         let alike = next.loaded(&|_| ()).and_then(|other| {
             let alike = other == model;
-            alike
-                .then_some(())
-                .ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
+            alike.then_some(()).ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
         });
         match alike {
             Ok(()) => loaded.push(next),
@@ -154,7 +162,7 @@ impl Candidate {
     fn start(
         index: usize,
         backend: &Arc<dyn Backend>,
-        batch_size: usize,
+        most_crops: usize,
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel();
@@ -162,7 +170,7 @@ impl Candidate {
         let (backend, cancel) = (backend.clone(), cancel.clone());
         let handle = std::thread::Builder::new()
             .name(format!("rtmpose-run-{index}"))
-            .spawn(move || executor_thread(&*backend, batch_size, &cancel, &sender, &proceeding))
+            .spawn(move || executor_thread(&*backend, most_crops, &cancel, &sender, &proceeding))
             .map_err(|error| {
                 Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
             })?;
@@ -187,9 +195,9 @@ impl Candidate {
         loop {
             match self.next()? {
                 Opening::Event(event) => report(event),
-                Opening::Ready(Ready { warm_up, terminate, start }) => {
+                Opening::Ready(Ready { largest, warm_up, terminate, start }) => {
                     let thread = ExecutorThread { handle: self.handle, terminate };
-                    return Ok(Opened { model, warm_up, start, thread });
+                    return Ok(Opened { model, largest, warm_up, start, thread });
                 }
                 Opening::Failed(error) => return Err(error),
                 Opening::Loaded(_) => unreachable!("it was loaded before"),
@@ -211,7 +219,7 @@ impl Candidate {
 /// Opens an executor, says how that went, and runs batches once the engine is complete.
 fn executor_thread(
     backend: &dyn Backend,
-    batch_size: usize,
+    most_crops: usize,
     cancel: &Cancel,
     opening: &mpsc::Sender<Opening>,
     proceed: &mpsc::Receiver<()>,
@@ -219,7 +227,7 @@ fn executor_thread(
     let report = |event| {
         let _ = opening.send(Opening::Event(event));
     };
-    let loading = Loading { report: &report, cancelled: cancel, batch_size };
+    let loading = Loading { report: &report, cancelled: cancel, most_crops };
     let fail = |error| drop(opening.send(Opening::Failed(error)));
     let opened = catch_unwind(AssertUnwindSafe(|| backend.open(&loading)));
     let (model, mut executor) = match opened {
@@ -239,7 +247,8 @@ fn executor_thread(
     };
     let (start, started) = mpsc::channel();
     let terminate = executor.terminator();
-    let _ = opening.send(Opening::Ready(Ready { warm_up, terminate, start }));
+    let largest = executor.warm_up_sizes().last().copied().unwrap_or(1);
+    let _ = opening.send(Opening::Ready(Ready { largest, warm_up, terminate, start }));
     // Nothing comes when another executor could not be opened.
     let Ok(core) = started.recv() else { return };
     core.run_batches(&mut *executor);
@@ -285,13 +294,14 @@ mod tests {
     impl Backend for SmallDevice {
         fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
             let mut taken = self.taken.lock().unwrap();
-            if *taken + loading.batch_size > self.room {
+            let batch_size = loading.most_crops.min(16);
+            if *taken + batch_size > self.room {
                 return Err(Error::new(ErrorKind::OutOfMemory, "The device has no room"));
             }
-            *taken += loading.batch_size;
+            *taken += batch_size;
             let (provider, sha256) = ("fake".to_string(), String::new());
-            let model = Model { width: 1, height: 1, points: 1, provider, sha256 };
-            Ok((model, Box::new(Share(loading.batch_size, self.taken.clone()))))
+            let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
+            Ok((model, Box::new(Share(batch_size, self.taken.clone()))))
         }
 
         fn likely_executors(&self) -> usize {
@@ -323,6 +333,15 @@ mod tests {
 
     /// Batch size, number of executors and warnings.
     fn opened(room: usize, likely: usize, executors: usize) -> Result<(usize, usize, Vec<String>), Error> {
+        opened_for(8, room, likely, executors)
+    }
+
+    fn opened_for(
+        batch_size: usize,
+        room: usize,
+        likely: usize,
+        executors: usize,
+    ) -> Result<(usize, usize, Vec<String>), Error> {
         let backend: Arc<dyn Backend> = Arc::new(SmallDevice { room, likely, ..SmallDevice::default() });
         let warnings = std::cell::RefCell::new(Vec::new());
         let report = |event| {
@@ -330,7 +349,7 @@ mod tests {
                 warnings.borrow_mut().push(text);
             }
         };
-        let (batch_size, opened) = open(&backend, 8, executors, &Cancel::default(), &report)?;
+        let (batch_size, opened) = open(&backend, batch_size, executors, &Cancel::default(), &report)?;
         Ok((batch_size, opened.len(), warnings.into_inner()))
     }
 
@@ -370,6 +389,16 @@ mod tests {
     fn a_number_that_was_asked_for_is_kept() {
         let (batch_size, executors, warnings) = opened(9, 1, 2).unwrap();
         assert_eq!((batch_size, executors, warnings.len()), (4, 2, 1));
+    }
+
+    #[test]
+    fn an_open_batch_size_is_what_the_backend_prepared() {
+        assert_eq!(opened_for(0, 16, 1, 0).unwrap(), (16, 1, vec![]));
+        let (batch_size, _, warnings) = opened_for(0, 15, 1, 0).unwrap();
+        assert_eq!(
+            (batch_size, &warnings[..]),
+            (8, &["The device has no room; trying again with batches of 8".to_string()][..])
+        );
     }
 
     #[test]

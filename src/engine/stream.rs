@@ -37,6 +37,11 @@ impl Stream {
         &self.core.model
     }
 
+    /// Crops in one run.
+    pub fn batch_size(&self) -> usize {
+        self.core.batch_size
+    }
+
     /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.
     pub fn buffer(&self) -> Result<CropBuffer, Flushing> {
         let mut shared = lock(&self.core.shared);

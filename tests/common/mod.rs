@@ -114,6 +114,7 @@ impl Backend for Fake {
             width: SIDE,
             height: SIDE,
             points: 1,
+            only_score: false,
             provider: "fake".to_string(),
             sha256: "none".to_string(),
         };

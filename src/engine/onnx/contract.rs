@@ -1,16 +1,27 @@
-//! What a model file must look like, checked before anything runs: RTMPose as mmdeploy exports it.
+//! What a model file must look like, checked before anything runs: RTMPose as mmdeploy exports it, or already in the
+//! adapted form (see `graph`).
 
-use ort::{
-    session::Session,
-    value::{Outlet, Shape, TensorElementType, ValueType},
+use ort::value::Shape;
+
+use super::graph::{
+    KEY_POINTS, is_adapted,
+    messages::{Graph, ValueInfo, element_type},
 };
-
-use crate::engine::{Error, ErrorKind};
+use crate::engine::{Error, ErrorKind, Model};
 
 /// Largest side of a crop that is taken from a file: above it the number is an error in the file, not a network.
 const MAX_SIDE: i64 = 4096;
 /// Largest number of key points that is taken from a file.
 const MAX_POINTS: i64 = 4096;
+/// Largest batch, as in the property batch-size.
+const MAX_BATCH: usize = 64;
+
+/// Names of the tensors in mmdeploy's export.
+pub(super) const INPUT: &str = "input";
+pub(super) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
+
+/// Bins of a SimCC output per pixel of the crop (`simcc_split_ratio` in mmpose's configs).
+const BINS_PER_PIXEL: i64 = 2;
 
 /// Shapes that the file declares. Symbolic dimensions are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,58 +31,110 @@ pub(super) struct Contract {
     /// The batch size, where the file fixes one.
     pub fixed_batch: Option<usize>,
     pub points: Option<usize>,
+    pub form: Form,
 }
 
-/// Names of the tensors in mmdeploy's export.
-pub(super) const INPUT: &str = "input";
-pub(super) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// mmdeploy's: normalised crops in, SimCC answers out.
+    Official {
+        /// The file says how many bins its answers have.
+        bins_declared: bool,
+    },
+    /// Bytes in, key points out.
+    Adapted { columns: Columns },
+}
 
-/// Bins of a SimCC output per pixel of the crop (`simcc_split_ratio` in mmpose's configs).
-pub(super) const BINS_PER_PIXEL: u32 = 2;
+/// What the adapted form tells of a key point beside its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// The maxima of both axes.
+    Maxima,
+    /// The smaller one alone.
+    Score,
+}
 
-pub(super) fn check(session: &Session, batch_size: usize, name: &str) -> Result<Contract, Error> {
-    let refuse = |expected: &str, found: String| refused(name, expected, &found);
-    let found = || format!("inputs {} and outputs {}", list(session.inputs()), list(session.outputs()));
-
-    let [input] = session.inputs() else {
-        return Err(refuse("one input `input`", found()));
-    };
-    if input.name() != INPUT {
-        return Err(refuse("one input `input`", found()));
+impl Columns {
+    /// Numbers of a key point.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Maxima => 4,
+            Self::Score => 3,
+        }
     }
-    let expected_input =
-        "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 4096";
-    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = input.dtype() else {
-        return Err(refuse(expected_input, describe(input)));
-    };
-    let &[batch, 3, height @ 1..=MAX_SIDE, width @ 1..=MAX_SIDE] = &shape[..] else {
-        return Err(refuse(expected_input, describe(input)));
-    };
-    let fixed_batch = usize::try_from(batch).ok();
-    if fixed_batch.is_some_and(|fixed| fixed != batch_size) {
-        return Err(Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The model {name} has its batch dimension fixed at {batch}, but batch-size is {batch_size}: export \
-                 it with a dynamic batch dimension, or set batch-size={batch}"
-            ),
-        ));
+}
+
+impl Contract {
+    /// What the adapted graph of the file gives.
+    pub fn columns(&self) -> Columns {
+        match self.form {
+            Form::Official { .. } => Columns::Maxima,
+            Form::Adapted { columns } => columns,
+        }
     }
 
+    /// What the engine must know, with the number of key points that a run has shown.
+    pub fn model(&self, points: usize, provider: &str, sha256: String) -> Model {
+        Model {
+            width: self.width,
+            height: self.height,
+            points,
+            only_score: self.columns() == Columns::Score,
+            provider: provider.to_string(),
+            sha256,
+        }
+    }
+}
+
+/// Checks a file; `name` is the model's in messages.
+pub(super) fn check(graph: &Graph, name: &str) -> Result<Contract, Error> {
+    let inputs: Vec<_> = graph.inputs().collect();
+    let found = || {
+        let outputs: Vec<_> = graph.output.iter().collect();
+        format!("inputs {} and outputs {}", list(&inputs), list(&outputs))
+    };
+    match &inputs[..] {
+        [input] if is_adapted(graph) => check_adapted(graph, input, &found, name),
+        [input] if input.name() == INPUT => check_official(graph, input, &found, name),
+        _ => Err(refused(name, "one input `input`", &found())),
+    }
+}
+
+fn check_official(
+    graph: &Graph,
+    input: &ValueInfo,
+    found: &dyn Fn() -> String,
+    name: &str,
+) -> Result<Contract, Error> {
+    let (batch, height, width) = match (input.element_type(), &input.dimensions()[..]) {
+        (element_type::FLOAT, &[batch, Some(3), Some(height @ 1..=MAX_SIDE), Some(width @ 1..=MAX_SIDE)]) => {
+            (batch, height, width)
+        }
+        _ => {
+            let expected =
+                "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 4096";
+            return Err(refused(name, expected, &describe(input)));
+        }
+    };
     let mut points = None;
+    let mut bins_declared = true;
     for (output_name, side) in OUTPUTS.into_iter().zip([width, height]) {
-        let bins = side * i64::from(BINS_PER_PIXEL);
+        let bins = side * BINS_PER_PIXEL;
         let expected = format!("an output `{output_name}` of float32 [batch, key points, {bins}]");
-        let Some(output) = session.outputs().iter().find(|output| output.name() == output_name) else {
-            return Err(refuse(&expected, found()));
+        let Some(output) = graph.output.iter().find(|output| output.name() == output_name) else {
+            return Err(refused(name, &expected, &found()));
         };
-        let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = output.dtype() else {
-            return Err(refuse(&expected, describe(output)));
+        let (declared, length) = match (output.element_type(), &output.dimensions()[..]) {
+            (element_type::FLOAT, &[_, points, length])
+                if are_points(points) && length.is_none_or(|length| length == bins) =>
+            {
+                (points.map(|points| points as usize), length)
+            }
+            // Some files leave the outputs' shape out altogether.
+            (element_type::FLOAT, []) if output.shape().is_none() => (None, None),
+            _ => return Err(refused(name, &expected, &describe(output))),
         };
-        let declared = match shape[..] {
-            [_, k @ (-1 | 1..=MAX_POINTS), n] if n == -1 || n == bins => usize::try_from(k).ok(),
-            _ => return Err(refuse(&expected, describe(output))),
-        };
+        bins_declared &= length.is_some();
         match (points, declared) {
             (Some(one), Some(other)) if one != other => {
                 return Err(different_points(name, one, other));
@@ -79,33 +142,132 @@ pub(super) fn check(session: &Session, batch_size: usize, name: &str) -> Result<
             _ => points = points.or(declared),
         }
     }
-    Ok(Contract { width: width as u32, height: height as u32, fixed_batch, points })
+    Ok(Contract {
+        width: width as u32,
+        height: height as u32,
+        fixed_batch: fixed(batch),
+        points,
+        form: Form::Official { bins_declared },
+    })
 }
 
-/// Checks one output of the first run against the contract; gives the number of key points.
-pub(super) fn check_output(
+fn check_adapted(
+    graph: &Graph,
+    input: &ValueInfo,
+    found: &dyn Fn() -> String,
+    name: &str,
+) -> Result<Contract, Error> {
+    let (batch, height, width) = match (input.element_type(), &input.dimensions()[..]) {
+        (element_type::UINT8, &[batch, Some(height @ 1..=MAX_SIDE), Some(width @ 1..=MAX_SIDE), Some(3)]) => {
+            (batch, height, width)
+        }
+        _ => {
+            let expected =
+                "an input `image` of uint8 [batch, height, width, 3] with height and width of 1 to 4096";
+            return Err(refused(name, expected, &describe(input)));
+        }
+    };
+    let expected = "an output `keypoints` of float32 [batch, key points, 4] or [batch, key points, 3]";
+    let Some(output) = graph.output.iter().find(|output| output.name() == KEY_POINTS) else {
+        return Err(refused(name, expected, &found()));
+    };
+    let (points, columns) = match (output.element_type(), &output.dimensions()[..]) {
+        (element_type::FLOAT, &[_, points, Some(4)]) if are_points(points) => (points, Columns::Maxima),
+        (element_type::FLOAT, &[_, points, Some(3)]) if are_points(points) => (points, Columns::Score),
+        _ => return Err(refused(name, expected, &describe(output))),
+    };
+    Ok(Contract {
+        width: width as u32,
+        height: height as u32,
+        fixed_batch: fixed(batch),
+        points: points.map(|points| points as usize),
+        form: Form::Adapted { columns },
+    })
+}
+
+fn are_points(points: Option<i64>) -> bool {
+    points.is_none_or(|points| (1..=MAX_POINTS).contains(&points))
+}
+
+/// The batch size of a fixed batch dimension.
+fn fixed(batch: Option<i64>) -> Option<usize> {
+    batch.and_then(|batch| usize::try_from(batch).ok())
+}
+
+/// The batch size that a file with a fixed one needs must be the one asked for; 0 asks for any up to `MAX_BATCH`.
+pub(super) fn check_batch(contract: &Contract, batch_size: usize, name: &str) -> Result<(), Error> {
+    match contract.fixed_batch {
+        Some(batch) if !(1..=MAX_BATCH).contains(&batch) || (batch_size != 0 && batch != batch_size) => {
+            Err(Error::new(
+                ErrorKind::ModelRefused,
+                format!(
+                    "The model {name} has its batch dimension fixed at {batch}, but batch-size is {batch_size}: export \
+                 it with a dynamic batch dimension, or set batch-size={batch}"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the shape of a SimCC answer to `rows` crops; gives the number of key points.
+pub(super) fn check_answer(
     contract: &Contract,
     rows: usize,
     output: usize,
     shape: &Shape,
     name: &str,
 ) -> Result<usize, Error> {
-    let bins = i64::from(BINS_PER_PIXEL * [contract.width, contract.height][output]);
+    let bins = BINS_PER_PIXEL * i64::from([contract.width, contract.height][output]);
+    let expected = || (OUTPUTS[output], bins.to_string());
     match shape[..] {
-        [n, k @ 1..=MAX_POINTS, length]
-            if n == rows as i64
-                && length == bins
-                && contract.points.is_none_or(|points| points as i64 == k) =>
+        [_, _, length] if length != bins => Err(unexpected(contract, rows, expected(), shape, name)),
+        _ => points_of(contract, rows, expected(), shape, name),
+    }
+}
+
+/// Checks the shape of the key points of `rows` crops; gives their number for a crop.
+pub(super) fn check_key_points(
+    contract: &Contract,
+    rows: usize,
+    shape: &Shape,
+    name: &str,
+) -> Result<usize, Error> {
+    let columns = contract.columns().count();
+    let expected = || (KEY_POINTS, columns.to_string());
+    match shape[..] {
+        [_, _, found] if found != columns as i64 => Err(unexpected(contract, rows, expected(), shape, name)),
+        _ => points_of(contract, rows, expected(), shape, name),
+    }
+}
+
+fn points_of(
+    contract: &Contract,
+    rows: usize,
+    expected: (&str, String),
+    shape: &Shape,
+    name: &str,
+) -> Result<usize, Error> {
+    match shape[..] {
+        [n, k @ 1..=MAX_POINTS, _]
+            if n == rows as i64 && contract.points.is_none_or(|points| points as i64 == k) =>
         {
             Ok(k as usize)
         }
-        _ => {
-            let points = contract.points.map_or("key points".to_string(), |points| points.to_string());
-            let expected =
-                format!("`{}` of [{rows}, {points}, {bins}] for a batch of {rows}", OUTPUTS[output]);
-            Err(refused(name, &expected, &format!("{:?}", &shape[..])))
-        }
+        _ => Err(unexpected(contract, rows, expected, shape, name)),
     }
+}
+
+fn unexpected(
+    contract: &Contract,
+    rows: usize,
+    (output, last): (&str, String),
+    shape: &Shape,
+    name: &str,
+) -> Error {
+    let points = contract.points.map_or("key points".to_string(), |points| points.to_string());
+    let expected = format!("`{output}` of [{rows}, {points}, {last}] for a batch of {rows}");
+    refused(name, &expected, &format!("{:?}", &shape[..]))
 }
 
 /// The two outputs have different numbers of key points.
@@ -123,34 +285,15 @@ fn refused(name: &str, expected: &str, found: &str) -> Error {
     )
 }
 
-fn list(outlets: &[Outlet]) -> String {
-    if outlets.is_empty() {
+fn list(values: &[&ValueInfo]) -> String {
+    if values.is_empty() {
         return "none".to_string();
     }
-    outlets.iter().map(describe).collect::<Vec<_>>().join(", ")
+    values.iter().map(|value| describe(value)).collect::<Vec<_>>().join(", ")
 }
 
-fn describe(outlet: &Outlet) -> String {
-    match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => {
-            let dims = shape.iter().map(|dim| if *dim < 0 { "?".to_string() } else { dim.to_string() });
-            let dims = dims.collect::<Vec<_>>().join(", ");
-            format!("`{}` of {} [{dims}]", outlet.name(), type_name(*ty))
-        }
-        other => format!("`{}` of {other}", outlet.name()),
-    }
-}
-
-/// The type's name as ONNX writes it, which is how people know it; Rust's where that is rare.
-fn type_name(ty: TensorElementType) -> String {
-    match ty {
-        TensorElementType::Float16 => "float16".to_string(),
-        TensorElementType::Float32 => "float32".to_string(),
-        TensorElementType::Float64 => "double".to_string(),
-        TensorElementType::Uint8 => "uint8".to_string(),
-        TensorElementType::Int8 => "int8".to_string(),
-        TensorElementType::Int32 => "int32".to_string(),
-        TensorElementType::Int64 => "int64".to_string(),
-        other => other.to_string(),
-    }
+fn describe(value: &ValueInfo) -> String {
+    let dims = value.dimensions().into_iter().map(|dim| dim.map_or("?".to_string(), |dim| dim.to_string()));
+    let dims = dims.collect::<Vec<_>>().join(", ");
+    format!("`{}` of {} [{dims}]", value.name(), element_type::name(value.element_type()))
 }

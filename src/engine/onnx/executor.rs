@@ -1,4 +1,4 @@
-//! Runs prepared sessions: normalised crops in, peaks out.
+//! Runs prepared sessions of adapted graphs: crops in, peaks out.
 
 use std::sync::Arc;
 
@@ -8,18 +8,15 @@ use ort::{
 };
 
 use super::{
-    contract::{self, Contract, INPUT, OUTPUTS},
+    contract::{self, Columns, Contract},
+    cuda::turns,
+    graph::{IMAGE, KEY_POINTS},
     run_error,
 };
 use crate::{
-    engine::{Error, Executor, Model},
-    pose::{Peak, decode},
+    engine::{Error, ErrorKind, Executor, Model},
+    pose::Peak,
 };
-
-/// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
-/// configs).
-pub(super) const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
-pub(super) const STD: [f32; 3] = [58.395, 57.12, 57.375];
 
 pub(super) struct OnnxExecutor {
     /// One session for all sizes, or one for each.
@@ -28,16 +25,16 @@ pub(super) struct OnnxExecutor {
     sizes: Vec<usize>,
     contract: Contract,
     points: usize,
-    /// Normalised crops, [largest size, 3, height, width].
-    input: Vec<f32>,
-    /// The normalised value of each 8-bit sample, by channel.
-    normalised: [[f32; 256]; 3],
+    /// Crops, [largest size, height, width, 3].
+    input: Vec<u8>,
     run_options: Arc<RunOptions>,
     name: String,
+    /// On a GPU of NVIDIA, where captures must be alone.
+    takes_turns: bool,
 }
 
 impl OnnxExecutor {
-    /// Runs each session once, which shows the number of key points where the file does not say it.
+    /// Runs the largest size once, which shows the number of key points where the file does not say it.
     pub(super) fn new(
         sessions: Vec<Session>,
         sizes: Vec<usize>,
@@ -45,92 +42,79 @@ impl OnnxExecutor {
         name: &str,
     ) -> Result<Self, Error> {
         let largest = *sizes.last().expect("there is always a size");
-        let normalised =
-            std::array::from_fn(|c| std::array::from_fn(|value| (value as f32 - MEAN[c]) / STD[c]));
         let mut executor = Self {
             sessions,
             sizes,
             contract,
             points: 0,
-            input: vec![0.0; largest * 3 * contract.width as usize * contract.height as usize],
-            normalised,
+            input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
             run_options: Arc::new(RunOptions::new().map_err(run_error)?),
             name: name.to_string(),
+            takes_turns: false,
         };
-        executor.points = executor.forward(largest, |_, _, _| ())?;
+        executor.points = executor.forward(largest, |_| ())?;
         Ok(executor)
     }
 
-    pub(super) fn with_model(self, provider: &str, sha256: String) -> (Model, Box<dyn Executor>) {
-        let model = Model {
-            width: self.contract.width,
-            height: self.contract.height,
-            points: self.points,
-            provider: provider.to_string(),
-            sha256,
-        };
+    pub(super) fn with_model(mut self, provider: &str, sha256: String) -> (Model, Box<dyn Executor>) {
+        self.takes_turns = ["cuda", "tensorrt"].contains(&provider);
+        let model = self.contract.model(self.points, provider, sha256);
         (model, Box::new(self))
     }
 
-    /// Runs `rows` rows, one of `sizes`; gives the outputs to `read` and the number of key points back.
-    fn forward(&mut self, rows: usize, read: impl FnOnce(&[f32], &[f32], usize)) -> Result<usize, Error> {
-        let Contract { width, height, .. } = self.contract;
+    /// Runs `rows` rows, one of `sizes`; gives the key points to `read` and their number for a crop back.
+    fn forward(&mut self, rows: usize, read: impl FnOnce(&[f32])) -> Result<usize, Error> {
+        let (width, height) = (self.contract.width as usize, self.contract.height as usize);
         let index = self.sizes.iter().position(|size| *size == rows).unwrap_or_default();
         let session = if self.sessions.len() == 1 { 0 } else { index };
-        let crop = 3 * width as usize * height as usize;
-        let shape = [rows, 3, height as usize, width as usize];
-        let input = TensorRef::from_array_view((shape, &self.input[..rows * crop])).map_err(run_error)?;
+        let input = &self.input[..rows * height * width * 3];
+        let input = TensorRef::from_array_view(([rows, height, width, 3], input)).map_err(run_error)?;
         let outputs = self.sessions[session]
-            .run_with_options(ort::inputs![INPUT => input], &self.run_options)
+            .run_with_options(ort::inputs![IMAGE => input], &self.run_options)
             .map_err(run_error)?;
-        let extract = |output: usize| {
-            outputs
-                .get(OUTPUTS[output])
-                .ok_or_else(|| {
-                    Error::new(crate::engine::ErrorKind::Run, format!("No output {}", OUTPUTS[output]))
-                })
-                .and_then(|value| value.try_extract_tensor::<f32>().map_err(run_error))
-        };
-        let ((shape_x, simcc_x), (shape_y, simcc_y)) = (extract(0)?, extract(1)?);
-        let points = contract::check_output(&self.contract, rows, 0, shape_x, &self.name)?;
-        let points_y = contract::check_output(&self.contract, rows, 1, shape_y, &self.name)?;
-        if points != points_y {
-            return Err(contract::different_points(&self.name, points, points_y));
-        }
-        read(simcc_x, simcc_y, points);
+        let output = outputs
+            .get(KEY_POINTS)
+            .ok_or_else(|| Error::new(ErrorKind::Run, format!("No output {KEY_POINTS}")))?;
+        let (shape, key_points) = output.try_extract_tensor::<f32>().map_err(run_error)?;
+        let points = contract::check_key_points(&self.contract, rows, shape, &self.name)?;
+        read(key_points);
         Ok(points)
+    }
+}
+
+/// The peaks of the rows of `key_points`. NaN stays NaN: it counts as missing.
+pub(super) fn to_peaks(key_points: &[f32], columns: Columns, peaks: &mut [Peak]) {
+    match columns {
+        Columns::Maxima => {
+            let (rows, _) = key_points.as_chunks();
+            for (peak, [x, y, max_x, max_y]) in peaks.iter_mut().zip(rows) {
+                *peak = Peak { x: *x, y: *y, max_x: *max_x, max_y: *max_y };
+            }
+        }
+        Columns::Score => {
+            let (rows, _) = key_points.as_chunks();
+            for (peak, [x, y, score]) in peaks.iter_mut().zip(rows) {
+                *peak = Peak { x: *x, y: *y, max_x: *score, max_y: *score };
+            }
+        }
     }
 }
 
 impl Executor for OnnxExecutor {
     fn load(&mut self, row: usize, crop: &[u8]) {
-        let pixels = self.contract.width as usize * self.contract.height as usize;
-        let planes = &mut self.input[row * 3 * pixels..][..3 * pixels];
-        let (red, rest) = planes.split_at_mut(pixels);
-        let (green, blue) = rest.split_at_mut(pixels);
-        let [r, g, b] = &self.normalised;
-        for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(crop.chunks_exact(3)) {
-            *red = r[pixel[0] as usize];
-            *green = g[pixel[1] as usize];
-            *blue = b[pixel[2] as usize];
-        }
+        let bytes = self.contract.width as usize * self.contract.height as usize * 3;
+        self.input[row * bytes..][..bytes].copy_from_slice(crop);
     }
 
     fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
-        let size = *self.sizes.iter().find(|size| **size >= rows).ok_or_else(|| {
-            Error::new(crate::engine::ErrorKind::Run, format!("No batch size for {rows} crops"))
-        })?;
-        let points = self.points;
-        self.forward(size, |simcc_x, simcc_y, _| {
-            let (bins_x, bins_y) = (simcc_x.len() / size, simcc_y.len() / size);
-            for row in 0..rows {
-                decode(
-                    &simcc_x[row * bins_x..][..bins_x],
-                    &simcc_y[row * bins_y..][..bins_y],
-                    &mut peaks[row * points..][..points],
-                );
-            }
-        })?;
+        let size = *self
+            .sizes
+            .iter()
+            .find(|size| **size >= rows)
+            .ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))?;
+        let (points, columns) = (self.points, self.contract.columns());
+        let _turn = self.takes_turns.then(turns::run);
+        self.forward(size, |key_points| to_peaks(key_points, columns, &mut peaks[..rows * points]))?;
         Ok(size)
     }
 
@@ -147,5 +131,21 @@ impl Executor for OnnxExecutor {
         Arc::new(move || {
             let _ = run_options.terminate();
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_columns_become_peaks() {
+        let mut peaks = [Peak::default(); 2];
+        to_peaks(&[1.0, 2.5, 0.5, 0.25, 3.0, 4.0, f32::NAN, 1.5], Columns::Maxima, &mut peaks);
+        assert_eq!(peaks[0], Peak { x: 1.0, y: 2.5, max_x: 0.5, max_y: 0.25 });
+        assert_eq!((peaks[1].x, peaks[1].max_y), (3.0, 1.5));
+        assert!(peaks[1].max_x.is_nan());
+        to_peaks(&[1.0, 2.5, 0.5, 3.0, 4.0, 1.5], Columns::Score, &mut peaks);
+        assert_eq!(peaks[1], Peak { x: 3.0, y: 4.0, max_x: 1.5, max_y: 1.5 });
     }
 }

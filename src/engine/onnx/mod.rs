@@ -1,37 +1,38 @@
 //! The backend that runs a model file with ONNX Runtime in this process.
 
 mod contract;
+mod cuda;
 mod executor;
 pub mod graph;
 mod library;
 mod message;
+mod network;
+mod providers;
 
-use std::{
-    borrow::Cow,
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use ort::{
     ep,
     session::{Session, builder::SessionBuilder},
 };
-use sha2::{Digest, Sha256};
 
 pub use library::{Log, Search, set_environment};
 
-use super::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model};
+use super::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model, gpu};
 use executor::OnnxExecutor;
+use graph::Adaptation;
 use message::readable;
-
-/// The RTMPose-t that is compiled in; see `models/README.md`.
-#[cfg(feature = "embedded-model")]
-const EMBEDDED_MODEL: Option<&[u8]> = Some(include_bytes!("../../../models/rtmpose-t.onnx"));
-#[cfg(not(feature = "embedded-model"))]
-const EMBEDDED_MODEL: Option<&[u8]> = None;
+use network::Network;
 
 /// Files that NVIDIA's driver shows when it runs; the last one is the driver of WSL.
 const DRIVER_FILES: [&str; 3] = ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"];
+
+/// The copies of one batch overlap with the run of another.
+const EXECUTORS_ON_A_GPU: usize = 2;
+
+fn has_driver() -> bool {
+    DRIVER_FILES.iter().any(|file| Path::new(file).exists())
+}
 
 /// The execution provider asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Provider {
     #[default]
     Auto,
     Cuda,
+    TensorRt,
+    OpenVino,
     Cpu,
 }
 
@@ -52,6 +55,8 @@ pub enum Precision {
     Tf32,
     /// float32 without TF32.
     Fp32,
+    /// Half precision, converted at load where the provider gains from it.
+    Fp16,
 }
 
 /// How cuDNN chooses a convolution's algorithm.
@@ -68,38 +73,84 @@ pub enum ConvAlgoSearch {
 pub struct OnnxBackend {
     /// None: the embedded model.
     pub model_file: Option<PathBuf>,
+    /// Crops in one run; 0: as many as suit the device and its memory.
     pub batch_size: usize,
     pub provider: Provider,
     pub device_id: i32,
     pub precision: Precision,
     pub conv_algo_search: ConvAlgoSearch,
+    /// Bytes that ONNX Runtime's CUDA provider may take for tensors, in each executor; 0: any.
+    pub gpu_memory_limit: u64,
+    /// Where what takes long to build (TensorRT's engines) is kept; none: it is built at every load.
+    pub cache_folder: Option<PathBuf>,
     pub library: Search,
     pub log: Log,
 }
 
+impl Default for OnnxBackend {
+    /// The embedded model on the best provider, with ONNX Runtime's log unheard.
+    fn default() -> Self {
+        Self {
+            model_file: None,
+            batch_size: DEFAULT_BATCH_SIZE,
+            provider: Provider::default(),
+            device_id: 0,
+            precision: Precision::default(),
+            conv_algo_search: ConvAlgoSearch::default(),
+            gpu_memory_limit: 0,
+            cache_folder: None,
+            library: Search::default(),
+            log: Log { level: ort::logging::LogLevel::Fatal, write: |_, _, _| () },
+        }
+    }
+}
+
+/// Crops in one run where neither the user nor the device says otherwise.
+const DEFAULT_BATCH_SIZE: usize = 8;
+
 impl Backend for OnnxBackend {
     fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
-        let bytes = self.model_bytes()?;
-        let sha256 = hexadecimal(&Sha256::digest(&bytes));
+        let network = Network::read(self.model_file.as_deref())?;
+        contract::check_batch(&network.contract, self.batch_size, &network.name)?;
+        network.probe(|| self.builder())?;
+        if self.precision == Precision::Fp16 && network.is_adapted() {
+            (loading.report)(LoadEvent::Warning(format!(
+                "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
+                 half precision instead",
+                network.name
+            )));
+        }
         match self.provider {
-            Provider::Cpu => self.open_on_cpu(&bytes, sha256, loading),
-            Provider::Cuda => self.open_on_cuda(&bytes, sha256, loading).map_err(|error| match error.kind {
-                ErrorKind::Provider => Error::new(
-                    error.kind,
-                    format!("{}; execution-provider=cpu, or auto, runs without it", error.message),
-                ),
-                _ => error,
-            }),
-            Provider::Auto => {
-                let has_driver = DRIVER_FILES.iter().any(|file| Path::new(file).exists());
-                self.open_on_the_best(has_driver, &bytes, sha256, loading)
-            }
+            Provider::Cpu => self.open_on_cpu(&network, loading),
+            Provider::Cuda => self.open_on_cuda(&network, loading).map_err(with_remedy),
+            Provider::TensorRt => self.open_on_tensorrt(&network, loading).map_err(with_remedy),
+            Provider::OpenVino => self.open_on_openvino(&network, loading).map_err(with_remedy),
+            Provider::Auto => self.open_on_the_best(has_driver(), &network, loading),
+        }
+    }
+
+    fn likely_executors(&self) -> usize {
+        match self.provider {
+            Provider::Cuda | Provider::TensorRt => EXECUTORS_ON_A_GPU,
+            Provider::Auto if has_driver() => EXECUTORS_ON_A_GPU,
+            Provider::Auto | Provider::OpenVino | Provider::Cpu => 1,
         }
     }
 
     fn best_executors(&self, model: &Model) -> usize {
-        // On a GPU the copies of one batch overlap with the run of another; a CPU's threads are all busy with one.
-        if model.provider == "cuda" { 2 } else { 1 }
+        // A CPU's threads are all busy with one.
+        if ["cuda", "tensorrt"].contains(&&model.provider[..]) { EXECUTORS_ON_A_GPU } else { 1 }
+    }
+}
+
+/// Tells the user of a provider that was asked for and cannot be used what to do without it.
+fn with_remedy(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Provider => Error::new(
+            error.kind,
+            format!("{}; execution-provider=cpu, or auto, runs without it", error.message),
+        ),
+        _ => error,
     }
 }
 
@@ -108,88 +159,70 @@ impl OnnxBackend {
     fn open_on_the_best(
         &self,
         has_driver: bool,
-        bytes: &[u8],
-        sha256: String,
+        network: &Network,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
         if !has_driver {
             let text = "No NVIDIA driver on this machine: inference runs on the CPU";
             (loading.report)(LoadEvent::Info(text.to_string()));
-            return self.open_on_cpu(bytes, sha256, loading);
+            return self.open_on_cpu(network, loading);
         }
-        match self.open_on_cuda(bytes, sha256.clone(), loading) {
+        match self.open_on_cuda(network, loading) {
             Err(error) if error.kind == ErrorKind::Provider => {
                 (loading.report)(LoadEvent::Warning(format!(
                     "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
                     error.message
                 )));
-                self.open_on_cpu(bytes, sha256, loading)
+                self.open_on_cpu(network, loading)
             }
             other => other,
         }
     }
 
-    /// The model's name in messages.
-    fn model_name(&self) -> String {
-        self.model_file
-            .as_ref()
-            .map_or("embedded in the plugin".to_string(), |file| file.display().to_string())
+    fn open_on_cpu(&self, network: &Network, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+        self.explain_half_precision("the CPU", loading);
+        let session = self.session(network, &Adaptation::default(), loading, "cpu", Ok)?;
+        self.any_size(network, session, "cpu", DEFAULT_BATCH_SIZE)
     }
 
-    fn model_bytes(&self) -> Result<Cow<'static, [u8]>, Error> {
-        let Some(file) = &self.model_file else {
-            return EMBEDDED_MODEL.map(Cow::Borrowed).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::ModelMissing,
-                    "This build of the plugin has no embedded model: set the property model-file to an RTMPose ONNX \
-                     file",
-                )
-            });
-        };
-        let unreadable = |why: &str| {
-            Error::new(
-                ErrorKind::ModelMissing,
-                format!(
-                    "The model file {} cannot be read: {why}; set model-file to an RTMPose ONNX file",
-                    file.display()
-                ),
-            )
-        };
-        if file.is_dir() {
-            return Err(unreadable("it is a folder"));
-        }
-        let bytes = std::fs::read(file).map_err(|error| {
-            let text = error.to_string();
-            // The system's number of the error helps nobody.
-            unreadable(text.split(" (os error").next().unwrap_or_default())
-        })?;
-        if bytes.is_empty() {
-            return Err(Error::new(
-                ErrorKind::ModelRefused,
-                format!("The model file {} is empty: get it again", file.display()),
-            ));
-        }
-        Ok(Cow::Owned(bytes))
-    }
-
-    fn open_on_cpu(
+    /// An executor on a provider that takes any size as it is, unless the file fixes one.
+    fn any_size(
         &self,
-        bytes: &[u8],
-        sha256: String,
-        loading: &Loading,
+        network: &Network,
+        session: Session,
+        provider: &str,
+        best_size: usize,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
-        let session = self.session(bytes, loading, "cpu", Ok)?;
-        let contract = contract::check(&session, self.batch_size, &self.model_name())?;
-        // The CPU provider takes any size as it is, unless the file fixes one.
-        let sizes = contract.fixed_batch.map_or_else(|| (1..=self.batch_size).collect(), |fixed| vec![fixed]);
-        let executor = OnnxExecutor::new(vec![session], sizes, contract, &self.model_name())?;
-        Ok(executor.with_model("cpu", sha256))
+        let sizes = match network.contract.fixed_batch {
+            Some(fixed) => vec![fixed],
+            None => (1..=self.batch_size_or(best_size)).collect(),
+        };
+        let executor = OnnxExecutor::new(vec![session], sizes, network.contract, &network.name)?;
+        Ok(executor.with_model(provider, network.sha256.clone()))
+    }
+
+    fn batch_size_or(&self, best: usize) -> usize {
+        if self.batch_size == 0 { best } else { self.batch_size }
+    }
+
+    /// The batch size that suits the GPU.
+    fn gpu_batch_size(&self) -> usize {
+        let memory = u32::try_from(self.device_id).ok().and_then(gpu::memory);
+        memory.map_or(DEFAULT_BATCH_SIZE, gpu::GpuMemory::batch_size)
+    }
+
+    /// Where half precision gains nothing it is not used, but not silently.
+    fn explain_half_precision(&self, place: &str, loading: &Loading) {
+        if self.precision == Precision::Fp16 {
+            (loading.report)(LoadEvent::Warning(format!(
+                "precision=fp16 has no effect on {place}, which gains nothing from it: the network runs in float32"
+            )));
+        }
     }
 
     fn open_on_cuda(
         &self,
-        bytes: &[u8],
-        sha256: String,
+        network: &Network,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
         let unusable = |error: &dyn std::fmt::Display| {
@@ -202,13 +235,16 @@ impl OnnxBackend {
                 ),
             )
         };
-        let open = || -> Result<Session, Error> {
-            self.session(bytes, loading, "cuda", |builder| {
-                let cuda = ep::CUDA::default()
-                    .with_device_id(self.device_id)
-                    .with_tf32(self.precision != Precision::Fp32)
-                    .with_conv_algorithm_search(self.conv_algo_search.into());
+        let contract = network.contract;
+        let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
+        let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
+        let session = |rows: usize, cuda: ep::CUDA| {
+            let adaptation = Adaptation { half: self.half(), fixed_batch: Some(rows) };
+            self.session(network, &adaptation, loading, "cuda", |builder| {
                 builder
+                    // The threads would have nothing to do.
+                    .with_intra_threads(1)
+                    .map_err(|error| unusable(&error))?
                     .with_execution_providers([cuda.build().error_on_failure()])
                     .map_err(|error| unusable(&error))
             })
@@ -218,66 +254,59 @@ impl OnnxBackend {
                 _ => error,
             })
         };
-        let first = open()?;
-        let contract = contract::check(&first, self.batch_size, &self.model_name())?;
+        let plan = cuda::Plan {
+            session: &|rows, provider| session(rows, self.cuda(provider)),
+            contract,
+            name: &network.name,
+            device_id: self.device_id,
+            sizes: &sizes,
+        };
+        let failed = match cuda::CapturedExecutor::open(&plan, loading) {
+            Ok(executor) => return Ok(executor.with_model(network.sha256.clone())),
+            Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => error,
+            Err(error) => return Err(error),
+        };
         // A change of shape costs the CUDA provider seconds: each size that can occur has a session of its own.
-        let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(self.batch_size), |fixed| vec![fixed]);
-        let mut sessions = vec![first];
-        while sessions.len() < sizes.len() {
-            sessions.push(open()?);
-        }
-        let executor = OnnxExecutor::new(sessions, sizes, contract, &self.model_name())
-            .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        Ok(executor.with_model("cuda", sha256))
+        let open = || -> Result<OnnxExecutor, Error> {
+            let _turn = cuda::turns::load();
+            let provider = || self.cuda(ep::CUDA::default().with_device_id(self.device_id));
+            let sessions = sizes.iter().map(|rows| session(*rows, provider())).collect::<Result<_, _>>()?;
+            OnnxExecutor::new(sessions, sizes.clone(), contract, &network.name)
+        };
+        let executor =
+            open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
+        (loading.report)(LoadEvent::Warning(format!(
+            "The network runs without CUDA graphs, which takes longer: {failed}"
+        )));
+        Ok(executor.with_model("cuda", network.sha256.clone()))
     }
 
+    /// Whether the network is to be computed in half precision, on providers that gain from it.
+    fn half(&self) -> bool {
+        self.precision == Precision::Fp16
+    }
+
+    /// A session of the adapted graph.
     fn session(
         &self,
-        bytes: &[u8],
+        network: &Network,
+        adaptation: &Adaptation,
         loading: &Loading,
         provider: &str,
         add_provider: impl FnOnce(SessionBuilder) -> Result<SessionBuilder, Error>,
     ) -> Result<Session, Error> {
         loading.cancelled.check()?;
-        (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", self.model_name())));
+        (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", network.name)));
+        network.load(add_provider(self.builder()?)?, adaptation)
+    }
+
+    fn builder(&self) -> Result<SessionBuilder, Error> {
         let environment = library::environment(&self.library, self.log)?;
-        let builder = Session::builder(environment)
+        Session::builder(environment)
             // With a busy neighbour spinning threads cost half again as much time (measured).
             .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
             .and_then(|builder| Ok(builder.with_inter_op_spinning(false)?))
-            .map_err(run_error)?;
-        add_provider(builder)?.commit_from_memory(bytes).map_err(|error| {
-            let text = readable(error.message());
-            match error.code() {
-                ort::ErrorCode::InvalidProtobuf
-                | ort::ErrorCode::InvalidGraph
-                | ort::ErrorCode::InvalidArgument
-                | ort::ErrorCode::NotImplemented
-                | ort::ErrorCode::ModelLoaded
-                | ort::ErrorCode::NoModel => self.not_loadable(&text),
-                // The general code, also for what is wrong with a device.
-                _ if ["Invalid model", "invalid model", "ShapeInferenceError"]
-                    .iter()
-                    .any(|hint| text.contains(hint)) =>
-                {
-                    self.not_loadable(&text)
-                }
-                _ => Error::new(
-                    ErrorKind::Run,
-                    format!("The model {} cannot be loaded ({text})", self.model_name()),
-                ),
-            }
-        })
-    }
-
-    fn not_loadable(&self, why: &str) -> Error {
-        Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The model {} is not an ONNX file that ONNX Runtime can load ({why}): get it again, or export it anew",
-                self.model_name()
-            ),
-        )
+            .map_err(run_error)
     }
 }
 
@@ -300,14 +329,16 @@ fn fixed_sizes(batch_size: usize) -> Vec<usize> {
 }
 
 fn run_error(error: ort::Error) -> Error {
-    Error::new(ErrorKind::Run, readable(error.message()))
+    let text = readable(error.message());
+    let kind = if is_out_of_memory(&text) { ErrorKind::OutOfMemory } else { ErrorKind::Run };
+    Error::new(kind, text)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// Whether ONNX Runtime, CUDA or one of its libraries says so: they have no code for it in common.
+fn is_out_of_memory(text: &str) -> bool {
+    ["out of memory", "OUT_OF_MEMORY", "Failed to allocate memory", "ALLOC_FAILED"]
+        .iter()
+        .any(|hint| text.contains(hint))
 }
 
 #[cfg(test)]
@@ -320,19 +351,14 @@ mod tests {
         let backend = OnnxBackend {
             model_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/dots-small.onnx").into()),
             batch_size: 2,
-            provider: Provider::Auto,
-            device_id: 0,
-            precision: Precision::default(),
-            conv_algo_search: ConvAlgoSearch::default(),
-            library: Search::default(),
-            log: Log { level: ort::logging::LogLevel::Fatal, write: |_, _, _| () },
+            ..OnnxBackend::default()
         };
-        let bytes = backend.model_bytes().unwrap();
+        let network = Network::read(backend.model_file.as_deref()).unwrap();
         for has_driver in [true, false] {
             let events = std::cell::RefCell::new(Vec::new());
             let report = |event| events.borrow_mut().push(event);
-            let loading = Loading { report: &report, cancelled: &Default::default() };
-            let (model, _) = backend.open_on_the_best(has_driver, &bytes, String::new(), &loading).unwrap();
+            let loading = Loading { report: &report, cancelled: &Default::default(), most_crops: 2 };
+            let (model, _) = backend.open_on_the_best(has_driver, &network, &loading).unwrap();
             let is_warning =
                 |event: &&LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("CUDA"));
             let warnings = events.borrow().iter().filter(is_warning).count();
@@ -343,15 +369,24 @@ mod tests {
     }
 
     #[test]
+    fn too_little_memory_is_known_by_its_words() {
+        for text in [
+            "CUDA failure 2: out of memory ; GPU=0",
+            "bfc_arena.cc:376 Available memory of 1024 is smaller than requested bytes; Failed to allocate memory for \
+             requested buffer of size 2048",
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+            "CUDA pinned memory: CUDA_ERROR_OUT_OF_MEMORY",
+        ] {
+            assert!(is_out_of_memory(text), "{text}");
+        }
+        assert!(!is_out_of_memory("CUDA failure 700: an illegal memory access was encountered"));
+    }
+
+    #[test]
     fn prepared_sizes_are_one_half_and_whole() {
         assert_eq!(fixed_sizes(8), [1, 4, 8]);
         assert_eq!(fixed_sizes(3), [1, 3]);
         assert_eq!(fixed_sizes(2), [1, 2]);
         assert_eq!(fixed_sizes(1), [1]);
-    }
-
-    #[test]
-    fn hexadecimal_pads() {
-        assert_eq!(hexadecimal(&[0, 10, 255]), "000aff");
     }
 }

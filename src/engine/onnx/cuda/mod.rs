@@ -7,7 +7,7 @@
 //! pinned memory, on the session's own stream.
 
 mod device;
-mod turns;
+pub(super) mod turns;
 
 use ort::{
     ep,
@@ -16,9 +16,14 @@ use ort::{
     value::{Tensor, TensorRef},
 };
 
-use super::run_error;
+use super::{
+    contract::{self, Contract},
+    executor::to_peaks,
+    graph::{IMAGE, KEY_POINTS},
+    run_error,
+};
 use crate::{
-    engine::{Error, ErrorKind, Executor, LoadEvent, Loading},
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model},
     pose::Peak,
 };
 use device::{Address, Pinned, Stream};
@@ -35,27 +40,21 @@ const RUNS_BEFORE_CAPTURE: usize = 2;
 const UNCAPTURED: &str = "-1";
 const CAPTURED: &str = "0";
 
-/// Values of a key point in the network's answer: x, y, max_x, max_y.
-const COLUMNS: usize = 4;
-
 /// What to capture.
-pub(super) struct Network<'a> {
-    /// Makes the session for a batch size: uint8 `[N, height, width, 3]` in, float32 `[N, key points, 4]` out.
+pub(super) struct Plan<'a> {
+    /// Makes the session of the adapted graph for a batch size.
     pub session: &'a dyn Fn(usize, ep::CUDA) -> Result<Session, Error>,
-    pub width: u32,
-    pub height: u32,
+    pub contract: Contract,
+    /// The model's name in messages.
+    pub name: &'a str,
     pub device_id: i32,
     /// Batch sizes, ascending.
     pub sizes: &'a [usize],
 }
 
-impl Network<'_> {
-    fn crop_bytes(&self) -> usize {
-        self.width as usize * self.height as usize * 3
-    }
-
+impl Plan<'_> {
     fn input_shape(&self, rows: usize) -> [usize; 4] {
-        [rows, self.height as usize, self.width as usize, 3]
+        [rows, self.contract.height as usize, self.contract.width as usize, 3]
     }
 }
 
@@ -68,15 +67,18 @@ struct Captured {
     /// Replays the graphs.
     options: RunOptions,
     host: Host,
+    contract: Contract,
 }
 
 /// What is copied to the device and back.
 struct Host {
     /// Crops, [largest size, height, width, 3].
     input: Pinned<u8>,
-    /// Key points, [largest size, K].
-    output: Pinned<[f32; COLUMNS]>,
-    crop_bytes: usize,
+    /// Key points, [largest size, K, columns].
+    output: Pinned<f32>,
+    /// Values of one row of both.
+    crop_values: usize,
+    answer_values: usize,
     points: usize,
 }
 
@@ -116,9 +118,9 @@ impl From<Error> for Failure {
 impl CapturedExecutor {
     /// Loads the network and captures a graph of each size. A session whose capture was spoiled is of no use any more:
     /// each attempt makes new ones.
-    pub(super) fn open(network: &Network, loading: &Loading) -> Result<Self, Error> {
+    pub(super) fn open(plan: &Plan, loading: &Loading) -> Result<Self, Error> {
         for attempt in 1.. {
-            match Self::try_open(network, loading) {
+            match Self::try_open(plan, loading) {
                 Ok(executor) => return Ok(executor),
                 Err(Failure::Capture(error)) if attempt < ATTEMPTS => {
                     let text = format!("CUDA graphs: attempt {attempt} of {ATTEMPTS} failed ({error})");
@@ -130,36 +132,35 @@ impl CapturedExecutor {
         unreachable!("the last attempt returns")
     }
 
-    fn try_open(network: &Network, loading: &Loading) -> Result<Self, Failure> {
+    fn try_open(plan: &Plan, loading: &Loading) -> Result<Self, Failure> {
         let uncaptured = std::sync::Arc::new(run_options(UNCAPTURED)?);
         let terminated = uncaptured.clone();
         loading.cancelled.on_cancel(move || drop(terminated.terminate()));
         let mut loaded = Vec::new();
-        for rows in network.sizes {
-            loading.cancelled.check()?;
-            let step = format!("Choosing kernels for batches of {rows} on cuda");
-            (loading.report)(LoadEvent::Step(step));
-            loaded.push(Loaded::new(network, *rows, &uncaptured)?);
+        for rows in plan.sizes {
+            loaded.push(Loaded::new(plan, *rows, &uncaptured, loading)?);
         }
 
         let largest = loaded.last().ok_or_else(|| Error::new(ErrorKind::Run, "No batch size"))?;
-        let (rows, points, crop_bytes) = (largest.rows, largest.points, network.crop_bytes());
+        let (rows, points) = (largest.rows, largest.points);
+        let crop_values = plan.input_shape(1).iter().product();
+        let answer_values = points * plan.contract.columns().count();
         let host = {
             let _turn = turns::load();
-            let input = largest.stream.pinned(rows * crop_bytes)?;
-            let output = largest.stream.pinned(rows * points)?;
-            Host { input, output, crop_bytes, points }
+            let input = largest.stream.pinned(rows * crop_values)?;
+            let output = largest.stream.pinned(rows * answer_values)?;
+            Host { input, output, crop_values, answer_values, points }
         };
-        let options = run_options(CAPTURED)?;
-        let mut captured = DroppedInTurn::new(Captured { graphs: Vec::new(), options, host });
+        let (options, contract) = (run_options(CAPTURED)?, plan.contract);
+        let mut captured = DroppedInTurn::new(Captured { graphs: Vec::new(), options, host, contract });
         for loaded in loaded {
             loading.cancelled.check()?;
             let rows = loaded.rows;
             (loading.report)(LoadEvent::Step(format!("Capturing batches of {rows} on cuda")));
-            let Captured { graphs, options, host } = &mut *captured;
+            let Captured { graphs, options, host, .. } = &mut *captured;
             graphs.push({
                 let _turn = turns::load();
-                Graph::bind(loaded, network)?
+                Graph::bind(loaded, plan)?
             });
             let graph = graphs.last_mut().expect("one was pushed just now");
             for _ in 0..RUNS_BEFORE_CAPTURE {
@@ -172,47 +173,41 @@ impl CapturedExecutor {
         Ok(Self(captured))
     }
 
-    /// Key points of a person.
-    pub(super) fn points(&self) -> usize {
-        self.0.host.points
+    pub(super) fn with_model(self, sha256: String) -> (Model, Box<dyn Executor>) {
+        let model = self.0.contract.model(self.0.host.points, "cuda", sha256);
+        (model, Box::new(self))
     }
 }
 
 impl Loaded {
-    fn new(network: &Network, rows: usize, uncaptured: &RunOptions) -> Result<Self, Error> {
+    fn new(plan: &Plan, rows: usize, uncaptured: &RunOptions, loading: &Loading) -> Result<Self, Error> {
         let _turn = turns::load();
-        let stream = Stream::new(network.device_id)?;
-        let provider = ep::CUDA::default().with_device_id(network.device_id).with_cuda_graph(true);
+        let stream = Stream::new(plan.device_id)?;
+        let provider = ep::CUDA::default().with_cuda_graph(true);
         // SAFETY: the stream is dropped after the session, here as well as in the structs.
         let provider = unsafe { provider.with_compute_stream(stream.handle()) };
-        let t = std::time::Instant::now();
-        let mut session = (network.session)(rows, provider)?;
-        eprintln!("TMP session {rows} {:?}", t.elapsed());
-        let points = count_points(&mut session, network.input_shape(rows), uncaptured)?;
-        eprintln!("TMP first run {rows} {:?}", t.elapsed());
+        let mut session = (plan.session)(rows, provider)?;
+        loading.cancelled.check()?;
+        let step = format!("Choosing kernels for batches of {rows} on cuda");
+        (loading.report)(LoadEvent::Step(step));
+        let points = count_points(&mut session, plan, rows, uncaptured)?;
         Ok(Self { rows, points, session, stream })
     }
 }
 
 /// Runs the session with tensors in host memory: not every file says the number of key points.
-fn count_points(session: &mut Session, shape: [usize; 4], options: &RunOptions) -> Result<usize, Error> {
+fn count_points(
+    session: &mut Session,
+    plan: &Plan,
+    rows: usize,
+    options: &RunOptions,
+) -> Result<usize, Error> {
+    let shape = plan.input_shape(rows);
     let crops = vec![0u8; shape.iter().product()];
     let input = TensorRef::from_array_view((shape, crops.as_slice())).map_err(run_error)?;
-    let outputs = session.run_with_options(ort::inputs![input], options).map_err(run_error)?;
+    let outputs = session.run_with_options(ort::inputs![IMAGE => input], options).map_err(run_error)?;
     let (found, _) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
-    match found[..] {
-        [n, points, columns] if n == shape[0] as i64 && points > 0 && columns == COLUMNS as i64 => {
-            Ok(points as usize)
-        }
-        _ => Err(Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The network answers a batch of {} with {:?}, expected [{0}, key points, {COLUMNS}]",
-                shape[0],
-                &found[..]
-            ),
-        )),
-    }
+    contract::check_key_points(&plan.contract, rows, found, plan.name)
 }
 
 fn run_options(graph: &str) -> Result<RunOptions, Error> {
@@ -223,19 +218,18 @@ fn run_options(graph: &str) -> Result<RunOptions, Error> {
 
 impl Graph {
     /// Gives a session its tensors.
-    fn bind(loaded: Loaded, network: &Network) -> Result<Self, Error> {
+    fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
         let Loaded { rows, points, session, stream } = loaded;
         let bind = || -> ort::Result<_> {
             let device = AllocationDevice::CUDA;
-            let memory =
-                MemoryInfo::new(device, network.device_id, AllocatorType::Device, MemoryType::Default)?;
+            let memory = MemoryInfo::new(device, plan.device_id, AllocatorType::Device, MemoryType::Default)?;
             let memory = Allocator::new(&session, memory)?;
-            let mut input = Tensor::<u8>::new(&memory, network.input_shape(rows))?;
-            let mut output = Tensor::<f32>::new(&memory, [rows, points, COLUMNS])?;
+            let mut input = Tensor::<u8>::new(&memory, plan.input_shape(rows))?;
+            let mut output = Tensor::<f32>::new(&memory, [rows, points, plan.contract.columns().count()])?;
             let addresses = (input.data_ptr_mut() as Address, output.data_ptr_mut() as Address);
             let mut binding = session.create_binding()?;
-            binding.bind_input(session.inputs()[0].name(), &input)?;
-            binding.bind_output(session.outputs()[0].name(), output)?;
+            binding.bind_input(IMAGE, &input)?;
+            binding.bind_output(KEY_POINTS, output)?;
             Ok((binding, addresses))
         };
         let (binding, (input, output)) = bind().map_err(run_error)?;
@@ -246,10 +240,11 @@ impl Graph {
     /// own options captures it.
     fn run(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
         // SAFETY: the tensors hold `self.rows` rows, which is as many or more, and `wait` comes below.
-        unsafe { self.stream.copy_in(&host.input[..rows * host.crop_bytes], self.input)? };
+        unsafe { self.stream.copy_in(&host.input[..rows * host.crop_values], self.input)? };
         let ran = self.session.run_binding_with_options(&self.binding, options).map(drop).map_err(run_error);
         // SAFETY: likewise.
-        let copied = unsafe { self.stream.copy_out(self.output, &mut host.output[..rows * host.points]) };
+        let copied =
+            unsafe { self.stream.copy_out(self.output, &mut host.output[..rows * host.answer_values]) };
         // Also after a failure: the device must not read or write any more when this returns.
         let ended = self.stream.wait();
         ran.and(copied).and(ended)
@@ -259,21 +254,20 @@ impl Graph {
 impl Executor for CapturedExecutor {
     fn load(&mut self, row: usize, crop: &[u8]) {
         let host = &mut self.0.host;
-        let bytes = host.crop_bytes;
-        host.input[row * bytes..][..bytes].copy_from_slice(crop);
+        let values = host.crop_values;
+        host.input[row * values..][..values].copy_from_slice(crop);
     }
 
     fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
-        let Captured { graphs, options, host } = &mut *self.0;
+        let Captured { graphs, options, host, contract } = &mut *self.0;
         let graph = graphs
             .iter_mut()
             .find(|graph| graph.rows >= rows)
             .ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))?;
         let _turn = turns::run();
         graph.run(host, rows, options)?;
-        for (peak, [x, y, max_x, max_y]) in peaks.iter_mut().zip(&host.output[..rows * host.points]) {
-            *peak = Peak { x: *x, y: *y, max_x: *max_x, max_y: *max_y };
-        }
+        let answers = &host.output[..rows * host.answer_values];
+        to_peaks(answers, contract.columns(), &mut peaks[..rows * host.points]);
         Ok(graph.rows)
     }
 

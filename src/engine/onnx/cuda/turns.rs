@@ -12,12 +12,12 @@ static LOADING: RwLock<()> = RwLock::new(());
 static RUNNING: RwLock<()> = RwLock::new(());
 
 /// Held while a network is loaded or closed.
-pub(super) fn load() -> RwLockReadGuard<'static, ()> {
+pub(in crate::engine::onnx) fn load() -> RwLockReadGuard<'static, ()> {
     LOADING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Held during a run.
-pub(super) fn run() -> RwLockReadGuard<'static, ()> {
+pub(in crate::engine::onnx) fn run() -> RwLockReadGuard<'static, ()> {
     RUNNING.read().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -5,7 +5,7 @@
 //! of nodes stand casts. Weights that are stored in half precision and cast to float32, as in `models/store_half.py`,
 //! lose their casts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     PREFIX,
@@ -109,12 +109,12 @@ pub(super) fn convert(graph: &mut Graph) -> Result<[String; 2], String> {
     for answer in &mut answers {
         *answer = conversion.want(answer, Float::Single)?;
     }
-    let used = |name: &str| {
-        conversion.nodes.iter().any(|node| node.input.iter().any(|input| input == name))
-            || answers.iter().any(|a| a == name)
-    };
-    graph.initializer = conversion.constants.iter().filter(|tensor| used(tensor.name())).cloned().collect();
-    graph.node = conversion.nodes;
+    let Conversion { nodes, mut constants, .. } = conversion;
+    let used: HashSet<_> =
+        nodes.iter().flat_map(|node| &node.input).chain(&answers).map(String::as_str).collect();
+    constants.retain(|tensor| used.contains(tensor.name()));
+    graph.initializer = constants;
+    graph.node = nodes;
     Ok(answers)
 }
 

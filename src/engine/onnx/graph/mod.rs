@@ -24,14 +24,16 @@ use messages::{
     attribute_type, element_type,
 };
 
-use super::{
-    contract::{INPUT, OUTPUTS},
-    executor::{MEAN, STD},
-};
+use super::contract::{INPUT, OUTPUTS};
 
 /// Names of the adapted graph's input and output.
 pub const IMAGE: &str = "image";
 pub const KEY_POINTS: &str = "keypoints";
+
+/// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
+/// configs).
+const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+const STD: [f32; 3] = [58.395, 57.12, 57.375];
 
 /// Before the names of all nodes and values that are added, so that they meet none of the file's.
 const PREFIX: &str = "rtmposebatch";
@@ -143,16 +145,17 @@ fn normalise(graph: &mut Graph, half: bool) -> Result<Vec<Node>, String> {
     };
     let (planes, float, mean) = (name("planes"), name("float"), name("mean"));
     let mut nodes = vec![
-        Node::new("Transpose", &[IMAGE], &planes).with_ints("perm", &[0, 3, 1, 2]),
-        Node::new("Cast", &[&planes], &float)
+        // First, because TensorRT takes bytes for nothing else.
+        Node::new("Cast", &[IMAGE], &float)
             .with_int("to", i64::from(if half { element_type::FLOAT16 } else { element_type::FLOAT })),
+        Node::new("Transpose", &[&float], &planes).with_ints("perm", &[0, 3, 1, 2]),
     ];
     let mean_tensor = constant(&mean, MEAN)?;
     if fold_deviation(graph)? {
-        nodes.push(Node::new("Sub", &[&float, &mean], INPUT));
+        nodes.push(Node::new("Sub", &[&planes, &mean], INPUT));
     } else {
         let (centred, factor) = (name("centred"), name("factor"));
-        nodes.push(Node::new("Sub", &[&float, &mean], &centred));
+        nodes.push(Node::new("Sub", &[&planes, &mean], &centred));
         nodes.push(Node::new("Mul", &[&centred, &factor], INPUT));
         graph.initializer.push(constant(&factor, STD.map(|std| 1.0 / std))?);
     }
@@ -300,6 +303,18 @@ impl ValueInfo {
             r#type: Some(Type { tensor_type: Some(tensor_type), ..Type::default() }),
             ..Self::default()
         }
+    }
+
+    /// The type of a tensor's elements; 0 where it is none.
+    pub fn element_type(&self) -> i32 {
+        let tensor_type = self.r#type.as_ref().and_then(|r#type| r#type.tensor_type.as_ref());
+        tensor_type.map_or(0, |tensor_type| tensor_type.elem_type())
+    }
+
+    /// The dimensions of a tensor; none for those that the file does not fix.
+    pub fn dimensions(&self) -> Vec<Option<i64>> {
+        let shape = self.shape().map_or(&[][..], |shape| &shape.dim);
+        shape.iter().map(|dim| dim.value).collect()
     }
 
     /// The shape of a tensor.
