@@ -336,7 +336,7 @@ fn run_error(error: ort::Error) -> Error {
 
 /// Whether ONNX Runtime, CUDA or one of its libraries says so: they have no code for it in common.
 fn is_out_of_memory(text: &str) -> bool {
-    ["out of memory", "OUT_OF_MEMORY", "Failed to allocate memory", "ALLOC_FAILED"]
+    ["out of memory", "OUT_OF_MEMORY", "smaller than requested bytes", "Failed to allocate memory", "ALLOC_FAILED"]
         .iter()
         .any(|hint| text.contains(hint))
 }
