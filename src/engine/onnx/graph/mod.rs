@@ -76,9 +76,10 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         let half = adaptation.half;
         // Shapes of values inside, which hold for the file's form.
         graph.value_info.clear();
-        let mut nodes = normalise(graph, half)?;
+        let (mut nodes, mut constants) = normalise(graph, half)?;
         let answers = if half { half_precision::convert(graph)? } else { OUTPUTS.map(str::to_string) };
         nodes.append(&mut graph.node);
+        graph.initializer.append(&mut constants);
         nodes.extend(find_peaks(graph, &answers));
         graph.node = nodes;
         let pixels = [batch.clone(), Dimension::of(height), Dimension::of(width), Dimension::of(3)];
@@ -136,8 +137,8 @@ fn points(graph: &Graph) -> Dimension {
     dimensions.find(|dimension| dimension.value.is_some()).cloned().unwrap_or_default()
 }
 
-/// The nodes that make the float input of the bytes. `graph`'s first convolution takes 1/std.
-fn normalise(graph: &mut Graph, half: bool) -> Result<Vec<Node>, String> {
+/// The nodes that make the float input of the bytes, and their constants. `graph`'s first convolution takes 1/std.
+fn normalise(graph: &mut Graph, half: bool) -> Result<(Vec<Node>, Vec<Tensor>), String> {
     let name = |what: &str| format!("{PREFIX}/{what}");
     let constant = |name: &str, values: [f32; 3]| {
         let tensor = Tensor::float32(name, &[1, 3, 1, 1], &values);
@@ -150,17 +151,16 @@ fn normalise(graph: &mut Graph, half: bool) -> Result<Vec<Node>, String> {
             .with_int("to", i64::from(if half { element_type::FLOAT16 } else { element_type::FLOAT })),
         Node::new("Transpose", &[&float], &planes).with_ints("perm", &[0, 3, 1, 2]),
     ];
-    let mean_tensor = constant(&mean, MEAN)?;
+    let mut constants = vec![constant(&mean, MEAN)?];
     if fold_deviation(graph)? {
         nodes.push(Node::new("Sub", &[&planes, &mean], INPUT));
     } else {
         let (centred, factor) = (name("centred"), name("factor"));
         nodes.push(Node::new("Sub", &[&planes, &mean], &centred));
         nodes.push(Node::new("Mul", &[&centred, &factor], INPUT));
-        graph.initializer.push(constant(&factor, STD.map(|std| 1.0 / std))?);
+        constants.push(constant(&factor, STD.map(|std| 1.0 / std))?);
     }
-    graph.initializer.push(mean_tensor);
-    Ok(nodes)
+    Ok((nodes, constants))
 }
 
 /// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is none such.
