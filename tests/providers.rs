@@ -4,6 +4,7 @@ mod network_rig;
 
 use std::time::Instant;
 
+use gst::prelude::*;
 use gstrtmpose::{
     engine::{
         Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading, Model,
@@ -107,6 +108,55 @@ fn run(executor: &mut dyn Executor, model: &Model, seeds: &[usize]) -> Vec<Peak>
     }
     executor.run(seeds.len(), &mut peaks).unwrap();
     peaks
+}
+
+/// Files that take bytes and give key points already are run as they are: the same network in three forms.
+#[test]
+fn adapted_files_answer_as_official_ones() {
+    let opened = ["scores", "packed", "packed-3"].map(|file| {
+        let model_file = Some(network_rig::network(file));
+        open(&OnnxBackend { model_file, ..small(Provider::Cpu) }).0.unwrap()
+    });
+    let [official, four, three] = opened.map(|(model, mut executor)| {
+        let mut peaks = vec![Peak::default(); 2 * model.points];
+        for (row, centre) in [(40usize, 200usize), (150, 61)].into_iter().enumerate() {
+            let is_dot = |i: usize| (i % 192).abs_diff(centre.0) < 4 && (i / 192).abs_diff(centre.1) < 4;
+            let dot: Vec<u8> = (0..192 * 256).flat_map(|i| [if is_dot(i) { 230 } else { 0 }; 3]).collect();
+            executor.load(row, &dot);
+        }
+        executor.run(2, &mut peaks).unwrap();
+        (model.only_score, peaks)
+    });
+    assert_eq!([official.0, four.0, three.0], [false, false, true]);
+    assert_eq!(official.1.len(), 6);
+    assert_eq!((official.1[0].x, official.1[0].y), (40.0, 200.0));
+    for ((official, four), three) in official.1.iter().zip(&four.1).zip(&three.1) {
+        for (found, max_x, max_y) in
+            [(four, four.max_x, four.max_y), (three, three.max_x * 1.6 / 1.2, three.max_y)]
+        {
+            assert_eq!((official.x, official.y), (found.x, found.y));
+            assert!((official.max_x - max_x).abs() < 1e-4 && (official.max_y - max_y).abs() < 1e-4);
+        }
+    }
+}
+
+/// What `batch-size=0` became can be read.
+#[test]
+fn stats_tell_the_batch_size() {
+    for (properties, expected) in [("batch-size=0", 8u32), ("batch-size=3", 3)] {
+        let rig = network_rig::Rig::start("dots-small", properties);
+        let stats = rig.element.property::<gst::Structure>("stats");
+        assert_eq!(stats.get::<u32>("batch-size"), Ok(expected));
+    }
+}
+
+#[test]
+fn a_score_mode_without_effect_is_warned_of() {
+    let rig = network_rig::Rig::start("packed-3", "");
+    rig.element.set_property_from_str("score-mode", "mean");
+    let warnings = network_rig::messages(&rig.bus, gst::MessageType::Warning);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("score-mode=mean has no effect on this model"), "{warnings:?}");
 }
 
 /// ORT_DYLIB_PATH names a build with OpenVINO, such as the one in the Python package onnxruntime-openvino:
