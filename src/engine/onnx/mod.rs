@@ -4,6 +4,7 @@ mod contract;
 mod executor;
 mod library;
 mod message;
+mod nvidia;
 
 use std::{
     borrow::Cow,
@@ -196,13 +197,19 @@ impl OnnxBackend {
                 ErrorKind::Provider,
                 format!(
                     "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime, and the CUDA and cuDNN libraries that build asks for in the loader's path",
+                     Runtime, and the CUDA and cuDNN libraries that build asks for beside it or in the loader's path; \
+                     `make setup GPU=1` in the plugin's source folder installs them",
                     readable(&error.to_string())
                 ),
             )
         };
         let open = || -> Result<Session, Error> {
             self.session(bytes, loading, "cuda", |builder| {
+                let failed = library::loaded().map_or(&[][..], nvidia::preload);
+                if !failed.is_empty() {
+                    let text = format!("NVIDIA's libraries that cannot be loaded: {}", failed.join("; "));
+                    (loading.report)(LoadEvent::Info(text));
+                }
                 let cuda = ep::CUDA::default()
                     .with_device_id(self.device_id)
                     .with_tf32(self.precision != Precision::Fp32)
