@@ -7,16 +7,16 @@ use std::time::Instant;
 use gst::prelude::*;
 use gstrtmpose::{
     engine::{
-        Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading, Model,
+        Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading, Model,
         onnx::{OnnxBackend, Precision, Provider},
     },
     pose::Peak,
 };
 
+type Opened = Result<(Model, Box<dyn Executor>), Error>;
+
 /// Opens the backend; gives what it warned of as well.
-fn open(
-    backend: &OnnxBackend,
-) -> (Result<(Model, Box<dyn Executor>), gstrtmpose::engine::Error>, Vec<String>) {
+fn open(backend: &OnnxBackend) -> (Opened, Vec<String>) {
     let warnings = std::cell::RefCell::new(Vec::new());
     let report = |event| {
         if let LoadEvent::Warning(text) = event {

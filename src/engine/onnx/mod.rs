@@ -6,6 +6,7 @@ pub mod graph;
 mod library;
 mod message;
 mod network;
+mod nvidia;
 mod providers;
 
 use std::path::{Path, PathBuf};
@@ -217,7 +218,8 @@ impl OnnxBackend {
                 ErrorKind::Provider,
                 format!(
                     "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime, and the CUDA and cuDNN libraries that build asks for in the loader's path",
+                     Runtime, and the CUDA and cuDNN libraries that build asks for beside it or in the loader's path; \
+                     `make setup GPU=1` in the plugin's source folder installs them",
                     readable(&error.to_string())
                 ),
             )
@@ -225,6 +227,7 @@ impl OnnxBackend {
         let adaptation = Adaptation { half: self.half(), fixed_batch: None };
         let open = || -> Result<Session, Error> {
             self.session(network, &adaptation, loading, "cuda", |builder| {
+                providers::preload_nvidia(loading);
                 builder
                     .with_execution_providers([self.cuda().build().error_on_failure()])
                     .map_err(|error| unusable(&error))
