@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gstrtmpose::{
     engine::{
         Backend, Cancel, Executor, Loading, Model,
-        onnx::{ConvAlgoSearch, Log, OnnxBackend, Precision, Provider, Search},
+        onnx::{Log, OnnxBackend, Precision, Provider},
     },
     pose::Peak,
 };
@@ -15,17 +15,14 @@ const BATCH: usize = 8;
 
 fn open(provider: Provider, precision: Precision) -> (Model, Box<dyn Executor>) {
     let backend = OnnxBackend {
-        model_file: None,
         batch_size: BATCH,
         provider,
-        device_id: 0,
         precision,
-        conv_algo_search: ConvAlgoSearch::default(),
-        library: Search::default(),
         log: Log {
             level: LogLevel::Warning,
             write: |level, place, message| eprintln!("{level:?} {place} {message}"),
         },
+        ..OnnxBackend::default()
     };
     let loading = Loading { report: &|event| eprintln!("{event:?}"), cancelled: &Cancel::default() };
     let (model, mut executor) = backend.open(&loading).unwrap();

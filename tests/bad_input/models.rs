@@ -125,7 +125,8 @@ fn networks_with_absurd_sizes_are_refused() {
     };
     let weights =
         |model: &mut Model| model.graph.as_mut().unwrap().initializer[0].dims = vec![HUGE, 3, HUGE, 1];
-    let cases: [(&str, &dyn Fn(&mut Model), &str, [&str; 2]); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Model);
+    let cases: [(&str, Change, &str, [&str; 2]); 4] = [
         ("weights", &weights, "", ["tensor `w` of [2147483648, 3, 2147483648, 1]", "9 numbers"]),
         ("height", &|model| input(model, 2), "", ["[?, 3, 2147483648, 48]", "height and width of 1 to 4096"]),
         ("batch", &|model| input(model, 0), "", ["batch dimension fixed at 2147483648", "batch-size is 8"]),
