@@ -8,8 +8,9 @@
 //!
 //! The mean is subtracted before the first convolution, whose zero padding so stays what it was; 1/std is multiplied
 //! into its weights. Where the network begins otherwise, the factor is a node of its own. The first of equal maxima wins,
-//! as in `numpy.argmax`: by its specification TopK gives the lower index first. (ArgMax above opset 11 is not in ONNX
-//! Runtime's CUDA provider.) A row that holds NaN has any position, and NaN or a number of the row as its maximum.
+//! as in `numpy.argmax`: by its specification TopK gives the lower index first, and so do ONNX Runtime's CPU provider
+//! (tested) and CUDA provider (by its source). ArgMax above opset 11 is not in the CUDA provider. A row that holds NaN
+//! has any position, and NaN or a number of the row as its maximum.
 
 mod half_precision;
 pub mod messages;
@@ -182,13 +183,13 @@ fn fold_deviation(graph: &mut Graph) -> Result<bool, String> {
         return Ok(false);
     };
     let Some(tensor) = graph.constant(weights).filter(|_| input == INPUT) else { return Ok(false) };
-    let [_, 3, height, width] = tensor.dims[..] else { return Ok(false) };
+    let [outputs @ 1..=i64::MAX, 3, _, _] = tensor.dims[..] else { return Ok(false) };
     let mut values = tensor.to_float32()?;
-    // Positive: the product of the dimensions is the number of values.
-    let plane = (height * width) as usize;
-    if plane == 0 {
+    if values.is_empty() {
         return Ok(false);
     }
+    // Without a remainder: the values are as many as the product of the dimensions.
+    let plane = values.len() / (3 * outputs as usize);
     for (index, values) in values.chunks_exact_mut(plane).enumerate() {
         let factor = 1.0 / STD[index % 3];
         values.iter_mut().for_each(|value| *value *= factor);

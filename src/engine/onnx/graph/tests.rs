@@ -299,6 +299,13 @@ fn what_stands_in_the_way_is_named() {
         let huge = refusal(&|model| model.graph.as_mut().unwrap().initializer[0].dims = dims.clone());
         assert!(huge.contains("tensor `w` of") && huge.contains("has 9 numbers"), "{huge}");
     }
+    // Empty weights are ONNX Runtime's to refuse.
+    for dims in [vec![0, 3, 1 << 40, 1 << 40], vec![3, 3, 0, 1 << 62]] {
+        let mut model = model("tests/networks/dots-small.onnx");
+        let weights = &mut model.graph.as_mut().unwrap().initializer[0];
+        (weights.dims, weights.raw_data) = (dims, Some(Bytes::new()));
+        assert!(adapt(&model, &Adaptation::default()).is_ok());
+    }
 }
 
 /// Files of before IR version 4 list their constants as inputs.
