@@ -12,6 +12,8 @@ VIDEO_IN_PACKAGE=Sports2D/Demo/demo.mp4
 VIDEO_SHA256=d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039
 
 LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
+# There once `make setup GPU=1` was run; its ONNX Runtime runs on the CPU, too.
+GPU_LIBRARY=.deps/gpu/onnxruntime/capi/libonnxruntime.so.1
 DEMO_VIDEO=.deps/video/demo.mp4
 PYTHON=.deps/venv/bin/python
 PLUGIN=target/release/libgstrtmpose.so
@@ -30,7 +32,7 @@ has() { command -v "$1" >/dev/null; }
 # to root, and the user's Rust would be out of sight. What needs root asks sudo for it.
 step_down() {
   if [ "$(id -u)" != 0 ] || [ -z "${SUDO_USER:-}" ] || [ "$SUDO_USER" = root ]; then return; fi
-  exec runuser --login --whitelist-environment=VIDEO,REGIONS,DEVICE,MINUTES,CI "$SUDO_USER" \
+  exec runuser --login --whitelist-environment=VIDEO,REGIONS,DEVICE,MINUTES,GPU,CI "$SUDO_USER" \
     --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 
@@ -41,10 +43,13 @@ cargo_offline() {
   cargo "$command" --locked --offline "$@"
 }
 
+# The ONNX Runtime to use: the GPU's where it was set up.
+library() { if [ -e "$GPU_LIBRARY" ]; then echo "$GPU_LIBRARY"; else echo "$LIBRARY"; fi; }
+
 # GStreamer sees the plugin of this checkout, and the plugin the ONNX Runtime beside it.
 use_checkout() {
   export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
-  export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/$LIBRARY}"
+  export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/$(library)}"
 }
 
 step_down "$@"

@@ -8,6 +8,12 @@ remove_installed() {
   local sum file
   while read -r sum file; do
     rm -f "$folder/$file.part"
+    # Where it leads may be gone already.
+    if [ -L "$folder/$file" ]; then
+      rm "$folder/$file"
+      say "Removed $folder/$file"
+      continue
+    fi
     if [ ! -e "$folder/$file" ]; then continue; fi
     if [ "$(sha256sum <"$folder/$file")" = "$sum  -" ]; then
       rm "$folder/$file"

@@ -6,7 +6,8 @@
 //! 1. The sink pad's chain function ([`batch`], `sink.rs`) asks for the regions to look at ([`meta`], `regions.rs`),
 //!    samples each region's crop from the frame's own pixel format ([`pose`]) and submits it to the engine.
 //! 2. The frame waits in the ordered queue (`queue.rs`) between the events and queries that came with it.
-//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`engine::onnx`]); each crop's ticket is answered.
+//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`engine::onnx`]) on a graph that takes bytes and gives
+//!    key points ([`engine::onnx::graph`]); each crop's ticket is answered.
 //! 4. The source pad's task (`src.rs`) takes the head of the queue once its tickets are answered, turns the network's
 //!    peaks into key points in the frame ([`pose`]), attaches them ([`meta`]) and pushes the frame.
 //!

@@ -117,7 +117,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Every property, with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 26] = [
+const PROPERTIES: [(&str, &str); 27] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -133,6 +133,7 @@ const PROPERTIES: [(&str, &str); 26] = [
     ("active-provider", "Default: null"),
     ("precision", "Default: 0, \"model\""),
     ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),
+    ("gpu-memory-limit", "Default: 0"),
     ("inference-scale", "Default:               1"),
     ("inference-region", "Default: 0, \"auto\""),
     ("max-people", "Default: 16"),

@@ -3,6 +3,9 @@
 
     python evaluate.py FILE.onnx --people PACK.npz [...] [--nobody PACK.npz] [--against OTHER.onnx] [--part held-out]
 
+FILE is plain (`input`, simcc_x, simcc_y) or as examples/adapt.rs writes it (`image`, keypoints).  With --against it also gives
+the share of points that are equal in both, their mean distance in crop pixels, and the largest difference of a score.
+
 The crop is the plugin's: the box x 1.25, grown to 3:4, bilinear, black outside.  AP is over OKS .50 to .95 for people
 with a given box, so not comparable with published tables.  The bootstrap draws pictures, 2,000 times.  With --nobody it
 gives the AUC of the mean score, person against windows of pictures without people; with --part held-out it uses only the
@@ -38,26 +41,30 @@ def session(path):
 
 
 def crop(im, box):
-    """Picture, box (x y w h) -> network input [3,H,W], and what takes network pixels back: x0, y0, pixels per pixel."""
+    """Picture, box (x y w h) -> crop, bytes [H,W,3], and what takes network pixels back: x0, y0, pixels per pixel."""
     cx, cy, w, h = box[0] + box[2] / 2, box[1] + box[3] / 2, box[2] * 1.25, box[3] * 1.25
     w = max(w, h * W / H)
     s = w / W
     x0, y0 = cx - W / 2 * s, cy - H / 2 * s
     # the sample at network pixel i is the picture at x0 + i s, as in the plugin; Pillow samples at pixel centres
     a = im.transform((W, H), Image.AFFINE, (s, 0, x0 + .5 - .5 * s, 0, s, y0 + .5 - .5 * s), Image.BILINEAR, fillcolor=(0, 0, 0))
-    return ((np.asarray(a, np.float32) - MEAN) / STD).transpose(2, 0, 1), (x0, y0, s)
+    return np.asarray(a), (x0, y0, s)
 
 
 def run(ses, crops):
-    """[(input, back)] -> key points [n,17,2] in picture pixels, scores [n,17]."""
-    pts, sc = [], []
+    """[(crop, back)] -> key points [n,17,2] in picture pixels, scores [n,17], key points in crop pixels."""
+    pts, sc, px = [], [], []
     for i in range(0, len(crops), 16):
         x = np.stack([c[0] for c in crops[i:i + 16]])
         back = np.array([c[1] for c in crops[i:i + 16]])
-        sx, sy = ses.run(["simcc_x", "simcc_y"], {"input": x})
-        p = np.stack((sx.argmax(-1), sy.argmax(-1)), -1) / 2
-        pts.append(p * back[:, None, 2:] + back[:, None, :2]), sc.append(np.minimum(sx.max(-1), sy.max(-1)))
-    return np.concatenate(pts), np.concatenate(sc)
+        if ses.get_inputs()[0].name == "image":              # the form that examples/adapt.rs writes
+            k, = ses.run(["keypoints"], {"image": x})
+            p, s = k[..., :2], k[..., 2:].min(-1)
+        else:
+            sx, sy = ses.run(["simcc_x", "simcc_y"], {"input": ((x.astype(np.float32) - MEAN) / STD).transpose(0, 3, 1, 2)})
+            p, s = np.stack((sx.argmax(-1), sy.argmax(-1)), -1) / 2, np.minimum(sx.max(-1), sy.max(-1))
+        pts.append(p * back[:, None, 2:] + back[:, None, :2]), sc.append(s), px.append(p)
+    return np.concatenate(pts), np.concatenate(sc), np.concatenate(px)
 
 
 def people(path, part):
@@ -137,7 +144,7 @@ def main():
         for s in sorted(set(pack["src"])):
             m = pack["src"] == s
             p = {k: (v[m] if k != "crops" else [c for c, y in zip(v, m) if y]) for k, v in pack.items()}
-            k, v = run(ses, p["crops"])
+            k, v, px = run(ses, p["crops"])
             some = (p["weight"] > 0).any(1)
             oks, score, img, w = oks_of(p, k)[some], v.mean(1)[some], p["img"][some], p["weight"][some]
             res = dict(set=s, people=len(oks), pictures=len(set(img)), oks=round(float(oks.mean()), 4), oks95=bootstrap(img, lambda r: oks[r].mean(), a.rounds),
@@ -154,9 +161,12 @@ def main():
                 res["person_auc"], res["person_auc95"] = round(f(np.arange(len(both))), 4), bootstrap(both, f, a.rounds // 4)
                 res["windows"], res["pictures_without"] = len(vn), len(set(none["img"]))
             if other:
-                k2, v2 = run(other, p["crops"])
+                k2, v2, px2 = run(other, p["crops"])
                 o2, s2 = oks_of(p, k2)[some], v2.mean(1)[some]
                 res["other_oks"], res["oks_gain95"] = round(float(o2.mean()), 4), bootstrap(img, lambda r: (oks[r] - o2[r]).mean(), a.rounds)
+                moved = np.hypot(*np.moveaxis(px - px2, -1, 0)).ravel()
+                res["same_points"], res["moved_mean"] = round(float((moved == 0).mean()), 4), round(float(moved.mean()), 4)
+                res["within_1px"], res["score_difference"] = round(float((moved <= 1).mean()), 4), round(float(np.abs(v - v2).max()), 5)
                 res["other_ap"], res["ap_gain95"] = round(ap_of(o2, s2), 4), bootstrap(img, lambda r: ap_of(oks[r], score[r]) - ap_of(o2[r], s2[r]), a.rounds)
             print(json.dumps(res), flush=True)
     if a.thresholds:

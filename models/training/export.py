@@ -44,6 +44,19 @@ def tidy(m):
         o.CopyFrom(k)
 
 
+def export(net, path):
+    """Writes a network as ONNX; gives the names of its outputs."""
+    names = ["input", "simcc_x", "simcc_y"]
+    h, w = net.size_hw
+    torch.onnx.export(net, (torch.zeros(2, 3, h, w),), path, input_names=names[:1], output_names=names[1:], dynamic_axes={n: {0: "batch"} for n in names},
+                      opset_version=17, do_constant_folding=True, dynamo=False)
+    m = onnx.load(path)
+    tidy(m)
+    onnx.checker.check_model(m, full_check=True)
+    onnx.save(m, path)
+    return names[1:]
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("checkpoint"); ap.add_argument("out"); ap.add_argument("--size", default="t")
@@ -51,20 +64,14 @@ def main():
     net = R.RTMPose(a.size)
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.checkpoint, map_location="cpu").items()})
     net = net.eval().to(memory_format=torch.contiguous_format)
-    names = ["input", "simcc_x", "simcc_y"]
+    outputs = export(net, a.out)
     h, w = net.size_hw
-    torch.onnx.export(net, (torch.zeros(2, 3, h, w),), a.out, input_names=names[:1], output_names=names[1:], dynamic_axes={n: {0: "batch"} for n in names},
-                      opset_version=17, do_constant_folding=True, dynamo=False)
-    m = onnx.load(a.out)
-    tidy(m)
-    onnx.checker.check_model(m, full_check=True)
-    onnx.save(m, a.out)
     ses = ort.InferenceSession(a.out, providers=["CPUExecutionProvider"])
     for b in (1, 3, 8):
         x = torch.randn(b, 3, h, w, generator=torch.Generator().manual_seed(b))
         with torch.no_grad():
             ref = [o.numpy() for o in net(x)]
-        print(f"batch {b}: largest difference {max(np.abs(p - q).max() for p, q in zip(ref, ses.run(names[1:], {'input': x.numpy()}))):.1e}")
+        print(f"batch {b}: largest difference {max(np.abs(p - q).max() for p, q in zip(ref, ses.run(outputs, {'input': x.numpy()}))):.1e}")
 
 
 if __name__ == "__main__":

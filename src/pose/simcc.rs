@@ -48,6 +48,7 @@ impl Peak {
     }
 }
 
+/// What the adapted graph (`engine::onnx::graph`) does where the network runs, for those who run an official file bare.
 /// Finds the peaks of `K = peaks.len()` key points: `simcc_x` is `[K, 2W]`, `simcc_y` `[K, 2H]`, both flattened. The
 /// first of equal maxima wins. NaN never wins; a row without any number has its peak at 0 with a maximum of 0. Several
 /// crops' answers that lie behind one another are K x crops key points.

@@ -109,6 +109,51 @@ fn damaged_networks_do_no_harm() {
     }
 }
 
+/// Sizes in a file are checked before anything is allocated by them.
+#[test]
+fn networks_with_absurd_sizes_are_refused() {
+    use gstrtmpose::engine::onnx::graph::{self, messages::Model};
+    use prost::Message;
+    const HUGE: i64 = 1 << 31;
+    let folder = Folder::new("absurd");
+    let whole = std::fs::read(network("dots-small")).unwrap();
+    let input = |model: &mut Model, dimension: usize| {
+        let input = &mut model.graph.as_mut().unwrap().input[0];
+        let tensor = input.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+        tensor.shape.as_mut().unwrap().dim[dimension].param = None;
+        tensor.shape.as_mut().unwrap().dim[dimension].value = Some(HUGE);
+    };
+    let weights =
+        |model: &mut Model| model.graph.as_mut().unwrap().initializer[0].dims = vec![HUGE, 3, HUGE, 1];
+    type Change<'a> = &'a dyn Fn(&mut Model);
+    let cases: [(&str, Change, &str, [&str; 2]); 4] = [
+        ("weights", &weights, "", ["tensor `w` of [2147483648, 3, 2147483648, 1]", "9 numbers"]),
+        ("height", &|model| input(model, 2), "", ["[?, 3, 2147483648, 48]", "height and width of 1 to 4096"]),
+        ("batch", &|model| input(model, 0), "", ["batch dimension fixed at 2147483648", "batch-size is 8"]),
+        (
+            "any-batch",
+            &|model| input(model, 0),
+            "batch-size=0",
+            ["batch dimension fixed at 2147483648", "export"],
+        ),
+    ];
+    for (name, change, properties, words) in cases {
+        let mut model = graph::read(whole.clone().into()).unwrap();
+        change(&mut model);
+        let file = folder.write(&format!("{name}.onnx"), model.encode_to_vec());
+        assert_refused(name, &start(&file, properties), &[&words[..], &["The model", name]].concat());
+    }
+}
+
+/// A network that gives the smaller maximum alone cannot give their mean.
+#[test]
+fn a_score_that_the_network_does_not_give_is_refused() {
+    let end = start(&network("packed-3"), "score-mode=mean");
+    assert_refused("packed-3", &end, &["score-mode=mean", "score-mode=min", "4 columns"]);
+    let end = start(&network("packed-3"), "score-mode=min");
+    assert_eq!((end.errors.as_slice(), end.reached_eos), (&[][..], true));
+}
+
 #[test]
 fn a_network_of_batch_1_runs_with_batch_size_1() {
     let end = start(&network("batch-1"), "batch-size=1");

@@ -75,6 +75,11 @@ pub fn set_environment(environment: Environment) -> Result<(), Environment> {
         .map_err(|(environment, _)| environment)
 }
 
+/// The library that this process runs.
+pub(super) fn loaded() -> Option<&'static Path> {
+    ENVIRONMENT.get().map(|(_, file)| file.as_path())
+}
+
 /// The process's environment; loads the library if that has not been done. A failure may be tried again.
 pub(super) fn environment(search: &Search, log: Log) -> Result<&'static Environment, Error> {
     static LOADING: Mutex<()> = Mutex::new(());
@@ -106,7 +111,10 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
     // That a file is not there says nothing that the list of names does not say; the first other answer does.
     let mut telling = None;
     for file in candidates {
-        match ort::init_from(&file) {
+        // Through a link, ONNX Runtime would look for its execution providers beside the link.
+        let real = if file.is_absolute() { file.canonicalize().ok() } else { None };
+        let real = real.unwrap_or_else(|| file.clone());
+        match ort::init_from(&real) {
             Ok(builder) => {
                 let environment = builder
                     .with_name("rtmpose")
@@ -121,9 +129,9 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
                             format!("ONNX Runtime from {} cannot be started: {error}", file.display()),
                         )
                     })?;
-                return Ok((environment, file));
+                return Ok((environment, real));
             }
-            Err(error) => match reason(&file, &error) {
+            Err(error) => match reason(&real, &error) {
                 None if origin == Origin::Search => (),
                 reason => {
                     let reason = reason.unwrap_or_else(|| "there is no such file".to_string());

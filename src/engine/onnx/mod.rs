@@ -7,6 +7,7 @@ pub mod graph;
 mod library;
 mod message;
 mod network;
+mod nvidia;
 mod providers;
 
 use std::path::{Path, PathBuf};
@@ -230,7 +231,8 @@ impl OnnxBackend {
                 ErrorKind::Provider,
                 format!(
                     "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime, and the CUDA and cuDNN libraries that build asks for in the loader's path",
+                     Runtime, and the CUDA and cuDNN libraries that build asks for beside it or in the loader's path; \
+                     `make setup GPU=1` in the plugin's source folder installs them",
                     readable(&error.to_string())
                 ),
             )
@@ -241,6 +243,7 @@ impl OnnxBackend {
         let session = |rows: usize, cuda: ep::CUDA| {
             let adaptation = Adaptation { half: self.half(), fixed_batch: Some(rows) };
             self.session(network, &adaptation, loading, "cuda", |builder| {
+                providers::preload_nvidia(loading);
                 builder
                     // The threads would have nothing to do.
                     .with_intra_threads(1)
@@ -336,9 +339,15 @@ fn run_error(error: ort::Error) -> Error {
 
 /// Whether ONNX Runtime, CUDA or one of its libraries says so: they have no code for it in common.
 fn is_out_of_memory(text: &str) -> bool {
-    ["out of memory", "OUT_OF_MEMORY", "smaller than requested bytes", "Failed to allocate memory", "ALLOC_FAILED"]
-        .iter()
-        .any(|hint| text.contains(hint))
+    [
+        "out of memory",
+        "OUT_OF_MEMORY",
+        "smaller than requested bytes",
+        "Failed to allocate memory",
+        "ALLOC_FAILED",
+    ]
+    .iter()
+    .any(|hint| text.contains(hint))
 }
 
 #[cfg(test)]

@@ -7,8 +7,20 @@ use ort::{
     session::builder::SessionBuilder,
 };
 
-use super::{Adaptation, DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision, cuda::turns, fixed_sizes};
+use super::{
+    Adaptation, DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision, cuda::turns, fixed_sizes, library,
+    nvidia,
+};
 use crate::engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model, onnx::message::readable};
+
+/// Loads NVIDIA's libraries that lie beside ONNX Runtime.
+pub(super) fn preload_nvidia(loading: &Loading) {
+    let failed = library::loaded().map_or(&[][..], nvidia::preload);
+    if !failed.is_empty() {
+        let text = format!("NVIDIA's libraries that cannot be loaded: {}", failed.join("; "));
+        (loading.report)(LoadEvent::Info(text));
+    }
+}
 
 impl OnnxBackend {
     /// Gives a CUDA provider the user's settings.
@@ -79,6 +91,7 @@ impl OnnxBackend {
         let _turn = turns::load();
         let session = self
             .session(network, &adaptation, loading, "tensorrt", |builder: SessionBuilder| {
+                preload_nvidia(loading);
                 let cuda = self.cuda(ep::CUDA::default()).build().error_on_failure();
                 builder
                     .with_execution_providers([tensorrt.build().error_on_failure(), cuda])
@@ -88,7 +101,7 @@ impl OnnxBackend {
         self.any_size(network, session, "tensorrt", batch_size)
     }
 
-    /// OpenVINO on the CPU, in float32: left to itself it computes in bfloat16 where the processor can.
+    /// OpenVINO on the CPU, held to float32: its own default may be bfloat16 where the processor can.
     pub(super) fn open_on_openvino(
         &self,
         network: &Network,

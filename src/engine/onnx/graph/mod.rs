@@ -8,8 +8,9 @@
 //!
 //! The mean is subtracted before the first convolution, whose zero padding so stays what it was; 1/std is multiplied
 //! into its weights. Where the network begins otherwise, the factor is a node of its own. The first of equal maxima wins,
-//! as in `numpy.argmax`: by its specification TopK gives the lower index first. (ArgMax above opset 11 is not in ONNX
-//! Runtime's CUDA provider.) A row that holds NaN has any position, and NaN or a number of the row as its maximum.
+//! as in `numpy.argmax`: by its specification TopK gives the lower index first, and so do ONNX Runtime's CPU provider
+//! (tested) and CUDA provider (by its source). ArgMax above opset 11 is not in the CUDA provider. A row that holds NaN
+//! has any position, and NaN or a number of the row as its maximum.
 
 mod half_precision;
 pub mod messages;
@@ -76,9 +77,10 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         let half = adaptation.half;
         // Shapes of values inside, which hold for the file's form.
         graph.value_info.clear();
-        let mut nodes = normalise(graph, half)?;
+        let (mut nodes, mut constants) = normalise(graph, half)?;
         let answers = if half { half_precision::convert(graph)? } else { OUTPUTS.map(str::to_string) };
         nodes.append(&mut graph.node);
+        graph.initializer.append(&mut constants);
         nodes.extend(find_peaks(graph, &answers));
         graph.node = nodes;
         let pixels = [batch.clone(), Dimension::of(height), Dimension::of(width), Dimension::of(3)];
@@ -136,8 +138,8 @@ fn points(graph: &Graph) -> Dimension {
     dimensions.find(|dimension| dimension.value.is_some()).cloned().unwrap_or_default()
 }
 
-/// The nodes that make the float input of the bytes. `graph`'s first convolution takes 1/std.
-fn normalise(graph: &mut Graph, half: bool) -> Result<Vec<Node>, String> {
+/// The nodes that make the float input of the bytes, and their constants. `graph`'s first convolution takes 1/std.
+fn normalise(graph: &mut Graph, half: bool) -> Result<(Vec<Node>, Vec<Tensor>), String> {
     let name = |what: &str| format!("{PREFIX}/{what}");
     let constant = |name: &str, values: [f32; 3]| {
         let tensor = Tensor::float32(name, &[1, 3, 1, 1], &values);
@@ -150,17 +152,16 @@ fn normalise(graph: &mut Graph, half: bool) -> Result<Vec<Node>, String> {
             .with_int("to", i64::from(if half { element_type::FLOAT16 } else { element_type::FLOAT })),
         Node::new("Transpose", &[&float], &planes).with_ints("perm", &[0, 3, 1, 2]),
     ];
-    let mean_tensor = constant(&mean, MEAN)?;
+    let mut constants = vec![constant(&mean, MEAN)?];
     if fold_deviation(graph)? {
         nodes.push(Node::new("Sub", &[&planes, &mean], INPUT));
     } else {
         let (centred, factor) = (name("centred"), name("factor"));
         nodes.push(Node::new("Sub", &[&planes, &mean], &centred));
         nodes.push(Node::new("Mul", &[&centred, &factor], INPUT));
-        graph.initializer.push(constant(&factor, STD.map(|std| 1.0 / std))?);
+        constants.push(constant(&factor, STD.map(|std| 1.0 / std))?);
     }
-    graph.initializer.push(mean_tensor);
-    Ok(nodes)
+    Ok((nodes, constants))
 }
 
 /// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is none such.
@@ -182,13 +183,13 @@ fn fold_deviation(graph: &mut Graph) -> Result<bool, String> {
         return Ok(false);
     };
     let Some(tensor) = graph.constant(weights).filter(|_| input == INPUT) else { return Ok(false) };
-    let [_, 3, height, width] = tensor.dims[..] else { return Ok(false) };
+    let [outputs @ 1..=i64::MAX, 3, _, _] = tensor.dims[..] else { return Ok(false) };
     let mut values = tensor.to_float32()?;
-    // Positive: the product of the dimensions is the number of values.
-    let plane = (height * width) as usize;
-    if plane == 0 {
+    if values.is_empty() {
         return Ok(false);
     }
+    // Without a remainder: the values are as many as the product of the dimensions.
+    let plane = values.len() / (3 * outputs as usize);
     for (index, values) in values.chunks_exact_mut(plane).enumerate() {
         let factor = 1.0 / STD[index % 3];
         values.iter_mut().for_each(|value| *value *= factor);

@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # the variables are used by those who source this
+# Sourced by scripts/setup: which build of ONNX Runtime suits this machine's NVIDIA GPUs. GPU=1 asks the driver;
+# GPU=cuda12 and GPU=cuda13 choose without asking, for an image that is made on a machine without a GPU.
+
+# The architectures that the builds hold machine code for were read from the files.
+readonly CUDA13_DRIVER=580 CUDA13_CAPABILITY=75 CUDA12_DRIVER=525 CUDA12_CAPABILITY=60
+
+# Sets gpu_build to cuda12 or cuda13, and gpu_found to what was found.
+choose_gpu_build() {
+  local gpus name capability driver lowest=999 major=0 remedy
+  case $GPU in
+    cuda12 | cuda13)
+      gpu_build=$GPU gpu_found="chosen by GPU=$GPU"
+      return
+      ;;
+    1) ;;
+    *) fail "GPU=$GPU is not known: GPU=1 asks the driver, GPU=cuda12 and GPU=cuda13 choose without asking." ;;
+  esac
+  remedy="Install NVIDIA's driver (Debian: nvidia-driver, from non-free), restart, and run this again"
+  has nvidia-smi || fail "there is no nvidia-smi here, so no NVIDIA driver. $remedy; without a GPU leave GPU=1 away."
+  gpus=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader) ||
+    fail "nvidia-smi fails (its words are above), so the driver does not work. $remedy."
+  while IFS=, read -r name capability driver; do
+    capability=$(tr -dc 0-9 <<<"$capability")
+    if [ -n "$capability" ] && [ "$capability" -lt "$lowest" ]; then
+      lowest=$capability major=$(tr -dc 0-9 <<<"${driver%%.*}") gpu_found="$name, compute capability ${capability%?}.${capability: -1}, driver${driver}"
+    fi
+  done <<<"$gpus"
+  [ "$lowest" != 999 ] || fail "nvidia-smi lists no GPU. $remedy."
+  if [ "$lowest" -lt "$CUDA12_CAPABILITY" ]; then
+    fail "$gpu_found: cuDNN 9 needs compute capability 6.0 (Pascal) or newer. Leave GPU=1 away to run on the CPU."
+  elif [ "$major" -lt "$CUDA12_DRIVER" ]; then
+    fail "$gpu_found: CUDA 12 needs driver $CUDA12_DRIVER or newer, CUDA 13 $CUDA13_DRIVER. Update the driver and run this again."
+  # Compute capability 10 (B200, GB200) has no code in the CUDA 13 build; the driver translates the CUDA 12 build's.
+  elif [ "$lowest" -lt "$CUDA13_CAPABILITY" ] || [ "$major" -lt "$CUDA13_DRIVER" ] || [ "${lowest%?}" = 10 ]; then
+    gpu_build=cuda12
+  else
+    gpu_build=cuda13
+  fi
+}
+
+# What pip's wheels of a build take: download and disk, in MB.
+gpu_megabytes() { if [ "$gpu_build" = cuda12 ]; then echo 1820 3030; else echo 1350 2100; fi; }
+
+gpu_requirements() { echo "scripts/requirements-$gpu_build.txt"; }
+gpu_complete() { cmp -s "$(gpu_requirements)" .deps/gpu/complete; }
+
+# The folder is there whole or not at all.
+fetch_gpu() {
+  rm -rf .deps/gpu .deps/gpu.part
+  pip install --no-deps --no-cache-dir --only-binary :all: --target .deps/gpu.part -r "$(gpu_requirements)"
+  (cd .deps/gpu.part/onnxruntime/capi && ln -s libonnxruntime.so.1.* libonnxruntime.so.1)
+  cp "$(gpu_requirements)" .deps/gpu.part/complete
+  mv .deps/gpu.part .deps/gpu
+}

@@ -1,0 +1,74 @@
+"""`make setup GPU=1`: which build of ONNX Runtime is chosen for which card and driver, with an nvidia-smi of our own."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHOOSE = '. scripts/lib.sh; . scripts/gpu.sh; choose_gpu_build; echo "$gpu_build: $gpu_found"'
+
+
+def choose(nvidia_smi, gpu="1"):
+    """Exit status, output and errors of the choice, where `nvidia_smi` is a shell script or None for none at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        if nvidia_smi is not None:
+            script = pathlib.Path(folder, "nvidia-smi")
+            script.write_text(f"#!/bin/sh\n{nvidia_smi}\n")
+            script.chmod(0o755)
+        path = f"{folder}:/usr/bin:/bin"
+        done = subprocess.run(
+            ["bash", "-c", CHOOSE], cwd=ROOT, env={**os.environ, "PATH": path, "GPU": gpu}, capture_output=True, text=True
+        )
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def card(name, capability, driver):
+    return f"echo '{name}, {capability}, {driver}'"
+
+
+class ChooseBuild(unittest.TestCase):
+    def test_build_for_a_card(self):
+        cards = [
+            (card("NVIDIA H100 80GB HBM3", "9.0", "580.159.04"), "cuda13"),
+            (card("NVIDIA GeForce RTX 5090", "12.0", "590.44.01"), "cuda13"),
+            (card("Tesla T4", "7.5", "580.65.06"), "cuda13"),
+            (card("NVIDIA GeForce RTX 3060", "8.6", "550.54.14"), "cuda12"),
+            (card("Tesla V100-SXM2-16GB", "7.0", "580.65.06"), "cuda12"),
+            (card("NVIDIA GeForce GTX 1080", "6.1", "535.183.01"), "cuda12"),
+            (card("NVIDIA B200", "10.0", "580.65.06"), "cuda12"),
+        ]
+        for script, build in cards:
+            with self.subTest(script):
+                status, output, errors = choose(script)
+                self.assertEqual((status, output.split(":")[0]), (0, build), errors)
+
+    def test_the_oldest_of_several_cards_decides(self):
+        cards = card("NVIDIA H100", "9.0", "580.159.04") + "\n" + card("Tesla P40", "6.1", "580.159.04")
+        status, output, errors = choose(cards)
+        self.assertEqual((status, output.split(":")[0]), (0, "cuda12"), errors)
+        self.assertIn("Tesla P40, compute capability 6.1, driver 580.159.04", output)
+
+    def test_what_cannot_run_is_refused_with_a_remedy(self):
+        refused = [
+            (None, "no NVIDIA driver", "nvidia-driver"),
+            ("exit 9", "nvidia-smi fails", "nvidia-driver"),
+            ("true", "lists no GPU", "nvidia-driver"),
+            (card("Quadro M2000", "5.2", "580.65.06"), "compute capability 5.2", "run on the CPU"),
+            (card("Tesla T4", "7.5", "470.82.01"), "driver 470.82.01", "Update the driver"),
+        ]
+        for script, *words in refused:
+            with self.subTest(script):
+                status, output, errors = choose(script)
+                self.assertEqual((status, output), (1, ""))
+                for word in words:
+                    self.assertIn(word, errors)
+
+    def test_an_image_without_a_gpu_chooses_by_itself(self):
+        self.assertEqual(choose(None, "cuda12")[:2], (0, "cuda12: chosen by GPU=cuda12"))
+        self.assertEqual(choose(None, "cuda11")[0], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
