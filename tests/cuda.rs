@@ -84,8 +84,9 @@ impl Difference {
 #[ignore = "needs an NVIDIA GPU"]
 fn captured_graphs_answer_as_the_cpu_does_at_every_batch_fill() {
     let (model, mut cpu) = open(Provider::Cpu, Precision::Model);
+    // These crops are smooth: where neighbouring bins are nearly as high, half precision picks another one.
     for (precision, share, score) in
-        [(Precision::Fp32, 0.99, 1e-3), (Precision::Tf32, 0.9, 2e-2), (Precision::Fp16, 0.9, 2e-2)]
+        [(Precision::Fp32, 0.99, 1e-4), (Precision::Tf32, 0.9, 2e-3), (Precision::Fp16, 0.6, 5e-3)]
     {
         let (on_cuda, mut cuda) = open(Provider::Cuda, precision);
         assert_eq!(on_cuda, Model { provider: "cuda".to_string(), ..model.clone() });

@@ -323,11 +323,15 @@ impl From<ConvAlgoSearch> for ep::cuda::ConvAlgorithmSearch {
     }
 }
 
-/// The batch sizes that are prepared where each one costs start-up time: 1, half and the whole.
+/// The batch sizes that are prepared where each one costs start-up time and memory, ascending: the whole, and a quarter
+/// of the one before as long as padding up to that would cost much; 1 at last, for a camera alone.
 fn fixed_sizes(batch_size: usize) -> Vec<usize> {
-    let mut sizes = vec![1, batch_size / 2, batch_size];
-    sizes.retain(|size| *size > 0);
-    sizes.dedup();
+    let mut sizes: Vec<_> =
+        std::iter::successors(Some(batch_size), |size| Some(size / 4).filter(|size| *size > 2)).collect();
+    if batch_size > 1 {
+        sizes.push(1);
+    }
+    sizes.reverse();
     sizes
 }
 
@@ -392,9 +396,11 @@ mod tests {
     }
 
     #[test]
-    fn prepared_sizes_are_one_half_and_whole() {
-        assert_eq!(fixed_sizes(8), [1, 4, 8]);
-        assert_eq!(fixed_sizes(3), [1, 3]);
+    fn prepared_sizes_are_the_whole_its_quarters_and_one() {
+        assert_eq!(fixed_sizes(64), [1, 4, 16, 64]);
+        assert_eq!(fixed_sizes(32), [1, 8, 32]);
+        assert_eq!(fixed_sizes(16), [1, 4, 16]);
+        assert_eq!(fixed_sizes(8), [1, 8]);
         assert_eq!(fixed_sizes(2), [1, 2]);
         assert_eq!(fixed_sizes(1), [1]);
     }

@@ -7,10 +7,7 @@ use ort::{
     session::builder::SessionBuilder,
 };
 
-use super::{
-    Adaptation, DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision, cuda::turns, fixed_sizes, library,
-    nvidia,
-};
+use super::{Adaptation, DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision, cuda::turns, library, nvidia};
 use crate::engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model, onnx::message::readable};
 
 /// Loads NVIDIA's libraries that lie beside ONNX Runtime.
@@ -25,13 +22,11 @@ pub(super) fn preload_nvidia(loading: &Loading) {
 impl OnnxBackend {
     /// Gives a CUDA provider the user's settings.
     pub(super) fn cuda(&self, provider: ep::CUDA) -> ep::CUDA {
-        let nhwc = match std::env::var("NHWC") {
-            Ok(v) => v == "1",
-            _ => self.half(),
-        };
         let cuda = provider
             .with_device_id(self.device_id)
-            .with_prefer_nhwc(nhwc)
+            // Tensor cores want channels last: in half precision a seventh faster. In float32 it is a quarter, but takes
+            // ten seconds of choosing kernels instead of two (measured on an H100).
+            .with_prefer_nhwc(self.half())
             .with_tf32(self.precision != Precision::Fp32)
             .with_conv_algorithm_search(self.conv_algo_search.into());
         match usize::try_from(self.gpu_memory_limit) {
@@ -66,10 +61,9 @@ impl OnnxBackend {
         if network.contract.fixed_batch.is_none() {
             let contract = network.contract;
             let shape = |batch: usize| format!("image:{batch}x{}x{}x3", contract.height, contract.width);
-            let sizes = fixed_sizes(batch_size);
             tensorrt = tensorrt
                 .with_profile_min_shapes(shape(1))
-                .with_profile_opt_shapes(shape(sizes[sizes.len() / 2]))
+                .with_profile_opt_shapes(shape(batch_size.div_ceil(2)))
                 .with_profile_max_shapes(shape(batch_size));
         }
         if let Some(folder) = &self.cache_folder {
