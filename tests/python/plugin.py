@@ -1,4 +1,5 @@
 """The plugin as built here, for tests that start GStreamer's tools or use it from Python."""
+
 import os
 import pathlib
 

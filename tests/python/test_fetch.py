@@ -1,4 +1,5 @@
 """models/fetch against a server on this machine: what arrives, what is refused, and what the list and the README say."""
+
 import contextlib
 import hashlib
 import http.server
@@ -131,16 +132,26 @@ class Fetch(unittest.TestCase):
         self.folder = self.top / "a" / "b"
 
     def catalogue(self, address, **more):
-        lines = {"name": "small", "skeleton": "coco-17", "crop": "256x192", "archive": "rtm/small-1.zip", "source": "the test"} | more
+        lines = {
+            "name": "small",
+            "skeleton": "coco-17",
+            "crop": "256x192",
+            "archive": "rtm/small-1.zip",
+            "source": "the test",
+        } | more
         file = self.top / "list.toml"
-        file.write_text(f'server = "{address}"\n[[model]]\n' + "".join(f'{key} = "{value}"\n' for key, value in lines.items()))
+        file.write_text(
+            f'server = "{address}"\n[[model]]\n' + "".join(f'{key} = "{value}"\n' for key, value in lines.items())
+        )
         return str(file)
 
     def run_on(self, address, *arguments, names=("small",), **more):
         """Exit status, and what was written to stdout and stderr."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = fetch.main([*names, "--to", str(self.folder), "--catalogue", self.catalogue(address, **more), *arguments])
+            status = fetch.main(
+                [*names, "--to", str(self.folder), "--catalogue", self.catalogue(address, **more), *arguments]
+            )
         return status, out.getvalue(), err.getvalue()
 
     def right(self, result):
@@ -175,12 +186,21 @@ class Fetch(unittest.TestCase):
         with Server(send()) as server:
             out, err = self.right(self.run_on(server.address))
             self.assertEqual([path for path, _ in server.asked], ["/rtm/small-1.zip"])
-            for words in ("17 key points (coco-17)", "crops of 256x192", f"model-file={self.folder}/small.onnx", str(self.folder / "SHA256SUMS")):
+            for words in (
+                "17 key points (coco-17)",
+                "crops of 256x192",
+                f"model-file={self.folder}/small.onnx",
+                str(self.folder / "SHA256SUMS"),
+            ):
                 self.assertIn(words, out)
             self.assertIn(f"small: 0.0 of {len(RIGHT) / 1e6:.1f} MB, 100 %", err)
             want = {"small.onnx": hashlib.sha256(NETWORK).hexdigest(), "small-1.zip": hashlib.sha256(RIGHT).hexdigest()}
             self.assertEqual(self.pins(), want)
-            subprocess.run(["sha256sum", "--check", "--ignore-missing", "--strict", "--quiet", "SHA256SUMS"], cwd=self.folder, check=True)
+            subprocess.run(
+                ["sha256sum", "--check", "--ignore-missing", "--strict", "--quiet", "SHA256SUMS"],
+                cwd=self.folder,
+                check=True,
+            )
             # Again: nothing is asked.
             out, _ = self.right(self.run_on(server.address))
             self.assertIn("is there already", out)
@@ -250,7 +270,11 @@ class Fetch(unittest.TestCase):
                 (self.folder / "small.onnx").unlink()
             text = pathlib.Path(other) / "page.html"
             text.write_text("<html>")
-            self.refused(self.run_on("https://nowhere.invalid/", "--from", str(text)), "page.html is neither a zip archive nor an .onnx file", left=["SHA256SUMS"])
+            self.refused(
+                self.run_on("https://nowhere.invalid/", "--from", str(text)),
+                "page.html is neither a zip archive nor an .onnx file",
+                left=["SHA256SUMS"],
+            )
 
     def test_a_file_put_there_by_hand_is_pinned(self):
         self.folder.mkdir(parents=True)
@@ -263,13 +287,22 @@ class Fetch(unittest.TestCase):
 
     def test_always_cut(self):
         with Server(send(cut=HALF, ranges=False)) as server:
-            message = self.refused(self.run_on(server.address), f"ended after {HALF} of {len(RIGHT)} bytes", "Run this again", left=["small-1.zip.part", "small-1.zip.part-of"])
+            message = self.refused(
+                self.run_on(server.address),
+                f"ended after {HALF} of {len(RIGHT)} bytes",
+                "Run this again",
+                left=["small-1.zip.part", "small-1.zip.part-of"],
+            )
             self.assertIn(server.address, message)
             self.assertEqual(len(server.asked), 2, "an attempt that brings nothing is the last")
 
     def test_a_silent_server(self):
         with Server(send(cut=HALF, wait=lambda: server)) as server:
-            self.refused(self.run_on(server.address, "--timeout", "0.3"), f"silent after {HALF} bytes", left=["small-1.zip.part", "small-1.zip.part-of"])
+            self.refused(
+                self.run_on(server.address, "--timeout", "0.3"),
+                f"silent after {HALF} bytes",
+                left=["small-1.zip.part", "small-1.zip.part-of"],
+            )
 
     def test_a_checksum_that_is_known(self):
         with Server(send()) as server:
@@ -281,14 +314,24 @@ class Fetch(unittest.TestCase):
         with Server(send(), send(archive([("end2end.onnx", NETWORK + b"\0")]), tag='"2"'), send()) as server:
             self.right(self.run_on(server.address))
             (self.folder / "small.onnx").unlink()
-            self.refused(self.run_on(server.address), "small-1.zip has the checksum", "SHA256SUMS", "remove its line", left=["SHA256SUMS"])
+            self.refused(
+                self.run_on(server.address),
+                "small-1.zip has the checksum",
+                "SHA256SUMS",
+                "remove its line",
+                left=["SHA256SUMS"],
+            )
             self.right(self.run_on(server.address))
 
     def test_a_file_that_has_changed(self):
         with Server(send()) as server:
             self.right(self.run_on(server.address))
             (self.folder / "small.onnx").write_bytes(b"other")
-            self.refused(self.run_on(server.address), "small.onnx is not the file that was fetched; remove it", left=["SHA256SUMS", "small.onnx"])
+            self.refused(
+                self.run_on(server.address),
+                "small.onnx is not the file that was fetched; remove it",
+                left=["SHA256SUMS", "small.onnx"],
+            )
 
     def test_archives_that_hold_no_network(self):
         link = zipfile.ZipInfo("x/end2end.onnx")
@@ -354,7 +397,11 @@ class Fetch(unittest.TestCase):
                 return done.returncode, done.stdout, done.stderr
 
             with Server(redirect(plain.address + "x.zip"), send(), certificate=both) as server:
-                self.refused(command(server, SSL_CERT_FILE=str(trusted)), f"{plain.address}x.zip, to which https://", "not followed")
+                self.refused(
+                    command(server, SSL_CERT_FILE=str(trusted)),
+                    f"{plain.address}x.zip, to which https://",
+                    "not followed",
+                )
                 self.assertEqual(plain.asked, [])
                 self.refused(command(server), "certificate")
                 self.right(command(server, SSL_CERT_FILE=str(trusted)))
@@ -385,7 +432,9 @@ class Fetch(unittest.TestCase):
             self.right(self.run_on(server.address))
         with tempfile.TemporaryDirectory() as other:
             line = f"gst-launch-1.0 -q videotestsrc num-buffers=3 ! videoconvert ! rtmposebatch execution-provider=cpu model-file={self.folder}/small.onnx ! fakesink"
-            done = subprocess.run(line.split(), capture_output=True, text=True, env=plugin.environment(other), timeout=60)
+            done = subprocess.run(
+                line.split(), capture_output=True, text=True, env=plugin.environment(other), timeout=60
+            )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
@@ -402,7 +451,19 @@ class Catalogue(unittest.TestCase):
             self.assertTrue(m["url"].startswith("https://download.openmmlab.com/mmpose/v1/projects/rtm"), m)
             self.assertRegex(m["archive"], rf"/onnx_sdk/rtm(pose|w)-[\w-]+_simcc-[\w-]+-{m['crop']}[\w-]*\.zip$")
             self.assertTrue(m["source"], m)
-        for name in ("rtmpose-t", "rtmpose-s", "rtmpose-m", "rtmpose-l", "rtmpose-x", "rtmpose-m-halpe26", "dwpose-l", "rtmw-l", "rtmpose-m-hand", "rtmpose-m-face", "rtmpose-m-animal"):
+        for name in (
+            "rtmpose-t",
+            "rtmpose-s",
+            "rtmpose-m",
+            "rtmpose-l",
+            "rtmpose-x",
+            "rtmpose-m-halpe26",
+            "dwpose-l",
+            "rtmw-l",
+            "rtmpose-m-hand",
+            "rtmpose-m-face",
+            "rtmpose-m-animal",
+        ):
             fetch.find(self.models, name)
 
     def test_the_list_shows_every_row(self):
