@@ -13,7 +13,7 @@ mod reference;
 use std::collections::HashSet;
 
 use gst_video::VideoFormat;
-use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, KeyPoint, Picture, Sampler};
+use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, KeyPoint, Picture, Sampler, Side, Skeleton};
 
 use network_rig::picture;
 use reference::{Answer, Frame, Kind, Size};
@@ -37,29 +37,39 @@ macro_rules! reference_or_skip {
     };
 }
 
-/// Names, order, mirror images and links of the skeletons are rtmlib's (which has no face of 106 points).
+/// Names, mirror images and links of the skeletons are rtmlib's (which has no face of 106 points, and for animals the same
+/// points under other names).
 #[test]
 fn skeletons_equal_rtmlibs() {
     let reference = reference_or_skip!();
     for skeleton in Skeleton::all().iter().filter(|skeleton| skeleton.name != "face-106") {
         let lines = |kind: &'static str| {
-            let lines = reference.skeletons.iter();
-            lines
-                .filter(move |line| line[0] == kind && line[1] == skeleton.name)
-                .map(|line| (&*line[2], &*line[3]))
+            let of =
+                reference.skeletons.iter().filter(move |line| line[0] == kind && line[1] == skeleton.name);
+            of.map(|line| (line[2].as_str(), line[3].as_str()))
         };
-        let names = skeleton.point_names();
-        assert_eq!(names, lines("point").map(|(name, _)| name).collect::<Vec<_>>());
-        for (point, (name, mirror)) in lines("point").enumerate() {
-            let other = names.iter().position(|other| *other == mirror);
-            let sides = (skeleton.side(point), other.map_or(Side::Centre, |other| skeleton.side(other)));
-            let expected =
-                [(Side::Centre, Side::Centre), (Side::Left, Side::Right), (Side::Right, Side::Left)];
-            assert!(expected.contains(&sides), "{}: {name} and {mirror}: {sides:?}", skeleton.name);
-            assert_eq!(sides.0 == Side::Centre, other.is_none() || other == Some(point), "{name}");
+        let names: Vec<_> = lines("point").map(|(name, _)| name).collect();
+        assert_eq!(names.len(), skeleton.points, "{}", skeleton.name);
+        if skeleton.name != "ap10k-17" {
+            assert_eq!(skeleton.point_names(), names);
         }
-        let ours = skeleton.links.iter().map(|(a, b)| (names[usize::from(*a)], names[usize::from(*b)]));
-        assert_eq!(ours.collect::<HashSet<_>>(), lines("link").collect::<HashSet<_>>(), "{}", skeleton.name);
+        let undirected = |a: usize, b: usize| (a.min(b), a.max(b));
+        let index = |name: &str| names.iter().position(|known| *known == name);
+        for (point, (name, mirror)) in lines("point").enumerate() {
+            let expected = match index(mirror)
+                .filter(|mirror| *mirror != point)
+                .map(|mirror| skeleton.side(mirror))
+            {
+                None => Side::Centre,
+                Some(Side::Left) => Side::Right,
+                Some(Side::Right) => Side::Left,
+                Some(Side::Centre) => panic!("{}: {mirror} has no side, but mirrors {name}", skeleton.name),
+            };
+            assert_eq!(skeleton.side(point), expected, "{}: {name}", skeleton.name);
+        }
+        let ours = skeleton.links.iter().map(|&(a, b)| undirected(usize::from(a), usize::from(b)));
+        let theirs = lines("link").map(|(a, b)| undirected(index(a).unwrap(), index(b).unwrap()));
+        assert_eq!(ours.collect::<HashSet<_>>(), theirs.collect::<HashSet<_>>(), "{}", skeleton.name);
     }
 }
 
@@ -173,7 +183,7 @@ fn answers_to_the_same_crops_equal_rtmlibs() {
 fn points_equal_rtmlibs() {
     let reference = reference_or_skip!();
     let size = &reference.sizes[0];
-    let mut tallies = [(Kind::Mark, 0.02), (Kind::Random, 0.02), (Kind::Aligned, 0.002)]
+    let mut tallies = [(Kind::Mark, 0.01), (Kind::Random, 0.01), (Kind::Aligned, 0.002)]
         .map(|(kind, most)| (kind, most, Tally::default()));
     for mode in ["min", "mean"] {
         let mut rig = reference.start(mode);
