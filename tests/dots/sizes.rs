@@ -18,25 +18,31 @@ const NETWORKS: [(&str, (f32, f32), usize, &str); 9] = [
     ("dots-106-256x256", (256.0, 256.0), 106, "face-106"),
 ];
 
-/// A tall person, a wide one, and one in part outside the frame; the dots of each for red, green and blue.
-const PEOPLE: [([i32; 4], [(f32, f32); 3]); 3] = [
-    ([300, 100, 160, 450], [(350.5, 150.25), (420.75, 333.3), (385.5, 500.0)]),
-    ([700, 250, 420, 150], [(730.2, 290.6), (900.0, 350.4), (1090.1, 311.7)]),
-    ([-60, 500, 180, 300], [(22.2, 533.3), (70.5, 600.0), (40.1, 690.9)]),
+struct Someone {
+    region: [i32; 4],
+    /// Red, green and blue.
+    dots: [(f32, f32); 3],
+}
+
+/// One tall, one wide, and one in part outside the frame.
+const PEOPLE: [Someone; 3] = [
+    Someone { region: [300, 100, 160, 450], dots: [(350.5, 150.25), (420.75, 333.3), (385.5, 500.0)] },
+    Someone { region: [700, 250, 420, 150], dots: [(730.2, 290.6), (900.0, 350.4), (1090.1, 311.7)] },
+    Someone { region: [-60, 500, 180, 300], dots: [(22.2, 533.3), (70.5, 600.0), (40.1, 690.9)] },
 ];
 
 #[test]
 fn published_networks_work_without_a_property() {
     init();
     let mut picture = Picture::new(1280, 720);
-    for (_, dots) in &PEOPLE {
+    for Someone { dots, .. } in &PEOPLE {
         for (dot, colour) in dots.iter().zip([RED, GREEN, BLUE]) {
             picture = picture.dot(*dot, 16.0, colour);
         }
     }
     let info = video(VideoFormat::Rgb, 1280, 720);
     let mut frame = picture.frame(&info, Layout::Plain);
-    for (region, _) in &PEOPLE {
+    for Someone { region, .. } in &PEOPLE {
         add_person(&mut frame, *region);
     }
     for (name, network, points, skeleton) in NETWORKS {
@@ -46,7 +52,7 @@ fn published_networks_work_without_a_property() {
         assert_eq!((found.skeleton.as_str(), found.points), (skeleton, points), "{name}");
         assert_eq!(Skeleton::for_points(points).map(|skeleton| skeleton.name), Some(skeleton), "{name}");
         assert_eq!(found.people.len(), PEOPLE.len(), "{name}");
-        for (person, (region, dots)) in PEOPLE.iter().enumerate() {
+        for (person, Someone { region, dots }) in PEOPLE.iter().enumerate() {
             assert_eq!(found.people[person].key_points.len(), points, "{name}");
             for point in 0..points {
                 assert_found(name, &found, (person, point), dots[point % 3], *region, network);
