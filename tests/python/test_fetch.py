@@ -428,6 +428,12 @@ class Fetch(unittest.TestCase):
         status, _, err = self.run_on("https://nowhere.invalid/", name="../small")
         self.assertEqual(status, 1)
         self.assertIn("'../small' is no name for a file", err)
+        status, _, err = self.run_on("https://nowhere.invalid/", skeleton="mine")
+        self.assertIn("small's skeleton, crop or source is not like", err)
+        (self.top / "list.toml").write_text('[[model]]\nname = "small"\n')
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            self.assertEqual(fetch.main(["small", "--catalogue", str(self.top / "list.toml")]), 1)
+        self.assertIn("without 'skeleton'", err.getvalue())
 
     # What it is for
 
