@@ -397,7 +397,7 @@ class Fetch(unittest.TestCase):
 
             def command(server, **environment):
                 run = [FETCH, "small", "--to", self.folder, "--catalogue", self.catalogue(server.address)]
-                done = subprocess.run(run, capture_output=True, text=True, env=os.environ | environment, timeout=60)
+                done = subprocess.run(run, capture_output=True, text=True, env=os.environ | environment, timeout=300)
                 return done.returncode, done.stdout, done.stderr
 
             with Server(redirect(plain.address + "x.zip"), send(), certificate=both) as server:
@@ -443,7 +443,7 @@ class Fetch(unittest.TestCase):
         with tempfile.TemporaryDirectory() as other:
             line = f"gst-launch-1.0 -q videotestsrc num-buffers=3 ! videoconvert ! rtmposebatch execution-provider=cpu model-file={self.folder}/small.onnx ! fakesink"
             done = subprocess.run(
-                line.split(), capture_output=True, text=True, env=plugin.environment(other), timeout=60
+                line.split(), capture_output=True, text=True, env=plugin.environment(other), timeout=300
             )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
