@@ -10,6 +10,9 @@ ONNXRUNTIME=onnxruntime==1.31.1
 VIDEO_PACKAGE=sports2d==0.8.34
 VIDEO_IN_PACKAGE=Sports2D/Demo/demo.mp4
 VIDEO_SHA256=d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039
+# Real pictures for scripts/parity.
+PICTURES_PACKAGE=scikit-image==0.25.2
+PICTURES=(astronaut.png chelsea.png coffee.png motorcycle_left.png retina.jpg rocket.jpg)
 
 LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
 # There once `make setup GPU=1` was run; its ONNX Runtime runs on the CPU, too.

@@ -439,24 +439,18 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
         return Ok(Skeleton::for_points(points)
             .map_or_else(|| skeleton::custom_name(points), |skeleton| skeleton.name.to_string()));
     };
-    match Skeleton::by_name(name) {
-        Some(skeleton) if skeleton.points == points => Ok(name.clone()),
-        Some(skeleton) => Err(Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The property skeleton names {name}, which has {} key points, but the model has {points}: \
-                 leave the property unset, or load another model",
-                skeleton.points
-            ),
-        )),
-        None => Err(Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The property skeleton names {name}, which is none of coco-17, halpe-26, coco-wholebody-133, hand-21, \
-                 face-106, ap10k-17: name one of them, or leave the property unset"
-            ),
-        )),
+    let refuse = |what: String| {
+        let text = format!("The property skeleton names {what}, or leave the property unset");
+        Error::new(ErrorKind::ModelRefused, text)
+    };
+    let skeleton = Skeleton::find(name).map_err(refuse)?;
+    if skeleton.points != points {
+        return Err(refuse(format!(
+            "{name}, which has {} key points, but the model has {points}: name one that fits, load another model",
+            skeleton.points
+        )));
     }
+    Ok(skeleton.name.to_string())
 }
 
 /// Overrides `GstElementClass.set_state`, for which the bindings have no function: `gst_element_set_state (NULL)` waits

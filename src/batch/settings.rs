@@ -209,8 +209,8 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
             glib::ParamSpecString::builder("skeleton")
                 .nick("Skeleton")
                 .blurb(
-                    "Name of the key points' set where their number does not tell it: coco-17, halpe-26, \
-                     coco-wholebody-133, hand-21, face-106, ap10k-17",
+                    "The key points' set where their number does not tell it: coco-17, halpe-26, coco-wholebody-133, \
+                     hand-21, face-106, ap10k-17, or the path of a TOML file (with a / in it, or ending in .toml)",
                 )
                 .build(),
             glib::ParamSpecUInt::builder("batch-size")

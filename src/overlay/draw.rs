@@ -67,11 +67,13 @@ impl Pen {
     }
 }
 
-/// Draws the people, whose positions are in pixels of this canvas.
-pub fn people(canvas: &mut Canvas, frame: &FramePeople, style: &Style) {
+/// Draws the people, whose positions are in pixels of this canvas: with the skeleton that is asked for where it has as
+/// many points, else with the one that their metadata names.
+pub fn people(canvas: &mut Canvas, frame: &FramePeople, asked: Option<&Skeleton>, style: &Style) {
     let pen = Pen::new(canvas, style);
     // A skeleton of another size than the meta says is not this one's.
-    let skeleton = Skeleton::by_name(&frame.skeleton).filter(|skeleton| skeleton.points == frame.points);
+    let fits = |skeleton: &&Skeleton| skeleton.points == frame.points;
+    let skeleton = asked.filter(fits).or_else(|| Skeleton::by_name(&frame.skeleton).filter(fits));
     for person in &frame.people {
         if style.draw_box {
             draw_box(canvas, person, &pen);

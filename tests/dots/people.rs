@@ -217,6 +217,7 @@ fn the_skeleton_is_told_by_the_number_of_points_or_by_its_property() {
         ("dots-17", "", "coco-17"),
         ("dots-17", "skeleton=coco-17", "coco-17"),
         ("dots-17", "skeleton=ap10k-17", "ap10k-17"),
+        ("dots-17", "skeleton=models/skeletons/example.toml", "custom-17"),
     ] {
         let mut rig = nv12_rig(network, &format!("batch-size=1 {properties}"));
         assert_eq!(rig.find(frame_of_people(1)).skeleton, expected, "{network} {properties}");
