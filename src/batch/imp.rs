@@ -67,6 +67,9 @@ pub struct RtmPoseBatch {
     pub(super) qos: Mutex<Qos>,
     /// Of the last frame that was inferred, for those that carry its people on. Used by the source pad's task.
     pub(super) last_people: Mutex<Option<FramePeople>>,
+    /// Since when the people are in view. Used by the source pad's task.
+    #[cfg(feature = "v1_26")]
+    pub(super) first_seen: Mutex<crate::meta::analytics::FirstSeen>,
     /// Interrupts the loading that goes on.
     cancel: Mutex<Cancel>,
     pub(super) injected: OnceCell<Injected>,
@@ -141,6 +144,8 @@ impl ObjectSubclass for RtmPoseBatch {
             stats: Mutex::default(),
             qos: Mutex::default(),
             last_people: Mutex::default(),
+            #[cfg(feature = "v1_26")]
+            first_seen: Mutex::default(),
             cancel: Mutex::default(),
             injected: OnceCell::new(),
         }
