@@ -102,7 +102,8 @@ fn unknown_skeletons_are_joined_by_their_relations() {
                 links,
             )
             .unwrap();
-        let picture = draw(buffer);
+        let picture = through("rtmposeoverlay", &i420(320, 240), buffer);
+        let picture = picture.map_readable().unwrap();
         [50, 150, 250].map(|x| picture[100 * SIZE.0 + x] > 200)
     };
     assert_eq!(drawn(&[], &[1.0, 1.0]), [true, false, true]);

@@ -2,7 +2,7 @@
 
 use gst_analytics::{
     AnalyticsGroupMtd, AnalyticsKeypointMtd, AnalyticsRelationMeta, KeypointDimensions, KeypointVisibility,
-    RelTypes, prelude::*,
+    RelTypes, ffi, prelude::*,
 };
 use gstrtmpose::{
     meta::analytics::{KeyPointGroup, key_point_groups},
