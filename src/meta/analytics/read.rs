@@ -1,7 +1,5 @@
 //! What other elements wrote. Nothing of it is trusted: labels and tags may be no text, times may be missing.
 
-use std::ffi::CStr;
-
 use gst::glib::{self, translate::UnsafeFrom};
 use gst_analytics::{AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, ffi, prelude::*};
 
@@ -61,6 +59,8 @@ pub use groups::{KeyPointGroup, key_point_groups};
 
 #[cfg(feature = "v1_30")]
 mod groups {
+    use std::ffi::CStr;
+
     use gst_analytics::{AnalyticsGroupMtd, AnalyticsKeypointMtd, RelTypes};
 
     use super::*;
