@@ -47,7 +47,8 @@ static SHARED_ENGINES: LazyLock<Registry> = LazyLock::new(Registry::default);
  *
  * Finds people's key points with RTMPose. Collects crops of incoming frames into batches of #GstRtmPoseBatch:batch-size,
  * waits at most #GstRtmPoseBatch:batch-timeout for a batch to fill, runs the network once for the batch, and sends every
- * frame on, unchanged and in order, with its people as `RtmPoseMeta`.
+ * frame on, unchanged and in order, with its people as `RtmPoseMeta` and, where it is built for GStreamer 1.26 or newer, as
+ * GstAnalytics.
  *
  * ## Example pipeline
  * |[
