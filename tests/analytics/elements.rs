@@ -1,5 +1,6 @@
 //! `rtmposebatch` between elements that write and read GstAnalytics.
 
+use gst::prelude::*;
 use gst_analytics::{AnalyticsRelationMeta, RelTypes};
 use gst_video::VideoFormat;
 use gstrtmpose::{meta::FramePeople, pose::Region};
@@ -74,6 +75,19 @@ fn an_empty_relation_meta_means_nobody() {
     assert_eq!(look(None), [[0; 4]; 0], "it did not look at this frame");
     assert_eq!(look(Some(&[("car", BOX)])), [[0; 4]; 0]);
     assert_eq!(look(Some(&[("car", BOX), ("Person", [10, 20, 30, 40])])), [[10, 20, 30, 40]]);
+}
+
+/// The relation meta of a pool's buffer stays on it: what we wrote into one frame must not speak of the next.
+#[test]
+fn buffers_that_come_again_are_looked_at_again() {
+    let mut rig = rig("");
+    let pool = pool_of_one(nv12().size() as u32);
+    for number in 1..=5 {
+        let buffer = pool.acquire_buffer(None).unwrap();
+        assert_eq!(boxes(&rig.find(buffer)), [[0, 0, 1280, 720]], "frame {number}");
+    }
+    pool.set_active(false).unwrap();
+    assert_eq!(rig.stat("crops"), 5);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Objects of upstream detectors as the regions of people.
 
+use gst::prelude::*;
 use gst_analytics::{AnalyticsRelationMeta, RelTypes, ffi, prelude::*};
 use gst_video::VideoRegionOfInterestMeta;
 use gstrtmpose::{
@@ -73,6 +74,23 @@ fn a_detector_that_found_nobody_says_so() {
     let mut buffer = gst::Buffer::new();
     add_track(buffer.make_mut(), 1);
     assert_eq!(person_regions(&buffer), None);
+}
+
+/// A buffer that comes back from its pool may carry the relation meta of its last use, emptied.
+#[test]
+fn what_a_pool_left_behind_says_nothing() {
+    init();
+    let pool = pool_of_one(16);
+    let mut buffer = pool.acquire_buffer(None).unwrap();
+    add_object(buffer.make_mut(), "person", [1, 2, 3, 4]);
+    assert_eq!(person_regions(&buffer).unwrap().len(), 1);
+    drop(buffer);
+    let mut buffer = pool.acquire_buffer(None).unwrap();
+    assert_eq!(person_regions(&buffer), None);
+    add_object(buffer.make_mut(), "car", [1, 2, 3, 4]);
+    assert_eq!(person_regions(&buffer), Some(vec![]));
+    drop(buffer);
+    pool.set_active(false).unwrap();
 }
 
 /// Some detectors write both metadata for each person.

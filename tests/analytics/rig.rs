@@ -1,6 +1,6 @@
 //! Relation metas as plain values.
 
-use gst::glib;
+use gst::{glib, prelude::*};
 use gst_analytics::{
     AnalyticsMtdRef, AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, RelTypes, prelude::*,
 };
@@ -113,6 +113,16 @@ pub fn grey(width: usize, height: usize) -> gst::Buffer {
     let mut buffer = gst::Buffer::from_mut_slice(vec![128u8; width * height * 3 / 2]);
     buffer.get_mut().unwrap().set_pts(gst::ClockTime::ZERO);
     buffer
+}
+
+/// An active pool with one buffer, which comes again and again.
+pub fn pool_of_one(size: u32) -> gst::BufferPool {
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    config.set_params(None, size, 1, 1);
+    pool.set_config(config).unwrap();
+    pool.set_active(true).unwrap();
+    pool
 }
 
 /// Asserts that an element of GStreamer is there: these tests mean nothing without it.

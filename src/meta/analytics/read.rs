@@ -13,11 +13,13 @@ type Meta<'a> = gst::MetaRef<'a, AnalyticsRelationMeta>;
 type Mtd<'a, T> = gst_analytics::AnalyticsMtdRef<'a, T>;
 
 /// The persons among the objects that upstream detected, in their order, with the ids of their tracks. None: the buffer
-/// carries no relation meta, or one that is of something else than objects. An empty one says that nothing was found.
+/// carries no relation meta, or one that is of something else than objects. An empty one says that nothing was found,
+/// unless it is a pool's: from GStreamer 1.28 on those stay on the buffer and are emptied, so it may be an earlier frame's.
 pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef) -> Option<Vec<PersonRegion>> {
     let meta = buffer.meta::<AnalyticsRelationMeta>()?;
     let objects: Vec<_> = meta.iter::<AnalyticsODMtd>().collect();
-    if objects.is_empty() && !meta.is_empty() {
+    let kept_by_a_pool = meta.flags().contains(gst::MetaFlags::POOLED);
+    if objects.is_empty() && (!meta.is_empty() || kept_by_a_pool) {
         return None;
     }
     let persons = objects.iter().filter(|object| is_person(label(object)));
