@@ -48,7 +48,8 @@ static SHARED_ENGINES: LazyLock<Registry> = LazyLock::new(Registry::default);
  *
  * Finds people's key points with RTMPose. Collects crops of incoming frames into batches of #GstRtmPoseBatch:batch-size,
  * waits at most #GstRtmPoseBatch:batch-timeout for a batch to fill, runs the network once for the batch, and sends every
- * frame on, unchanged and in order, with its people as `RtmPoseMeta`.
+ * frame on, unchanged and in order, with its people as `RtmPoseMeta` and, where it is built for GStreamer 1.26 or newer, as
+ * GstAnalytics.
  *
  * ## Example pipeline
  * |[
@@ -68,6 +69,9 @@ pub struct RtmPoseBatch {
     pub(super) qos: Mutex<Qos>,
     /// Of the last frame that was inferred, for those that carry its people on. Used by the source pad's task.
     pub(super) last_people: Mutex<Option<FramePeople>>,
+    /// Since when the people are in view. Used by the source pad's task.
+    #[cfg(feature = "v1_26")]
+    pub(super) first_seen: Mutex<crate::meta::analytics::FirstSeen>,
     /// Interrupts the loading that goes on.
     cancel: Mutex<Cancel>,
     pub(super) injected: OnceCell<Injected>,
@@ -142,6 +146,8 @@ impl ObjectSubclass for RtmPoseBatch {
             stats: Mutex::default(),
             qos: Mutex::default(),
             last_people: Mutex::default(),
+            #[cfg(feature = "v1_26")]
+            first_seen: Mutex::default(),
             cancel: Mutex::default(),
             injected: OnceCell::new(),
         }

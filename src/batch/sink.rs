@@ -79,6 +79,8 @@ impl RtmPoseBatch {
         }
         lock(&self.qos).reset();
         *lock(&self.last_people) = None;
+        #[cfg(feature = "v1_26")]
+        lock(&self.first_seen).reset();
         lock(&self.queue.state).resume()
     }
 

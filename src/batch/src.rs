@@ -133,6 +133,10 @@ impl RtmPoseBatch {
 
     fn send_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         let eos = event.type_() == gst::EventType::Eos;
+        #[cfg(feature = "v1_26")]
+        if event.type_() == gst::EventType::StreamStart {
+            lock(&self.first_seen).reset();
+        }
         gst::log!(CAT, imp = self, "Sending {event:?}");
         self.srcpad.push_event(event);
         if eos { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
@@ -183,8 +187,19 @@ impl RtmPoseBatch {
     }
 
     fn write(&self, frame: &mut Frame, people: &FramePeople) {
-        if let Err(error) = meta::write(frame.buffer.make_mut(), people) {
+        let buffer = frame.buffer.make_mut();
+        if let Err(error) = meta::write(buffer, people) {
             gst::error!(CAT, imp = self, "The people could not be attached: {error}");
+        }
+        #[cfg(feature = "v1_26")]
+        {
+            let segment = self.srcpad.sticky_event::<gst::event::Segment>(0);
+            let now = segment.as_ref().and_then(|event| {
+                event.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
+            });
+            if let Err(error) = meta::analytics::write(buffer, people, now, &mut lock(&self.first_seen)) {
+                gst::error!(CAT, imp = self, "The people could not be attached for GstAnalytics: {error}");
+            }
         }
     }
 

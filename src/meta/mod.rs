@@ -1,5 +1,5 @@
-//! People <-> buffer metadata: the only place that writes and reads `RtmPoseMeta`, and that reads the regions of people
-//! which upstream elements found.
+//! People <-> buffer metadata: the only place that writes and reads `RtmPoseMeta` and GstAnalytics (`analytics`, a build
+//! feature), and that reads the regions of people which upstream elements found.
 //!
 //! `RtmPoseMeta` is a GstCustomMeta without tags, so it stays on the buffer through conversion and scaling. Fields of its
 //! structure, version 1, with P people and K points each:
@@ -22,6 +22,8 @@
 //!
 //! Later versions may add fields but do not change these: a reader accepts any version from 1 up that has these fields.
 
+#[cfg(feature = "v1_26")]
+pub mod analytics;
 mod people;
 mod regions;
 

@@ -9,6 +9,9 @@
  * Which points are joined is told by the skeleton's name in the metadata. One of the user's own has the same file as
  * property skeleton here as in rtmposebatch.
  *
+ * Built for GStreamer 1.30 or newer it also draws groups of key points that other elements wrote as GstAnalytics. A group
+ * with the skeleton of an RtmPoseMeta of the frame is taken for the same people.
+ *
  * Frames without people pass as they are, not even mapped. Only pixels near something drawn are touched. In formats with
  * alpha what is drawn becomes opaque.
  *
@@ -28,7 +31,12 @@ use gst_video::{VideoCapsBuilder, VideoFrameRef, VideoInfo};
 
 use super::canvas::Canvas;
 use super::draw::{self, Style};
-use crate::{formats::FORMATS, meta, pose::Skeleton, sync::lock};
+use crate::{
+    formats::FORMATS,
+    meta::{self, FramePeople},
+    pose::Skeleton,
+    sync::lock,
+};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmposeoverlay", gst::DebugColorFlags::empty(), Some("RTMPose overlay"))
@@ -239,22 +247,15 @@ impl BaseTransformImpl for RtmPoseOverlay {
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let mut frames = Vec::new();
-        for frame in meta::read(buffer) {
-            match frame {
-                Ok(frame) if frame.people.is_empty() => (),
-                Ok(frame) => frames.push(frame),
-                Err(error) => {
-                    gst::warning!(CAT, imp = self, "Not drawing a malformed {}: {error}", meta::NAME)
-                }
-            }
-        }
-        if frames.is_empty() {
+        let info = lock(&self.info).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let frames = self.people_on(buffer);
+        #[cfg(feature = "v1_30")]
+        let frames = with_groups(frames, buffer, &info);
+        if frames.iter().all(|(frame, _)| frame.people.is_empty()) {
             gst::trace!(CAT, imp = self, "Nobody on {buffer:?}");
             return Ok(gst::FlowSuccess::Ok);
         }
 
-        let info = lock(&self.info).clone().ok_or(gst::FlowError::NotNegotiated)?;
         let style = lock(&self.settings).style;
         let skeleton = *lock(&self.skeleton);
         let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| {
@@ -267,11 +268,45 @@ impl BaseTransformImpl for RtmPoseOverlay {
         })?;
         let mut canvas = Canvas::new(&mut video, info.colorimetry());
         let (width, height) = canvas.size();
-        for mut frame in frames {
+        for (mut frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
             frame.scale_to(width, height);
-            draw::people(&mut canvas, &frame, skeleton, &style);
+            draw::people(&mut canvas, &frame, skeleton, &links, &style);
         }
         Ok(gst::FlowSuccess::Ok)
     }
+}
+
+/// Pairs of points to be joined, where the skeleton's name does not tell them.
+type Links = Vec<(u16, u16)>;
+
+impl RtmPoseOverlay {
+    /// The people of every valid `RtmPoseMeta`; there may be nobody in one.
+    fn people_on(&self, buffer: &gst::BufferRef) -> Vec<(FramePeople, Links)> {
+        let mut frames = Vec::new();
+        for frame in meta::read(buffer) {
+            match frame {
+                Ok(frame) => frames.push((frame, Links::new())),
+                Err(error) => {
+                    gst::warning!(CAT, imp = self, "Not drawing a malformed {}: {error}", meta::NAME)
+                }
+            }
+        }
+        frames
+    }
+}
+
+/// Adds the groups of key points that other elements wrote. One of the same skeleton as somebody in `frames` is the same
+/// person again, in whole pixels.
+#[cfg(feature = "v1_30")]
+fn with_groups(
+    mut frames: Vec<(FramePeople, Links)>,
+    buffer: &gst::BufferRef,
+    info: &VideoInfo,
+) -> Vec<(FramePeople, Links)> {
+    let written: Vec<_> = frames.iter().map(|(frame, _)| frame.skeleton.clone()).collect();
+    let groups = meta::analytics::key_point_groups(buffer, info.width(), info.height());
+    let others = groups.into_iter().filter(|group| !written.contains(&group.people.skeleton));
+    frames.extend(others.map(|group| (group.people, group.links)));
+    frames
 }
