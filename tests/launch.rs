@@ -199,6 +199,12 @@ fn gst_inspect_shows_the_plugin() {
     assert!(output.status.success(), "{}", text(&output));
     assert_says(
         &output,
-        &["libgstrtmpose.so", env!("CARGO_PKG_VERSION"), "Apache", "rtmposebatch: RTMPose batch"],
+        &[
+            "libgstrtmpose.so",
+            env!("CARGO_PKG_VERSION"),
+            "Apache",
+            "rtmposebatch: RTMPose batch",
+            "rtmposejson: RTMPose JSON",
+        ],
     );
 }
