@@ -14,9 +14,13 @@ VIDEO_SHA256=d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039
 LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
 # There once `make setup GPU=1` was run; its ONNX Runtime runs on the CPU, too.
 GPU_LIBRARY=.deps/gpu/onnxruntime/capi/libonnxruntime.so.1
+LIBRARY_NOTICES=.deps/onnxruntime
 DEMO_VIDEO=.deps/video/demo.mp4
 PYTHON=.deps/venv/bin/python
 PLUGIN=target/release/libgstrtmpose.so
+
+# Without it ONNX Runtime tells its makers of every run, also from Python.
+export ORT_DISABLE_TELEMETRY=1
 
 say() { printf '%s\n' "$*"; }
 

@@ -90,6 +90,21 @@ fn an_inference_error_ends_with_a_status() {
     assert_says(&output, &["WARNING: from element", "frames go on without metadata", "Got EOS from element"]);
 }
 
+/// ONNX Runtime 1.31 would leave a number for the machine there, and send figures to its makers.
+#[test]
+fn nothing_is_left_in_the_users_home() {
+    let home = Folder::new("home");
+    let line = format!(
+        "videotestsrc num-buffers=3 ! rtmposebatch execution-provider=cpu model-file={} ! fakesink",
+        network("dots-small").display()
+    );
+    let path = home.path().to_str().unwrap();
+    let output = launch(&line, &[("HOME", path), ("XDG_CACHE_HOME", path), ("XDG_DATA_HOME", path)]);
+    assert!(output.status.success(), "{}", text(&output));
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// Where there is no NVIDIA driver, auto is the CPU with a line in the log, and no warning.
 #[test]
 fn auto_falls_to_the_cpu_without_a_driver() {
