@@ -64,7 +64,8 @@ def write_time_code(picture, ms):
 def read_time_code(picture):
     """Milliseconds; None where there is no readable code, as in a black picture."""
     middles = CORNER + BLOCK // 2 + BLOCK * np.arange(8)
-    if min(picture.shape[:2]) <= middles[-1]:
+    height, width, _ = picture.shape
+    if height <= middles[4] or width <= middles[7]:
         return None
     bits = picture[np.ix_(middles[:5], middles)].mean(axis=2) > ONE / 2
     code = np.packbits(bits)
@@ -124,7 +125,7 @@ class PlayedCamera:
     """A video file as the stream of a camera, with the time written into it."""
 
     def __init__(self, server, name, options, file):
-        self.watchers = []
+        self.file, self.watchers = file, []
         size = f"width={options.width},height={options.height},framerate={options.fps}/1,pixel-aspect-ratio=1/1"
         self.pipeline = Pipeline("filesrc name=file ! decodebin ! videoconvert ! videoscale ! videorate ! "
                                  f"video/x-raw,format=RGB,{size} ! appsink name=frames emit-signals=true max-buffers=2",
@@ -152,7 +153,7 @@ class PlayedCamera:
 
     def ended(self, error):
         if error:
-            sys.exit(f"error: {error}")
+            sys.exit(f"error: {self.file}: {error}")
         self.pipeline.pipeline.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH, 0)
 
 
@@ -241,6 +242,8 @@ def annotate(options):
     for camera in annotated:
         camera.close()
         say(f"{camera.name}: {camera.total} frames")
+    stats = network.get_property("stats")
+    say(f"network: {stats.get_value('crops')} crops in {stats.get_value('batches')} batches")
     network.set_state(Gst.State.NULL)
 
 
@@ -316,7 +319,10 @@ def main():
         else:
             command.add_argument("address", metavar="ADDRESS", help="rtsp://...")
     options = parser.parse_args()
-    options.function(options)
+    try:
+        options.function(options)
+    except GLib.Error as error:
+        sys.exit(f"error: {error.message}")
 
 
 if __name__ == "__main__":
