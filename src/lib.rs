@@ -26,11 +26,6 @@ use gst::glib;
 
 pub use engine::onnx::set_environment;
 
-/// The README's examples in Rust are compiled with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::init();
     batch::register(plugin)?;

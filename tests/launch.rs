@@ -206,6 +206,29 @@ fn gst_inspect_shows_every_property_without_onnx_runtime() {
     assert!(!text(&output).contains("WARN"), "{}", text(&output));
 }
 
+/// `docs/elements.md` names every property of every element, in the table of its section.
+#[test]
+fn the_documents_tell_every_property() {
+    let page = include_str!("../docs/elements.md");
+    for element in ["rtmposebatch", "rtmposeoverlay", "rtmposejson"] {
+        let mut command = tool("gst-inspect-1.0");
+        command.arg(element);
+        let output = run(command);
+        let section = page.split("\n## ").find(|section| section.starts_with(element)).expect(element);
+        let named: Vec<_> = section
+            .lines()
+            .filter(|line| line.starts_with("| "))
+            .flat_map(|line| line.split([' ', ',', '|', '`']))
+            .collect();
+        for (name, _) in inspected_properties(&text(&output)) {
+            assert!(
+                named.contains(&name.as_str()) || ["name", "parent", "qos"].contains(&name.as_str()),
+                "{element}: {name} is missing in docs/elements.md"
+            );
+        }
+    }
+}
+
 #[test]
 fn gst_inspect_shows_the_plugin() {
     let mut command = tool("gst-inspect-1.0");
