@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera test parity bench install-user uninstall-user clean distclean
+.PHONY: help setup demo camera test parity bench install-user uninstall-user deb clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -10,13 +10,14 @@ help:
 	@echo "make camera          the same on a camera, in a window; DEVICE=/dev/video1 chooses the camera"
 	@echo "make install-user    put the plugin where GStreamer finds it in every program of this user"
 	@echo "make uninstall-user  remove it from there"
+	@echo "make deb             a package for Debian in out/, to be installed with apt"
 	@echo "make test            all tests, with the time of each group"
 	@echo "make parity          the element against rtmlib, stage by stage, over 1,000 boxes (make test: a short form)"
 	@echo "make bench           the benchmarks"
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera test parity bench install-user uninstall-user:
+setup demo camera test parity bench install-user uninstall-user deb:
 	@scripts/$@
 
 clean:

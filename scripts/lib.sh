@@ -5,7 +5,7 @@ set -euo pipefail
 script=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Versions that are fetched; each is also named in the README.
+# Versions that are fetched; each is also named in THIRD-PARTY.md.
 ONNXRUNTIME=onnxruntime==1.31.1
 VIDEO_PACKAGE=sports2d==0.8.34
 VIDEO_IN_PACKAGE=Sports2D/Demo/demo.mp4
@@ -17,9 +17,13 @@ PICTURES=(astronaut.png chelsea.png coffee.png motorcycle_left.png retina.jpg ro
 LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
 # There once `make setup GPU=1` was run; its ONNX Runtime runs on the CPU, too.
 GPU_LIBRARY=.deps/gpu/onnxruntime/capi/libonnxruntime.so.1
+LIBRARY_NOTICES=.deps/onnxruntime
 DEMO_VIDEO=.deps/video/demo.mp4
 PYTHON=.deps/venv/bin/python
 PLUGIN=target/release/libgstrtmpose.so
+
+# Without it ONNX Runtime tells its makers of every run, also from Python.
+export ORT_DISABLE_TELEMETRY=1
 
 say() { printf '%s\n' "$*"; }
 

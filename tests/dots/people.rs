@@ -153,7 +153,7 @@ fn score_mode_is_the_smaller_maximum_or_their_mean() {
     }
 }
 
-/// The fields as any language reads them (README, 'Reading the metadata'), not through the crate's reader.
+/// The fields as any language reads them (`docs/metadata.md`), not through the crate's reader.
 #[test]
 fn the_metadata_has_the_fields_of_its_contract() {
     let mut rig = nv12_rig("dots-17", "name=pose batch-size=8");
