@@ -23,7 +23,7 @@ use crate::{
     },
     formats::FORMATS,
     meta::FramePeople,
-    pose::{Skeleton, skeleton},
+    pose::{Skeleton, Smoother, skeleton},
     sync::lock,
 };
 
@@ -67,6 +67,8 @@ pub struct RtmPoseBatch {
     pub(super) qos: Mutex<Qos>,
     /// Of the last frame that was inferred, for those that carry its people on. Used by the source pad's task.
     pub(super) last_people: Mutex<Option<FramePeople>>,
+    /// Used by the source pad's task.
+    pub(super) smoother: Mutex<Smoother>,
     /// Interrupts the loading that goes on.
     cancel: Mutex<Cancel>,
     pub(super) injected: OnceCell<Injected>,
@@ -141,6 +143,7 @@ impl ObjectSubclass for RtmPoseBatch {
             stats: Mutex::default(),
             qos: Mutex::default(),
             last_people: Mutex::default(),
+            smoother: Mutex::default(),
             cancel: Mutex::default(),
             injected: OnceCell::new(),
         }

@@ -1,0 +1,143 @@
+//! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
+//! person at all.
+
+use crate::pose::{KeyPoint, Region};
+
+/// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
+pub const CONFIDENT: f32 = 0.3;
+/// So many confident points make a box, or all where a skeleton has fewer.
+const ENOUGH_POINTS: usize = 5;
+/// A detector's box reaches beyond the outermost joints: over the head, the hands and the feet.
+const FLESH: f32 = 1.2;
+/// Narrowest box, as a share of its longer side: a person seen from the side, or lying.
+const NARROWEST: f32 = 0.3;
+/// Smallest side of a box, in pixels of the frame.
+const SMALLEST_SIDE: f32 = 16.0;
+
+/// Standard deviations of COCO's annotators by key point, as a share of the person's size (pycocotools, `Params`).
+const COCO_SIGMAS: [f32; 17] = [
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
+    0.089, 0.089,
+];
+/// For points of which no such figures are at hand: that of a shoulder.
+const OTHER_SIGMA: f32 = 0.079;
+
+/// Which key points of a skeleton are a body's.
+#[derive(Clone, Debug)]
+pub struct Anatomy {
+    /// Points that are looked at, from the first on.
+    points: usize,
+    /// The first 17 are those of COCO's body.
+    human: bool,
+}
+
+/// A person as one look found it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pose {
+    pub points: Vec<KeyPoint>,
+    /// Box around its confident points.
+    pub region: Region,
+    /// Mean score of the body's points.
+    pub score: f32,
+}
+
+impl Anatomy {
+    /// The body in the skeleton of that name, with so many points. Of Halpe's and the whole body's points the first 17
+    /// are COCO's; face, hands and feet are left aside.
+    pub fn of(skeleton: &str, points: usize) -> Self {
+        let human = matches!(skeleton, "coco-17" | "halpe-26" | "coco-wholebody-133") && points >= 17;
+        Self { points: if human { 17 } else { points }, human }
+    }
+
+    fn body<'a>(&self, points: &'a [KeyPoint]) -> &'a [KeyPoint] {
+        &points[..self.points.min(points.len())]
+    }
+
+    /// The pose of these points; none with too few confident ones to tell where it is.
+    pub fn pose(&self, points: Vec<KeyPoint>) -> Option<Pose> {
+        let body = self.body(&points);
+        let region = region(body)?;
+        let score = body.iter().map(|point| point.score).sum::<f32>() / body.len() as f32;
+        Some(Pose { points, region, score })
+    }
+
+    /// Object key point similarity, 0 to 1, as COCO computes it between a person and its truth, over the points that are
+    /// confident in both. 0 if those are too few.
+    pub fn oks(&self, a: &Pose, b: &Pose) -> f32 {
+        let area = (area(&a.region) + area(&b.region)) / 2.0;
+        let (mut sum, mut count) = (0.0, 0);
+        for (index, (p, q)) in self.body(&a.points).iter().zip(self.body(&b.points)).enumerate() {
+            if p.score < CONFIDENT || q.score < CONFIDENT {
+                continue;
+            }
+            let sigma = if self.human { COCO_SIGMAS[index] } else { OTHER_SIGMA };
+            let distance = (p.x - q.x).powi(2) + (p.y - q.y).powi(2);
+            sum += (-distance / (2.0 * (2.0 * sigma).powi(2) * area)).exp();
+            count += 1;
+        }
+        if count < ENOUGH_POINTS.min(self.points) { 0.0 } else { sum / count as f32 }
+    }
+
+    /// How alike two poses are, 0 to 1: points and boxes count alike.
+    pub fn similarity(&self, a: &Pose, b: &Pose) -> f32 {
+        (self.oks(a, b) + overlap(&a.region, &b.region)) / 2.0
+    }
+
+    /// Whether the points can be those of a body: a trunk, and enough else around it.
+    pub fn is_plausible(&self, pose: &Pose) -> bool {
+        if !self.human {
+            return true;
+        }
+        let confident = |indices: &[usize]| {
+            indices.iter().filter(|index| pose.points[**index].score >= CONFIDENT).count()
+        };
+        let shoulders = confident(&[5, 6]);
+        let hips = confident(&[11, 12]);
+        let head = confident(&[0, 1, 2, 3, 4]);
+        let limbs = confident(&[7, 8, 9, 10, 13, 14, 15, 16]);
+        (shoulders > 0 && (hips > 0 || head >= 2)) && limbs + head + hips + shoulders >= 6
+    }
+}
+
+/// The box around the confident points, as a detector would draw it.
+fn region(body: &[KeyPoint]) -> Option<Region> {
+    let confident = || body.iter().filter(|point| point.score >= CONFIDENT);
+    if confident().count() < ENOUGH_POINTS.min(body.len()).max(1) {
+        return None;
+    }
+    let range = |axis: fn(&KeyPoint) -> f32| {
+        confident().map(axis).fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)))
+    };
+    let ((left, right), (top, bottom)) = (range(|point| point.x), range(|point| point.y));
+    let (width, height) = ((right - left) * FLESH, (bottom - top) * FLESH);
+    let narrowest = (width.max(height) * NARROWEST).max(SMALLEST_SIDE);
+    let region =
+        around((left + right) / 2.0, (top + bottom) / 2.0, width.max(narrowest), height.max(narrowest));
+    region.is_usable().then_some(region)
+}
+
+/// The box of that size with that centre.
+pub fn around(x: f32, y: f32, width: f32, height: f32) -> Region {
+    Region::new(x - width / 2.0, y - height / 2.0, width, height)
+}
+
+pub fn centre(region: &Region) -> [f32; 2] {
+    [region.x + region.width / 2.0, region.y + region.height / 2.0]
+}
+
+pub fn area(region: &Region) -> f32 {
+    region.width * region.height
+}
+
+/// Intersection over union.
+pub fn overlap(a: &Region, b: &Region) -> f32 {
+    let both = intersection(a, b);
+    let either = area(a) + area(b) - both;
+    if either > 0.0 { both / either } else { 0.0 }
+}
+
+/// The area that both boxes have.
+pub fn intersection(a: &Region, b: &Region) -> f32 {
+    let side = |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b)).max(0.0);
+    side(a.x, a.width, b.x, b.width) * side(a.y, a.height, b.y, b.height)
+}

@@ -1,0 +1,104 @@
+//! Where to look in a frame.
+
+use std::time::Duration;
+
+use super::{
+    Look, Purpose, State, Target, Targets,
+    body::{around, centre},
+    scaled,
+    search::{Budget, Search},
+};
+use crate::pose::Region;
+
+/// The margin of a box grows by this much for each second of its result's age.
+const GROWTH: f32 = 0.6;
+/// How far ahead a velocity holds, in seconds.
+const FORESIGHT: f32 = 0.5;
+/// Somebody lost is looked for in every frame for so many seconds, and then in every `SELDOM`th.
+const AT_ONCE: f64 = 0.3;
+const SELDOM: u64 = 6;
+
+/// What users set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Most people that are looked at in a frame.
+    pub max_people: usize,
+    pub search: Budget,
+}
+
+/// Plans the looks of frame after frame.
+#[derive(Debug, Default)]
+pub struct Planner {
+    search: Search,
+    frames: u64,
+}
+
+impl Planner {
+    /// Where to look in a frame of that size at that time of the stream (in seconds), as `targets` of an earlier frame
+    /// say. With `search`, also for people nobody knows of.
+    pub fn plan(
+        &mut self,
+        now: f64,
+        size: (u32, u32),
+        targets: &Targets,
+        settings: &Settings,
+        search: bool,
+    ) -> Vec<Look> {
+        self.frames += 1;
+        let by = match targets.size {
+            (0, _) | (_, 0) => [1.0; 2],
+            (width, height) => [size.0 as f32 / width as f32, size.1 as f32 / height as f32],
+        };
+        let of = |wanted: fn(&State) -> bool| {
+            let targets = targets.list.iter().filter(move |target| wanted(&target.state));
+            targets.map(move |target| (target, expected(target, now, by)))
+        };
+        let mut looks = Vec::new();
+        let mut followed = Vec::new();
+        for (target, region) in of(|state| *state == State::Followed) {
+            looks.push(Look { region, purpose: Purpose::Follow(target.key) });
+            followed.push(scaled(&target.region, by));
+        }
+        for (target, region) in of(|state| matches!(state, State::Lost { .. })) {
+            let State::Lost { since } = target.state else { continue };
+            if now - since < AT_ONCE || self.frames.is_multiple_of(SELDOM) {
+                looks.push(Look { region, purpose: Purpose::Follow(target.key) });
+            }
+        }
+        looks.truncate(settings.max_people);
+        self.search.begin_frame(size, now, settings.search);
+        if search && looks.len() < settings.max_people {
+            let candidates = of(|state| *state == State::Candidate).take(settings.max_people - looks.len());
+            let before = looks.len();
+            looks.extend(
+                candidates.map(|(target, region)| Look { region, purpose: Purpose::Confirm(target.key) }),
+            );
+            self.search.pay(looks.len() - before);
+            let most = settings.search.crops.saturating_sub(looks.len() - before);
+            let found = self.search.take(most, &followed);
+            looks.extend(found.into_iter().map(|region| Look { region, purpose: Purpose::Search }));
+        }
+        looks
+    }
+}
+
+/// The box in which somebody is expected, larger the older the news of him is.
+fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
+    let age = ((now - target.seen) as f32).max(0.0);
+    let ahead = age.min(FORESIGHT);
+    let grown = 1.0 + GROWTH * ahead;
+    let region = scaled(&target.region, by);
+    let [x, y] = centre(&region);
+    around(
+        x + target.velocity[0] * by[0] * ahead,
+        y + target.velocity[1] * by[1] * ahead,
+        region.width * grown,
+        region.height * grown,
+    )
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_people: 16, search: Budget { crops: 6, interval: Duration::from_secs(1) } }
+    }
+}

@@ -1,0 +1,1 @@
+//! Who is found, followed, lost and told apart.
