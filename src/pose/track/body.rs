@@ -14,6 +14,9 @@ const NARROWEST: f32 = 0.3;
 /// Smallest side of a box, in pixels of the frame.
 const SMALLEST_SIDE: f32 = 16.0;
 
+/// Boxes of somebody who walks overlap this much from one look to the next.
+const WALKED: f32 = 0.3;
+
 /// Standard deviations of COCO's annotators by key point, as a share of the person's size (pycocotools, `Params`).
 const COCO_SIGMAS: [f32; 17] = [
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
@@ -64,18 +67,43 @@ impl Anatomy {
     /// Object key point similarity, 0 to 1, as COCO computes it between a person and its truth, over the points that are
     /// confident in both. 0 if those are too few.
     pub fn oks(&self, a: &Pose, b: &Pose) -> f32 {
+        self.shifted_oks(a, b, [0.0; 2])
+    }
+
+    /// How alike two poses are in themselves, 0 to 1: their OKS once they are laid over one another, whoever of them
+    /// walked away meanwhile. 0 if they are too far apart for that.
+    pub fn agreement(&self, a: &Pose, b: &Pose) -> f32 {
+        if overlap(&a.region, &b.region) < WALKED {
+            return 0.0;
+        }
+        let (mut shift, mut count) = ([0.0; 2], 0.0);
+        for (_, p, q) in self.confident_in_both(a, b) {
+            shift = [shift[0] + p.x - q.x, shift[1] + p.y - q.y];
+            count += 1.0;
+        }
+        if count > 0.0 { self.shifted_oks(a, b, shift.map(|sum| sum / count)) } else { 0.0 }
+    }
+
+    fn shifted_oks(&self, a: &Pose, b: &Pose, shift: [f32; 2]) -> f32 {
         let area = (area(&a.region) + area(&b.region)) / 2.0;
         let (mut sum, mut count) = (0.0, 0);
-        for (index, (p, q)) in self.body(&a.points).iter().zip(self.body(&b.points)).enumerate() {
-            if p.score < CONFIDENT || q.score < CONFIDENT {
-                continue;
-            }
+        for (index, p, q) in self.confident_in_both(a, b) {
             let sigma = if self.human { COCO_SIGMAS[index] } else { OTHER_SIGMA };
-            let distance = (p.x - q.x).powi(2) + (p.y - q.y).powi(2);
+            let distance = (p.x - q.x - shift[0]).powi(2) + (p.y - q.y - shift[1]).powi(2);
             sum += (-distance / (2.0 * (2.0 * sigma).powi(2) * area)).exp();
             count += 1;
         }
         if count < ENOUGH_POINTS.min(self.points) { 0.0 } else { sum / count as f32 }
+    }
+
+    fn confident_in_both<'a>(
+        &self,
+        a: &'a Pose,
+        b: &'a Pose,
+    ) -> impl Iterator<Item = (usize, &'a KeyPoint, &'a KeyPoint)> {
+        let pairs = self.body(&a.points).iter().zip(self.body(&b.points)).enumerate();
+        let pairs = pairs.map(|(index, (p, q))| (index, p, q));
+        pairs.filter(|(_, p, q)| p.score >= CONFIDENT && q.score >= CONFIDENT)
     }
 
     /// How alike two poses are, 0 to 1: points and boxes count alike.

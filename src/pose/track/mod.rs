@@ -33,8 +33,12 @@ const HINT: f32 = 0.25;
 const ACCEPT: f32 = 0.4;
 /// Mean score under which somebody who is followed counts as not found.
 const KEEP: f32 = 0.2;
-/// Object key point similarity that a closer look must have with the look before.
+/// Agreement that a closer look must have with the look before.
 const AGREEMENT: f32 = 0.5;
+/// So many closer looks must agree before anybody hears of a candidate.
+const AGREEMENTS: u32 = 2;
+/// After so many closer looks in which it was not found, or otherwise, a candidate is nobody.
+const FAILURES: u32 = 3;
 /// A pose this unlike a track's prediction is somebody else.
 const LEAST_SIMILAR: f32 = 0.15;
 /// What the look that was made for a track counts more than others'.
@@ -96,9 +100,19 @@ pub struct Observation {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    Candidate,
+    /// Found by a search; then by so many looks of its own that agreed with the one before, and that did not.
+    Candidate {
+        agreed: u32,
+        failed: u32,
+    },
     Followed,
-    Lost { since: f64 },
+    Lost {
+        since: f64,
+    },
+}
+
+impl State {
+    const NEW: Self = Self::Candidate { agreed: 0, failed: 0 };
 }
 
 /// Somebody.
@@ -115,6 +129,8 @@ struct Track {
     velocity: [f32; 2],
     /// When it was last found.
     seen: f64,
+    /// The pose comes from a look with a box of its own.
+    own: bool,
 }
 
 /// Where people are expected, as of one frame.
@@ -215,10 +231,10 @@ impl Tracks {
             let mut track = match owner {
                 Some(row) => {
                     let mut track = self.list[row].clone();
-                    track.find(pose, now);
+                    track.find(pose, now, true);
                     track
                 }
-                None => self.new_track(pose, now),
+                None => self.new_track(pose, now, true),
             };
             track.state = State::Followed;
             track.id = if self.upstream_ids { id } else { Some(track.id.unwrap_or_else(|| self.new_id())) };
@@ -244,16 +260,12 @@ impl Tracks {
             let find = free[column].take().expect("a find is assigned once");
             found[row] = self.take_find(row, find, &predicted[row], now);
         }
-        for (track, found) in self.list.iter_mut().zip(&found) {
-            if !found && track.state == State::Followed && looked_at.contains(&track.key) {
-                track.state = State::Lost { since: now };
+        for (track, found) in self.list.iter_mut().zip(found) {
+            if !found && looked_at.contains(&track.key) {
+                track.miss(now);
             }
         }
-        let mut rows = 0..;
-        self.list.retain(|track| {
-            let found = found[rows.next().expect("rows have no end")];
-            found || track.state != State::Candidate || !looked_at.contains(&track.key)
-        });
+        self.list.retain(|track| !matches!(track.state, State::Candidate { failed: FAILURES.., .. }));
         for find in free.into_iter().flatten() {
             self.take_stranger(find, now);
         }
@@ -289,26 +301,26 @@ impl Tracks {
     /// Whether the find is good enough for the track, which then goes on from there.
     fn take_find(&mut self, row: usize, find: Find, predicted: &Pose, now: f64) -> bool {
         let plausible = self.anatomy.is_plausible(&find.pose);
-        let agrees = self.anatomy.oks(predicted, &find.pose) >= AGREEMENT;
-        let own_look = find.key.is_some();
-        let track = &mut self.list[row];
-        match track.state {
-            State::Candidate if own_look && !(plausible && agrees && find.pose.score >= ACCEPT) => {
-                return false;
-            }
-            State::Candidate if own_look => {
-                track.state = State::Followed;
-                if track.id.is_none() && !self.upstream_ids {
-                    track.id = Some(self.next_id);
-                    self.next_id += 1;
+        let own = find.key.is_some();
+        let agrees = || self.anatomy.agreement(predicted, &find.pose) >= AGREEMENT;
+        let state = match self.list[row].state {
+            State::Candidate { agreed, failed } if own => {
+                if plausible && find.pose.score >= ACCEPT && agrees() {
+                    let agreed = agreed + 1;
+                    if agreed >= AGREEMENTS { State::Followed } else { State::Candidate { agreed, failed } }
+                } else {
+                    State::Candidate { agreed: 0, failed: failed + 1 }
                 }
             }
-            State::Candidate => (),
             State::Lost { .. } if !(plausible && find.pose.score >= HINT) => return false,
-            State::Lost { .. } => track.state = State::Followed,
-            State::Followed => (),
+            State::Lost { .. } => State::Followed,
+            other => other,
+        };
+        if state == State::Followed && self.list[row].id.is_none() && !self.upstream_ids {
+            self.list[row].id = Some(self.new_id());
         }
-        track.find(find.pose, now);
+        self.list[row].state = state;
+        self.list[row].find(find.pose, now, own);
         true
     }
 
@@ -320,16 +332,16 @@ impl Tracks {
         };
         let good = find.pose.score >= HINT && self.anatomy.is_plausible(&find.pose);
         if good && !self.list.iter().any(known) {
-            let track = self.new_track(find.pose, now);
+            let track = self.new_track(find.pose, now, find.key.is_some());
             self.list.push(track);
         }
     }
 
-    fn new_track(&mut self, pose: Pose, now: f64) -> Track {
+    fn new_track(&mut self, pose: Pose, now: f64, own: bool) -> Track {
         let key = Key(self.next_key);
         self.next_key += 1;
         let region = pose.region;
-        Track { key, id: None, state: State::Candidate, pose, region, velocity: [0.0; 2], seen: now }
+        Track { key, id: None, state: State::NEW, pose, region, velocity: [0.0; 2], seen: now, own }
     }
 
     fn new_id(&mut self) -> i64 {
@@ -367,10 +379,20 @@ impl Track {
         pose
     }
 
-    /// Goes on from a new pose.
-    fn find(&mut self, pose: Pose, now: f64) {
+    /// A look with a box of its own did not find it.
+    fn miss(&mut self, now: f64) {
+        self.state = match self.state {
+            State::Candidate { failed, .. } => State::Candidate { agreed: 0, failed: failed + 1 },
+            State::Followed => State::Lost { since: now },
+            lost => lost,
+        };
+    }
+
+    /// Goes on from a new pose, which a look with a box of its own has found, or a search.
+    fn find(&mut self, pose: Pose, now: f64, own: bool) {
         let passed = now - self.seen;
-        if passed > 0.0 {
+        // A search tells the place too roughly for a speed.
+        if passed > 0.0 && own && self.own {
             let (from, to) = (centre(&self.pose.region), centre(&pose.region));
             let share = (1.0 - (-passed / STEADINESS).exp()) as f32;
             for axis in 0..2 {
@@ -388,6 +410,7 @@ impl Track {
             side(self.region.height, pose.region.height),
         );
         self.pose = pose;
+        self.own = own;
         self.seen = now;
     }
 

@@ -68,7 +68,8 @@ impl Planner {
         looks.truncate(settings.max_people);
         self.search.begin_frame(size, now, settings.search);
         if search && looks.len() < settings.max_people {
-            let candidates = of(|state| *state == State::Candidate).take(settings.max_people - looks.len());
+            let candidates =
+                of(|state| matches!(state, State::Candidate { .. })).take(settings.max_people - looks.len());
             let before = looks.len();
             looks.extend(
                 candidates.map(|(target, region)| Look { region, purpose: Purpose::Confirm(target.key) }),
