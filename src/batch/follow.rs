@@ -15,7 +15,7 @@ use crate::{
     engine::Ticket,
     pose::{
         Crop, Person, ScoreMode,
-        track::{Anatomy, Look, Observation, Planner, Seen, Settings, Targets, Tracks},
+        track::{Anatomy, Glimpse, Look, Observation, Planner, Seen, Settings, Targets, Tracks},
     },
     sync::lock,
 };
@@ -115,13 +115,15 @@ impl Following {
         lookahead: Lookahead,
         settings: &Settings,
         search: bool,
+        glimpse: impl FnOnce() -> Glimpse,
     ) -> Vec<Look> {
         let mut state = lock(&self.0);
         state.settle();
         let nobody = Targets::default();
         let State { planner, pending, settled, .. } = &mut *state;
         let targets = targets(settled, pending.len(), lookahead).unwrap_or(&nobody);
-        planner.plan(now, size, targets, settings, search)
+        let glimpse = (search && planner.wants_glimpse(now)).then(glimpse);
+        planner.plan(now, size, targets, settings, search, glimpse)
     }
 
     /// The next frame, in the stream's order.

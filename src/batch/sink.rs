@@ -19,7 +19,7 @@ use crate::{
     meta::PersonRegion,
     pose::{
         Crop, Picture, Region, Sampler,
-        track::{Anatomy, Look, Purpose},
+        track::{Anatomy, Glimpse, Look, Purpose},
     },
     sync::{lock, wait},
 };
@@ -228,7 +228,8 @@ impl RtmPoseBatch {
         let looks = match place {
             Where::Tracked { search } => {
                 self.wait_for_results(following, lookahead, running)?;
-                following.plan(now, (width, height), lookahead, &settings.tracking(), search)
+                let glimpse = || Glimpse::of(&camera.picture);
+                following.plan(now, (width, height), lookahead, &settings.tracking(), search, glimpse)
             }
             Where::Detected(regions) | Where::Regions(regions) => {
                 let look =

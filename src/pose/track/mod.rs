@@ -12,6 +12,7 @@
 
 mod assign;
 mod body;
+mod motion;
 mod plan;
 mod search;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 use std::time::Duration;
 
 pub use body::Anatomy;
+pub use motion::Glimpse;
 pub use plan::{Planner, Settings};
 pub use search::Budget;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Look, Purpose, State, Target, Targets,
     body::{around, centre},
+    motion::{Glimpse, Motion},
     scaled,
     search::{Budget, Search},
 };
@@ -30,12 +31,18 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub struct Planner {
     search: Search,
+    motion: Motion,
     frames: u64,
 }
 
 impl Planner {
+    /// Whether a plan at that time of the stream can make use of a glimpse of the frame.
+    pub fn wants_glimpse(&self, now: f64) -> bool {
+        self.motion.is_due(now)
+    }
+
     /// Where to look in a frame of that size at that time of the stream (in seconds), as `targets` of an earlier frame
-    /// say. With `search`, also for people nobody knows of.
+    /// say. With `search`, also for people nobody knows of, where a `glimpse` of the frame shows that something moves.
     pub fn plan(
         &mut self,
         now: f64,
@@ -43,6 +50,7 @@ impl Planner {
         targets: &Targets,
         settings: &Settings,
         search: bool,
+        glimpse: Option<Glimpse>,
     ) -> Vec<Look> {
         self.frames += 1;
         let by = match targets.size {
@@ -67,6 +75,10 @@ impl Planner {
         }
         looks.truncate(settings.max_people);
         self.search.begin_frame(size, now, settings.search);
+        if let Some(glimpse) = glimpse {
+            let known: Vec<_> = looks.iter().map(|look| look.region).collect();
+            self.search.see(now, self.motion.look(now, glimpse, &known));
+        }
         if search && looks.len() < settings.max_people {
             let candidates =
                 of(|state| matches!(state, State::Candidate { .. })).take(settings.max_people - looks.len());
@@ -76,7 +88,7 @@ impl Planner {
             );
             self.search.pay(looks.len() - before);
             let most = settings.search.crops.saturating_sub(looks.len() - before);
-            let found = self.search.take(most, &followed);
+            let found = self.search.take(now, most, &followed);
             looks.extend(found.into_iter().map(|region| Look { region, purpose: Purpose::Search }));
         }
         looks

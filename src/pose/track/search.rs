@@ -1,9 +1,12 @@
 //! Where a frame is searched for people nobody follows yet: a grid of overlapping boxes of a person's shape, walked
-//! through within a budget.
+//! through within a budget, and what moves.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use super::body::{area, intersection};
+use super::{
+    body::{area, around, centre, intersection, overlap},
+    motion::Movement,
+};
 use crate::pose::Region;
 
 /// Width of a person's box by its height, as most networks' inputs have it.
@@ -18,6 +21,17 @@ const STEP: f32 = 0.6;
 /// A box mostly filled by somebody who is followed shows that person again.
 const COVERED: f32 = 0.5;
 
+/// What moves is looked at with a margin, and once more with a larger one if that shows nobody.
+const MARGINS: [f32; 2] = [1.2, 1.8];
+/// Looks at boxes that overlap this much are looks at the same thing.
+const SAME: f32 = 0.4;
+/// How long nothing more is expected of a thing that was looked at, in seconds.
+const TIRED: f64 = 3.0;
+/// A new scene is worth its first look so often, in seconds.
+const SCENE: f64 = 5.0;
+/// The share of the budget that goes to what moves.
+const MOVING: f64 = 2.0 / 3.0;
+
 /// The budget: so many crops in each interval on average, saved up to a whole walk through the grid, and so many in one
 /// frame at most.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,15 +40,24 @@ pub struct Budget {
     pub interval: Duration,
 }
 
-/// Walks through the grid.
+/// Walks through the grid, and looks at what moves.
 #[derive(Debug, Default)]
 pub struct Search {
     size: (u32, u32),
     grid: Vec<Region>,
+    /// Boxes of the grid that are large, at its beginning.
+    large: usize,
     next: usize,
-    saved: f64,
+    /// Crops that are saved up: for what moves, which are no more than one frame may have, and for the grid.
+    for_moving: f64,
+    for_grid: f64,
     /// The stream's time up to which the budget was saved.
     last: Option<f64>,
+    last_cut: Option<f64>,
+    /// What moves and was not looked at yet.
+    moving: Vec<Region>,
+    /// What moved and was looked at lately: when, and where.
+    looked_at: VecDeque<(f64, Region)>,
 }
 
 impl Search {
@@ -42,51 +65,84 @@ impl Search {
     pub fn begin_frame(&mut self, size: (u32, u32), now: f64, budget: Budget) {
         if self.size != size {
             self.size = size;
-            self.grid = grid(size);
+            (self.grid, self.large) = grid(size);
             self.next = 0;
         }
-        let most = self.grid.len() as f64;
+        let (few, all) = (budget.crops as f64, self.grid.len() as f64);
         let interval = budget.interval.as_secs_f64();
-        self.saved = match self.last {
-            // The first frame may be walked through at once.
-            None => most,
-            Some(_) if interval <= 0.0 => most,
-            Some(last) => (self.saved + (now - last) / interval * budget.crops as f64).min(most),
+        let passed = self.last.map(|last| now - last);
+        let saved = match passed {
+            Some(passed) if interval > 0.0 => passed / interval * few,
+            // The first frames may be walked through at once.
+            _ => few + all,
         };
+        self.for_moving += saved * MOVING;
+        let over = (self.for_moving - few).max(0.0);
+        self.for_moving -= over;
+        self.for_grid = (self.for_grid + saved * (1.0 - MOVING) + over).min(all);
         self.last = Some(now);
+        while self.looked_at.front().is_some_and(|(then, _)| now - then > TIRED) {
+            self.looked_at.pop_front();
+        }
+    }
+
+    /// What moved in the frame.
+    pub fn see(&mut self, now: f64, movement: Movement) {
+        if movement.cut && self.last_cut.is_none_or(|cut| now - cut >= SCENE) {
+            self.last_cut = Some(now);
+            self.looked_at.clear();
+            self.next = 0;
+            self.for_grid = self.for_grid.max(self.large as f64);
+        }
+        self.moving = movement.boxes;
     }
 
     /// Pays for crops that look closer at what a search has found.
     pub fn pay(&mut self, crops: usize) {
-        self.saved -= crops as f64;
+        self.for_grid -= crops as f64;
     }
 
     /// The next boxes, at most so many, as the budget allows. Those that somebody in `followed` fills are left out.
-    pub fn take(&mut self, most: usize, followed: &[Region]) -> Vec<Region> {
-        let most = most.min(self.saved.max(0.0) as usize);
+    pub fn take(&mut self, now: f64, most: usize, followed: &[Region]) -> Vec<Region> {
+        let is_covered = |region: &Region| {
+            followed.iter().any(|other| intersection(region, other) > COVERED * area(region))
+        };
         let mut taken = Vec::new();
+        for moved in std::mem::take(&mut self.moving) {
+            let before = self.looked_at.iter().filter(|(_, region)| overlap(region, &moved) > SAME).count();
+            let Some(margin) = MARGINS.get(before) else { continue };
+            if taken.len() < most && self.for_moving >= 1.0 && !is_covered(&moved) {
+                self.for_moving -= 1.0;
+                self.looked_at.push_back((now, moved));
+                let [x, y] = centre(&moved);
+                // What moves may be the upper or the lower half of somebody.
+                let height = moved.height.max(moved.width);
+                taken.push(around(x, y, moved.width * margin, height * margin));
+            }
+        }
         for _ in 0..self.grid.len() {
-            if taken.len() == most {
+            if taken.len() >= most || self.for_grid < 1.0 {
                 break;
             }
             let region = self.grid[self.next];
             self.next = (self.next + 1) % self.grid.len();
-            let covered = followed.iter().any(|other| intersection(&region, other) > COVERED * area(&region));
-            if !covered {
+            if !is_covered(&region) {
+                self.for_grid -= 1.0;
                 taken.push(region);
             }
         }
-        self.pay(taken.len());
         taken
     }
 }
 
-/// The whole frame, then boxes of each size, large ones first.
-fn grid((width, height): (u32, u32)) -> Vec<Region> {
+/// The whole frame, then boxes of each size, large ones first; and how many of them are not of the smallest size.
+fn grid((width, height): (u32, u32)) -> (Vec<Region>, usize) {
     let (width, height) = (width as f32, height as f32);
     let mut grid = vec![Region::new(0.0, 0.0, width, height)];
+    let mut large = 0;
     let mut box_height = height.min(width / ASPECT);
     for _ in 0..SIZES {
+        large = grid.len();
         let box_width = box_height * ASPECT;
         let level: Vec<_> = starts(height, box_height)
             .flat_map(|y| starts(width, box_width).map(move |x| Region::new(x, y, box_width, box_height)))
@@ -97,7 +153,7 @@ fn grid((width, height): (u32, u32)) -> Vec<Region> {
         grid.extend((0..level.len()).map(|n| level[n * stride % level.len()]));
         box_height *= SHRINK;
     }
-    grid
+    (grid, large)
 }
 
 /// Left or upper edges of boxes that cover a side with equal steps.
