@@ -393,8 +393,11 @@ impl Track {
     /// Goes on from a new pose, which a look with a box of its own has found, or a search.
     fn find(&mut self, pose: Pose, now: f64, own: bool) {
         let passed = now - self.seen;
-        // A search tells the place too roughly for a speed.
-        if passed > 0.0 && own && self.own {
+        // Nobody jumps: that is another place for the same name.
+        if overlap(&self.pose.region, &pose.region) == 0.0 {
+            self.velocity = [0.0; 2];
+        } else if passed > 0.0 && own && self.own {
+            // A search tells the place too roughly for a speed.
             let (from, to) = (centre(&self.pose.region), centre(&pose.region));
             let share = (1.0 - (-passed / STEADINESS).exp()) as f32;
             for axis in 0..2 {

@@ -77,7 +77,7 @@ impl Planner {
         self.search.begin_frame(size, now, settings.search);
         if let Some(glimpse) = glimpse {
             let known: Vec<_> = looks.iter().map(|look| look.region).collect();
-            self.search.see(now, self.motion.look(now, glimpse, &known));
+            self.search.see(self.motion.look(now, glimpse, &known));
         }
         if search && looks.len() < settings.max_people {
             let candidates =

@@ -27,8 +27,8 @@ const MARGINS: [f32; 2] = [1.2, 1.8];
 const SAME: f32 = 0.4;
 /// How long nothing more is expected of a thing that was looked at, in seconds.
 const TIRED: f64 = 3.0;
-/// A new scene is worth its first look so often, in seconds.
-const SCENE: f64 = 5.0;
+/// The share of what is saved that goes to what was spent before.
+const REPAID: f64 = 0.5;
 /// The share of the budget that goes to what moves.
 const MOVING: f64 = 2.0 / 3.0;
 
@@ -51,9 +51,10 @@ pub struct Search {
     /// Crops that are saved up: for what moves, which are no more than one frame may have, and for the grid.
     for_moving: f64,
     for_grid: f64,
+    /// Of what was spent before it was saved, at the start and for new scenes.
+    owed: f64,
     /// The stream's time up to which the budget was saved.
     last: Option<f64>,
-    last_cut: Option<f64>,
     /// What moves and was not looked at yet.
     moving: Vec<Region>,
     /// What moved and was looked at lately: when, and where.
@@ -70,11 +71,19 @@ impl Search {
         }
         let (few, all) = (budget.crops as f64, self.grid.len() as f64);
         let interval = budget.interval.as_secs_f64();
-        let passed = self.last.map(|last| now - last);
-        let saved = match passed {
-            Some(passed) if interval > 0.0 => passed / interval * few,
+        let saved = match self.last {
+            Some(last) if interval > 0.0 => {
+                let saved = (now - last) / interval * few;
+                let repaid = (saved * REPAID).min(self.owed);
+                self.owed -= repaid;
+                saved - repaid
+            }
+            Some(_) => few + all,
             // The first frames may be walked through at once.
-            _ => few + all,
+            None => {
+                self.owed = few + all;
+                few + all
+            }
         };
         self.for_moving += saved * MOVING;
         let over = (self.for_moving - few).max(0.0);
@@ -87,12 +96,16 @@ impl Search {
     }
 
     /// What moved in the frame.
-    pub fn see(&mut self, now: f64, movement: Movement) {
-        if movement.cut && self.last_cut.is_none_or(|cut| now - cut >= SCENE) {
-            self.last_cut = Some(now);
+    pub fn see(&mut self, movement: Movement) {
+        if movement.cut {
             self.looked_at.clear();
             self.next = 0;
-            self.for_grid = self.for_grid.max(self.large as f64);
+            let lacking = (self.large as f64 - self.for_grid).max(0.0);
+            // Scenes that change all the time get no more than what can be repaid.
+            if self.owed + lacking <= self.grid.len() as f64 {
+                self.owed += lacking;
+                self.for_grid += lacking;
+            }
         }
         self.moving = movement.boxes;
     }
