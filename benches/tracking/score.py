@@ -25,7 +25,7 @@ class Followed:
     right: int = 0
     """Of these, frames in which somebody found is the person, with the id that the person has most of the time."""
     found: int = 0
-    """The same with any id."""
+    """The same with any id, and with left and right exchanged at any joint: what is left of the misses is not the network's."""
     switches: int = 0
     """Changes of the id from one frame in which the person is right to the next."""
     wait: int | None = None
@@ -51,10 +51,14 @@ def limbs(points):
     return points[5:17]
 
 
-def right_points(points, person):
-    """How many limb points lie where truth has them."""
-    distance = np.linalg.norm(limbs(points)[:, :2] - person.points, axis=1)
-    return int((distance <= NEAR * person.box[3]).sum())
+def right_points(points, person, sides=True):
+    """How many limb points lie where truth has them; without `sides` a left joint may also lie where the right one is."""
+    place, near = limbs(points)[:, :2], NEAR * person.box[3]
+    straight = np.linalg.norm(place - person.points, axis=1) <= near
+    if sides:
+        return int(straight.sum())
+    exchanged = np.linalg.norm(place.reshape(6, 2, 2)[:, ::-1].reshape(12, 2) - person.points, axis=1) <= near
+    return int(np.maximum(straight.reshape(6, 2).sum(1), exchanged.reshape(6, 2).sum(1)).sum())
 
 
 def overlap(a, b):
@@ -86,19 +90,23 @@ def extent(points):
     return np.concatenate([low, high - low])
 
 
-def alike(points, person):
+def alike(points, person, sides=True):
     """How much a found person is that one of truth; 0: is not."""
     if person.points is None:
         share = overlap(extent(points), person.box)
         return share if share >= SAME_BOX else 0.0
-    count = right_points(points, person)
+    count = right_points(points, person, sides)
     return count / 12 if count >= ENOUGH else 0.0
 
 
-def pairs(found, people):
+def pairs(found, people, sides=True):
     """{id of truth: index found}, the most alike first, each once."""
     candidates = sorted(
-        ((alike(points, person), identity, index) for identity, person in people.items() for index, points in enumerate(found.points)),
+        (
+            (alike(points, person, sides), identity, index)
+            for identity, person in people.items()
+            for index, points in enumerate(found.points)
+        ),
         reverse=True,
     )
     matched = {}
@@ -115,23 +123,24 @@ def follow(found, truth, grace=0, breaks=()):
     nor are those after a frame in `breaks`, at which the same person may also come back with another id.
     """
     matched = [pairs(found[frame], truth.get(frame, {})) for frame in range(len(found))]
+    anyhow = [pairs(found[frame], truth.get(frame, {}), sides=False) for frame in range(len(found))]
     doubles = strangers = 0
     for frame, match in enumerate(matched):
         if frame not in truth:
             continue
         for index, points in enumerate(found[frame].points):
-            if index in match.values():
+            if index in match.values() or index in anyhow[frame].values():
                 continue
             if max(covered(points, person) for person in truth[frame].values()) >= 0.5:
                 doubles += 1
             else:
                 strangers += 1
     identities = sorted({identity for people in truth.values() for identity in people})
-    people = {identity: _person(identity, found, truth, matched, grace, breaks) for identity in identities}
+    people = {identity: _person(identity, found, truth, matched, anyhow, grace, breaks) for identity in identities}
     return Report({i: p for i, p in people.items() if p.judged}, doubles, strangers)
 
 
-def _person(identity, found, truth, matched, grace, breaks):
+def _person(identity, found, truth, matched, anyhow, grace, breaks):
     whole = [f for f in sorted(truth) if f < len(found) and identity in truth[f] and truth[f][identity].whole]
     result = Followed()
     if not whole:
@@ -149,7 +158,7 @@ def _person(identity, found, truth, matched, grace, breaks):
             if f < piece[0] + grace:
                 continue
             result.judged += 1
-            result.found += f in ids
+            result.found += identity in anyhow[f]
             if f in ids and ids[f] == main:
                 result.right += 1
             else:
@@ -167,10 +176,11 @@ def _jitter(identity, found, truth, matched, frames):
         person = truth[frame][identity]
         if later is None or later.points is None or person.points is None:
             continue
-        a = limbs(found[frame].points[matched[frame][identity]])
-        b = limbs(found[frame + 1].points[matched[frame + 1][identity]])
+        now = limbs(found[frame].points[matched[frame][identity]])[:, :2]
+        then = limbs(found[frame + 1].points[matched[frame + 1][identity]])[:, :2]
         height = person.box[3]
         still = np.linalg.norm(later.points - person.points, axis=1) <= STILL * height
-        right = np.linalg.norm(a[:, :2] - person.points, axis=1) <= NEAR * height
-        steps.extend(np.linalg.norm(b[:, :2] - a[:, :2], axis=1)[still & right] / height)
+        # A point that jumps to another limb is wrong, not trembling.
+        right = (np.linalg.norm(np.stack([now, then]) - person.points, axis=2) <= NEAR * height).all(0)
+        steps.extend(np.linalg.norm(then - now, axis=1)[still & right] / height)
     return 1000 * float(np.mean(steps)) if len(steps) >= 20 else None
