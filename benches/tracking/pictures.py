@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 import play
+import sheet
 import videos
 
 LIST = Path(__file__).parent / "pictures.csv"
@@ -130,7 +131,7 @@ def measure(modes, out):
         held = RATE * SECONDS
         found, stats = play.play(play.pictures((p for p in shown for _ in range(held)), RATE), properties)
         wrong = [i for i in range(len(shown)) if any(people(frame) for frame in found[i * held : (i + 1) * held])]
-        sheet(out / f"imagined {mode}.png".replace(" ", "-").replace(",", ""), shown, found, wrong, held)
+        draw(out / f"imagined {mode}.png".replace(" ", "-").replace(",", ""), shown, found, wrong, held)
         panned, _ = play.play(play.pictures(film(), PAN_RATE), properties)
         longest, total = runs([people(frame) for frame in panned])
         print(
@@ -155,25 +156,20 @@ def runs(frames):
     return longest, sum(bool(ids) for ids in frames)
 
 
-def sheet(path, shown, found, wrong, held, columns=8):
-    from sheet import _skeleton
-
+def draw(path, shown, found, wrong, held):
+    """A contact sheet of the pictures with somebody in them; the number is the picture's."""
     tiles = []
     for index in wrong:
-        frames = found[index * held : (index + 1) * held]
+        frame = max(found[index * held : (index + 1) * held], key=lambda f: len(people(f)))
         picture = shown[index].copy()
-        frame = max(frames, key=lambda f: len(people(f)))
         for points, identity, score in zip(frame.points, frame.ids, frame.scores):
             if identity >= 0 or score >= CONFIDENT:
-                _skeleton(picture, points, int(identity), 2)
+                sheet.skeleton(picture, points, int(identity), 2)
         tile = cv2.resize(picture, (240, 180), interpolation=cv2.INTER_AREA)
         cv2.putText(tile, str(index), (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1)
         tiles.append(tile)
-    if not tiles:
-        return
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]))
+    if tiles:
+        sheet.tile_up(path, tiles, 8)
 
 
 if __name__ == "__main__":

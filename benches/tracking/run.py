@@ -78,7 +78,7 @@ def measure(name, clip, people, modes, out, breaks=()):
             if person.misses:
                 print(f"{name}, {mode}, person {identity}: not right in {ranges(person.misses)}", file=sys.stderr)
         print(f"{name}, {mode}: {len(found)} frames in {seconds:.1f} s", file=sys.stderr)
-        sheet.write(out / f"{name} {mode}.png".replace(" ", "-").replace(",", ""), clip, found, people, score)
+        sheet.write(out / f"{name} {mode}.png".replace(" ", "-").replace(",", ""), clip, found, people)
 
 
 def line(name, mode, identity, person, report, stats, rate):

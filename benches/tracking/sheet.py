@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+import score
+
 BONES = [
     (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
     (0, 5), (0, 6),
@@ -10,9 +12,9 @@ BONES = [
 COLOURS = [(80, 80, 255), (80, 255, 80), (255, 120, 60), (60, 220, 255), (255, 80, 255), (255, 255, 80)]
 
 
-def write(path, clip, found, truth, score, columns=6, tiles=36, height=320):
-    """Evenly spread frames. Boxes: white = truth, thick red = truth that was missed."""
-    step = max(1, len(found) // tiles)
+def write(path, clip, found, truth, tiles=36, height=320, width=2000):
+    """Evenly spread frames. Boxes: white = truth, thick red = truth that was missed. Numbers: ids."""
+    step = -(-len(found) // tiles)
     pictures = []
     for frame in range(0, len(found), step):
         picture = clip.picture(frame).copy()
@@ -23,15 +25,19 @@ def write(path, clip, found, truth, score, columns=6, tiles=36, height=320):
             missed = person.whole and identity not in matched
             _box(picture, person.box, (0, 0, 255) if missed else (255, 255, 255), 2 * thick if missed else thick)
         for index, points in enumerate(found[frame].points):
-            _skeleton(picture, points, int(found[frame].ids[index]), thick)
+            skeleton(picture, points, int(found[frame].ids[index]), thick)
         scale = height / picture.shape[0]
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cv2.putText(small, str(frame), (3, height - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 0), 1)
         pictures.append(small)
-    pictures += [np.zeros_like(pictures[0])] * (-len(pictures) % columns)
-    rows = [np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
+    tile_up(path, pictures, max(1, width // pictures[0].shape[1]))
+
+
+def tile_up(path, pictures, columns):
+    """Writes pictures of one size side by side."""
+    pictures = pictures + [np.zeros_like(pictures[0])] * (-len(pictures) % columns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.vstack(rows))
+    cv2.imwrite(str(path), np.vstack([np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]))
 
 
 def _box(picture, box, colour, thick):
@@ -39,7 +45,8 @@ def _box(picture, box, colour, thick):
     cv2.rectangle(picture, (x, y), (x + width, y + height), colour, thick)
 
 
-def _skeleton(picture, points, identity, thick):
+def skeleton(picture, points, identity, thick):
+    """The bones between confident points, and the id where there is one."""
     colour = COLOURS[identity % len(COLOURS)] if identity >= 0 else (200, 200, 200)
     place = [tuple(int(value) for value in point[:2]) for point in points]
     for a, b in BONES:
