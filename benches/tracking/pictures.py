@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 import play
+import score
 import sheet
 import videos
 
@@ -124,36 +125,28 @@ def film(size=SIZE):
 
 def measure(modes, out):
     """Prints a line for each mode, and writes the pictures with somebody in them to a contact sheet."""
-    print("\n| mode | pictures and cuts | of them with somebody | % | crops a frame | film, s | longest anybody was seen, s | seconds with anybody |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("\n| mode | pictures and cuts | of them with somebody | % | crops a second | film, s | crops a second | longest anybody was seen, s | seconds with anybody |")
+    print("|---|---|---|---|---|---|---|---|---|")
     shown = list(stills())
     for mode, properties in modes.items():
         held = RATE * SECONDS
         found, stats = play.play(play.pictures((p for p in shown for _ in range(held)), RATE), properties)
         wrong = [i for i in range(len(shown)) if any(people(frame) for frame in found[i * held : (i + 1) * held])]
+        print(f"{mode}: somebody in pictures {wrong}", file=sys.stderr, flush=True)
         draw(out / f"imagined {mode}.png".replace(" ", "-").replace(",", ""), shown, found, wrong, held)
-        panned, _ = play.play(play.pictures(film(), PAN_RATE), properties)
-        longest, total = runs([people(frame) for frame in panned])
+        panned, pan_stats = play.play(play.pictures(film(), PAN_RATE), properties)
+        longest, total = score.longest_run([people(frame) for frame in panned])
         print(
-            f"| {mode} | {len(shown)} | {len(wrong)} | {100 * len(wrong) / len(shown):.1f} | {stats['crops'] / len(found):.2f} "
-            f"| {len(panned) / PAN_RATE:.0f} | {longest / PAN_RATE:.2f} | {total / PAN_RATE:.1f} |",
+            f"| {mode} | {len(shown)} | {len(wrong)} | {100 * len(wrong) / len(shown):.1f} "
+            f"| {stats['crops'] * RATE / len(found):.1f} | {len(panned) / PAN_RATE:.0f} "
+            f"| {pan_stats['crops'] * PAN_RATE / len(panned):.1f} | {longest / PAN_RATE:.2f} | {total / PAN_RATE:.1f} |",
             flush=True,
         )
-        print(f"{mode}: somebody in pictures {wrong}", file=sys.stderr)
 
 
 def people(found):
     """The ids of those whom a frame says are there; without tracking -1 for somebody with a confident mean score."""
-    return {int(i) for i, score in zip(found.ids, found.scores) if i >= 0 or score >= CONFIDENT}
-
-
-def runs(frames):
-    """The longest run of frames with one id, and how many frames have anybody."""
-    longest, lengths = 0, {}
-    for ids in frames:
-        lengths = {i: lengths.get(i, 0) + 1 for i in ids}
-        longest = max([longest, *lengths.values()])
-    return longest, sum(bool(ids) for ids in frames)
+    return {int(i) for i, mean in zip(found.ids, found.scores) if i >= 0 or mean >= CONFIDENT}
 
 
 def draw(path, shown, found, wrong, held):
@@ -162,8 +155,8 @@ def draw(path, shown, found, wrong, held):
     for index in wrong:
         frame = max(found[index * held : (index + 1) * held], key=lambda f: len(people(f)))
         picture = shown[index].copy()
-        for points, identity, score in zip(frame.points, frame.ids, frame.scores):
-            if identity >= 0 or score >= CONFIDENT:
+        for points, identity, mean in zip(frame.points, frame.ids, frame.scores):
+            if identity >= 0 or mean >= CONFIDENT:
                 sheet.skeleton(picture, points, int(identity), 2)
         tile = cv2.resize(picture, (240, 180), interpolation=cv2.INTER_AREA)
         cv2.putText(tile, str(index), (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import looping
 import pictures
 import play
 import score
@@ -40,7 +41,7 @@ def main():
         for name in (name for name in chosen if name in videos.SINGLE):
             clip, people = videos.load(name)
             clip, people, breaks = videos.loop(clip, people, pictures.room(clip.size).tobytes())
-            measure(f"{name} for {videos.LOOP_SECONDS} s", clip, people, ["track"], out, breaks)
+            measure(f"{name} for {looping.SECONDS} s", clip, people, ["track"], out, breaks)
     if "pictures" in options.parts:
         pictures.measure({mode: MODES[mode] for mode in modes if not mode.startswith("oracle")}, out)
 

@@ -131,7 +131,7 @@ def follow(found, truth, grace=0, breaks=()):
         for index, points in enumerate(found[frame].points):
             if index in match.values() or index in anyhow[frame].values():
                 continue
-            if max(covered(points, person) for person in truth[frame].values()) >= 0.5:
+            if max((covered(points, person) for person in truth[frame].values()), default=0) >= 0.5:
                 doubles += 1
             else:
                 strangers += 1
@@ -184,3 +184,12 @@ def _jitter(identity, found, truth, matched, frames):
         right = (np.linalg.norm(np.stack([now, then]) - person.points, axis=2) <= NEAR * height).all(0)
         steps.extend(np.linalg.norm(then - now, axis=1)[still & right] / height)
     return 1000 * float(np.mean(steps)) if len(steps) >= 20 else None
+
+
+def longest_run(frames):
+    """The longest run of frames with one id, and how many frames have anybody."""
+    longest, lengths = 0, {}
+    for ids in frames:
+        lengths = {i: lengths.get(i, 0) + 1 for i in ids}
+        longest = max([longest, *lengths.values()])
+    return longest, sum(bool(ids) for ids in frames)

@@ -8,6 +8,7 @@ import numpy as np
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "benches" / "tracking"
 sys.path.insert(0, str(FOLDER))
+import looping  # noqa: E402
 import score  # noqa: E402
 import truth  # noqa: E402
 
@@ -109,6 +110,21 @@ class Score(unittest.TestCase):
         people = {frame: {1: person()} for frame in range(30)}
         frames = [found((frame % 2, 1)) for frame in range(30)]
         self.assertAlmostEqual(score.follow(frames, people).people[1].jitter, 10)
+
+    def test_the_longest_run_is_of_one_id(self):
+        self.assertEqual(score.longest_run([{1}, {1, 2}, {2}, {2}, set(), {2}, {2}]), (3, 6))
+        self.assertEqual(score.longest_run([set()]), (0, 0))
+
+
+class Loop(unittest.TestCase):
+    def test_a_minute_goes_to_and_fro_with_two_cuts_and_an_emptiness(self):
+        shown, breaks = looping.order(100, 60)
+        self.assertEqual(len(shown), 3600)
+        self.assertEqual(shown[:3] + shown[98:102] + shown[196:200], [0, 1, 2, 98, 99, 98, 97, 2, 1, 0, 1])
+        self.assertEqual([f for f, i in enumerate(shown) if i is None], [*range(25 * 60, 35 * 60)])
+        self.assertEqual(breaks, [15 * 60, 35 * 60, 45 * 60])
+        jumps = [f for f in range(1, 3600) if None not in shown[f - 1 : f + 1] and abs(shown[f] - shown[f - 1]) > 1]
+        self.assertEqual(jumps, [15 * 60, 45 * 60])
 
 
 if __name__ == "__main__":
