@@ -23,7 +23,7 @@ SECONDS = 4
 """How long each is shown: with the default 6 boxes of a search a second, most of a search's boxes."""
 PAN_RATE = 30
 PAN_MINUTES = 5
-PAN_SECONDS = 2
+PAN_SECONDS = 4
 """Time spent on each picture of the film."""
 CONFIDENT = 0.3
 """Mean score from which a mode that does not track says that there is somebody."""
