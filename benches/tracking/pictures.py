@@ -90,10 +90,11 @@ def cover(picture, size):
 
 
 def stills(size=SIZE):
-    """Every picture, and a cut of every picture."""
-    for index, row in enumerate(rows()):
-        picture = load(row)
+    """Every picture, then a cut of every picture: who is imagined in one must not be carried on into its own cut."""
+    everything = [load(row) for row in rows()]
+    for picture in everything:
         yield cover(picture, size)
+    for index, picture in enumerate(everything):
         yield cover(cut(picture, index), size)
 
 
