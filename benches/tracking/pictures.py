@@ -49,8 +49,11 @@ def fetch():
             subprocess.run(["npm", "pack", "--silent", package], cwd=part, check=True, stdout=subprocess.DEVNULL)
             subprocess.run(["tar", "-xzf", next(part.glob("*.tgz")), "-C", part], check=True)
         else:
-            subprocess.run(["apt-get", "download", "-qq", package], cwd=part, check=True)
+            # As root apt would step down to a user who may not write here, and warn of it.
+            subprocess.run(["apt-get", "-o", "APT::Sandbox::User=root", "download", "-qq", package], cwd=part, check=True)
             subprocess.run(["dpkg", "-x", next(part.glob("*.deb")), part], check=True)
+        for archive in [*part.glob("*.deb"), *part.glob("*.tgz")]:
+            archive.unlink()
         part.rename(target)
 
 
