@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera test bench install-user uninstall-user clean distclean
+.PHONY: help setup demo camera test bench tracking install-user uninstall-user clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -11,10 +11,11 @@ help:
 	@echo "make uninstall-user  remove it from there"
 	@echo "make test            all tests, with the time of each group"
 	@echo "make bench           the benchmarks"
+	@echo "make tracking        how well people are found and followed in real videos (downloads 350 MB, takes long)"
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera test bench install-user uninstall-user:
+setup demo camera test bench tracking install-user uninstall-user:
 	@scripts/$@
 
 clean:
