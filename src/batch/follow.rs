@@ -15,7 +15,7 @@ use crate::{
     engine::Ticket,
     pose::{
         Crop, Person, ScoreMode,
-        track::{Anatomy, Glimpse, Look, Observation, Planner, Seen, Settings, Targets, Tracks},
+        track::{Anatomy, Glimpse, Look, Observation, Planner, Purpose, Seen, Settings, Targets, Tracks},
     },
     sync::lock,
 };
@@ -25,6 +25,9 @@ use crate::{
 pub(super) enum Lookahead {
     /// The one so many frames before: two runs of a file look at the same places.
     Exact(u64),
+    /// The one so many frames before that the frames in flight have this many crops of people: as many frames as that for
+    /// one person, fewer for more. Two runs of a file look at the same places with this, too.
+    Filling(u64),
     /// The newest that is settled.
     Newest,
 }
@@ -35,9 +38,15 @@ pub(super) struct Following(Mutex<State>);
 struct State {
     planner: Planner,
     tracks: Tracks,
-    /// Frames with the network, in order.
+    /// Number of the next frame.
+    next: u64,
+    /// Crops of people in the last frame that was planned.
+    people: u64,
+    /// The frame that the last looks were planned from. Later looks never know less.
+    base: Option<u64>,
+    /// Frames with the network, in order, up to the next.
     pending: VecDeque<Arc<FollowedFrame>>,
-    /// Where people are after each of the last frames that are settled.
+    /// Where people are after each of the last frames that are settled, up to the first that is pending.
     settled: VecDeque<Targets>,
 }
 
@@ -92,6 +101,9 @@ impl Following {
         Self(Mutex::new(State {
             planner: Planner::default(),
             tracks: Tracks::new(anatomy),
+            next: 0,
+            people: 0,
+            base: None,
             pending: VecDeque::new(),
             settled: VecDeque::new(),
         }))
@@ -100,11 +112,9 @@ impl Following {
     /// Whether the next frame's looks can be planned.
     pub fn is_ready(&self, lookahead: Lookahead) -> bool {
         let state = lock(&self.0);
-        let Lookahead::Exact(frames) = lookahead else { return true };
-        let in_flight = state.pending.len() as u64;
-        // So many of the oldest ones must be done.
-        let needed = (in_flight + 1).saturating_sub(frames) as usize;
-        state.pending.iter().take(needed).all(|frame| frame.is_done())
+        let first_pending = state.next - state.pending.len() as u64;
+        let needed = state.base(lookahead).map_or(0, |base| (base + 1).saturating_sub(first_pending));
+        state.pending.iter().take(needed as usize).all(|frame| frame.is_done())
     }
 
     /// Where to look in the next frame. It is to be added once its crops are with the network.
@@ -119,20 +129,31 @@ impl Following {
     ) -> Vec<Look> {
         let mut state = lock(&self.0);
         state.settle();
+        state.base = state.base(lookahead);
+        state.forget();
         let nobody = Targets::default();
-        let State { planner, pending, settled, .. } = &mut *state;
-        let targets = targets(settled, pending.len(), lookahead).unwrap_or(&nobody);
+        let first_settled = state.first_settled();
+        let State { planner, base, settled, .. } = &mut *state;
+        let targets = base.and_then(|base| settled.get((base - first_settled) as usize)).unwrap_or(&nobody);
         let glimpse = (search && planner.wants_glimpse(now)).then(glimpse);
-        planner.plan(now, size, targets, settings, search, glimpse)
+        let looks = planner.plan(now, size, targets, settings, search, glimpse);
+        state.people = looks.iter().filter(|look| look.purpose != Purpose::Search).count() as u64;
+        looks
     }
 
     /// The next frame, in the stream's order.
     pub fn add(&self, frame: Arc<FollowedFrame>, lookahead: Lookahead) {
         let mut state = lock(&self.0);
+        if frame.detected {
+            // No plan has moved this on.
+            state.people = frame.looks.len() as u64;
+            let settled = state.next - state.pending.len() as u64;
+            state.base = state.base(lookahead).min(settled.checked_sub(1));
+        }
         state.pending.push_back(frame);
-        // Frames whose boxes come from upstream need no plan, and leave theirs behind.
+        state.next += 1;
         state.settle();
-        state.forget(lookahead);
+        state.forget();
     }
 
     /// Who is in the frame, once it is settled, which it is when it and all before it are done; none before.
@@ -143,6 +164,18 @@ impl Following {
 }
 
 impl State {
+    /// The frame from which the next one's looks are to be planned; none in the first frames of a stream.
+    fn base(&self, lookahead: Lookahead) -> Option<u64> {
+        let frames = match lookahead {
+            Lookahead::Exact(frames) => frames,
+            // Nobody's looks: no batch could be filled with them.
+            Lookahead::Filling(_) if self.people == 0 => 1,
+            Lookahead::Filling(crops) => crops.div_ceil(self.people),
+            Lookahead::Newest => self.pending.len() as u64 + 1,
+        };
+        self.base.max(self.next.checked_sub(frames))
+    }
+
     fn settle(&mut self) {
         while self.pending.front().is_some_and(|frame| frame.is_done())
             && let Some(frame) = self.pending.pop_front()
@@ -161,23 +194,15 @@ impl State {
         }
     }
 
-    /// Drops what no later plan needs.
-    fn forget(&mut self, lookahead: Lookahead) {
-        let keep = match lookahead {
-            Lookahead::Newest => 1,
-            Lookahead::Exact(frames) => frames as usize,
-        };
-        let drop = self.settled.len().saturating_sub(keep);
-        self.settled.drain(..drop);
+    /// Number of the first frame in `settled`.
+    fn first_settled(&self) -> u64 {
+        self.next - self.pending.len() as u64 - self.settled.len() as u64
     }
-}
 
-/// The people that the next frame's looks are planned from; none in the first frames of a stream.
-fn targets(settled: &VecDeque<Targets>, pending: usize, lookahead: Lookahead) -> Option<&Targets> {
-    let newer = match lookahead {
-        Lookahead::Newest => 0,
-        // Settled or not, they are not looked at yet.
-        Lookahead::Exact(frames) => (frames as usize - 1).saturating_sub(pending),
-    };
-    settled.len().checked_sub(newer + 1).and_then(|index| settled.get(index))
+    /// Drops what no later plan needs.
+    fn forget(&mut self) {
+        let needed_from = self.base.unwrap_or(0);
+        let drop = needed_from.saturating_sub(self.first_settled()) as usize;
+        self.settled.drain(..drop.min(self.settled.len()));
+    }
 }

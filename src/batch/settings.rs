@@ -365,7 +365,8 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .blurb(
                     "Frames that are with the network at once when people are tracked in a stream that is not live: the \
                      boxes of a frame come from exactly so many frames before it. More fills batches, fewer follows fast \
-                     people better; 0 = batch-size for each inference stream",
+                     people better; 0 = as many as fill the batches: batch-size for each inference stream with one \
+                     person, fewer with more",
                 )
                 .maximum(1024)
                 .default_value(default.track_lookahead)

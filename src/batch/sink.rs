@@ -223,7 +223,7 @@ impl RtmPoseBatch {
         }
         let anatomy = || Anatomy::of(&running.skeleton, model.points);
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
-        let lookahead = if live { Lookahead::Newest } else { exact_lookahead(running) };
+        let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let detected = matches!(place, Where::Detected(_));
         let looks = match place {
             Where::Tracked { search } => {
@@ -452,9 +452,11 @@ pub(super) fn refuse_pull_mode(mode: gst::PadMode) -> Result<(), gst::LoggableEr
 }
 
 /// How many frames may be with the network: as set, or as many as keep every executor's batch full.
-fn exact_lookahead(running: &Running) -> Lookahead {
-    let set = running.settings.track_lookahead as usize;
-    Lookahead::Exact(if set > 0 { set } else { running.stream.crops_in_flight() } as u64)
+fn lookahead(running: &Running) -> Lookahead {
+    match running.settings.track_lookahead {
+        0 => Lookahead::Filling(running.stream.crops_in_flight() as u64),
+        set => Lookahead::Exact(set.into()),
+    }
 }
 
 /// Takes crops of a frame and hands them to the engine, one by one.

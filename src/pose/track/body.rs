@@ -76,12 +76,17 @@ impl Anatomy {
         if overlap(&a.region, &b.region) < WALKED {
             return 0.0;
         }
+        self.shift(a, b).map_or(0.0, |shift| self.shifted_oks(a, b, shift))
+    }
+
+    /// How far the body went from `b` to `a`, by the mean of the points that are confident in both, if there are any.
+    pub fn shift(&self, a: &Pose, b: &Pose) -> Option<[f32; 2]> {
         let (mut shift, mut count) = ([0.0; 2], 0.0);
         for (_, p, q) in self.confident_in_both(a, b) {
             shift = [shift[0] + p.x - q.x, shift[1] + p.y - q.y];
             count += 1.0;
         }
-        if count > 0.0 { self.shifted_oks(a, b, shift.map(|sum| sum / count)) } else { 0.0 }
+        (count > 0.0).then(|| shift.map(|sum| sum / count))
     }
 
     fn shifted_oks(&self, a: &Pose, b: &Pose, shift: [f32; 2]) -> f32 {

@@ -27,7 +27,7 @@ pub use search::Budget;
 
 use super::{KeyPoint, Person, Region};
 use assign::assign;
-use body::{Pose, centre, overlap};
+use body::{Pose, overlap};
 
 /// Mean score from which a search's find is worth a closer look.
 const HINT: f32 = 0.25;
@@ -49,10 +49,10 @@ const OWN_LOOK: f32 = 0.1;
 const SAME_POINTS: f32 = 0.7;
 /// A find that covers somebody who is followed this much is that person.
 const SAME_BOX: f32 = 0.5;
-/// How fast a box may shrink to smaller ones, in seconds: a person does not, but points get lost.
-const SHRINKING: f64 = 0.5;
+/// How far the edges of a box stay behind those of the pose, as a share of its side.
+const LOOSE: f32 = 0.08;
 /// How fast the measured velocity follows, in seconds.
-const STEADINESS: f64 = 0.15;
+const STEADINESS: f64 = 0.2;
 
 /// Names a track while it lives, also before it has an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +125,7 @@ struct Track {
     state: State,
     /// As last found.
     pose: Pose,
-    /// The box to look at: that of the pose, shrinking slowly.
+    /// The box to look at: that of the pose, which it follows loosely.
     region: Region,
     /// Of the box's centre, in pixels a second.
     velocity: [f32; 2],
@@ -233,7 +233,7 @@ impl Tracks {
             let mut track = match owner {
                 Some(row) => {
                     let mut track = self.list[row].clone();
-                    track.find(pose, now, true);
+                    track.find(&self.anatomy, pose, now, true);
                     track
                 }
                 None => self.new_track(pose, now, true),
@@ -322,7 +322,7 @@ impl Tracks {
             self.list[row].id = Some(self.new_id());
         }
         self.list[row].state = state;
-        self.list[row].find(find.pose, now, own);
+        self.list[row].find(&self.anatomy, find.pose, now, own);
         true
     }
 
@@ -391,29 +391,24 @@ impl Track {
     }
 
     /// Goes on from a new pose, which a look with a box of its own has found, or a search.
-    fn find(&mut self, pose: Pose, now: f64, own: bool) {
+    fn find(&mut self, anatomy: &Anatomy, pose: Pose, now: f64, own: bool) {
         let passed = now - self.seen;
         // Nobody jumps: that is another place for the same name.
-        if overlap(&self.pose.region, &pose.region) == 0.0 {
+        let jumped = overlap(&self.pose.region, &pose.region) == 0.0;
+        if jumped {
             self.velocity = [0.0; 2];
-        } else if passed > 0.0 && own && self.own {
+        } else if passed > 0.0
+            && own
+            && self.own
+            && let Some(shift) = anatomy.shift(&pose, &self.pose)
+        {
             // A search tells the place too roughly for a speed.
-            let (from, to) = (centre(&self.pose.region), centre(&pose.region));
             let share = (1.0 - (-passed / STEADINESS).exp()) as f32;
-            for axis in 0..2 {
-                let measured = (to[axis] - from[axis]) / passed as f32;
-                self.velocity[axis] += (measured - self.velocity[axis]) * share;
+            for (velocity, shift) in self.velocity.iter_mut().zip(shift) {
+                *velocity += (shift / passed as f32 - *velocity) * share;
             }
         }
-        let share = (1.0 - (-passed / SHRINKING).exp()) as f32;
-        let side = |old: f32, new: f32| if new < old { old + (new - old) * share } else { new };
-        let [x, y] = centre(&pose.region);
-        self.region = body::around(
-            x,
-            y,
-            side(self.region.width, pose.region.width),
-            side(self.region.height, pose.region.height),
-        );
+        self.region = if jumped || !self.own { pose.region } else { loosely(&self.region, &pose.region) };
         self.pose = pose;
         self.own = own;
         self.seen = now;
@@ -422,6 +417,20 @@ impl Track {
     fn person(&self) -> Person {
         Person { region: self.pose.region, key_points: self.pose.points.clone(), id: self.id }
     }
+}
+
+/// The box that follows another, whose edges it lets move a little within its own: a box that trembles with the points
+/// makes them tremble more.
+fn loosely(region: &Region, to: &Region) -> Region {
+    let axis = |at: f32, size: f32, to: f32, to_size: f32| {
+        let loose = LOOSE * size.max(to_size);
+        let edge = |edge: f32, to: f32| edge.clamp(to - loose, to + loose);
+        let (low, high) = (edge(at, to), edge(at + size, to + to_size));
+        (low, high - low)
+    };
+    let (x, width) = axis(region.x, region.width, to.x, to.width);
+    let (y, height) = axis(region.y, region.height, to.y, to.height);
+    Region::new(x, y, width, height)
 }
 
 fn scaled(region: &Region, by: [f32; 2]) -> Region {

@@ -13,6 +13,8 @@ use crate::pose::Region;
 
 /// The margin of a box grows by this much for each second of its result's age.
 const GROWTH: f32 = 0.6;
+/// A shift of a box by this share of its side makes no difference to the network.
+const BORNE: f32 = 0.05;
 /// How far ahead a velocity holds, in seconds.
 const FORESIGHT: f32 = 0.5;
 /// Somebody lost is looked for in every frame for so many seconds, and then in every `SELDOM`th.
@@ -102,9 +104,14 @@ fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
     let grown = 1.0 + GROWTH * ahead;
     let region = scaled(&target.region, by);
     let [x, y] = centre(&region);
+    // What the network bears anyway is not followed: the speed is never known exactly.
+    let shift = |velocity: f32, side: f32| {
+        let (shift, borne) = (velocity * ahead, BORNE * side);
+        shift - shift.clamp(-borne, borne)
+    };
     around(
-        x + target.velocity[0] * by[0] * ahead,
-        y + target.velocity[1] * by[1] * ahead,
+        x + shift(target.velocity[0] * by[0], region.width),
+        y + shift(target.velocity[1] * by[1], region.height),
         region.width * grown,
         region.height * grown,
     )

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::*;
+use super::{body::centre, *};
 
 const SIZE: (u32, u32) = (1280, 720);
 /// Seconds between two frames.
