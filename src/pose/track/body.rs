@@ -124,11 +124,11 @@ impl Anatomy {
         let confident = |indices: &[usize]| {
             indices.iter().filter(|index| pose.points[**index].score >= CONFIDENT).count()
         };
+        let head = confident(&[0, 1, 2, 3, 4]);
         let shoulders = confident(&[5, 6]);
         let hips = confident(&[11, 12]);
-        let head = confident(&[0, 1, 2, 3, 4]);
         let limbs = confident(&[7, 8, 9, 10, 13, 14, 15, 16]);
-        (shoulders > 0 && (hips > 0 || head >= 2)) && limbs + head + hips + shoulders >= 6
+        head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10
     }
 }
 

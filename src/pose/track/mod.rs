@@ -31,16 +31,19 @@ use body::{Pose, overlap};
 
 /// Mean score from which a search's find is worth a closer look.
 const HINT: f32 = 0.25;
-/// Mean score that a closer look must have for a candidate to become a person.
-const ACCEPT: f32 = 0.4;
+/// Mean score of the closer looks that make a candidate a person, and the least of each.
+const ACCEPT: f32 = 0.5;
+const LEAST_ACCEPTED: f32 = 0.4;
 /// Mean score under which somebody who is followed counts as not found.
 const KEEP: f32 = 0.2;
 /// Agreement that a closer look must have with the look before.
 const AGREEMENT: f32 = 0.5;
-/// So many closer looks must agree before anybody hears of a candidate.
-const AGREEMENTS: u32 = 2;
+/// So many more closer looks must agree than not before anybody hears of a candidate.
+const AGREEMENTS: u32 = 3;
 /// After so many closer looks in which it was not found, or otherwise, a candidate is nobody.
-const FAILURES: u32 = 3;
+const FAILURES: u32 = 5;
+/// Nor is one on whom so many looks agree that it is hardly like a person.
+const DOUBTS: u32 = 8;
 /// A pose this unlike a track's prediction is somebody else.
 const LEAST_SIMILAR: f32 = 0.15;
 /// What the look that was made for a track counts more than others'.
@@ -102,9 +105,11 @@ pub struct Observation {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// Found by a search; then by so many looks of its own that agreed with the one before, and that did not.
+    /// Found by a search; then by so many looks of its own that agreed with the one before, with that sum of mean scores,
+    /// and by so many that did not.
     Candidate {
         agreed: u32,
+        scores: f32,
         failed: u32,
     },
     Followed,
@@ -114,7 +119,7 @@ enum State {
 }
 
 impl State {
-    const NEW: Self = Self::Candidate { agreed: 0, failed: 0 };
+    const NEW: Self = Self::Candidate { agreed: 0, scores: 0.0, failed: 0 };
 }
 
 /// Somebody.
@@ -267,7 +272,7 @@ impl Tracks {
                 track.miss(now);
             }
         }
-        self.list.retain(|track| !matches!(track.state, State::Candidate { failed: FAILURES.., .. }));
+        self.list.retain(|track| !track.is_nobody());
         for find in free.into_iter().flatten() {
             self.take_stranger(find, now);
         }
@@ -306,12 +311,19 @@ impl Tracks {
         let own = find.key.is_some();
         let agrees = || self.anatomy.agreement(predicted, &find.pose) >= AGREEMENT;
         let state = match self.list[row].state {
-            State::Candidate { agreed, failed } if own => {
-                if plausible && find.pose.score >= ACCEPT && agrees() {
-                    let agreed = agreed + 1;
-                    if agreed >= AGREEMENTS { State::Followed } else { State::Candidate { agreed, failed } }
+            State::Candidate { agreed, scores, failed } if own => {
+                if plausible && find.pose.score >= LEAST_ACCEPTED && agrees() {
+                    let (agreed, scores) = (agreed + 1, scores + find.pose.score);
+                    if agreed >= AGREEMENTS + failed && scores >= ACCEPT * agreed as f32 {
+                        State::Followed
+                    } else {
+                        State::Candidate { agreed, scores, failed }
+                    }
+                } else if agreed > 0 {
+                    // Somebody else, beside the candidate.
+                    return false;
                 } else {
-                    State::Candidate { agreed: 0, failed: failed + 1 }
+                    State::Candidate { agreed, scores, failed: failed + 1 }
                 }
             }
             State::Lost { .. } if !(plausible && find.pose.score >= HINT) => return false,
@@ -381,10 +393,20 @@ impl Track {
         pose
     }
 
+    /// A candidate who was looked at often enough.
+    fn is_nobody(&self) -> bool {
+        matches!(
+            self.state,
+            State::Candidate { failed: FAILURES.., .. } | State::Candidate { agreed: DOUBTS.., .. }
+        )
+    }
+
     /// A look with a box of its own did not find it.
     fn miss(&mut self, now: f64) {
         self.state = match self.state {
-            State::Candidate { failed, .. } => State::Candidate { agreed: 0, failed: failed + 1 },
+            State::Candidate { failed, .. } => {
+                State::Candidate { agreed: 0, scores: 0.0, failed: failed + 1 }
+            }
             State::Followed => State::Lost { since: now },
             lost => lost,
         };

@@ -17,6 +17,8 @@ const GROWTH: f32 = 0.6;
 const BORNE: f32 = 0.05;
 /// How far ahead a velocity holds, in seconds.
 const FORESIGHT: f32 = 0.5;
+/// Every second look at a candidate has a box this much larger.
+const WIDER: f32 = 1.15;
 /// Somebody lost is looked for in every frame for so many seconds, and then in every `SELDOM`th.
 const AT_ONCE: f64 = 0.3;
 const SELDOM: u64 = 6;
@@ -85,9 +87,13 @@ impl Planner {
             let candidates =
                 of(|state| matches!(state, State::Candidate { .. })).take(settings.max_people - looks.len());
             let before = looks.len();
-            looks.extend(
-                candidates.map(|(target, region)| Look { region, purpose: Purpose::Confirm(target.key) }),
-            );
+            // Looked at through another box, what only looks like somebody looks otherwise.
+            let by = if self.frames.is_multiple_of(2) { WIDER } else { 1.0 };
+            looks.extend(candidates.map(|(target, region)| {
+                let [x, y] = centre(&region);
+                let region = around(x, y, region.width * by, region.height * by);
+                Look { region, purpose: Purpose::Confirm(target.key) }
+            }));
             self.search.pay(looks.len() - before);
             let most = settings.search.crops.saturating_sub(looks.len() - before);
             let found = self.search.take(now, most, &followed);
