@@ -116,19 +116,24 @@ impl Anatomy {
         (self.oks(a, b) + overlap(&a.region, &b.region)) / 2.0
     }
 
-    /// Whether the points can be those of a body: a trunk, and enough else around it.
+    /// Whether the points can be those of a body: a head, a trunk, and enough else around them.
     pub fn is_plausible(&self, pose: &Pose) -> bool {
-        if !self.human {
-            return true;
-        }
-        let confident = |indices: &[usize]| {
-            indices.iter().filter(|index| pose.points[**index].score >= CONFIDENT).count()
-        };
-        let head = confident(&[0, 1, 2, 3, 4]);
-        let shoulders = confident(&[5, 6]);
-        let hips = confident(&[11, 12]);
-        let limbs = confident(&[7, 8, 9, 10, 13, 14, 15, 16]);
-        head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10
+        let [head, shoulders, hips, limbs] = self.confident_parts(pose);
+        !self.human || head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10
+    }
+
+    /// Whether a closer look could find a body there: something of a trunk, and enough else.
+    pub fn is_hint(&self, pose: &Pose) -> bool {
+        let [head, shoulders, hips, limbs] = self.confident_parts(pose);
+        !self.human || shoulders >= 1 && (hips >= 1 || head >= 2) && head + shoulders + hips + limbs >= 6
+    }
+
+    /// Confident points of the head, the shoulders, the hips, and of arms and legs, for a human body.
+    fn confident_parts(&self, pose: &Pose) -> [usize; 4] {
+        let parts: [&[usize]; 4] = [&[0, 1, 2, 3, 4], &[5, 6], &[11, 12], &[7, 8, 9, 10, 13, 14, 15, 16]];
+        let confident =
+            |index: &&usize| pose.points.get(**index).is_some_and(|point| point.score >= CONFIDENT);
+        parts.map(|part| part.iter().filter(confident).count())
     }
 }
 

@@ -308,6 +308,7 @@ impl Tracks {
     /// Whether the find is good enough for the track, which then goes on from there.
     fn take_find(&mut self, row: usize, find: Find, predicted: &Pose, now: f64) -> bool {
         let plausible = self.anatomy.is_plausible(&find.pose);
+        let hint = find.pose.score >= HINT && self.anatomy.is_hint(&find.pose);
         let own = find.key.is_some();
         let agrees = || self.anatomy.agreement(predicted, &find.pose) >= AGREEMENT;
         let state = match self.list[row].state {
@@ -326,7 +327,7 @@ impl Tracks {
                     State::Candidate { agreed, scores, failed: failed + 1 }
                 }
             }
-            State::Lost { .. } if !(plausible && find.pose.score >= HINT) => return false,
+            State::Lost { .. } if !hint => return false,
             State::Lost { .. } => State::Followed,
             other => other,
         };
@@ -344,7 +345,7 @@ impl Tracks {
             overlap(&track.pose.region, &find.pose.region) > SAME_BOX
                 || self.anatomy.oks(&track.pose, &find.pose) > AGREEMENT
         };
-        let good = find.pose.score >= HINT && self.anatomy.is_plausible(&find.pose);
+        let good = find.pose.score >= HINT && self.anatomy.is_hint(&find.pose);
         if good && !self.list.iter().any(known) {
             let track = self.new_track(find.pose, now, find.key.is_some());
             self.list.push(track);
