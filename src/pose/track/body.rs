@@ -65,9 +65,9 @@ impl Anatomy {
     }
 
     /// Object key point similarity, 0 to 1, as COCO computes it between a person and its truth, over the points that are
-    /// confident in both. 0 if those are too few.
+    /// confident in both. 0 if those are too few, or the boxes apart.
     pub fn oks(&self, a: &Pose, b: &Pose) -> f32 {
-        self.shifted_oks(a, b, [0.0; 2])
+        if intersection(&a.region, &b.region) > 0.0 { self.shifted_oks(a, b, [0.0; 2]) } else { 0.0 }
     }
 
     /// How alike two poses are in themselves, 0 to 1: their OKS once they are laid over one another, whoever of them
