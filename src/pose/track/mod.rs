@@ -32,14 +32,14 @@ use body::{Pose, overlap};
 /// Mean score from which a search's find is worth a closer look.
 const HINT: f32 = 0.25;
 /// Mean score of the closer looks that make a candidate a person, and the least of each.
-const ACCEPT: f32 = 0.5;
-const LEAST_ACCEPTED: f32 = 0.4;
+const ACCEPT: f32 = 0.52;
+const LEAST_ACCEPTED: f32 = 0.42;
 /// Mean score under which somebody who is followed counts as not found.
 const KEEP: f32 = 0.2;
 /// Agreement that a closer look must have with the look before.
 const AGREEMENT: f32 = 0.5;
 /// So many more closer looks must agree than not before anybody hears of a candidate.
-const AGREEMENTS: u32 = 3;
+const AGREEMENTS: u32 = 4;
 /// After so many closer looks in which it was not found, or otherwise, a candidate is nobody.
 const FAILURES: u32 = 5;
 /// Nor is one on whom so many looks agree that it is hardly like a person.

@@ -176,3 +176,94 @@ fn boxes(glimpse: &Glimpse, mut changed: Vec<bool>, known: &[Region]) -> Vec<Reg
     found.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     found.into_iter().map(|(_, region)| region).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pose::{ChromaSite, Component, YuvMatrix};
+
+    const SIDE: (usize, usize) = (640, 360);
+
+    /// A picture with a bright rectangle in it: left, top, width, height.
+    fn glimpse(ground: u8, bright: [usize; 4]) -> Glimpse {
+        let [left, top, width, height] = bright;
+        let inside =
+            |x: usize, y: usize| (left..left + width).contains(&x) && (top..top + height).contains(&y);
+        let pixel = |index: usize| if inside(index % SIDE.0, index / SIDE.0) { 220 } else { ground };
+        let data: Vec<u8> = (0..SIDE.0 * SIDE.1).map(pixel).collect();
+        let plane =
+            Component { data: &data, row_stride: SIDE.0, pixel_stride: 1, width: SIDE.0, height: SIDE.1 };
+        let colour = Colour::Yuv(YuvMatrix::new(0.299, 0.114, false));
+        let chroma_site = ChromaSite::default();
+        Glimpse::of(&Picture { width: SIDE.0, height: SIDE.1, components: [plane; 3], colour, chroma_site })
+    }
+
+    fn look(motion: &mut Motion, number: usize, glimpse: Glimpse, known: &[Region]) -> Movement {
+        motion.look(number as f64 * INTERVAL, glimpse, known)
+    }
+
+    #[test]
+    fn what_moves_has_a_box_unless_it_is_known() {
+        for known in [vec![], vec![Region::new(80.0, 80.0, 160.0, 220.0)]] {
+            let mut motion = Motion::default();
+            let mut last = Movement::default();
+            for number in 0..3 {
+                assert!(motion.is_due(number as f64 * INTERVAL));
+                last = look(&mut motion, number, glimpse(60, [100 + 15 * number, 100, 40, 160]), &known);
+                assert!(!motion.is_due((number as f64 + 0.5) * INTERVAL));
+                assert!(!last.cut && (number == 2 || last.boxes.is_empty()), "{last:?}");
+            }
+            // From where it was to where it is, by cells of 10 pixels.
+            let expected =
+                if known.is_empty() { vec![Region::new(100.0, 100.0, 70.0, 160.0)] } else { vec![] };
+            assert_eq!(last.boxes, expected);
+        }
+    }
+
+    #[test]
+    fn a_brighter_light_a_moving_camera_and_specks_are_no_movement() {
+        let still = [100, 100, 40, 160];
+        for (what, ground, bright) in [
+            ("nothing", 60, still),
+            ("light", 90, [0, 0, 0, 0]),
+            ("a camera", 60, [0, 0, 300, 360]),
+            ("a speck", 60, [300, 100, 9, 9]),
+        ] {
+            let mut motion = Motion::default();
+            let before = if what == "nothing" { still } else { [0, 0, 0, 0] };
+            for number in 0..2 {
+                look(&mut motion, number, glimpse(60, before), &[]);
+            }
+            motion.usual = 50.0;
+            assert_eq!(look(&mut motion, 2, glimpse(ground, bright), &[]), Movement::default(), "{what}");
+        }
+    }
+
+    #[test]
+    fn another_scene_is_a_cut_once() {
+        let mut motion = Motion::default();
+        for number in 0..10 {
+            assert!(!look(&mut motion, number, glimpse(60, [100, 100, 40, 160]), &[]).cut);
+        }
+        assert!(look(&mut motion, 10, glimpse(140, [300, 0, 200, 360]), &[]).cut);
+        for number in 11..20 {
+            assert_eq!(look(&mut motion, number, glimpse(140, [300, 0, 200, 360]), &[]), Movement::default());
+        }
+    }
+
+    #[test]
+    fn pictures_of_any_size_have_a_glimpse() {
+        let data = [7; 12];
+        let plane = Component { data: &data, row_stride: 3, pixel_stride: 1, width: 3, height: 4 };
+        let picture = Picture {
+            width: 3,
+            height: 4,
+            components: [plane; 3],
+            colour: Colour::Gray,
+            chroma_site: ChromaSite::default(),
+        };
+        assert!(Glimpse::of(&picture).cells.iter().all(|cell| *cell == 7));
+        let none = Component { data: &[], row_stride: 0, pixel_stride: 1, width: 0, height: 0 };
+        Glimpse::of(&Picture { width: 0, height: 0, components: [none; 3], ..picture });
+    }
+}

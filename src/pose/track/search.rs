@@ -179,3 +179,101 @@ fn starts(side: f32, box_side: f32) -> impl Iterator<Item = f32> {
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: (u32, u32) = (1280, 720);
+    const BUDGET: Budget = Budget { crops: 6, interval: Duration::from_secs(1) };
+
+    /// Whether the network finds somebody of that height in one of the boxes: not much smaller or larger than the box, and
+    /// not far from its middle.
+    fn finds(boxes: &[Region], x: f32, y: f32, height: f32) -> bool {
+        boxes.iter().any(|region| {
+            let side = region.height.max(region.width / ASPECT);
+            let [middle_x, middle_y] = centre(region);
+            (0.5..=1.5).contains(&(height / side))
+                && (x - middle_x).abs() <= 0.31 * ASPECT * side
+                && (y - middle_y).abs() <= 0.31 * side
+        })
+    }
+
+    #[test]
+    fn the_grid_finds_people_of_every_size_wherever_they_stand() {
+        for (width, height) in [(1280, 720), (720, 1280), (640, 480), (1920, 800)] {
+            let (boxes, large) = grid((width, height));
+            assert!(boxes.len() <= 300 && large < boxes.len(), "{width}x{height}: {} boxes", boxes.len());
+            let (width, height) = (width as f32, height as f32);
+            let tallest = height.min(width / ASPECT);
+            for share in [0.15, 0.2, 0.3, 0.45, 0.7, 0.95] {
+                let person = share * tallest;
+                let places = |side: f32, person: f32| {
+                    (0..=20).map(move |n| person / 2.0 + (side - person) * n as f32 / 20.0)
+                };
+                for (x, y) in
+                    places(width, person * ASPECT).flat_map(|x| places(height, person).map(move |y| (x, y)))
+                {
+                    assert!(finds(&boxes, x, y, person), "{width}x{height}: {person} high at {x}, {y}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_moves_is_looked_at_first_and_twice() {
+        let mut search = Search::default();
+        let rounded = |region: Region| [region.x, region.y, region.width, region.height].map(f32::round);
+        let moved = Region::new(300.0, 200.0, 100.0, 200.0);
+        let mut looks = Vec::new();
+        for number in 0..4 {
+            search.begin_frame(SIZE, f64::from(number) * 0.1, BUDGET);
+            search.see(Movement { cut: false, boxes: vec![moved] });
+            looks.push(rounded(search.take(f64::from(number) * 0.1, 6, &[])[0]));
+        }
+        assert_eq!(looks[0], [290.0, 180.0, 120.0, 240.0]);
+        assert_eq!(looks[1], [260.0, 120.0, 180.0, 360.0]);
+        assert!(looks[2..].iter().all(|look| *look != looks[0] && *look != looks[1]), "tired of it");
+        search.begin_frame(SIZE, 10.0, BUDGET);
+        search.see(Movement { cut: false, boxes: vec![moved] });
+        assert_eq!(rounded(search.take(10.0, 6, &[])[0]), looks[0], "after a while");
+    }
+
+    #[test]
+    fn a_new_scene_is_searched_at_once_but_not_for_ever() {
+        let mut search = Search::default();
+        let mut frame = 0;
+        // A second's frames with or without a cut at its beginning: crops that are looked at.
+        let mut second = |cut: bool| {
+            let mut taken = 0;
+            for number in 0..30 {
+                let now = f64::from(frame) / 30.0;
+                frame += 1;
+                search.begin_frame(SIZE, now, BUDGET);
+                search.see(Movement { cut: cut && number == 0, boxes: Vec::new() });
+                taken += search.take(now, 6, &[]).len();
+            }
+            taken
+        };
+        let start = second(false);
+        (0..60).for_each(|_| {
+            second(false);
+        });
+        let (large, calm) = (grid(SIZE).1, second(false));
+        assert!(start > 100 && calm <= 6, "{start} at the start, {calm} later");
+        let cut = second(true);
+        assert!((large..=large + 8).contains(&cut), "{cut} after a cut, {large} boxes are large");
+        let minute: usize = (0..60).map(|_| second(true)).sum();
+        assert!(minute <= 6 * 60 + 130, "{minute} in a minute of cuts");
+    }
+
+    #[test]
+    fn boxes_full_of_somebody_known_are_left_out() {
+        let mut search = Search::default();
+        search.begin_frame(SIZE, 0.0, BUDGET);
+        let known = Region::new(0.0, 0.0, 640.0, 720.0);
+        let taken = search.take(0.0, 200, &[known]);
+        assert!(!taken.is_empty());
+        assert!(taken.iter().all(|region| intersection(region, &known) <= COVERED * area(region)));
+    }
+}

@@ -156,7 +156,7 @@ fn id_at(people: &[Person], someone: Someone) -> Option<i64> {
 }
 
 #[test]
-fn a_candidate_is_reported_after_three_closer_looks_that_agree() {
+fn a_candidate_is_reported_after_four_closer_looks_that_agree() {
     let mut stage = Stage::new(1);
     let person = someone(600.0, 400.0, 400.0);
     let mut closer = 0;
@@ -165,7 +165,7 @@ fn a_candidate_is_reported_after_three_closer_looks_that_agree() {
         closer += stage.looks.iter().filter(|look| matches!(look.purpose, Purpose::Confirm(_))).count();
         if !people.is_empty() {
             assert_eq!(ids(&people), [Some(1)]);
-            assert_eq!(closer, 3);
+            assert_eq!(closer, 4);
             assert_eq!(people[0].key_points, person.points());
             return;
         }
