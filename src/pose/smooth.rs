@@ -79,14 +79,12 @@ impl Smoothed {
         let speed_share = share(SPEED_CUTOFF, passed);
         for (old, new) in self.points.iter_mut().zip(points) {
             let new = position(new);
-            for axis in 0..2 {
-                let measured = (new[axis] - old.position[axis]) / passed;
-                old.velocity[axis] += (measured - old.velocity[axis]) * speed_share;
+            for (velocity, (new, old)) in old.velocity.iter_mut().zip(new.into_iter().zip(old.position)) {
+                *velocity += ((new - old) / passed - *velocity) * speed_share;
             }
-            let speed = old.velocity[0].hypot(old.velocity[1]);
-            let share = share(MIN_CUTOFF + BETA * speed, passed);
-            for axis in 0..2 {
-                old.position[axis] += (new[axis] - old.position[axis]) * share;
+            let share = share(MIN_CUTOFF + BETA * old.velocity[0].hypot(old.velocity[1]), passed);
+            for (old, new) in old.position.iter_mut().zip(new) {
+                *old += (new - *old) * share;
             }
         }
     }
