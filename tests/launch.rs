@@ -132,7 +132,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Every property, with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 27] = [
+const PROPERTIES: [(&str, &str); 33] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -152,7 +152,13 @@ const PROPERTIES: [(&str, &str); 27] = [
     ("inference-scale", "Default:               1"),
     ("inference-region", "Default: 0, \"auto\""),
     ("max-people", "Default: 16"),
+    ("region-label", "Default: \"person\""),
+    ("track-lookahead", "Default: 0"),
+    ("track-lifetime", "Default: 1000000000"),
+    ("search-interval", "Default: 1000000000"),
+    ("search-crops", "Default: 6"),
     ("score-mode", "Default: 0, \"min\""),
+    ("smoothing", "Default: 0, \"none\""),
     ("overload", "Default: 0, \"auto\""),
     ("max-lateness", "Default: -1"),
     ("inference-interval", "Default: 0"),

@@ -24,7 +24,7 @@ use crate::{
     },
     formats::FORMATS,
     meta::FramePeople,
-    pose::{Skeleton, skeleton},
+    pose::{Skeleton, Smoother, skeleton},
     sync::lock,
 };
 
@@ -72,6 +72,8 @@ pub struct RtmPoseBatch {
     /// Since when the people are in view. Used by the source pad's task.
     #[cfg(feature = "v1_26")]
     pub(super) first_seen: Mutex<crate::meta::analytics::FirstSeen>,
+    /// Used by the source pad's task.
+    pub(super) smoother: Mutex<Smoother>,
     /// Interrupts the loading that goes on.
     cancel: Mutex<Cancel>,
     pub(super) injected: OnceCell<Injected>,
@@ -148,6 +150,7 @@ impl ObjectSubclass for RtmPoseBatch {
             last_people: Mutex::default(),
             #[cfg(feature = "v1_26")]
             first_seen: Mutex::default(),
+            smoother: Mutex::default(),
             cancel: Mutex::default(),
             injected: OnceCell::new(),
         }

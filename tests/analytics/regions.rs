@@ -11,7 +11,8 @@ use gstrtmpose::{
 use crate::rig::*;
 
 fn region([x, y, width, height]: [i32; 4], id: Option<i64>) -> PersonRegion {
-    PersonRegion { region: Region::new(x as f32, y as f32, width as f32, height as f32), id }
+    let region = Region::new(x as f32, y as f32, width as f32, height as f32);
+    PersonRegion { region, id, confidence: Some(CONFIDENCE) }
 }
 
 #[test]
@@ -34,7 +35,7 @@ fn persons_are_known_by_their_label_and_track() {
     relate(buffer, RelTypes::RELATE_TO, too_large, huge);
     relate(buffer, RelTypes::RELATE_TO, lonely, track);
     assert_eq!(
-        person_regions(buffer).unwrap(),
+        person_regions(buffer, &["person"]).unwrap(),
         [
             region([1, -2, 3, 4], None),
             region([5, 6, 7, 8], Some(41)),
@@ -53,7 +54,7 @@ fn a_turned_object_is_the_box_around_it() {
     AnalyticsRelationMeta::add(buffer.make_mut())
         .add_oriented_od_mtd(label, 100, 100, 40, 20, quarter, 1.0)
         .unwrap();
-    let found = person_regions(&buffer).unwrap()[0].region;
+    let found = person_regions(&buffer, &["person"]).unwrap()[0].region;
     // A quarter turn about (120, 110), within what the library rounds.
     let expected = [110.0, 90.0, 20.0, 40.0];
     let found = [found.x, found.y, found.width, found.height];
@@ -64,16 +65,16 @@ fn a_turned_object_is_the_box_around_it() {
 fn a_detector_that_found_nobody_says_so() {
     init();
     let mut buffer = gst::Buffer::new();
-    assert_eq!(person_regions(&buffer), None);
+    assert_eq!(person_regions(&buffer, &["person"]), None);
     AnalyticsRelationMeta::add(buffer.make_mut());
-    assert_eq!(person_regions(&buffer), Some(vec![]));
+    assert_eq!(person_regions(&buffer, &["person"]), Some(vec![]));
     add_object(buffer.make_mut(), "car", [1, 2, 3, 4]);
-    assert_eq!(person_regions(&buffer), Some(vec![]));
+    assert_eq!(person_regions(&buffer, &["person"]), Some(vec![]));
 
     // Something else than objects.
     let mut buffer = gst::Buffer::new();
     add_track(buffer.make_mut(), 1);
-    assert_eq!(person_regions(&buffer), None);
+    assert_eq!(person_regions(&buffer, &["person"]), None);
 }
 
 /// A buffer that comes back from its pool may carry the relation meta of its last use, emptied.
@@ -83,12 +84,12 @@ fn what_a_pool_left_behind_says_nothing() {
     let pool = pool_of_one(16);
     let mut buffer = pool.acquire_buffer(None).unwrap();
     add_object(buffer.make_mut(), "person", [1, 2, 3, 4]);
-    assert_eq!(person_regions(&buffer).unwrap().len(), 1);
+    assert_eq!(person_regions(&buffer, &["person"]).unwrap().len(), 1);
     drop(buffer);
     let mut buffer = pool.acquire_buffer(None).unwrap();
-    assert_eq!(person_regions(&buffer), None);
+    assert_eq!(person_regions(&buffer, &["person"]), None);
     add_object(buffer.make_mut(), "car", [1, 2, 3, 4]);
-    assert_eq!(person_regions(&buffer), Some(vec![]));
+    assert_eq!(person_regions(&buffer, &["person"]), Some(vec![]));
     drop(buffer);
     pool.set_active(false).unwrap();
 }
@@ -101,12 +102,12 @@ fn nobody_is_there_twice() {
     let buffer = buffer.get_mut().unwrap();
     VideoRegionOfInterestMeta::add(buffer, "person", (1, 2, 3, 4));
     VideoRegionOfInterestMeta::add(buffer, "person", (5, 6, 7, 8));
-    assert_eq!(person_regions(buffer).unwrap().len(), 2);
+    assert_eq!(person_regions(buffer, &["person"]).unwrap().len(), 2);
     // Objects of other kinds leave the regions as they are.
     add_object(buffer, "car", [9, 9, 9, 9]);
-    assert_eq!(person_regions(buffer).unwrap().len(), 2);
+    assert_eq!(person_regions(buffer, &["person"]).unwrap().len(), 2);
     add_object(buffer, "person", [1, 2, 3, 4]);
-    assert_eq!(person_regions(buffer).unwrap(), [region([1, 2, 3, 4], None)]);
+    assert_eq!(person_regions(buffer, &["person"]).unwrap(), [region([1, 2, 3, 4], None)]);
 }
 
 /// What only C code can write: no label, a label that is no UTF-8, a time that is not known.
@@ -145,5 +146,5 @@ fn odd_entries_are_harmless() {
         track.id
     };
     relate(buffer, RelTypes::RELATE_TO, person, track);
-    assert_eq!(person_regions(buffer).unwrap(), [region([1, 2, 3, 4], Some(8))]);
+    assert_eq!(person_regions(buffer, &["person"]).unwrap(), [region([1, 2, 3, 4], Some(8))]);
 }

@@ -52,9 +52,12 @@ pub fn tracks(buffer: &gst::BufferRef, object: u32) -> Vec<(u64, gst::ClockTime,
         .collect()
 }
 
+/// Of every object.
+pub const CONFIDENCE: f32 = 0.625;
+
 pub fn add_object(buffer: &mut gst::BufferRef, label: &str, [x, y, w, h]: [i32; 4]) -> u32 {
     let mut meta = AnalyticsRelationMeta::add(buffer);
-    meta.add_od_mtd(glib::Quark::from_str(label), x, y, w, h, 0.625).unwrap().id()
+    meta.add_od_mtd(glib::Quark::from_str(label), x, y, w, h, CONFIDENCE).unwrap().id()
 }
 
 pub fn add_track(buffer: &mut gst::BufferRef, id: u64) -> u32 {

@@ -5,7 +5,7 @@ use gst_analytics::{AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd,
 
 use super::related;
 use crate::{
-    meta::regions::{PersonRegion, is_person},
+    meta::regions::{PersonRegion, is_called},
     pose::Region,
 };
 
@@ -15,19 +15,20 @@ type Mtd<'a, T> = gst_analytics::AnalyticsMtdRef<'a, T>;
 /// The persons among the objects that upstream detected, in their order, with the ids of their tracks. None: the buffer
 /// carries no relation meta, or one that is of something else than objects. An empty one says that nothing was found,
 /// unless it is a pool's: from GStreamer 1.28 on those stay on the buffer and are emptied, so it may be an earlier frame's.
-pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef) -> Option<Vec<PersonRegion>> {
+pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<PersonRegion>> {
     let meta = buffer.meta::<AnalyticsRelationMeta>()?;
     let objects: Vec<_> = meta.iter::<AnalyticsODMtd>().collect();
     let kept_by_a_pool = meta.flags().contains(gst::MetaFlags::POOLED);
     if objects.is_empty() && (!meta.is_empty() || kept_by_a_pool) {
         return None;
     }
-    let persons = objects.iter().filter(|object| is_person(label(object)));
+    let persons = objects.iter().filter(|object| is_called(label(object), labels));
     let regions = persons.filter_map(|object| {
         // The upright box around an object that is turned.
         let place = object.location().ok()?;
         let region = Region::new(place.x as f32, place.y as f32, place.w as f32, place.h as f32);
-        Some(PersonRegion { region, id: track_of(&meta, object.id()) })
+        let confidence = Some(place.loc_conf_lvl).filter(|confidence| confidence.is_finite());
+        Some(PersonRegion { region, id: track_of(&meta, object.id()), confidence })
     });
     Some(regions.collect())
 }

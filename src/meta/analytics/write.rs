@@ -10,7 +10,7 @@ use super::{
     read::{label, track_of},
 };
 use crate::{
-    meta::{FramePeople, regions::is_person},
+    meta::{FramePeople, regions::is_called},
     pose::{Person, Region},
 };
 
@@ -73,7 +73,7 @@ fn detections(buffer: &gst::BufferRef) -> Vec<Detection> {
             Some(Detection {
                 id: object.id(),
                 region: Region::new(place.x as f32, place.y as f32, place.w as f32, place.h as f32),
-                is_person: is_person(label(&object)),
+                is_person: is_called(label(&object), &["person"]),
                 tracked: track_of(&meta, object.id()).is_some(),
                 used: false,
             })
