@@ -260,16 +260,15 @@ impl Core {
                 self.give_up(&error);
                 Err(error)
             });
-            lock(&self.shared).running -= duties.len();
-            if let Ok((rows, ran)) = &result {
-                let report = BatchReport {
-                    crops: duties.len(),
-                    padding: rows.saturating_sub(duties.len()),
-                    waited,
-                    ran: *ran,
-                };
-                self.count(&report);
-                (self.observer)(&report);
+            let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
+                crops: duties.len(),
+                padding: rows.saturating_sub(duties.len()),
+                waited,
+                ran: *ran,
+            });
+            self.count(duties.len(), report.as_ref());
+            if let Some(report) = &report {
+                (self.observer)(report);
             }
             for (row, duty) in duties.into_iter().enumerate() {
                 duty.answer(match &result {
@@ -289,17 +288,21 @@ impl Core {
         duties: &[Duty],
         peaks: &mut [Peak],
     ) -> Result<(usize, Duration), Error> {
-        for (row, crop) in crops.into_iter().enumerate() {
-            executor.load(row, &crop);
+        for (row, crop) in crops.iter().enumerate() {
+            executor.load(row, crop);
         }
+        CropBuffer::give_back_all(self, crops);
         duties.iter().for_each(Duty::hand);
         let started = self.clock.now();
         let rows = executor.run(duties.len(), peaks)?;
         Ok((rows, self.clock.now().saturating_sub(started)))
     }
 
-    fn count(&self, report: &BatchReport) {
+    /// So many crops are not running any more; with a report if their run succeeded.
+    fn count(&self, crops: usize, report: Option<&BatchReport>) {
         let mut shared = lock(&self.shared);
+        shared.running -= crops;
+        let Some(report) = report else { return };
         shared.statistics.count(report);
         let full = report.crops + report.padding >= self.batch_size;
         // A smaller batch that takes longer tells, too: the device is busy with something else.

@@ -59,6 +59,17 @@ impl CropBuffer {
     pub(super) fn new(bytes: Box<[u8]>, stream: StreamId, core: Arc<Core>) -> Self {
         Self { bytes, stream, core }
     }
+
+    /// Gives the buffers of a batch back together: those who wait for one wake up once.
+    pub(super) fn give_back_all(core: &Core, mut buffers: Vec<Self>) {
+        {
+            let mut shared = lock(&core.shared);
+            for buffer in &mut buffers {
+                shared.pool.give_back(buffer.stream, std::mem::take(&mut buffer.bytes));
+            }
+        }
+        core.buffers.notify_all();
+    }
 }
 
 impl Deref for CropBuffer {
@@ -77,6 +88,10 @@ impl DerefMut for CropBuffer {
 
 impl Drop for CropBuffer {
     fn drop(&mut self) {
+        // Given back with others already: no crop is empty.
+        if self.bytes.is_empty() {
+            return;
+        }
         lock(&self.core.shared).pool.give_back(self.stream, std::mem::take(&mut self.bytes));
         self.core.buffers.notify_all();
     }

@@ -1,0 +1,165 @@
+//! Figures of the parts, as a table, as JSON and as a drawing.
+
+use std::{collections::BTreeMap, fmt, fmt::Write};
+
+/// What one part measured: names and values, in units that the names tell.
+#[derive(Clone, Debug, Default)]
+pub struct Row(BTreeMap<String, String>);
+
+/// Before a row in a part's output.
+const MARK: &str = "MEASURED ";
+
+impl Row {
+    pub fn failed(part: &str) -> Self {
+        let mut row = Self::default();
+        row.set_text("part", part);
+        row.set_text("failed", "true");
+        row
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.0.contains_key("failed")
+    }
+
+    pub fn set(&mut self, name: &str, value: f64) {
+        let digits = if value.abs() >= 100.0 { 0 } else { 2 };
+        self.set_text(name, &format!("{value:.digits$}"));
+    }
+
+    pub fn set_text(&mut self, name: &str, value: &str) {
+        // What the part measured stays.
+        self.0.entry(name.to_string()).or_insert_with(|| value.replace([' ', '\n'], "_"));
+    }
+
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.parse().ok()
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |value| value)
+    }
+
+    pub fn print(mut self, part: &str) {
+        self.set_text("part", part);
+        println!("{MARK}{self}");
+    }
+
+    pub fn parse(line: &str) -> Option<Self> {
+        let pairs = line.strip_prefix(MARK)?.split_whitespace().filter_map(|pair| pair.split_once('='));
+        Some(Self(pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()))
+    }
+
+    /// What was measured, in short.
+    fn label(&self) -> String {
+        let words = [
+            "part",
+            "size",
+            "precision",
+            "in-flight",
+            "processes",
+            "cameras",
+            "label",
+            "adaptive",
+            "prepared",
+        ];
+        let mut label = String::new();
+        for word in words.iter().filter(|word| self.0.contains_key(**word)) {
+            let value = self.text(word);
+            let _ = match *word {
+                "in-flight" => write!(label, "{value} in flight "),
+                "processes" => write!(label, "{value} processes "),
+                "cameras" => write!(label, "{value} cameras "),
+                "adaptive" | "prepared" => write!(label, "{word}={value} "),
+                _ => write!(label, "{value} "),
+            };
+        }
+        label.trim_end().to_string()
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        f.write_str(&pairs.join(" "))
+    }
+}
+
+/// The columns of the table, by what a row may have.
+const COLUMNS: [(&str, &str); 16] = [
+    ("crops-per-second", "crops/s"),
+    ("crops-per-second-1-stream", "1 stream"),
+    ("crops-per-second-4-streams", "4 streams"),
+    ("crops-per-second-16-streams", "16 streams"),
+    ("teraflops", "TFLOP/s"),
+    ("p50-ms", "p50 ms"),
+    ("p99-ms", "p99 ms"),
+    ("wait-ms-p50", "wait p50"),
+    ("wait-ms-p99", "wait p99"),
+    ("inference-ms-p50", "run p50"),
+    ("inference-ms-p99", "run p99"),
+    ("gpu-use-percent", "GPU %"),
+    ("gpu-memory-mib", "MiB"),
+    ("start-s", "start s"),
+    ("worst-ms", "worst ms"),
+    ("median-ms", "median ms"),
+];
+
+pub fn table(rows: &[Row]) -> String {
+    let used: Vec<_> =
+        COLUMNS.iter().filter(|(name, _)| rows.iter().any(|row| row.0.contains_key(*name))).collect();
+    let mut text = String::from("| what |");
+    used.iter().for_each(|(_, title)| text += &format!(" {title} |"));
+    text += "\n|---|";
+    used.iter().for_each(|_| text += "---|");
+    for row in rows {
+        text += &format!("\n| {} |", row.label());
+        used.iter().for_each(|(name, _)| text += &format!(" {} |", row.text(name)));
+    }
+    text
+}
+
+pub fn json(rows: &[Row]) -> String {
+    let value = |text: &str| match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => text.to_string(),
+        _ if ["true", "false"].contains(&text) => text.to_string(),
+        _ => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+    };
+    let object = |row: &Row| {
+        let pairs: Vec<_> = row.0.iter().map(|(name, text)| format!("\"{name}\": {}", value(text))).collect();
+        format!("  {{{}}}", pairs.join(", "))
+    };
+    format!("[\n{}\n]\n", rows.iter().map(object).collect::<Vec<_>>().join(",\n"))
+}
+
+/// Crops a second as bars.
+pub fn svg(rows: &[Row]) -> Result<String, fmt::Error> {
+    let rate = |row: &Row| {
+        let names = ["crops-per-second", "crops-per-second-16-streams"];
+        names.iter().find_map(|name| row.number(name))
+    };
+    let bars: Vec<_> = rows
+        .iter()
+        .filter(|row| ["bare", "element", "rtmlib"].contains(&row.text("part")))
+        .filter_map(|row| Some((row, rate(row)?)))
+        .collect();
+    let most = bars.iter().map(|(_, rate)| *rate).fold(1.0, f64::max);
+    let height = 40 + 22 * bars.len();
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<rect width=\"760\" height=\"{height}\" fill=\"white\"/>\n\
+         <text x=\"20\" y=\"24\" font-size=\"14\">crops a second (element: 16 streams)</text>\n"
+    );
+    for (index, (row, rate)) in bars.iter().enumerate() {
+        let (y, width) = (40 + 22 * index, 420.0 * rate / most);
+        let colour = match row.text("part") {
+            "bare" => "#9aa5b1",
+            "element" => "#1668c7",
+            _ => "#c75416",
+        };
+        writeln!(svg, "<text x=\"20\" y=\"{}\">{}</text>", y + 13, row.label())?;
+        writeln!(svg, "<rect x=\"250\" y=\"{y}\" width=\"{width:.1}\" height=\"16\" fill=\"{colour}\"/>")?;
+        writeln!(svg, "<text x=\"{:.1}\" y=\"{}\">{rate:.0}</text>", 258.0 + width, y + 13)?;
+    }
+    svg += "</svg>\n";
+    Ok(svg)
+}
