@@ -16,12 +16,12 @@ mod registry;
 mod simulation;
 mod statistics;
 mod stream;
+mod thread;
 mod ticket;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, mpsc},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -34,6 +34,7 @@ pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
+pub use thread::{PATIENCE, left_behind};
 pub use ticket::{Notify, Outcome, Ticket};
 
 use crate::{
@@ -42,6 +43,7 @@ use crate::{
 };
 use batcher::{Batcher, Decision, Entry};
 use pool::Pool;
+use thread::Thread;
 use ticket::Duty;
 
 /// Runs of each size before the first frame; the last ones show how long a run takes.
@@ -120,7 +122,7 @@ pub struct Engine {
 }
 
 struct ExecutorThread {
-    handle: JoinHandle<()>,
+    thread: Thread,
     terminate: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -129,6 +131,8 @@ enum Opening {
     Event(LoadEvent),
     Ready(Ready),
     Failed(Error),
+    /// From the thread that interrupts the loading.
+    Cancelled,
 }
 
 struct Ready {
@@ -156,11 +160,11 @@ impl Engine {
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
         let EngineSettings { batch_size, executors, clock, observer } = settings;
-        let mut opened = vec![open_executor(0, &backend, cancel, report)?];
+        let mut opened = vec![open_executor(0, &backend, &*clock, cancel, report)?];
         let wanted = if executors == 0 { backend.best_executors(&opened[0].model) } else { executors };
         while opened.len() < wanted {
             // Executors are alike: what the first said of loading holds for all.
-            let next = open_executor(opened.len(), &backend, cancel, &|_| ()).and_then(|next| {
+            let next = open_executor(opened.len(), &backend, &*clock, cancel, &|_| ()).and_then(|next| {
                 let alike = next.model == opened[0].model;
                 alike
                     .then_some(next)
@@ -180,6 +184,8 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        // What was loaded cannot be interrupted any more: others may share it.
+        cancel.disarm()?;
         let model = opened[0].model.clone();
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
@@ -225,6 +231,40 @@ impl Engine {
         Stream::new(self.core.clone(), patience, notify)
     }
 
+    /// Ends its executors, as dropping it does. A run that hangs and does not end in [`PATIENCE`] after it was told to is
+    /// left behind, with its thread and its network: the error says so.
+    pub fn close(mut self) -> Result<(), Error> {
+        match self.end() {
+            0 => Ok(()),
+            hanging => Err(Error::new(
+                ErrorKind::Run,
+                format!(
+                    "A run of the network hangs on {} and did not end {} s after it was told to: {hanging} of its threads \
+                     and what they hold stay behind ({} in this process now); only the process's end frees them",
+                    self.core.model.provider,
+                    PATIENCE.as_secs(),
+                    left_behind()
+                ),
+            )),
+        }
+    }
+
+    /// Gives the number of threads that were left behind.
+    fn end(&mut self) -> usize {
+        lock(&self.core.shared).closing = true;
+        self.core.wake();
+        self.core.buffers.notify_all();
+        for thread in &self.threads {
+            (thread.terminate)();
+        }
+        let clock = &*self.core.clock;
+        let deadline = clock.now().saturating_add(PATIENCE);
+        let ended = self.threads.drain(..).map(|thread| thread.thread.join_until(deadline, clock));
+        let hanging = ended.filter(|ended| !ended).count();
+        self.core.give_up(&Error::new(ErrorKind::Run, "The engine was closed"));
+        hanging
+    }
+
     /// Whether its executors are gone, after a panic.
     pub fn has_failed(&self) -> bool {
         lock(&self.core.shared).failed.is_some()
@@ -233,16 +273,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        lock(&self.core.shared).closing = true;
-        self.core.wake();
-        self.core.buffers.notify_all();
-        for thread in &self.threads {
-            (thread.terminate)();
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.handle.join();
-        }
-        self.core.give_up(&Error::new(ErrorKind::Run, "The engine was closed"));
+        self.end();
     }
 }
 
@@ -366,24 +397,38 @@ impl Core {
 fn open_executor(
     index: usize,
     backend: &Arc<dyn Backend>,
+    clock: &dyn Clock,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
 ) -> Result<Opened, Error> {
     let (sender, events) = mpsc::channel();
-    let (backend, cancel) = (backend.clone(), cancel.clone());
-    let handle = std::thread::Builder::new()
-        .name(format!("rtmpose-run-{index}"))
-        .spawn(move || executor_thread(&*backend, &cancel, &sender))
-        .map_err(|error| {
-            Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
-        })?;
+    let sender = Arc::new(sender);
+    // Weak, so that the channel closes with the thread.
+    let interrupt = Arc::downgrade(&sender);
+    cancel.on_cancel(move || {
+        if let Some(sender) = interrupt.upgrade() {
+            let _ = sender.send(Opening::Cancelled);
+        }
+    });
+    let thread = {
+        let (backend, cancel) = (backend.clone(), cancel.clone());
+        let body = move || executor_thread(&*backend, &cancel, &sender);
+        Thread::spawn(format!("rtmpose-run-{index}"), clock, body)
+    }
+    .map_err(|error| Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}")))?;
     loop {
         match events.recv() {
             Ok(Opening::Event(event)) => report(event),
             Ok(Opening::Ready(Ready { model, warm_up, terminate, start })) => {
-                return Ok(Opened { model, warm_up, start, thread: ExecutorThread { handle, terminate } });
+                return Ok(Opened { model, warm_up, start, thread: ExecutorThread { thread, terminate } });
             }
             Ok(Opening::Failed(error)) => return Err(error),
+            Ok(Opening::Cancelled) => {
+                // A step of loading that does not hear of it is not waited for.
+                drop(events);
+                thread.join_until(clock.now().saturating_add(PATIENCE), clock);
+                return Err(Error::cancelled());
+            }
             Err(mpsc::RecvError) => {
                 return Err(Error::new(ErrorKind::Run, "Loading the model ended with a panic"));
             }
@@ -399,6 +444,8 @@ fn executor_thread(backend: &dyn Backend, cancel: &Cancel, opening: &mpsc::Sende
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let loading = Loading { report: &report, cancelled: cancel };
         let (model, mut executor) = backend.open(&loading)?;
+        let terminate = executor.terminator();
+        cancel.on_cancel(move || terminate());
         let warm_up = warm_up(&mut *executor, &model, &loading)?;
         Ok((model, executor, warm_up))
     }));
