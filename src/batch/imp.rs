@@ -168,7 +168,7 @@ impl ObjectImpl for RtmPoseBatch {
             running.stream.set_patience(patience);
             self.check_latency(&running);
         }
-        if !Settings::is_live(name) {
+        if !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,

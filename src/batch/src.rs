@@ -1,6 +1,8 @@
 //! The source pad: its task takes the head of the ordered queue once it is ready, and nothing else.
 
-use gst::{prelude::*, subclass::prelude::*};
+use std::sync::MutexGuard;
+
+use gst::{glib::translate::from_glib_none, prelude::*, subclass::prelude::*};
 
 use super::{
     enums::OnError,
@@ -36,14 +38,27 @@ impl RtmPoseBatch {
     }
 
     pub(super) fn start_task(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let this = self.ref_counted();
-        let started = self.srcpad.start_task(move || {
-            this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
-        });
+        let started = match self.task() {
+            Some(task) => task.start(),
+            None => {
+                let this = self.ref_counted();
+                self.srcpad.start_task(move || {
+                    this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
+                })
+            }
+        };
         started.map(|()| gst::FlowSuccess::Ok).map_err(|error| {
             gst::error!(CAT, imp = self, "The task cannot be started: {error}");
             gst::FlowError::Error
         })
+    }
+
+    /// The pad's task, if it has one. To start that one again, `gst_pad_start_task` would do, but it forgets the function
+    /// that it is given then, and with it a reference to this element for ever.
+    fn task(&self) -> Option<gst::Task> {
+        let _lock = self.srcpad.object_lock();
+        // SAFETY: the pad lives, and its field `task` is guarded by its object lock.
+        unsafe { from_glib_none((*self.srcpad.as_ptr()).task) }
     }
 
     /// One turn of the task: waits for the head, takes it and sends it on.
@@ -52,8 +67,7 @@ impl RtmPoseBatch {
             let mut state = lock(&self.queue.state);
             loop {
                 if let Err(error) = state.flow {
-                    drop(state);
-                    return self.stop_task_with(error);
+                    return self.stop_task_at(state, error);
                 }
                 if state.head_is_ready() {
                     break state.items.pop_front().expect("a ready head is there");
@@ -71,29 +85,34 @@ impl RtmPoseBatch {
                 Ok(gst::FlowSuccess::Ok)
             }
         };
-        match result {
-            Ok(_) => (),
-            Err(gst::FlowError::Eos) if !lock(&self.queue.state).eos_was_sent() => {
-                self.skip_to_a_new_segment()
-            }
-            Err(error) => self.stop_task_with(error),
+        let Err(error) = result else { return };
+        let state = lock(&self.queue.state);
+        if error == gst::FlowError::Eos && !state.eos_was_sent() {
+            self.skip_to_a_new_segment(state);
+        } else {
+            self.stop_task_at(state, error);
         }
     }
 
     /// Ends the task's loop; the chain function hears the reason.
     fn stop_task_with(&self, error: gst::FlowError) {
-        let (error, untold, queries) = {
-            let mut state = lock(&self.queue.state);
-            // A flush may have come first.
-            let error = state.flow.err().unwrap_or(error);
-            state.flow = Err(error);
-            (error, state.eos && !state.error_posted, state.take_queries())
-        };
+        self.stop_task_at(lock(&self.queue.state), error);
+    }
+
+    fn stop_task_at(&self, mut state: MutexGuard<'_, State>, error: gst::FlowError) {
+        // A flush may have come first.
+        let error = state.flow.err().unwrap_or(error);
+        state.flow = Err(error);
+        let untold = state.eos && !state.error_posted;
+        let queries = state.take_queries();
+        gst::debug!(CAT, imp = self, "The task pauses: {error}");
+        // With the lock held, as gstqueue.c does: who makes the flow good again starts the task after this. It does not
+        // wait, as this is the task.
+        let _ = self.srcpad.pause_task();
+        drop(state);
         self.queue.changed.notify_all();
         // Their callers wait, and nobody would come to them any more.
         drop(queries);
-        gst::debug!(CAT, imp = self, "The task pauses: {error}");
-        let _ = self.srcpad.pause_task();
         // Upstream has sent its EOS and will not hear of this from the chain function.
         if untold && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
             self.post_flow_error(error);
@@ -102,10 +121,9 @@ impl RtmPoseBatch {
 
     /// Downstream wants no more of this segment: drops what is queued up to something that it can use, as gstqueue.c
     /// does, and refuses frames until then.
-    fn skip_to_a_new_segment(&self) {
+    fn skip_to_a_new_segment(&self, mut state: MutexGuard<'_, State>) {
         gst::debug!(CAT, imp = self, "Downstream has had enough of this segment");
         let dropped = {
-            let mut state = lock(&self.queue.state);
             let useful = |item: &Item| {
                 matches!(item, Item::Event(event) if matches!(
                     event.type_(),
@@ -117,6 +135,7 @@ impl RtmPoseBatch {
             let kept = position.map(|position| state.items.split_off(position)).unwrap_or_default();
             std::mem::replace(&mut state.items, kept)
         };
+        drop(state);
         self.queue.changed.notify_all();
         self.keep_sticky(dropped.into_iter().filter_map(Item::into_event));
     }
