@@ -116,6 +116,15 @@ fn a_refusal_after_eos_is_reported_by_the_element() {
 }
 
 #[test]
+fn eos_while_downstream_flushes_is_no_error() {
+    let rig = Rig::new(element(&Fake::default()));
+    *rig.answer.lock().unwrap() = Err(gst::FlowError::Flushing);
+    assert_eq!(rig.push_until_refused(), gst::FlowError::Flushing);
+    assert!(!rig.source.push_event(gst::event::Eos::new()), "it cannot go through");
+    assert_eq!(rig.errors(), [""; 0]);
+}
+
+#[test]
 fn downstreams_eos_lasts_until_a_new_segment() {
     let rig = Rig::new(element(&Fake::default()));
     *rig.answer.lock().unwrap() = Err(gst::FlowError::Eos);

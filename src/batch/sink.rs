@@ -303,7 +303,8 @@ impl RtmPoseBatch {
             if kind == gst::EventType::Eos {
                 let posted = state.error_posted;
                 drop(state);
-                if !posted {
+                // A flush is no failure: a stop makes one, and may come before the last EOS.
+                if !posted && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
                     self.post_flow_error(error);
                 }
                 return Err(error);

@@ -240,10 +240,17 @@ impl Rig {
     pub fn play_source(&self) {
         for step in &self.plan.source {
             self.note(|| format!("source {step:?}"));
-            let mut source = lock(&self.source);
-            self.source_step(step, &mut source);
+            self.source_step(step, &mut lock(&self.source));
+            if self.sink_is_flushing() {
+                // A real source stops here until the flush has ended; the next step shall meet it now and then.
+                std::thread::sleep(Duration::from_micros(100));
+            }
         }
         self.note(|| "source is through".to_string());
+    }
+
+    fn sink_is_flushing(&self) -> bool {
+        self.element.static_pad("sink").unwrap().pad_flags().contains(gst::PadFlags::FLUSHING)
     }
 
     fn source_step(&self, step: &SourceStep, source: &mut Source) {
