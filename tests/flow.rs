@@ -77,6 +77,12 @@ impl Rig {
         errors_and_warnings(&self.bus).0
     }
 
+    /// A flush whose answer does not matter.
+    fn flush_alone(&self) {
+        self.source.push_event(gst::event::FlushStart::new());
+        self.source.push_event(gst::event::FlushStop::new(true));
+    }
+
     fn flush(&self) {
         assert!(self.source.push_event(gst::event::FlushStart::new()));
         assert!(self.source.push_event(gst::event::FlushStop::new(true)));
@@ -482,6 +488,20 @@ fn the_element_is_freed_after_flushes_and_new_streams() {
     let element = rig.element.downgrade();
     drop(rig);
     assert!(element.upgrade().is_none());
+}
+
+#[test]
+fn nothing_starts_again_while_the_element_stops() {
+    let rig = Rig::new(element(&Fake::default()));
+    let pad = rig.element.static_pad("src").unwrap();
+    assert!(rig.source.push_event(gst::event::Eos::new()));
+    rig.wait_for_event(gst::EventType::Eos);
+    // A stop deactivates the source pad first; what comes before the sink pad's turn must not wake the task.
+    pad.set_active(false).unwrap();
+    rig.start_stream();
+    assert_eq!(pad.task_state(), gst::TaskState::Stopped, "after a new stream");
+    rig.flush_alone();
+    assert_eq!(pad.task_state(), gst::TaskState::Stopped, "after a flush");
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl RtmPoseBatch {
                 }
                 let queued = self.resume();
                 self.keep_sticky(queued);
-                return self.start_task();
+                return self.start_task_again(&mut lock(&self.queue.state));
             }
             _ if !event.is_serialized() => {
                 let handled = gst::Pad::event_default(pad, Some(&*self.obj()), event);
@@ -315,6 +315,7 @@ impl RtmPoseBatch {
             if !matches!(kind, gst::EventType::StreamStart | gst::EventType::Segment) {
                 return Err(gst::FlowError::Eos);
             }
+            self.start_task_again(&mut state)?;
             state.flow = Ok(gst::FlowSuccess::Ok);
             state.eos = false;
             state.unexpected = false;
@@ -336,7 +337,7 @@ impl RtmPoseBatch {
                 running.stream.resume();
             }
         }
-        if restart { self.start_task() } else { Ok(gst::FlowSuccess::Ok) }
+        Ok(gst::FlowSuccess::Ok)
     }
 
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {

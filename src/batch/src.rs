@@ -37,28 +37,31 @@ impl RtmPoseBatch {
         Ok(())
     }
 
-    pub(super) fn start_task(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let started = match self.task() {
-            Some(task) => task.start(),
-            None => {
-                let this = self.ref_counted();
-                self.srcpad.start_task(move || {
-                    this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
-                })
-            }
+    fn start_task(&self) -> Result<(), gst::glib::BoolError> {
+        let this = self.ref_counted();
+        self.srcpad.start_task(move || {
+            this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
+        })
+    }
+
+    /// Lets the task go on after it has paused. With the queue's lock held, so that a deactivation of the pad comes either
+    /// before, and nothing is started, or after, and stops what was started here.
+    pub(super) fn start_task_again(&self, _state: &mut State) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if self.srcpad.mode() != gst::PadMode::Push {
+            return Err(gst::FlowError::Flushing);
+        }
+        // Not by `gst_pad_start_task`: where there is a task it forgets the function that it is given, and with it a
+        // reference to this element for ever.
+        let task: Option<gst::Task> = {
+            let _lock = self.srcpad.object_lock();
+            // SAFETY: the pad lives, and its field `task` is guarded by its object lock.
+            unsafe { from_glib_none((*self.srcpad.as_ptr()).task) }
         };
+        let started = task.map_or(Ok(()), |task| task.start());
         started.map(|()| gst::FlowSuccess::Ok).map_err(|error| {
             gst::error!(CAT, imp = self, "The task cannot be started: {error}");
             gst::FlowError::Error
         })
-    }
-
-    /// The pad's task, if it has one. To start that one again, `gst_pad_start_task` would do, but it forgets the function
-    /// that it is given then, and with it a reference to this element for ever.
-    fn task(&self) -> Option<gst::Task> {
-        let _lock = self.srcpad.object_lock();
-        // SAFETY: the pad lives, and its field `task` is guarded by its object lock.
-        unsafe { from_glib_none((*self.srcpad.as_ptr()).task) }
     }
 
     /// One turn of the task: waits for the head, takes it and sends it on.
@@ -273,18 +276,15 @@ impl RtmPoseBatch {
             lock(&self.qos).heard(running_time, late);
         }
         if event.type_() == gst::EventType::Reconfigure {
-            let was_not_linked = {
-                let mut state = lock(&self.queue.state);
-                let was = state.flow == Err(gst::FlowError::NotLinked);
-                if was {
-                    state.flow = Ok(gst::FlowSuccess::Ok);
+            let mut state = lock(&self.queue.state);
+            if state.flow == Err(gst::FlowError::NotLinked) {
+                // Someone is linked again, as in gstqueue.c.
+                state.flow = Ok(gst::FlowSuccess::Ok);
+                if self.start_task_again(&mut state).is_err() {
+                    return false;
                 }
-                was
-            };
-            // Someone is linked again, as in gstqueue.c.
-            if was_not_linked && self.start_task().is_err() {
-                return false;
             }
+            drop(state);
             return self.sinkpad.push_event(event);
         }
         gst::Pad::event_default(pad, Some(&*self.obj()), event)

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 use gst::{glib, prelude::*};
 use gstrtmpose::engine;
 
-use crate::rig::LIVE_FRAMES;
+use crate::{WORKERS, plan::MOST_STREAMS, rig::LIVE_FRAMES};
 
-/// Threads that GLib keeps for a while after their work, for the next task.
-const IDLE_THREADS: usize = 12;
+/// Threads that GLib keeps for the next task: no more than there were tasks at once.
+const IDLE_THREADS: usize = WORKERS * MOST_STREAMS;
 
 /// Lets GStreamer count its objects; to be called before it is initialised.
 pub fn trace() {
@@ -34,7 +34,10 @@ fn live_objects() -> BTreeMap<String, usize> {
     let tracers = gst::active_tracers();
     let leaks =
         tracers.iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer").expect("it was asked for");
-    let live = leaks.emit_by_name::<gst::Structure>("get-live-objects", &[]);
+    let answer = leaks.emit_by_name_with_values("get-live-objects", &[]).unwrap();
+    let live = answer.get::<gst::Structure>().unwrap();
+    // The tracer hands over references that it does not own, as it takes all for leaked: they are not given back.
+    std::mem::forget(answer);
     let mut counts = BTreeMap::new();
     for object in live.get::<gst::List>("live-objects-list").unwrap().iter() {
         let structure = object.get::<gst::Structure>().unwrap();
@@ -55,14 +58,14 @@ fn threads() -> Vec<String> {
 pub fn check(before: &Process) {
     // A thread that was left behind ends by itself once its run is let go; its last steps are not waited for elsewhere.
     for _ in 0..500 {
-        if threads().iter().all(|name| !name.starts_with("rtmpose")) {
+        if threads().iter().all(|name| !name.starts_with("rtmpose-run")) {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     let threads = threads();
     assert!(
-        threads.iter().all(|name| !name.starts_with("rtmpose")),
+        threads.iter().all(|name| !name.starts_with("rtmpose-run")),
         "threads of executors live: {threads:?}"
     );
     assert_eq!(engine::left_behind(), 0);

@@ -165,7 +165,9 @@ impl Model<'_> {
         let Expected { people, carried, bare } = expected;
         let Some(found) = found else {
             let known = people.is_some() || carried;
-            let must = known && !bare && !self.rules.skips && !self.rules.network_fails;
+            // The frame whose people it were to carry may be one that downstream had enough before.
+            let may_lack = carried && seen.refused;
+            let must = known && !bare && !may_lack && !self.rules.skips && !self.rules.network_fails;
             if !bare && !carried {
                 seen.people = None;
             }
@@ -244,7 +246,15 @@ impl Model<'_> {
         if self.may_stop() {
             return Ok(());
         }
-        let mut once = seen.once.iter().peekable();
+        let mut once = &seen.once[..];
+        // When a flush begins, pads refuse events before the queue hears of it, but not queries.
+        while let [rest @ .., last] = once
+            && !is_last
+            && matches!(self.pushed[*last], Pushed::Query { .. })
+        {
+            once = rest;
+        }
+        let mut once = once.iter().peekable();
         for (place, item) in
             self.pushed.iter().enumerate().filter(|(place, _)| self.epochs[*place] == seen.epoch)
         {

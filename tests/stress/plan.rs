@@ -9,6 +9,9 @@ const FORMATS: [&str; 6] = ["RGB", "BGR", "RGBx", "BGRx", "xRGB", "GRAY8"];
 const SIZES: [(u32, u32); 4] = [(4, 4), (8, 6), (5, 7), (16, 4)];
 const RATES: [&str; 4] = ["30/1", "0/1", "25/1", "60000/1001"];
 
+/// Streams of a sequence.
+pub const MOST_STREAMS: usize = 3;
+
 /// How a sequence's streams and their network are set up and what happens to them.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -106,7 +109,7 @@ pub enum Pause {
 impl Plan {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let streams = random.weighted(&[(70, 1), (20, 2), (10, 3)]);
+        let streams = random.weighted(&[(70, 1), (20, 2), (10, MOST_STREAMS)]);
         // Sequences without faults are held to more: nothing may be missing at all.
         let faults = random.weighted(&[
             (55, Faults { downstream: false, network: false }),

@@ -260,12 +260,22 @@ impl Rig {
             SourceStep::GapFrame => {
                 let mut buffer = self.frame(source);
                 buffer.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
-                self.push_buffer(source, buffer, Expected { people: None, carried: false, bare: true });
+                self.push_buffer(
+                    source,
+                    buffer,
+                    Expected { people: None, carried: false, bare: true },
+                    source.detector,
+                );
             }
             SourceStep::EmptyFrame => {
                 let mut buffer = gst::Buffer::new();
                 buffer.get_mut().unwrap().set_offset(u64::from(source.next));
-                self.push_buffer(source, buffer, Expected { people: None, carried: false, bare: true });
+                self.push_buffer(
+                    source,
+                    buffer,
+                    Expected { people: None, carried: false, bare: true },
+                    source.detector,
+                );
             }
             SourceStep::GapEvent => {
                 let start = gst::ClockTime::from_mseconds(33) * u64::from(source.next);
@@ -375,7 +385,7 @@ impl Rig {
         for _ in 0..people.unwrap_or(0) {
             gst_video::VideoRegionOfInterestMeta::add(frame, "person", (1, 1, 2, 2));
         }
-        let interval = self.plan.interval;
+        let (interval, detector) = (self.plan.interval, source.detector);
         let carried = match source.since_inference {
             Some(since) if since < interval.saturating_sub(1) => {
                 source.since_inference = Some(since + 1);
@@ -390,7 +400,8 @@ impl Rig {
         let known = interval < 2 || source.since_inference.is_some();
         let found = people.filter(|people| *people > 0);
         if !carried && found.is_some() {
-            source.detector = known.then_some(true);
+            // Nobody looks at a frame that is skipped.
+            source.detector = (known && !self.plan.skips()).then_some(true);
         }
         let people = match (known, found, source.detector) {
             (false, ..) | (_, None, None) => None,
@@ -398,10 +409,17 @@ impl Rig {
             (_, None, Some(true)) => Some(0),
             (_, None, Some(false)) => Some(1),
         };
-        self.push_buffer(source, buffer, Expected { people, carried, bare: false });
+        self.push_buffer(source, buffer, Expected { people, carried, bare: false }, detector);
     }
 
-    fn push_buffer(&self, source: &mut Source, buffer: gst::Buffer, expected: Expected) {
+    /// `detector` is the source's before this frame.
+    fn push_buffer(
+        &self,
+        source: &mut Source,
+        buffer: gst::Buffer,
+        expected: Expected,
+        detector: Option<bool>,
+    ) {
         let number = source.next;
         source.next += 1;
         lock(&self.sink.formats).insert(number, source.format);
@@ -424,7 +442,7 @@ impl Rig {
             self.note(|| format!("frame {number} was refused: {error}"));
             // It may have been looked at, or not.
             source.since_inference = None;
-            if source.detector == Some(false) {
+            if detector != Some(true) {
                 source.detector = None;
             }
         }
@@ -500,7 +518,7 @@ impl Rig {
             }
             ControlStep::Qos(late) => {
                 let number = lock(&self.pushed).len() as u64;
-                let time = gst::ClockTime::from_mseconds(33) * number;
+                let time = gst::ClockTime::SECOND + gst::ClockTime::from_mseconds(33) * number;
                 let event = gst::event::Qos::new(gst::QOSType::Underflow, 1.0, *late, Some(time));
                 self.sink_pad.push_event(event);
             }
