@@ -77,6 +77,12 @@ impl Rig {
         errors_and_warnings(&self.bus).0
     }
 
+    /// A flush whose answer does not matter.
+    fn flush_alone(&self) {
+        self.source.push_event(gst::event::FlushStart::new());
+        self.source.push_event(gst::event::FlushStop::new(true));
+    }
+
     fn flush(&self) {
         assert!(self.source.push_event(gst::event::FlushStart::new()));
         assert!(self.source.push_event(gst::event::FlushStop::new(true)));
@@ -113,6 +119,15 @@ fn a_refusal_after_eos_is_reported_by_the_element() {
     let message = rig.bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Error]);
     let gst::MessageView::Error(error) = message.as_ref().unwrap().view() else { unreachable!() };
     assert_eq!(error.error().message(), "Internal data stream error.");
+}
+
+#[test]
+fn eos_while_downstream_flushes_is_no_error() {
+    let rig = Rig::new(element(&Fake::default()));
+    *rig.answer.lock().unwrap() = Err(gst::FlowError::Flushing);
+    assert_eq!(rig.push_until_refused(), gst::FlowError::Flushing);
+    assert!(!rig.source.push_event(gst::event::Eos::new()), "it cannot go through");
+    assert_eq!(rig.errors(), [""; 0]);
 }
 
 #[test]
@@ -381,7 +396,11 @@ fn a_frame_smaller_than_its_caps_is_an_inference_error() {
 fn a_property_set_too_late_warns() {
     let rig = Rig::new(element(&Fake::default()));
     rig.element.set_property("batch-size", 3u32);
+    // These are heard at once.
     rig.element.set_property("max-people", 3u32);
+    rig.element.set_property("adaptive-timeout", false);
+    rig.element.set_property("max-lateness", 5i64);
+    rig.element.set_property("inference-interval", 2u32);
     let warnings = errors_and_warnings(&rig.bus).1;
     assert!(warnings.len() == 1 && warnings[0].contains("batch-size"), "{warnings:?}");
 }
@@ -450,5 +469,50 @@ fn sticky_events_outlive_a_flush() {
         assert!(rig.source.push_event(gst::event::Eos::new()));
         rig.wait_for_event(gst::EventType::Tag);
         rig.wait_for_event(gst::EventType::Eos);
+    }
+}
+
+#[test]
+fn the_element_is_freed_after_flushes_and_new_streams() {
+    let rig = Rig::new(element(&Fake::default()));
+    for number in 0..3 {
+        rig.flush();
+        rig.source.push(frame(number)).unwrap();
+        check(&rig.frames.recv().unwrap(), number);
+        assert!(rig.source.push_event(gst::event::Eos::new()));
+        rig.wait_for_event(gst::EventType::Eos);
+        rig.start_stream();
+    }
+    rig.element.set_state(gst::State::Null).unwrap();
+    rig.errors();
+    let element = rig.element.downgrade();
+    drop(rig);
+    assert!(element.upgrade().is_none());
+}
+
+#[test]
+fn nothing_starts_again_while_the_element_stops() {
+    let rig = Rig::new(element(&Fake::default()));
+    let pad = rig.element.static_pad("src").unwrap();
+    assert!(rig.source.push_event(gst::event::Eos::new()));
+    rig.wait_for_event(gst::EventType::Eos);
+    // A stop deactivates the source pad first; what comes before the sink pad's turn must not wake the task.
+    pad.set_active(false).unwrap();
+    rig.start_stream();
+    assert_eq!(pad.task_state(), gst::TaskState::Stopped, "after a new stream");
+    rig.flush_alone();
+    assert_eq!(pad.task_state(), gst::TaskState::Stopped, "after a flush");
+}
+
+#[test]
+fn a_new_stream_right_behind_eos_is_not_refused() {
+    let rig = Rig::new(element(&Fake::default()));
+    for round in 0..5000 {
+        rig.source.push(frame(round)).unwrap();
+        assert!(rig.source.push_event(gst::event::Eos::new()));
+        // The task pauses after EOS: the new stream comes a little earlier or later.
+        check(&rig.frames.recv().unwrap(), round);
+        (0..round % 500).for_each(|_| std::hint::spin_loop());
+        rig.start_stream();
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 pub(super) struct Running {
     // Dropped before its engine.
     pub stream: Stream,
-    _engine: Arc<Engine>,
+    engine: Arc<Engine>,
     /// None where the network does not run on an NVIDIA GPU, or its driver does not tell.
     pub gpu: Option<GpuMonitor>,
     /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
@@ -188,7 +188,7 @@ impl ObjectImpl for RtmPoseBatch {
                 ("score-mode=mean has no effect on this model: it gives the minimum of both axes' maxima only")
             );
         }
-        if !Settings::is_live(name) {
+        if !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
@@ -254,7 +254,7 @@ impl ElementImpl for RtmPoseBatch {
         if transition == gst::StateChange::ReadyToNull {
             // Taken out first: closing the engine joins its threads, which must not happen with a lock held.
             let running = lock(&self.running).take();
-            drop(running);
+            self.close(running);
         }
         Ok(success)
     }
@@ -329,6 +329,16 @@ impl RtmPoseBatch {
         }
     }
 
+    /// READY->NULL: gives the engine back; the last one closes it.
+    fn close(&self, running: Option<Arc<Running>>) {
+        // Where somebody reads a property right now, it is closed there.
+        let Some(Running { stream, engine, .. }) = running.and_then(Arc::into_inner) else { return };
+        drop(stream);
+        if let Some(Err(error)) = Arc::into_inner(engine).map(Engine::close) {
+            self.post_error(&error);
+        }
+    }
+
     fn open(
         &self,
         settings: &Settings,
@@ -382,7 +392,7 @@ impl RtmPoseBatch {
             .contains(&&engine.model().provider[..])
             .then(|| self.watch_gpu(settings.device_id))
             .flatten();
-        Ok(Running { stream, _engine: engine, gpu, settings: settings.clone(), skeleton })
+        Ok(Running { stream, engine, gpu, settings: settings.clone(), skeleton })
     }
 
     /// Figures of the GPU, and one warning when it gets hot or slows down.

@@ -82,22 +82,6 @@ impl Default for Settings {
     }
 }
 
-/// Properties whose change is heard at once, also while PLAYING.
-const LIVE: [&str; 12] = [
-    "batch-timeout",
-    "overload",
-    "on-error",
-    "inference-region",
-    "max-people",
-    "region-label",
-    "track-lifetime",
-    "search-interval",
-    "search-crops",
-    "score-mode",
-    "smoothing",
-    "stats-interval",
-];
-
 /// A batch-timeout below this was most likely meant in milliseconds.
 const SMALLEST_SENSIBLE_TIMEOUT: u64 = 100_000;
 
@@ -148,11 +132,6 @@ impl Settings {
     /// Whether the batch-timeout looks like a number of milliseconds.
     pub fn timeout_looks_wrong(&self) -> bool {
         (1..SMALLEST_SENSIBLE_TIMEOUT).contains(&self.batch_timeout)
-    }
-
-    /// Whether a change of the property is heard while a model is loaded.
-    pub fn is_live(property: &str) -> bool {
-        LIVE.contains(&property)
     }
 
     pub fn set(&mut self, property: &str, value: &glib::Value) {

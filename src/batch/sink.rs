@@ -322,7 +322,7 @@ impl RtmPoseBatch {
                 }
                 let queued = self.resume();
                 self.keep_sticky(queued);
-                return self.start_task();
+                return self.start_task_again(&mut lock(&self.queue.state));
             }
             _ if !event.is_serialized() => {
                 let handled = gst::Pad::event_default(pad, Some(&*self.obj()), event);
@@ -382,7 +382,8 @@ impl RtmPoseBatch {
             if kind == gst::EventType::Eos {
                 let posted = state.error_posted;
                 drop(state);
-                if !posted {
+                // A flush is no failure: a stop makes one, and may come before the last EOS.
+                if !posted && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
                     self.post_flow_error(error);
                 }
                 return Err(error);
@@ -393,6 +394,7 @@ impl RtmPoseBatch {
             if !matches!(kind, gst::EventType::StreamStart | gst::EventType::Segment) {
                 return Err(gst::FlowError::Eos);
             }
+            self.start_task_again(&mut state)?;
             state.flow = Ok(gst::FlowSuccess::Ok);
             state.eos = false;
             state.unexpected = false;
@@ -414,7 +416,7 @@ impl RtmPoseBatch {
                 running.stream.resume();
             }
         }
-        if restart { self.start_task() } else { Ok(gst::FlowSuccess::Ok) }
+        Ok(gst::FlowSuccess::Ok)
     }
 
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {

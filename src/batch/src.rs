@@ -1,6 +1,8 @@
 //! The source pad: its task takes the head of the ordered queue once it is ready, and nothing else.
 
-use gst::{prelude::*, subclass::prelude::*};
+use std::sync::MutexGuard;
+
+use gst::{glib::translate::from_glib_none, prelude::*, subclass::prelude::*};
 
 use super::{
     enums::{OnError, Smoothing},
@@ -35,11 +37,27 @@ impl RtmPoseBatch {
         Ok(())
     }
 
-    pub(super) fn start_task(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn start_task(&self) -> Result<(), gst::glib::BoolError> {
         let this = self.ref_counted();
-        let started = self.srcpad.start_task(move || {
+        self.srcpad.start_task(move || {
             this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
-        });
+        })
+    }
+
+    /// Lets the task go on after it has paused. With the queue's lock held, so that a deactivation of the pad comes either
+    /// before, and nothing is started, or after, and stops what was started here.
+    pub(super) fn start_task_again(&self, _state: &mut State) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if self.srcpad.mode() != gst::PadMode::Push {
+            return Err(gst::FlowError::Flushing);
+        }
+        // Not by `gst_pad_start_task`: where there is a task it forgets the function that it is given, and with it a
+        // reference to this element for ever.
+        let task: Option<gst::Task> = {
+            let _lock = self.srcpad.object_lock();
+            // SAFETY: the pad lives, and its field `task` is guarded by its object lock.
+            unsafe { from_glib_none((*self.srcpad.as_ptr()).task) }
+        };
+        let started = task.map_or(Ok(()), |task| task.start());
         started.map(|()| gst::FlowSuccess::Ok).map_err(|error| {
             gst::error!(CAT, imp = self, "The task cannot be started: {error}");
             gst::FlowError::Error
@@ -52,8 +70,7 @@ impl RtmPoseBatch {
             let mut state = lock(&self.queue.state);
             loop {
                 if let Err(error) = state.flow {
-                    drop(state);
-                    return self.stop_task_with(error);
+                    return self.stop_task_at(state, error);
                 }
                 if state.head_is_ready() {
                     break state.items.pop_front().expect("a ready head is there");
@@ -71,29 +88,34 @@ impl RtmPoseBatch {
                 Ok(gst::FlowSuccess::Ok)
             }
         };
-        match result {
-            Ok(_) => (),
-            Err(gst::FlowError::Eos) if !lock(&self.queue.state).eos_was_sent() => {
-                self.skip_to_a_new_segment()
-            }
-            Err(error) => self.stop_task_with(error),
+        let Err(error) = result else { return };
+        let state = lock(&self.queue.state);
+        if error == gst::FlowError::Eos && !state.eos_was_sent() {
+            self.skip_to_a_new_segment(state);
+        } else {
+            self.stop_task_at(state, error);
         }
     }
 
     /// Ends the task's loop; the chain function hears the reason.
     fn stop_task_with(&self, error: gst::FlowError) {
-        let (error, untold, queries) = {
-            let mut state = lock(&self.queue.state);
-            // A flush may have come first.
-            let error = state.flow.err().unwrap_or(error);
-            state.flow = Err(error);
-            (error, state.eos && !state.error_posted, state.take_queries())
-        };
+        self.stop_task_at(lock(&self.queue.state), error);
+    }
+
+    fn stop_task_at(&self, mut state: MutexGuard<'_, State>, error: gst::FlowError) {
+        // A flush may have come first.
+        let error = state.flow.err().unwrap_or(error);
+        state.flow = Err(error);
+        let untold = state.eos && !state.error_posted;
+        let queries = state.take_queries();
+        gst::debug!(CAT, imp = self, "The task pauses: {error}");
+        // With the lock held, as gstqueue.c does: who makes the flow good again starts the task after this. It does not
+        // wait, as this is the task.
+        let _ = self.srcpad.pause_task();
+        drop(state);
         self.queue.changed.notify_all();
         // Their callers wait, and nobody would come to them any more.
         drop(queries);
-        gst::debug!(CAT, imp = self, "The task pauses: {error}");
-        let _ = self.srcpad.pause_task();
         // Upstream has sent its EOS and will not hear of this from the chain function.
         if untold && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
             self.post_flow_error(error);
@@ -102,10 +124,9 @@ impl RtmPoseBatch {
 
     /// Downstream wants no more of this segment: drops what is queued up to something that it can use, as gstqueue.c
     /// does, and refuses frames until then.
-    fn skip_to_a_new_segment(&self) {
+    fn skip_to_a_new_segment(&self, mut state: MutexGuard<'_, State>) {
         gst::debug!(CAT, imp = self, "Downstream has had enough of this segment");
         let dropped = {
-            let mut state = lock(&self.queue.state);
             let useful = |item: &Item| {
                 matches!(item, Item::Event(event) if matches!(
                     event.type_(),
@@ -117,6 +138,7 @@ impl RtmPoseBatch {
             let kept = position.map(|position| state.items.split_off(position)).unwrap_or_default();
             std::mem::replace(&mut state.items, kept)
         };
+        drop(state);
         self.queue.changed.notify_all();
         self.keep_sticky(dropped.into_iter().filter_map(Item::into_event));
     }
@@ -287,18 +309,15 @@ impl RtmPoseBatch {
             lock(&self.qos).heard(running_time, late);
         }
         if event.type_() == gst::EventType::Reconfigure {
-            let was_not_linked = {
-                let mut state = lock(&self.queue.state);
-                let was = state.flow == Err(gst::FlowError::NotLinked);
-                if was {
-                    state.flow = Ok(gst::FlowSuccess::Ok);
+            let mut state = lock(&self.queue.state);
+            if state.flow == Err(gst::FlowError::NotLinked) {
+                // Someone is linked again, as in gstqueue.c.
+                state.flow = Ok(gst::FlowSuccess::Ok);
+                if self.start_task_again(&mut state).is_err() {
+                    return false;
                 }
-                was
-            };
-            // Someone is linked again, as in gstqueue.c.
-            if was_not_linked && self.start_task().is_err() {
-                return false;
             }
+            drop(state);
             return self.sinkpad.push_event(event);
         }
         gst::Pad::event_default(pad, Some(&*self.obj()), event)

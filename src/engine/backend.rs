@@ -79,6 +79,17 @@ impl Cancel {
         hooks.push(Box::new(hook));
     }
 
+    /// Loading has ended: nothing hears of an interruption any more. An error if it came before.
+    pub fn disarm(&self) -> Result<(), Error> {
+        let hooks = {
+            let mut hooks = lock(&self.0.hooks);
+            self.check()?;
+            std::mem::take(&mut *hooks)
+        };
+        drop(hooks);
+        Ok(())
+    }
+
     /// An error once loading was interrupted.
     pub fn check(&self) -> Result<(), Error> {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }

@@ -17,6 +17,7 @@ mod registry;
 mod simulation;
 mod statistics;
 mod stream;
+mod thread;
 mod ticket;
 
 use std::{
@@ -34,6 +35,7 @@ pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
+pub use thread::{PATIENCE, left_behind};
 pub use ticket::{Notify, Outcome, Ticket};
 
 use crate::{
@@ -127,7 +129,9 @@ impl Engine {
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
         let EngineSettings { batch_size, executors, clock, observer } = settings;
-        let (batch_size, opened) = opening::open(&backend, batch_size, executors, cancel, report)?;
+        let (batch_size, opened) = opening::open(&backend, batch_size, executors, &*clock, cancel, report)?;
+        // What was loaded cannot be interrupted any more: others may share it.
+        cancel.disarm()?;
         let model = opened[0].model.clone();
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
@@ -173,6 +177,40 @@ impl Engine {
         Stream::new(self.core.clone(), patience, notify)
     }
 
+    /// Ends its executors, as dropping it does. A run that hangs and does not end in [`PATIENCE`] after it was told to is
+    /// left behind, with its thread and its network: the error says so.
+    pub fn close(mut self) -> Result<(), Error> {
+        match self.end() {
+            0 => Ok(()),
+            hanging => Err(Error::new(
+                ErrorKind::Run,
+                format!(
+                    "A run of the network hangs on {} and did not end {} s after it was told to: {hanging} of its threads \
+                     and what they hold stay behind ({} in this process now); only the process's end frees them",
+                    self.core.model.provider,
+                    PATIENCE.as_secs(),
+                    left_behind()
+                ),
+            )),
+        }
+    }
+
+    /// Gives the number of threads that were left behind.
+    fn end(&mut self) -> usize {
+        lock(&self.core.shared).closing = true;
+        self.core.wake();
+        self.core.buffers.notify_all();
+        for thread in &self.threads {
+            (thread.terminate)();
+        }
+        let clock = &*self.core.clock;
+        let deadline = clock.now().saturating_add(PATIENCE);
+        let ended = self.threads.drain(..).map(|thread| thread.thread.join_until(deadline, clock));
+        let hanging = ended.filter(|ended| !ended).count();
+        self.core.give_up(&Error::new(ErrorKind::Run, "The engine was closed"));
+        hanging
+    }
+
     /// Whether its executors are gone, after a panic.
     pub fn has_failed(&self) -> bool {
         lock(&self.core.shared).failed.is_some()
@@ -181,16 +219,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        lock(&self.core.shared).closing = true;
-        self.core.wake();
-        self.core.buffers.notify_all();
-        for thread in &self.threads {
-            (thread.terminate)();
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.handle.join();
-        }
-        self.core.give_up(&Error::new(ErrorKind::Run, "The engine was closed"));
+        self.end();
     }
 }
 

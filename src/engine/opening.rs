@@ -4,17 +4,19 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
-    thread::JoinHandle,
     time::Duration,
 };
 
-use super::{Backend, Cancel, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak, panicked};
+use super::{
+    Backend, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak, panicked,
+    thread::{PATIENCE, Thread},
+};
 
 /// Runs of each size before the first frame; the last ones show how long a run takes.
 const WARM_UP_RUNS: usize = 3;
 
 pub(super) struct ExecutorThread {
-    pub handle: JoinHandle<()>,
+    pub thread: Thread,
     pub terminate: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -35,6 +37,8 @@ enum Opening {
     Loaded(Model),
     Ready(Ready),
     Failed(Error),
+    /// From the thread that interrupts the loading.
+    Cancelled,
 }
 
 struct Ready {
@@ -54,12 +58,13 @@ pub(super) fn open(
     backend: &Arc<dyn Backend>,
     batch_size: usize,
     mut executors: usize,
+    clock: &dyn Clock,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
 ) -> Result<(usize, Vec<Opened>), Error> {
     let mut most_crops = if batch_size == 0 { usize::MAX } else { batch_size };
     loop {
-        let error = match open_all(backend, most_crops, executors, cancel, report) {
+        let error = match open_all(backend, most_crops, executors, clock, cancel, report) {
             Err(error) if error.kind == ErrorKind::OutOfMemory => error,
             Err(error) => return Err(error),
             Ok(opened) => {
@@ -84,6 +89,7 @@ fn open_all(
     backend: &Arc<dyn Backend>,
     most_crops: usize,
     executors: usize,
+    clock: &dyn Clock,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
 ) -> Result<Vec<Opened>, Error> {
@@ -93,15 +99,15 @@ fn open_all(
     cancel.on_cancel(move || abandoned.cancel());
     let number = if executors == 0 { backend.likely_executors() } else { executors }.max(1);
     let mut candidates = (0..number)
-        .map(|index| Candidate::start(index, backend, most_crops, &abandon))
+        .map(|index| Candidate::start(index, backend, most_crops, clock, &abandon))
         .collect::<Result<Vec<_>, _>>()?;
     let first = candidates.remove(0);
-    let result = open_after(first, &mut candidates, backend, executors, report);
+    let result = open_after(first, &mut candidates, backend, executors, clock, report);
     if result.is_err() {
         abandon.cancel();
     }
     // What they hold on the device is free again when this returns.
-    candidates.into_iter().for_each(Candidate::end);
+    candidates.into_iter().for_each(|candidate| candidate.end(clock, cancel.is_cancelled()));
     result
 }
 
@@ -111,12 +117,13 @@ fn open_after(
     others: &mut Vec<Candidate>,
     backend: &Arc<dyn Backend>,
     executors: usize,
+    clock: &dyn Clock,
     report: &dyn Fn(LoadEvent),
 ) -> Result<Vec<Opened>, Error> {
     let model = match first.loaded(report) {
         Ok(model) => model,
         Err(error) => {
-            first.end();
+            first.end(clock, error.kind == ErrorKind::Cancelled);
             return Err(error);
         }
     };
@@ -132,9 +139,10 @@ fn open_after(
         match alike {
             Ok(()) => loaded.push(next),
             Err(error) => {
-                next.end();
-                if executors != 0 || error.kind == ErrorKind::Cancelled {
-                    loaded.into_iter().for_each(Candidate::end);
+                let cancelled = error.kind == ErrorKind::Cancelled;
+                next.end(clock, cancelled);
+                if executors != 0 || cancelled {
+                    loaded.into_iter().for_each(|candidate| candidate.end(clock, cancelled));
                     return Err(error);
                 }
                 // As many as there is room for, where none was asked for.
@@ -148,14 +156,14 @@ fn open_after(
         }
     }
     // In turn, and when nobody loads any more: the runs show how long one takes.
-    loaded.into_iter().map(|candidate| candidate.warm_up(model.clone(), report)).collect()
+    loaded.into_iter().map(|candidate| candidate.warm_up(model.clone(), clock, report)).collect()
 }
 
 /// An executor on its way.
 struct Candidate {
     events: mpsc::Receiver<Opening>,
     proceed: mpsc::Sender<()>,
-    handle: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Candidate {
@@ -163,18 +171,25 @@ impl Candidate {
         index: usize,
         backend: &Arc<dyn Backend>,
         most_crops: usize,
+        clock: &dyn Clock,
         cancel: &Cancel,
     ) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel();
+        let sender = Arc::new(sender);
+        // Weak, so that the channel closes with the thread.
+        let interrupt = Arc::downgrade(&sender);
+        cancel.on_cancel(move || {
+            if let Some(sender) = interrupt.upgrade() {
+                let _ = sender.send(Opening::Cancelled);
+            }
+        });
         let (proceed, proceeding) = mpsc::channel();
         let (backend, cancel) = (backend.clone(), cancel.clone());
-        let handle = std::thread::Builder::new()
-            .name(format!("rtmpose-run-{index}"))
-            .spawn(move || executor_thread(&*backend, most_crops, &cancel, &sender, &proceeding))
-            .map_err(|error| {
-                Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
-            })?;
-        Ok(Self { events, proceed, handle })
+        let body = move || executor_thread(&*backend, most_crops, &cancel, &sender, &proceeding);
+        let thread = Thread::spawn(format!("rtmpose-run-{index}"), clock, body).map_err(|error| {
+            Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
+        })?;
+        Ok(Self { events, proceed, thread })
     }
 
     /// Waits until the network is loaded.
@@ -184,25 +199,29 @@ impl Candidate {
                 Opening::Event(event) => report(event),
                 Opening::Loaded(model) => return Ok(model),
                 Opening::Failed(error) => return Err(error),
+                Opening::Cancelled => return Err(Error::cancelled()),
                 Opening::Ready(_) => unreachable!("nothing is ready before it was told to proceed"),
             }
         }
     }
 
     /// Lets the loaded network run, and waits until that is done.
-    fn warm_up(self, model: Model, report: &dyn Fn(LoadEvent)) -> Result<Opened, Error> {
+    fn warm_up(self, model: Model, clock: &dyn Clock, report: &dyn Fn(LoadEvent)) -> Result<Opened, Error> {
         let _ = self.proceed.send(());
-        loop {
-            match self.next()? {
-                Opening::Event(event) => report(event),
-                Opening::Ready(Ready { largest, warm_up, terminate, start }) => {
-                    let thread = ExecutorThread { handle: self.handle, terminate };
+        let error = loop {
+            match self.next() {
+                Ok(Opening::Event(event)) => report(event),
+                Ok(Opening::Ready(Ready { largest, warm_up, terminate, start })) => {
+                    let thread = ExecutorThread { thread: self.thread, terminate };
                     return Ok(Opened { model, largest, warm_up, start, thread });
                 }
-                Opening::Failed(error) => return Err(error),
-                Opening::Loaded(_) => unreachable!("it was loaded before"),
+                Ok(Opening::Failed(error)) | Err(error) => break error,
+                Ok(Opening::Cancelled) => break Error::cancelled(),
+                Ok(Opening::Loaded(_)) => unreachable!("it was loaded before"),
             }
-        }
+        };
+        self.end(clock, error.kind == ErrorKind::Cancelled);
+        Err(error)
     }
 
     fn next(&self) -> Result<Opening, Error> {
@@ -210,9 +229,15 @@ impl Candidate {
         self.events.recv().map_err(ended)
     }
 
-    fn end(self) {
+    /// What it holds on the device is free again when this returns. A step of loading that does not hear of an
+    /// interruption is not waited for.
+    fn end(self, clock: &dyn Clock, cancelled: bool) {
         drop((self.proceed, self.events));
-        let _ = self.handle.join();
+        if cancelled {
+            self.thread.join_until(clock.now().saturating_add(PATIENCE), clock);
+        } else {
+            self.thread.join();
+        }
     }
 }
 
@@ -235,6 +260,8 @@ fn executor_thread(
         Ok(Err(error)) => return fail(error),
         Err(panic) => return fail(panicked("Loading the model", &*panic)),
     };
+    let terminate = executor.terminator();
+    cancel.on_cancel(move || terminate());
     let _ = opening.send(Opening::Loaded(model.clone()));
     // Nothing comes when this executor is not wanted.
     if proceed.recv().is_err() {
@@ -280,6 +307,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::engine::MonotonicClock;
 
     /// A device with room for so many crops in all executors together.
     #[derive(Default)]
@@ -349,7 +377,8 @@ mod tests {
                 warnings.borrow_mut().push(text);
             }
         };
-        let (batch_size, opened) = open(&backend, batch_size, executors, &Cancel::default(), &report)?;
+        let (batch_size, opened) =
+            open(&backend, batch_size, executors, &MonotonicClock::default(), &Cancel::default(), &report)?;
         Ok((batch_size, opened.len(), warnings.into_inner()))
     }
 

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -37,7 +37,56 @@ pub enum Behaviour {
     /// Answers after up to so many microseconds, different from run to run.
     Delay(u64),
     Fail,
+    /// Fails that run only, then answers.
+    FailOnce,
     Panic,
+    /// Does not end before the executor is told to.
+    Hang,
+    /// Does not even end then, but when the test lets it go.
+    HangForEver,
+}
+
+/// Runs that hang.
+#[derive(Default)]
+pub struct Hanging {
+    state: Mutex<HangingState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct HangingState {
+    hanging: usize,
+    released: bool,
+}
+
+impl Hanging {
+    /// Returns once a run hangs.
+    pub fn wait_for_a_run(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.hanging == 0 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.state.lock().unwrap().hanging
+    }
+
+    /// Lets go all runs that hang, and those to come.
+    pub fn release(&self) {
+        self.state.lock().unwrap().released = true;
+        self.changed.notify_all();
+    }
+
+    fn hang(&self, ends: impl Fn() -> bool) {
+        let mut state = self.state.lock().unwrap();
+        state.hanging += 1;
+        self.changed.notify_all();
+        while !state.released && !ends() {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.hanging -= 1;
+    }
 }
 
 /// Stops runs until it is opened.
@@ -95,12 +144,14 @@ pub struct Fake {
     pub load_gate: Arc<Gate>,
     /// Executors that live.
     pub executors: Arc<AtomicUsize>,
+    pub hanging: Arc<Hanging>,
 }
 
 struct FakeExecutor {
     fake: Fake,
     rows: Vec<f32>,
     seed: u64,
+    terminated: Arc<AtomicBool>,
 }
 
 impl Backend for Fake {
@@ -119,7 +170,13 @@ impl Backend for Fake {
             sha256: "none".to_string(),
         };
         self.executors.fetch_add(1, Ordering::SeqCst);
-        Ok((model, Box::new(FakeExecutor { fake: self.clone(), rows: Vec::new(), seed: 1 })))
+        let executor = Box::new(FakeExecutor {
+            fake: self.clone(),
+            rows: Vec::new(),
+            seed: 1,
+            terminated: Arc::default(),
+        });
+        Ok((model, executor))
     }
 }
 
@@ -143,7 +200,20 @@ impl Executor for FakeExecutor {
                 std::thread::sleep(Duration::from_micros((self.seed >> 33) % most));
             }
             Behaviour::Fail => return Err(Error::new(ErrorKind::Run, "the fake network fails")),
+            Behaviour::FailOnce => {
+                *self.fake.behaviour.lock().unwrap() = Behaviour::Answer;
+                return Err(Error::new(ErrorKind::Run, "the fake network fails"));
+            }
             Behaviour::Panic => panic!("the fake network panics"),
+            Behaviour::Hang => {
+                let terminated = self.terminated.clone();
+                self.fake.hanging.hang(|| terminated.load(Ordering::SeqCst));
+                return Err(Error::new(ErrorKind::Run, "the fake network was interrupted"));
+            }
+            Behaviour::HangForEver => {
+                self.fake.hanging.hang(|| false);
+                return Err(Error::new(ErrorKind::Run, "the fake network was let go"));
+            }
         }
         for (peak, number) in peaks.iter_mut().zip(&self.rows[..rows]) {
             *peak = Peak { x: 2.0, y: 2.0, max_x: *number, max_y: *number };
@@ -153,6 +223,15 @@ impl Executor for FakeExecutor {
 
     fn warm_up_sizes(&self) -> Vec<usize> {
         Vec::new()
+    }
+
+    fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (terminated, hanging) = (self.terminated.clone(), self.fake.hanging.clone());
+        Arc::new(move || {
+            let _state = hanging.state.lock().unwrap();
+            terminated.store(true, Ordering::SeqCst);
+            hanging.changed.notify_all();
+        })
     }
 }
 
@@ -173,7 +252,7 @@ pub fn element_by_hand(fake: &Fake) -> (RtmPoseBatch, Arc<ManualClock>) {
     (element_with_clock(fake, clock.clone()), clock)
 }
 
-fn element_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseBatch {
+pub fn element_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseBatch {
     init();
     let element = gst::ElementFactory::make("rtmposebatch")
         .property_from_str("inference-region", "full-frame")

@@ -1,0 +1,69 @@
+//! Ends the process when a sequence takes too long, with what is known of it.
+
+use std::{
+    collections::HashMap,
+    process::Command,
+    sync::{Arc, LazyLock, Mutex},
+    time::{Duration, Instant},
+};
+
+type Journal = Arc<Mutex<Vec<String>>>;
+
+/// Sequences that are played now: seed, beginning, and steps so far.
+static PLAYED: LazyLock<Mutex<HashMap<u64, (Instant, Journal)>>> = LazyLock::new(|| {
+    std::thread::Builder::new().name("watchdog".to_string()).spawn(watch).unwrap();
+    Mutex::default()
+});
+
+/// A sequence that is played; dropped, it has ended.
+pub struct Watched(u64);
+
+impl Watched {
+    pub fn new(seed: u64, journal: &Journal) -> Self {
+        PLAYED.lock().unwrap().insert(seed, (Instant::now(), journal.clone()));
+        Self(seed)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        PLAYED.lock().unwrap().remove(&self.0);
+    }
+}
+
+fn watch() {
+    let patience = std::env::var("RTMPOSE_STRESS_PATIENCE").map_or(10, |seconds| seconds.parse().unwrap());
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let played = PLAYED.lock().unwrap();
+        let late = played.iter().find(|(_, (start, _))| start.elapsed() > Duration::from_secs(patience));
+        if let Some((seed, (_, journal))) = late {
+            eprintln!("Sequence {seed} has not ended after {patience} s. Its steps:");
+            eprintln!("{}", journal.lock().unwrap().join("\n"));
+            print_stacks();
+            eprintln!("Again: RTMPOSE_STRESS_SEED={seed} cargo test --test stress");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// With gdb, where it is installed and may look into this process.
+fn print_stacks() {
+    // SAFETY: a plain system call. Yama otherwise keeps a child from looking into its parent.
+    unsafe { libc_prctl() };
+    let pid = std::process::id().to_string();
+    let stacks = Command::new("gdb").args(["-p", &pid, "-batch", "-ex", "thread apply all bt"]).output();
+    match stacks {
+        Ok(output) => eprintln!("{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => eprintln!("No stacks: gdb cannot be started ({error})"),
+    }
+}
+
+unsafe fn libc_prctl() {
+    unsafe extern "C" {
+        fn prctl(option: i32, ...) -> i32;
+    }
+    const PR_SET_PTRACER: i32 = 0x59616d61;
+    // SAFETY: PR_SET_PTRACER takes a process id; all ones mean any.
+    unsafe { prctl(PR_SET_PTRACER, u64::MAX, 0u64, 0u64, 0u64) };
+}
