@@ -1,21 +1,24 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera test bench install-user uninstall-user clean distclean
+.PHONY: help setup demo camera test parity bench tracking install-user uninstall-user deb clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
 	@echo "                     GPU=1 also what NVIDIA GPUs need: ONNX Runtime for CUDA and NVIDIA's libraries (2 to 3 GB)"
 	@echo "make demo            set up, build, run on a real video: out/demo.mp4, out/demo.png"
-	@echo "                     VIDEO=file takes another video, REGIONS=file.csv says where people are in it"
+	@echo "                     VIDEO=file takes another video"
 	@echo "make camera          the same on a camera, in a window; DEVICE=/dev/video1 chooses the camera"
 	@echo "make install-user    put the plugin where GStreamer finds it in every program of this user"
 	@echo "make uninstall-user  remove it from there"
+	@echo "make deb             a package for Debian in out/, to be installed with apt"
 	@echo "make test            all tests, with the time of each group"
+	@echo "make parity          the element against rtmlib, stage by stage, over 1,000 boxes (make test: a short form)"
 	@echo "make bench           the benchmarks"
+	@echo "make tracking        how well people are found and followed in real videos (downloads 350 MB, takes long)"
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera test bench install-user uninstall-user:
+setup demo camera test parity bench tracking install-user uninstall-user deb:
 	@scripts/$@
 
 clean:

@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     gstrtmpose::plugin_register_static()?;
     let line = format!(
         "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate={FRAMES_A_SECOND}/1 ! \
-         rtmposebatch name=pose ! fakesink sync=false"
+         rtmposebatch name=pose inference-region=full-frame ! fakesink sync=false"
     );
     let pipeline = gst::parse::launch(&line)?.downcast::<gst::Pipeline>().map_err(|_| "no pipeline")?;
     let element = pipeline.by_name("pose").ok_or("no element")?;

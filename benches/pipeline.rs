@@ -260,7 +260,10 @@ impl Executor for Instantly {
 
 /// From a frame's arrival to its leaving, with a network that takes no time and a batch-timeout of 0.
 fn added_latency(frames: Arc<Vec<gst::Buffer>>) -> Result<(), Box<dyn Error>> {
-    let element = gst::ElementFactory::make("rtmposebatch").property("batch-timeout", 0u64).build()?;
+    let element = gst::ElementFactory::make("rtmposebatch")
+        .property("batch-timeout", 0u64)
+        .property_from_str("inference-region", "full-frame")
+        .build()?;
     let element = element.downcast::<RtmPoseBatch>().map_err(|_| "no rtmposebatch")?;
     testing::inject(&element, Arc::new(Instantly), Arc::new(MonotonicClock::default()));
     let out = Arc::new(Mutex::new(None));

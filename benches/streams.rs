@@ -136,7 +136,9 @@ fn measure(
     let device = Device::default();
     let mut elements: Vec<_> = (0..streams + usize::from(with_file))
         .map(|_| {
-            let element = gst::ElementFactory::make("rtmposebatch").build()?;
+            let element = gst::ElementFactory::make("rtmposebatch")
+                .property_from_str("inference-region", "full-frame")
+                .build()?;
             let element = element.downcast::<RtmPoseBatch>().map_err(|_| "no rtmposebatch")?;
             if shared {
                 element.set_property("model-instance-id", format!("streams-{streams}"));

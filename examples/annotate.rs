@@ -1,12 +1,10 @@
 //! Draws people's skeletons on a video file: writes the video, a contact sheet of its frames, and a line of figures.
 //!
-//!     cargo run --release --example annotate -- INPUT [--regions FILE.csv] [--output STEM]
+//!     cargo run --release --example annotate -- INPUT [--output STEM]
 //!
 //! writes STEM.mp4 (STEM.webm where GStreamer's openh264enc is missing) and STEM.png. It shows what an application
-//! does with the plugin: tell `rtmposebatch` where people are (here from a file marked by hand; else from a detector),
-//! let it run, read its figures. The heart of it is `Annotator::new`.
+//! does with the plugin: let it run, and read its figures. The heart of it is `Annotator::new`.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -19,10 +17,8 @@ use std::time::Instant;
 use gst::prelude::*;
 use gst_video::prelude::*;
 
-const USAGE: &str = "usage: annotate INPUT [--regions FILE.csv] [--output STEM]
+const USAGE: &str = "usage: annotate INPUT [--output STEM]
   INPUT           a video file
-  --regions FILE  people's boxes in the video (format: examples/regions/demo.csv); without it the whole frame is
-                  taken as one person's box, which is right only where one person fills the picture
   --output STEM   where to write: STEM.mp4 or STEM.webm, and STEM.png (default: annotated)";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -41,25 +37,23 @@ fn run(arguments: Arguments) -> Result<()> {
     if !arguments.input.is_file() {
         return Err(format!("{}: no such file", arguments.input.display()).into());
     }
-    let regions = arguments.regions.as_deref().map(Regions::read).transpose()?;
     gst::init()?;
     // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
 
-    let annotator = Annotator::new(&arguments, regions)?;
+    let annotator = Annotator::new(&arguments)?;
     let seconds = annotator.run().inspect_err(|_| annotator.discard())?;
     annotator.finish(&arguments, seconds)
 }
 
 struct Arguments {
     input: PathBuf,
-    regions: Option<PathBuf>,
     output: PathBuf,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let (mut input, mut regions, mut output) = (None, None, PathBuf::from("annotated"));
+        let (mut input, mut output) = (None, PathBuf::from("annotated"));
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value\n{USAGE}"));
             match word.as_str() {
@@ -67,83 +61,12 @@ impl Arguments {
                     println!("{USAGE}");
                     std::process::exit(0);
                 }
-                "--regions" => regions = Some(value()?.into()),
                 "--output" => output = value()?.into(),
                 _ if word.starts_with("--") => return Err(format!("{word} is not known\n{USAGE}").into()),
                 _ => input = Some(word.into()),
             }
         }
-        Ok(Self { input: input.ok_or(USAGE)?, regions, output })
-    }
-}
-
-/// People's boxes by time, marked by hand: person -> marks in the order of time.
-struct Regions(BTreeMap<i32, Vec<Mark>>);
-
-/// Left, top, width, height in pixels.
-type Rectangle = [f64; 4];
-
-struct Mark {
-    seconds: f64,
-    rectangle: Rectangle,
-}
-
-impl Regions {
-    /// Between two marks of a person that are at most this far apart, the box is interpolated.
-    const LONGEST_GAP: f64 = 0.5;
-    /// Marks and frames carry rounded times.
-    const TOLERANCE: f64 = 0.002;
-
-    fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut people = BTreeMap::<i32, Vec<Mark>>::new();
-        let rows = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        for (number, line) in rows.skip(1) {
-            let fields: Vec<f64> = line.split(',').filter_map(|field| field.trim().parse().ok()).collect();
-            let &[seconds, id, x, y, width, height] = fields.as_slice() else {
-                let place = format!("{}, line {}", path.display(), number + 1);
-                return Err(format!("{place}: expected seconds,id,x,y,width,height, found '{line}'").into());
-            };
-            people.entry(id as i32).or_default().push(Mark { seconds, rectangle: [x, y, width, height] });
-        }
-        for marks in people.values_mut() {
-            marks.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        }
-        Ok(Self(people))
-    }
-
-    /// The people marked at this time, with their boxes.
-    fn at(&self, seconds: f64) -> impl Iterator<Item = (i32, Rectangle)> + '_ {
-        self.0.iter().filter_map(move |(&id, marks)| {
-            let pair = marks.windows(2).find(|pair| {
-                seconds >= pair[0].seconds - Self::TOLERANCE && seconds <= pair[1].seconds + Self::TOLERANCE
-            })?;
-            let length = pair[1].seconds - pair[0].seconds;
-            if length > Self::LONGEST_GAP {
-                return None;
-            }
-            let part = ((seconds - pair[0].seconds) / length).clamp(0.0, 1.0);
-            let between = |i: usize| pair[0].rectangle[i] * (1.0 - part) + pair[1].rectangle[i] * part;
-            Some((id, [between(0), between(1), between(2), between(3)]))
-        })
-    }
-
-    /// From here on every buffer that passes this pad carries the boxes of its time.
-    fn attach_at(self, pad: &gst::Pad) {
-        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            let segment = pad.sticky_event::<gst::event::Segment>(0);
-            let segment = segment.as_ref().and_then(|event| event.segment().downcast_ref::<gst::ClockTime>());
-            if let (Some(segment), Some(buffer)) = (segment, info.buffer_mut())
-                && let Some(time) = segment.to_stream_time(buffer.pts())
-            {
-                for (id, [x, y, width, height]) in self.at(time.nseconds() as f64 / 1e9) {
-                    let rectangle = (x as u32, y as u32, width as u32, height as u32);
-                    gst_video::VideoRegionOfInterestMeta::add(buffer.make_mut(), "person", rectangle)
-                        .set_id(id);
-                }
-            }
-            gst::PadProbeReturn::Ok
-        });
+        Ok(Self { input: input.ok_or(USAGE)?, output })
     }
 }
 
@@ -155,11 +78,10 @@ struct Annotator {
     /// The video is written here and gets its name when it is whole.
     partial: PathBuf,
     video: PathBuf,
-    boxes_from: String,
 }
 
 impl Annotator {
-    fn new(arguments: &Arguments, regions: Option<Regions>) -> Result<Self> {
+    fn new(arguments: &Arguments) -> Result<Self> {
         let (extension, encoder) = encoder()?;
         // rtmposebatch takes frames as they are decoded; I420 is what the encoders want, so that nothing is
         // converted twice. videoflip stands a telephone's picture upright.
@@ -184,18 +106,10 @@ impl Annotator {
         element("file")?.set_property("location", partial.to_str().ok_or("the output's name is not UTF-8")?);
 
         let pose = element("pose")?;
-        let boxes_from = match &arguments.regions {
-            Some(path) => format!("boxes marked by hand ({})", path.display()),
-            None => "the whole frame as one box".to_owned(),
-        };
-        if let Some(regions) = regions {
-            pose.set_property_from_str("inference-region", "roi-list");
-            regions.attach_at(&element("frames")?.static_pad("src").ok_or("no pad")?);
-        }
         let sheet = Arc::new(Mutex::new(ContactSheet::default()));
         let sink = element("sheet")?.downcast::<gst_app::AppSink>().map_err(|_| "not an appsink")?;
         ContactSheet::collect(&sheet, &element("pictures")?.static_pad("sink").ok_or("no pad")?, &sink);
-        Ok(Self { pipeline, pose, sheet, partial, video, boxes_from })
+        Ok(Self { pipeline, pose, sheet, partial, video })
     }
 
     /// Runs to the end of the file; the seconds it took from the first frame on.
@@ -257,6 +171,7 @@ impl Annotator {
         let frames: u64 = stats.get("frames-out")?;
         let crops: u64 = stats.get("crops")?;
         let batches: u64 = stats.get("batches")?;
+        let searched: u64 = stats.get("search-crops")?;
         let fill = 100.0 * stats.get::<f64>("mean-fill")?;
 
         let picture = with_extension(&arguments.output, "png");
@@ -264,10 +179,9 @@ impl Annotator {
         fs::rename(&self.partial, &self.video)?;
         println!("{}\n{}", self.video.display(), picture.display());
         println!(
-            "{frames} frames in {seconds:.1} s: {:.1} frames/s with decoding and encoding; {crops} people in {batches} \
-             batches, mean batch fill {fill:.0} %; provider {provider}; {}",
+            "{frames} frames in {seconds:.1} s: {:.1} frames/s with decoding and encoding; {crops} crops, {searched} of \
+             them in search of people, in {batches} batches, mean batch fill {fill:.0} %; provider {provider}",
             frames as f64 / seconds,
-            self.boxes_from
         );
         Ok(())
     }

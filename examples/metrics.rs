@@ -9,7 +9,14 @@
 #[path = "support/passwords.rs"]
 mod passwords;
 
-use std::{collections::BTreeMap, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use clap::Parser;
 use gst::prelude::*;
@@ -68,12 +75,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     if elements.is_empty() {
         return Err("there is no rtmposebatch in the launch line".into());
     }
-    let mut figures = Figures::default();
-    let registry = figures.registry.clone();
+    let figures = Arc::<Mutex<Figures>>::default();
     let server = tiny_http::Server::http(arguments.listen).map_err(|error| {
         format!("cannot serve at {}: {error}; choose another with --listen", arguments.listen)
     })?;
-    std::thread::spawn(move || answer(&server, &registry));
+    let answered = figures.clone();
+    std::thread::spawn(move || answer(&server, &answered));
     say(format!("Figures at http://{}/metrics", arguments.listen));
     if !arguments.listen.ip().is_loopback() {
         say("warning: other machines can read them, without a password");
@@ -82,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
     let result = pipeline.set_state(gst::State::Playing).map_err(Into::into);
     let result =
-        result.and_then(|_| serve(&bus, &elements, &mut figures, Duration::from_secs(arguments.interval)));
+        result.and_then(|_| serve(&bus, &elements, &figures, Duration::from_secs(arguments.interval)));
     pipeline.set_state(gst::State::Null)?;
     // A failed change of state leaves the reason on the bus.
     match bus.pop_filtered(&[gst::MessageType::Error]) {
@@ -92,9 +99,11 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Answers requests until the program ends.
-fn answer(server: &tiny_http::Server, registry: &Registry) {
+fn answer(server: &tiny_http::Server, figures: &Mutex<Figures>) {
     for request in server.incoming_requests() {
-        let (status, text) = match (request.url(), TextEncoder::new().encode_to_string(&registry.gather())) {
+        // Not in the middle of a reading: an answer has all of its figures.
+        let families = figures.lock().unwrap_or_else(PoisonError::into_inner).registry.gather();
+        let (status, text) = match (request.url(), TextEncoder::new().encode_to_string(&families)) {
             ("/metrics", Ok(text)) => (200, text),
             ("/metrics", Err(error)) => (500, error.to_string()),
             _ => (404, "Figures are at /metrics\n".to_string()),
@@ -106,12 +115,18 @@ fn answer(server: &tiny_http::Server, registry: &Registry) {
 }
 
 /// Publishes the figures until the pipeline ends.
-fn serve(bus: &gst::Bus, elements: &[gst::Element], figures: &mut Figures, interval: Duration) -> Result<()> {
+fn serve(
+    bus: &gst::Bus,
+    elements: &[gst::Element],
+    figures: &Mutex<Figures>,
+    interval: Duration,
+) -> Result<()> {
     let interval = gst::ClockTime::try_from(interval)?.max(gst::ClockTime::from_mseconds(100));
     loop {
         let message = bus.timed_pop_filtered(interval, &[gst::MessageType::Eos, gst::MessageType::Error]);
         for element in elements {
-            figures.publish(&element.name(), &element.property::<gst::Structure>("stats"))?;
+            let stats = element.property::<gst::Structure>("stats");
+            figures.lock().unwrap_or_else(PoisonError::into_inner).publish(&element.name(), &stats)?;
         }
         match message {
             Some(message) if message.type_() == gst::MessageType::Eos => return Ok(()),

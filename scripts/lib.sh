@@ -5,18 +5,25 @@ set -euo pipefail
 script=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Versions that are fetched; each is also named in the README.
+# Versions that are fetched; each is also named in THIRD-PARTY.md.
 ONNXRUNTIME=onnxruntime==1.31.1
 VIDEO_PACKAGE=sports2d==0.8.34
 VIDEO_IN_PACKAGE=Sports2D/Demo/demo.mp4
 VIDEO_SHA256=d9a66417185647b112304b57093f0c180f37a768e6a14daca75ca541f3b78039
+# Real pictures for scripts/parity.
+PICTURES_PACKAGE=scikit-image==0.25.2
+PICTURES=(astronaut.png chelsea.png coffee.png motorcycle_left.png retina.jpg rocket.jpg)
 
 LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
 # There once `make setup GPU=1` was run; its ONNX Runtime runs on the CPU, too.
 GPU_LIBRARY=.deps/gpu/onnxruntime/capi/libonnxruntime.so.1
+LIBRARY_NOTICES=.deps/onnxruntime
 DEMO_VIDEO=.deps/video/demo.mp4
 PYTHON=.deps/venv/bin/python
 PLUGIN=target/release/libgstrtmpose.so
+
+# Without it ONNX Runtime tells its makers of every run, also from Python.
+export ORT_DISABLE_TELEMETRY=1
 
 say() { printf '%s\n' "$*"; }
 
@@ -32,7 +39,7 @@ has() { command -v "$1" >/dev/null; }
 # to root, and the user's Rust would be out of sight. What needs root asks sudo for it.
 step_down() {
   if [ "$(id -u)" != 0 ] || [ -z "${SUDO_USER:-}" ] || [ "$SUDO_USER" = root ]; then return; fi
-  exec runuser --login --whitelist-environment=VIDEO,REGIONS,DEVICE,MINUTES,GPU,CI "$SUDO_USER" \
+  exec runuser --login --whitelist-environment=VIDEO,DEVICE,MINUTES,GPU,CI "$SUDO_USER" \
     --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 

@@ -1,7 +1,7 @@
 //! The GStreamer plugin `rtmpose`: batched RTMPose pose estimation on live and stored video.
 //!
-//! `rtmposebatch` finds people's key points and attaches them to the frames, `rtmposeoverlay` draws them. One frame's
-//! way through `rtmposebatch`, and no step back:
+//! `rtmposebatch` finds people's key points and attaches them to the frames, `rtmposeoverlay` draws them, `rtmposejson`
+//! turns them into lines of JSON. One frame's way through `rtmposebatch`, and no step back:
 //!
 //! 1. The sink pad's chain function ([`batch`], `sink.rs`) asks for the regions to look at ([`meta`], `regions.rs`),
 //!    samples each region's crop from the frame's own pixel format ([`pose`]) and submits it to the engine.
@@ -11,12 +11,13 @@
 //! 4. The source pad's task (`src.rs`) takes the head of the queue once its tickets are answered, turns the network's
 //!    peaks into key points in the frame ([`pose`]), attaches them ([`meta`]) and pushes the frame.
 //!
-//! [`engine`] and [`pose`] know no GStreamer. Dependencies point one way: `batch` and `overlay` use `meta`, `engine` and
-//! `pose`; `meta` and `engine` use `pose`.
+//! [`engine`] and [`pose`] know no GStreamer. Dependencies point one way: `batch`, `overlay` and `json` use `meta`, `engine`
+//! and `pose`; `meta` and `engine` use `pose`.
 
 pub mod batch;
 pub mod engine;
 mod formats;
+pub mod json;
 pub mod meta;
 pub mod overlay;
 pub mod pose;
@@ -26,15 +27,11 @@ use gst::glib;
 
 pub use engine::onnx::set_environment;
 
-/// The README's examples in Rust are compiled with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::init();
     batch::register(plugin)?;
-    overlay::register(plugin)
+    overlay::register(plugin)?;
+    json::register(plugin)
 }
 
 gst::plugin_define!(

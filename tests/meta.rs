@@ -270,10 +270,10 @@ fn persons_of_a_detector_are_regions() {
     init();
     let mut buffer = gst::Buffer::new();
     let buffer = buffer.get_mut().unwrap();
-    assert_eq!(meta::person_regions(buffer), None);
+    assert_eq!(meta::person_regions(buffer, &["person"]), None);
 
     VideoRegionOfInterestMeta::add(buffer, "face", (0, 0, 5, 5));
-    assert_eq!(meta::person_regions(buffer), None);
+    assert_eq!(meta::person_regions(buffer, &["person"]), None);
 
     VideoRegionOfInterestMeta::add(buffer, "person", (1, 2, 3, 4));
     VideoRegionOfInterestMeta::add(buffer, "Person", (u32::MAX - 9, 20, 30, 40)).set_id(12);
@@ -295,9 +295,12 @@ fn persons_of_a_detector_are_regions() {
         let mut broken = VideoRegionOfInterestMeta::add(buffer, "person", (0, 0, 7, 7));
         broken.add_param(gst::Structure::builder("object_id").field("id", "three").build());
     }
-    let region = |x, y, width, height, id| PersonRegion { region: Region::new(x, y, width, height), id };
+    let region = |x, y, width, height, id| {
+        let confidence = (width == 8.0).then_some(0.5);
+        PersonRegion { region: Region::new(x, y, width, height), id, confidence }
+    };
     assert_eq!(
-        meta::person_regions(buffer).unwrap(),
+        meta::person_regions(buffer, &["person"]).unwrap(),
         [
             region(1.0, 2.0, 3.0, 4.0, None),
             region(-10.0, 20.0, 30.0, 40.0, Some(12)),
@@ -327,5 +330,5 @@ fn regions_of_no_readable_type_are_nobody() {
             );
         }
     }
-    assert_eq!(meta::person_regions(buffer), None);
+    assert_eq!(meta::person_regions(buffer, &["person"]), None);
 }

@@ -45,7 +45,7 @@ fn figures_are_served_as_prometheus_text() {
     let port = free_port();
     let line = format!(
         "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48 ! \
-         rtmposebatch name=door execution-provider=cpu model-file={} ! fakesink sync=false \
+         rtmposebatch name=door execution-provider=cpu inference-region=full-frame model-file={} ! fakesink sync=false \
          videotestsrc is-live=true ! fakesink",
         network("dots-small").display()
     );

@@ -1,10 +1,13 @@
 //! Element `rtmposeoverlay`: the right pixels in the right colours, in every format, and no others.
 
+mod network_rig;
+
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoColorimetry, VideoConverter, VideoFormat, VideoFrame, VideoInfo, VideoMeta};
 use gstrtmpose::meta::{self, FramePeople};
 use gstrtmpose::pose::{KeyPoint, Person, Region};
+use network_rig::process::Folder;
 
 const LEFT: [u8; 3] = [0, 160, 255];
 const RIGHT: [u8; 3] = [255, 140, 0];
@@ -417,6 +420,75 @@ fn unknown_skeletons_are_points_without_links() {
         for x in [75, 125, 175, 225] {
             assert_eq!(drawn.at(x, 100), [BACKGROUND; 3], "{skeleton}");
         }
+    }
+}
+
+/// Five points in a row, of which the first two and the last two are joined.
+const ROW: &str = r#"
+    names = ["a", "b", "c", "d", "e"]
+    links = [["a", "b"], ["e", "d"]]
+    left = ["a", "b"]
+    right = ["e"]
+"#;
+
+/// The property applies to as many points as its skeleton has, whatever the metadata calls them.
+#[test]
+fn the_property_tells_how_custom_points_are_joined() {
+    init();
+    let folder = Folder::new("overlay-skeleton");
+    let row = folder.write("row.toml", ROW);
+    let element =
+        gst::ElementFactory::make("rtmposeoverlay").property("skeleton", row.to_str()).build().unwrap();
+    assert_eq!(element.property::<Option<String>>("skeleton").as_deref(), row.to_str());
+    let info = info(VideoFormat::Rgb, 320, 240);
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps(info.to_caps().unwrap());
+    for skeleton in ["custom-5", "any"] {
+        let at = |x| KeyPoint { x, y: 100.0, score: 1.2 };
+        let key_points = [50.0, 100.0, 150.0, 200.0, 250.0].map(at).to_vec();
+        let someone = Person { region: Region::new(0.0, 0.0, 9.0, 9.0), key_points, id: None };
+        let custom = FramePeople { skeleton: skeleton.into(), points: 5, ..people(320, 240, vec![someone]) };
+        let drawn = Picture::new(&overlay(&mut harness, with_people(blank(&info), &custom)), &info);
+        for (x, colour) in
+            [(50, LEFT), (75, LEFT), (100, LEFT), (150, CENTRE), (200, CENTRE), (225, RIGHT), (250, RIGHT)]
+        {
+            assert!(near(drawn.at(x, 100), colour), "{skeleton} at {x}: {:?}", drawn.at(x, 100));
+        }
+        for x in [125, 175] {
+            assert_eq!(drawn.at(x, 100), [BACKGROUND; 3], "{skeleton} at {x}");
+        }
+    }
+    // Seventeen points are not for it.
+    let arm = people(320, 240, vec![person(&[(7, 100.0, 100.0), (LEFT_WRIST, 200.0, 100.0)])]);
+    let drawn = Picture::new(&overlay(&mut harness, with_people(blank(&info), &arm)), &info);
+    assert!(near(drawn.at(150, 100), LEFT));
+}
+
+#[test]
+fn a_skeleton_that_cannot_be_read_stops_the_start() {
+    init();
+    let folder = Folder::new("overlay-bad-skeleton");
+    let typo = folder.write("typo.toml", ROW.replace("links", "lines"));
+    for (skeleton, words) in [
+        (typo.to_str().unwrap(), ["is not a skeleton: line 3: unknown field `lines`", "example.toml"]),
+        ("/nowhere/x.toml", ["/nowhere/x.toml, which cannot be read: No such file", "example.toml"]),
+        ("walrus", ["walrus, which is none of coco-17, halpe-26", "no TOML file: name one of them"]),
+    ] {
+        let element =
+            gst::ElementFactory::make("rtmposeoverlay").property("skeleton", skeleton).build().unwrap();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        assert!(element.set_state(gst::State::Paused).is_err(), "{skeleton}");
+        let errors: Vec<_> = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Error])).collect();
+        let [error] = &errors[..] else { panic!("{skeleton}: {errors:?}") };
+        let gst::MessageView::Error(error) = error.view() else { unreachable!() };
+        let text = error.error().message().to_string();
+        for word in ["The property skeleton names ", words[0], words[1], "or leave the property unset"] {
+            assert!(text.contains(word), "`{word}` is missing in: {text}");
+        }
+        element.set_property("skeleton", "");
+        element.set_state(gst::State::Paused).unwrap();
+        element.set_state(gst::State::Null).unwrap();
     }
 }
 

@@ -93,15 +93,18 @@ impl From<CudnnConvAlgoSearch> for onnx::ConvAlgoSearch {
 pub enum InferenceRegion {
     #[default]
     #[enum_value(
-        name = "The person regions on the frame; the whole frame as long as the stream has carried none",
+        name = "The person regions on the frame, those without any bridged by tracking; people are searched and tracked \
+                as long as the stream has carried none",
         nick = "auto"
     )]
     Auto,
     #[enum_value(
-        name = "The person regions (GstVideoRegionOfInterestMeta of type person) on the frame",
+        name = "The person regions (GstVideoRegionOfInterestMeta of a type in region-label) on the frame",
         nick = "roi-list"
     )]
     RoiList,
+    #[enum_value(name = "People are searched and tracked", nick = "track")]
+    Track,
     #[enum_value(name = "The whole frame as one person", nick = "full-frame")]
     FullFrame,
 }
@@ -123,6 +126,19 @@ impl From<ScoreMode> for pose::ScoreMode {
             ScoreMode::Mean => Self::Mean,
         }
     }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchSmoothing")]
+pub enum Smoothing {
+    #[default]
+    #[enum_value(name = "As the network finds them", nick = "none")]
+    None,
+    #[enum_value(
+        name = "One Euro filter: points that rest lie still, fast ones are hardly held back",
+        nick = "one-euro"
+    )]
+    OneEuro,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
@@ -158,6 +174,7 @@ pub(super) fn mark_as_plugin_api() {
         CudnnConvAlgoSearch::static_type(),
         InferenceRegion::static_type(),
         ScoreMode::static_type(),
+        Smoothing::static_type(),
         Overload::static_type(),
         OnError::static_type(),
     ] {

@@ -24,7 +24,7 @@ use crate::{
     },
     formats::FORMATS,
     meta::FramePeople,
-    pose::{Skeleton, skeleton},
+    pose::{Skeleton, Smoother, skeleton},
     sync::lock,
 };
 
@@ -48,7 +48,8 @@ static SHARED_ENGINES: LazyLock<Registry> = LazyLock::new(Registry::default);
  *
  * Finds people's key points with RTMPose. Collects crops of incoming frames into batches of #GstRtmPoseBatch:batch-size,
  * waits at most #GstRtmPoseBatch:batch-timeout for a batch to fill, runs the network once for the batch, and sends every
- * frame on, unchanged and in order, with its people as `RtmPoseMeta`.
+ * frame on, unchanged and in order, with its people as `RtmPoseMeta` and, where it is built for GStreamer 1.26 or newer, as
+ * GstAnalytics.
  *
  * ## Example pipeline
  * |[
@@ -68,6 +69,11 @@ pub struct RtmPoseBatch {
     pub(super) qos: Mutex<Qos>,
     /// Of the last frame that was inferred, for those that carry its people on. Used by the source pad's task.
     pub(super) last_people: Mutex<Option<FramePeople>>,
+    /// Since when the people are in view. Used by the source pad's task.
+    #[cfg(feature = "v1_26")]
+    pub(super) first_seen: Mutex<crate::meta::analytics::FirstSeen>,
+    /// Used by the source pad's task.
+    pub(super) smoother: Mutex<Smoother>,
     /// Interrupts the loading that goes on.
     cancel: Mutex<Cancel>,
     pub(super) injected: OnceCell<Injected>,
@@ -142,6 +148,9 @@ impl ObjectSubclass for RtmPoseBatch {
             stats: Mutex::default(),
             qos: Mutex::default(),
             last_people: Mutex::default(),
+            #[cfg(feature = "v1_26")]
+            first_seen: Mutex::default(),
+            smoother: Mutex::default(),
             cancel: Mutex::default(),
             injected: OnceCell::new(),
         }
@@ -439,24 +448,18 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
         return Ok(Skeleton::for_points(points)
             .map_or_else(|| skeleton::custom_name(points), |skeleton| skeleton.name.to_string()));
     };
-    match Skeleton::by_name(name) {
-        Some(skeleton) if skeleton.points == points => Ok(name.clone()),
-        Some(skeleton) => Err(Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The property skeleton names {name}, which has {} key points, but the model has {points}: \
-                 leave the property unset, or load another model",
-                skeleton.points
-            ),
-        )),
-        None => Err(Error::new(
-            ErrorKind::ModelRefused,
-            format!(
-                "The property skeleton names {name}, which is none of coco-17, halpe-26, coco-wholebody-133, hand-21, \
-                 face-106, ap10k-17: name one of them, or leave the property unset"
-            ),
-        )),
+    let refuse = |what: String| {
+        let text = format!("The property skeleton names {what}, or leave the property unset");
+        Error::new(ErrorKind::ModelRefused, text)
+    };
+    let skeleton = Skeleton::find(name).map_err(refuse)?;
+    if skeleton.points != points {
+        return Err(refuse(format!(
+            "{name}, which has {} key points, but the model has {points}: name one that fits, load another model",
+            skeleton.points
+        )));
     }
+    Ok(skeleton.name.to_string())
 }
 
 /// Overrides `GstElementClass.set_state`, for which the bindings have no function: `gst_element_set_state (NULL)` waits

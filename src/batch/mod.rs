@@ -1,6 +1,7 @@
 //! The element `rtmposebatch`.
 
 mod enums;
+mod follow;
 mod frame;
 mod imp;
 mod latency;
@@ -13,6 +14,7 @@ mod skip;
 mod src;
 mod stats;
 pub mod testing;
+mod timeline;
 
 use gst::{glib, prelude::*};
 

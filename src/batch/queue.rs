@@ -3,9 +3,10 @@
 use std::{
     collections::VecDeque,
     ptr::NonNull,
-    sync::{Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex, mpsc},
 };
 
+use super::follow::{FollowedFrame, Following};
 use crate::{
     engine::Ticket,
     pose::{Crop, Region},
@@ -25,6 +26,8 @@ pub(super) struct Frame {
     /// Size of the frame in pixels.
     pub width: u32,
     pub height: u32,
+    /// When it is, by the stream's own time, in seconds.
+    pub now: f64,
     pub work: Work,
 }
 
@@ -36,6 +39,8 @@ pub(super) enum Work {
     Carry,
     /// It carries the people found in its crops.
     Infer(Vec<Candidate>),
+    /// It carries the people who are followed in it.
+    Follow(Arc<Following>, Arc<FollowedFrame>),
     /// Its crops could not be made, for this reason.
     Fail(String),
 }
@@ -44,7 +49,9 @@ impl Frame {
     fn tickets(&self) -> impl Iterator<Item = &Ticket> {
         let candidates: &[Candidate] =
             if let Work::Infer(candidates) = &self.work { candidates } else { &[] };
-        candidates.iter().map(|candidate| &candidate.ticket)
+        let looks = if let Work::Follow(_, frame) = &self.work { frame.looks.as_slice() } else { &[] };
+        let of_looks = looks.iter().map(|(_, _, ticket)| ticket);
+        candidates.iter().map(|candidate| &candidate.ticket).chain(of_looks)
     }
 
     /// Whether a crop of the frame was not yet handed to an executor.

@@ -19,30 +19,56 @@ impl Regions {
         self.detector_upstream = false;
     }
 
-    /// The regions to look at in this frame, at most `max-people`.
+    /// Where to look for the people of this frame.
     pub fn of_frame(
         &mut self,
         buffer: &gst::BufferRef,
         width: u32,
         height: u32,
         settings: &Settings,
-    ) -> Vec<PersonRegion> {
-        let whole_frame =
-            || vec![PersonRegion { region: Region::new(0.0, 0.0, width as f32, height as f32), id: None }];
-        if settings.inference_region == InferenceRegion::FullFrame {
-            return whole_frame();
-        }
-        let found = meta::person_regions(buffer);
-        self.detector_upstream |= found.is_some();
-        let mut regions = match found {
-            Some(regions) => regions,
-            None if settings.inference_region == InferenceRegion::Auto && !self.detector_upstream => {
-                whole_frame()
+    ) -> Where {
+        match settings.inference_region {
+            InferenceRegion::FullFrame => {
+                let region = Region::new(0.0, 0.0, width as f32, height as f32);
+                Where::Regions(vec![PersonRegion { region, id: None, confidence: None }])
             }
-            None => Vec::new(),
-        };
-        regions.retain(|person| person.region.is_usable());
-        regions.truncate(settings.max_people as usize);
-        regions
+            InferenceRegion::RoiList => Where::Regions(from_upstream(buffer, settings).unwrap_or_default()),
+            InferenceRegion::Track => Where::Tracked { search: true },
+            InferenceRegion::Auto => match from_upstream(buffer, settings) {
+                Some(regions) => {
+                    self.detector_upstream = true;
+                    Where::Detected(regions)
+                }
+                None => Where::Tracked { search: !self.detector_upstream },
+            },
+        }
     }
+}
+
+/// Where to look for the people of a frame.
+#[derive(Debug, PartialEq)]
+pub(super) enum Where {
+    /// There, and nothing is known from frame to frame.
+    Regions(Vec<PersonRegion>),
+    /// There, because somebody upstream says so; frames without word from there are bridged.
+    Detected(Vec<PersonRegion>),
+    /// Where the tracker says, which may search for people or not.
+    Tracked { search: bool },
+}
+
+/// The people that upstream found: those that a crop can be made of, at most `max-people`, the surest first where
+/// upstream says how sure it is, in upstream's order. None: it says nothing of this frame.
+fn from_upstream(buffer: &gst::BufferRef, settings: &Settings) -> Option<Vec<PersonRegion>> {
+    let mut regions = meta::person_regions(buffer, &settings.region_labels())?;
+    regions.retain(|person| person.region.is_usable());
+    let most = settings.max_people as usize;
+    if regions.len() > most {
+        let confidence = |index: &usize| regions[*index].confidence.unwrap_or(0.0);
+        let mut kept: Vec<_> = (0..regions.len()).collect();
+        kept.sort_by(|a, b| confidence(b).total_cmp(&confidence(a)));
+        kept.truncate(most);
+        kept.sort_unstable();
+        regions = kept.into_iter().map(|index| regions[index]).collect();
+    }
+    Some(regions)
 }

@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::LazyLock, time::Duration};
 use gst::{glib, prelude::*};
 
 use super::enums::*;
-use crate::engine::{Agreement, Patience};
+use crate::{
+    engine::{Agreement, Patience},
+    pose::track::{self, Budget},
+};
 
 /// Values of all writable properties.
 #[derive(Debug, Clone)]
@@ -27,7 +30,13 @@ pub(super) struct Settings {
     pub inference_scale: f64,
     pub inference_region: InferenceRegion,
     pub max_people: u32,
+    pub region_label: String,
+    pub track_lookahead: u32,
+    pub track_lifetime: u64,
+    pub search_interval: u64,
+    pub search_crops: u32,
     pub score_mode: ScoreMode,
+    pub smoothing: Smoothing,
     pub overload: Overload,
     pub max_lateness: i64,
     pub inference_interval: u32,
@@ -56,7 +65,13 @@ impl Default for Settings {
             inference_scale: 1.0,
             inference_region: InferenceRegion::default(),
             max_people: 16,
+            region_label: "person".to_string(),
+            track_lookahead: 0,
+            track_lifetime: 1_000_000_000,
+            search_interval: 1_000_000_000,
+            search_crops: 6,
             score_mode: ScoreMode::default(),
+            smoothing: Smoothing::default(),
             overload: Overload::default(),
             max_lateness: -1,
             inference_interval: 0,
@@ -68,13 +83,18 @@ impl Default for Settings {
 }
 
 /// Properties whose change is heard at once, also while PLAYING.
-const LIVE: [&str; 7] = [
+const LIVE: [&str; 12] = [
     "batch-timeout",
     "overload",
     "on-error",
     "inference-region",
     "max-people",
+    "region-label",
+    "track-lifetime",
+    "search-interval",
+    "search-crops",
     "score-mode",
+    "smoothing",
     "stats-interval",
 ];
 
@@ -88,6 +108,19 @@ impl Settings {
 
     pub fn patience(&self) -> Patience {
         Patience { timeout: self.timeout(), adaptive: self.adaptive_timeout }
+    }
+
+    /// The types of regions that are people.
+    pub fn region_labels(&self) -> Vec<&str> {
+        self.region_label.split(',').map(str::trim).filter(|label| !label.is_empty()).collect()
+    }
+
+    pub fn tracking(&self) -> track::Settings {
+        let search = Budget {
+            crops: self.search_crops as usize,
+            interval: Duration::from_nanos(self.search_interval),
+        };
+        track::Settings { max_people: self.max_people as usize, search }
     }
 
     /// What all who share an engine must give alike.
@@ -141,7 +174,13 @@ impl Settings {
             "inference-scale" => self.inference_scale = get(value),
             "inference-region" => self.inference_region = get(value),
             "max-people" => self.max_people = get(value),
+            "region-label" => self.region_label = text(value).unwrap_or_default(),
+            "track-lookahead" => self.track_lookahead = get(value),
+            "track-lifetime" => self.track_lifetime = get(value),
+            "search-interval" => self.search_interval = get(value),
+            "search-crops" => self.search_crops = get(value),
             "score-mode" => self.score_mode = get(value),
+            "smoothing" => self.smoothing = get(value),
             "overload" => self.overload = get(value),
             "max-lateness" => self.max_lateness = get(value),
             "inference-interval" => self.inference_interval = get(value),
@@ -172,7 +211,13 @@ impl Settings {
             "inference-scale" => self.inference_scale.to_value(),
             "inference-region" => self.inference_region.to_value(),
             "max-people" => self.max_people.to_value(),
+            "region-label" => self.region_label.to_value(),
+            "track-lookahead" => self.track_lookahead.to_value(),
+            "track-lifetime" => self.track_lifetime.to_value(),
+            "search-interval" => self.search_interval.to_value(),
+            "search-crops" => self.search_crops.to_value(),
             "score-mode" => self.score_mode.to_value(),
+            "smoothing" => self.smoothing.to_value(),
             "overload" => self.overload.to_value(),
             "max-lateness" => self.max_lateness.to_value(),
             "inference-interval" => self.inference_interval.to_value(),
@@ -209,8 +254,8 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
             glib::ParamSpecString::builder("skeleton")
                 .nick("Skeleton")
                 .blurb(
-                    "Name of the key points' set where their number does not tell it: coco-17, halpe-26, \
-                     coco-wholebody-133, hand-21, face-106, ap10k-17",
+                    "The key points' set where their number does not tell it: coco-17, halpe-26, coco-wholebody-133, \
+                     hand-21, face-106, ap10k-17, or the path of a TOML file (with a / in it, or ending in .toml)",
                 )
                 .build(),
             glib::ParamSpecUInt::builder("batch-size")
@@ -310,9 +355,62 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecUInt::builder("max-people")
                 .nick("Most people")
-                .blurb("Regions of a frame that are looked at, in upstream's order; further ones are left out")
+                .blurb(
+                    "People of a frame that are looked at. Of more regions from upstream those of the highest confidence \
+                     are, or the first ones",
+                )
                 .minimum(1)
                 .default_value(default.max_people)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecString::builder("region-label")
+                .nick("Region label")
+                .blurb(
+                    "Types of the regions (GstVideoRegionOfInterestMeta) that are people, in any case, separated by \
+                     commas: person, or a detector's number of the class",
+                )
+                .default_value(Some(default.region_label.as_str()))
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("track-lookahead")
+                .nick("Tracking lookahead")
+                .blurb(
+                    "Frames that are with the network at once when people are tracked in a stream that is not live: the \
+                     boxes of a frame come from exactly so many frames before it. More fills batches, fewer follows fast \
+                     people better; 0 = as many as fill the batches: batch-size for each inference stream with one \
+                     person, fewer with more",
+                )
+                .maximum(1024)
+                .default_value(default.track_lookahead)
+                .build(),
+            glib::ParamSpecUInt64::builder("track-lifetime")
+                .nick("Tracking life time")
+                .blurb("Nanoseconds (1000000000 = 1 s) for which somebody who is not found any more is looked for, and keeps the id")
+                .default_value(default.track_lifetime)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt64::builder("search-interval")
+                .nick("Search interval")
+                .blurb(
+                    "Nanoseconds in which search-crops more boxes are looked at for people who are not tracked yet; 0 = \
+                     search-crops in every frame",
+                )
+                .default_value(default.search_interval)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("search-crops")
+                .nick("Search crops")
+                .blurb(
+                    "Boxes that a search looks at in each search-interval on average, and in one frame at most; 0 = nobody \
+                     is searched",
+                )
+                .maximum(1024)
+                .default_value(default.search_crops)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("smoothing", default.smoothing)
+                .nick("Smoothing")
+                .blurb("How key points of a person are smoothed in time")
                 .mutable_playing()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("score-mode", default.score_mode)

@@ -6,16 +6,21 @@ use std::sync::Arc;
 use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
+    follow::{FollowedFrame, Following, Lookahead},
     frame::{self, Colours},
     imp::{RtmPoseBatch, Running},
     log::CAT,
     queue::{Candidate, Fill, Frame, Item, Query, Work},
-    regions::Regions,
+    regions::{Regions, Where},
+    timeline::Timeline,
 };
 use crate::{
-    engine::Flushing,
+    engine::{Flushing, Ticket},
     meta::PersonRegion,
-    pose::{Crop, Sampler},
+    pose::{
+        Crop, Picture, Region, Sampler,
+        track::{Anatomy, Glimpse, Look, Purpose},
+    },
     sync::{lock, wait},
 };
 
@@ -26,7 +31,10 @@ pub(super) struct Input {
     /// Caps whose error was posted: they come again with every frame.
     refused: Option<gst::Caps>,
     segment: gst::FormattedSegment<gst::ClockTime>,
+    timeline: Timeline,
     regions: Regions,
+    /// The people of this stream; none before the first frame that is tracked.
+    following: Option<Arc<Following>>,
     sampler: Option<Sampler>,
     /// Frames since the last one that was inferred; none before the first.
     since_inference: Option<u32>,
@@ -43,6 +51,7 @@ impl Input {
     /// Forgets the frames so far, as at STREAM_START and after a flush.
     fn restart(&mut self) {
         self.regions.reset();
+        self.following = None;
         self.since_inference = None;
     }
 }
@@ -79,6 +88,9 @@ impl RtmPoseBatch {
         }
         lock(&self.qos).reset();
         *lock(&self.last_people) = None;
+        #[cfg(feature = "v1_26")]
+        lock(&self.first_seen).reset();
+        lock(&self.smoother).reset();
         lock(&self.queue.state).resume()
     }
 
@@ -110,11 +122,11 @@ impl RtmPoseBatch {
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
         self.wait_for_room(&running)?;
         lock(&self.stats).frames_in += 1;
-        let frame = self.take_in(pad, buffer, &running).map_err(|Flushing| gst::FlowError::Flushing)?;
+        let frame = self.take_in(pad, buffer, &running)?;
         let mut state = lock(&self.queue.state);
         // Anything may have come while the crops were sampled.
         state.refusal()?;
-        state.items.push_back(Item::Frame(frame?));
+        state.items.push_back(Item::Frame(frame));
         self.queue.changed.notify_all();
         Ok(gst::FlowSuccess::Ok)
     }
@@ -160,7 +172,7 @@ impl RtmPoseBatch {
         pad: &gst::Pad,
         buffer: gst::Buffer,
         running: &Arc<Running>,
-    ) -> Result<Result<Frame, gst::FlowError>, Flushing> {
+    ) -> Result<Frame, gst::FlowError> {
         let settings = self.settings().clone();
         let mut guard = lock(&self.input);
         if guard.live.is_none() {
@@ -171,34 +183,101 @@ impl RtmPoseBatch {
         }
         let input = &mut *guard;
         let Some(video) = &input.video else {
-            return Ok(Err(self.not_negotiated()));
+            return Err(self.not_negotiated());
         };
         let (width, height) = (video.info.width(), video.info.height());
+        let now = input.timeline.advance(buffer.pts(), frame_duration(&video.info));
+        let frame = |work| Frame { buffer: buffer.clone(), width, height, now, work };
         if buffer.flags().contains(gst::BufferFlags::GAP) || buffer.size() == 0 {
             gst::trace!(CAT, imp = self, "A gap goes on without inference");
-            return Ok(Ok(Frame { buffer, width, height, work: Work::Pass }));
+            return Ok(frame(Work::Pass));
         }
         let since_inference = input.since_inference.unwrap_or(u32::MAX);
         if since_inference < settings.inference_interval.saturating_sub(1) {
             input.since_inference = Some(since_inference + 1);
-            return Ok(Ok(Frame { buffer, width, height, work: Work::Carry }));
+            return Ok(frame(Work::Carry));
         }
         let (segment, live) = (&input.segment, input.live == Some(true));
         if let Some(reason) = self.reason_to_skip(&buffer, segment, live, &settings, running) {
             let segment = segment.clone();
             drop(guard);
             self.count_skipped(&buffer, &segment, live, reason);
-            return Ok(Ok(Frame { buffer, width, height, work: Work::Pass }));
+            return Ok(frame(Work::Pass));
         }
         input.since_inference = Some(0);
         let _in_progress = running.stream.begin_frame();
-        let regions = input.regions.of_frame(&buffer, width, height, &settings);
+        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &video.info);
+        let Some(picture) = mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.colours))
+        else {
+            let format = video.info.format();
+            let size = buffer.size();
+            let reason = format!("A frame of {size} bytes cannot be read as {width}x{height} {format}");
+            return Ok(frame(Work::Fail(reason)));
+        };
         let model = running.stream.model();
         let sampler = input
             .sampler
             .get_or_insert_with(|| Sampler::new(model.width, model.height, running.settings.inference_scale));
-        let work = submit_crops(&buffer, video, regions, sampler, running)?;
-        Ok(Ok(Frame { buffer, width, height, work }))
+        let mut camera = Camera { picture, sampler, running };
+        let place = input.regions.of_frame(&buffer, width, height, &settings);
+        if let Where::Regions(regions) = place {
+            return Ok(frame(Work::Infer(camera.take_candidates(regions)?)));
+        }
+        let anatomy = || Anatomy::of(&running.skeleton, model.points);
+        let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
+        let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
+        let detected = matches!(place, Where::Detected(_));
+        let looks = match place {
+            Where::Tracked { search } => {
+                self.wait_for_results(following, lookahead, running)?;
+                let glimpse = || Glimpse::of(&camera.picture);
+                following.plan(now, (width, height), lookahead, &settings.tracking(), search, glimpse)
+            }
+            Where::Detected(regions) | Where::Regions(regions) => {
+                let look =
+                    |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
+                regions.into_iter().map(look).collect()
+            }
+        };
+        let looks = camera.take_looks(looks)?;
+        let searched = |(look, ..): &&(Look, Crop, Ticket)| {
+            matches!(look.purpose, Purpose::Search | Purpose::Confirm(_))
+        };
+        lock(&self.stats).search_crops += looks.iter().filter(searched).count() as u64;
+        let lifetime = std::time::Duration::from_nanos(settings.track_lifetime);
+        let followed =
+            FollowedFrame::new(now, (width, height), detected, looks, settings.score_mode.into(), lifetime);
+        let followed = Arc::new(followed);
+        following.add(followed.clone(), lookahead);
+        Ok(frame(Work::Follow(following.clone(), followed)))
+    }
+
+    /// Waits until the frame is done from whose people the next frame's boxes come.
+    fn wait_for_results(
+        &self,
+        following: &Following,
+        lookahead: Lookahead,
+        running: &Running,
+    ) -> Result<(), gst::FlowError> {
+        let mut state = lock(&self.queue.state);
+        let mut waited = false;
+        let result = loop {
+            if let Err(error) = state.refusal() {
+                break Err(error);
+            }
+            if following.is_ready(lookahead) {
+                break Ok(());
+            }
+            waited = true;
+            // No further crop can come before: the batch must not wait for one.
+            running.stream.set_blocked(true);
+            state = wait(&self.queue.changed, state);
+        };
+        drop(state);
+        if waited {
+            running.stream.set_blocked(false);
+        }
+        result
     }
 
     fn not_negotiated(&self) -> gst::FlowError {
@@ -374,33 +453,45 @@ pub(super) fn refuse_pull_mode(mode: gst::PadMode) -> Result<(), gst::LoggableEr
     }
 }
 
-/// Samples the regions' crops and hands them to the engine, one by one.
-fn submit_crops(
-    buffer: &gst::BufferRef,
-    video: &Video,
-    regions: Vec<PersonRegion>,
-    sampler: &mut Sampler,
-    running: &Running,
-) -> Result<Work, Flushing> {
-    let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
-    let Some(picture) = mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.colours)) else {
-        let info = &video.info;
-        return Ok(Work::Fail(format!(
-            "A frame of {} bytes cannot be read as {}x{} {}",
-            buffer.size(),
-            info.width(),
-            info.height(),
-            info.format()
-        )));
-    };
-    let model = running.stream.model();
-    let mut candidates = Vec::with_capacity(regions.len());
-    for PersonRegion { region, id } in regions {
-        let Some(crop) = Crop::new(&region, model.width, model.height) else { continue };
-        let mut pixels = running.stream.buffer()?;
-        sampler.sample(&picture, &crop, &mut pixels);
-        let ticket = running.stream.submit(pixels);
-        candidates.push(Candidate { region, id, crop, ticket });
+/// How many frames may be with the network: as set, or as many as keep every executor's batch full.
+fn lookahead(running: &Running) -> Lookahead {
+    match running.settings.track_lookahead {
+        0 => Lookahead::Filling(running.stream.crops_in_flight() as u64),
+        set => Lookahead::Exact(set.into()),
     }
-    Ok(Work::Infer(candidates))
+}
+
+/// Takes crops of a frame and hands them to the engine, one by one.
+struct Camera<'a> {
+    picture: Picture<'a>,
+    sampler: &'a mut Sampler,
+    running: &'a Running,
+}
+
+impl Camera<'_> {
+    /// The region's crop on its way to the network; none where no crop can be made of the region.
+    fn take(&mut self, region: &Region) -> Result<Option<(Crop, Ticket)>, gst::FlowError> {
+        let stream = &self.running.stream;
+        let model = stream.model();
+        let Some(crop) = Crop::new(region, model.width, model.height) else { return Ok(None) };
+        let mut pixels = stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
+        self.sampler.sample(&self.picture, &crop, &mut pixels);
+        Ok(Some((crop, stream.submit(pixels))))
+    }
+
+    fn take_candidates(&mut self, regions: Vec<PersonRegion>) -> Result<Vec<Candidate>, gst::FlowError> {
+        let candidate = |PersonRegion { region, id, .. }| {
+            let taken = self.take(&region)?;
+            Ok(taken.map(|(crop, ticket)| Candidate { region, id, crop, ticket }))
+        };
+        regions.into_iter().map(candidate).filter_map(Result::transpose).collect()
+    }
+
+    fn take_looks(&mut self, looks: Vec<Look>) -> Result<Vec<(Look, Crop, Ticket)>, gst::FlowError> {
+        let taken = |look: Look| {
+            let taken = self.take(&look.region)?;
+            Ok(taken.map(|(crop, ticket)| (look, crop, ticket)))
+        };
+        looks.into_iter().map(taken).filter_map(Result::transpose).collect()
+    }
 }

@@ -3,7 +3,7 @@
 use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
-    enums::OnError,
+    enums::{OnError, Smoothing},
     imp::{RtmPoseBatch, Running},
     log::CAT,
     queue::{Candidate, Frame, Item, State, Work},
@@ -133,7 +133,15 @@ impl RtmPoseBatch {
 
     fn send_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         let eos = event.type_() == gst::EventType::Eos;
+        #[cfg(feature = "v1_26")]
+        if event.type_() == gst::EventType::StreamStart {
+            lock(&self.first_seen).reset();
+        }
         gst::log!(CAT, imp = self, "Sending {event:?}");
+        // Positions of another stream, or in pixels of another size.
+        if matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Caps) {
+            lock(&self.smoother).reset();
+        }
         self.srcpad.push_event(event);
         if eos { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
     }
@@ -148,6 +156,12 @@ impl RtmPoseBatch {
                 Ok(people) => self.attach(&mut frame, people, &running),
                 Err(text) => self.inference_failed(&text, &settings)?,
             },
+            Work::Follow(following, followed) => match following.people(&followed) {
+                Some(Ok(people)) => self.attach(&mut frame, people, &running),
+                Some(Err(text)) => self.inference_failed(&text, &settings)?,
+                // All before it are done, since they are gone.
+                None => self.inference_failed("a frame before it was not answered", &settings)?,
+            },
             Work::Fail(text) => self.inference_failed(&text, &settings)?,
         }
         gst::trace!(CAT, imp = self, "Sending {:?}", frame.buffer);
@@ -158,7 +172,14 @@ impl RtmPoseBatch {
         result
     }
 
-    fn attach(&self, frame: &mut Frame, people: Vec<Person>, running: &Running) {
+    fn attach(&self, frame: &mut Frame, mut people: Vec<Person>, running: &Running) {
+        {
+            let mut smoother = lock(&self.smoother);
+            match self.settings().smoothing {
+                Smoothing::None => smoother.reset(),
+                Smoothing::OneEuro => smoother.smooth(frame.now, &mut people),
+            }
+        }
         let people = FramePeople {
             source: self.obj().name().into(),
             width: frame.width,
@@ -183,8 +204,19 @@ impl RtmPoseBatch {
     }
 
     fn write(&self, frame: &mut Frame, people: &FramePeople) {
-        if let Err(error) = meta::write(frame.buffer.make_mut(), people) {
+        let buffer = frame.buffer.make_mut();
+        if let Err(error) = meta::write(buffer, people) {
             gst::error!(CAT, imp = self, "The people could not be attached: {error}");
+        }
+        #[cfg(feature = "v1_26")]
+        {
+            let segment = self.srcpad.sticky_event::<gst::event::Segment>(0);
+            let now = segment.as_ref().and_then(|event| {
+                event.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
+            });
+            if let Err(error) = meta::analytics::write(buffer, people, now, &mut lock(&self.first_seen)) {
+                gst::error!(CAT, imp = self, "The people could not be attached for GstAnalytics: {error}");
+            }
         }
     }
 
@@ -192,6 +224,7 @@ impl RtmPoseBatch {
     fn inference_failed(&self, text: &str, settings: &Settings) -> Result<(), gst::FlowError> {
         // Nothing of this stream is known that later frames could carry on.
         *lock(&self.last_people) = None;
+        lock(&self.smoother).reset();
         match settings.on_error {
             OnError::Fail => {
                 lock(&self.queue.state).error_posted = true;

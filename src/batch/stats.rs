@@ -20,6 +20,8 @@ pub(super) struct Stats {
     pub frames_out: u64,
     /// Frames that went on without inference because of overload.
     pub frames_skipped: u64,
+    /// Crops for people who were not followed yet.
+    pub search_crops: u64,
     /// Upstream is live; none before the first frame.
     pub live: Option<bool>,
     /// The one warning about inference errors was posted.
@@ -81,6 +83,7 @@ impl RtmPoseBatch {
             .field("frames-in", stats.frames_in)
             .field("frames-out", stats.frames_out)
             .field("frames-skipped", stats.frames_skipped)
+            .field("search-crops", stats.search_crops)
             .field("fps", stats.rate())
             .field("input-queue", fill.waiting as u32)
             .field("output-queue", fill.finished as u32)

@@ -1,6 +1,6 @@
 //! Ten minutes of arrivals in simulated time: what the batcher and the pool of crop buffers make of cameras and files.
 //!
-//! `cargo test --lib simulation -- --nocapture` prints the table of the README's section 'Several cameras'.
+//! `cargo test --lib simulation -- --nocapture` prints the table of `docs/cameras.md`.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 

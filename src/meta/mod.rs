@@ -1,27 +1,12 @@
-//! People <-> buffer metadata: the only place that writes and reads `RtmPoseMeta`, and that reads the regions of people
-//! which upstream elements found.
+//! People <-> buffer metadata: the only place that writes and reads `RtmPoseMeta` and GstAnalytics (`analytics`, a build
+//! feature), and that reads the regions of people which upstream elements found.
 //!
-//! `RtmPoseMeta` is a GstCustomMeta without tags, so it stays on the buffer through conversion and scaling. Fields of its
-//! structure, version 1, with P people and K points each:
+//! `RtmPoseMeta` is a GstCustomMeta without tags, so it stays on the buffer through conversion and scaling.
 //!
-//! | field | type | what |
-//! |---|---|---|
-//! | `version` | uint | 1 |
-//! | `source` | string | name of the element that added it |
-//! | `width`, `height` | uint | the frame the people were found in, in pixels |
-//! | `skeleton` | string | a name of [`crate::pose::Skeleton`], or `custom-K` |
-//! | `people`, `points` | uint | P, K |
-//! | `keypoints` | GBytes | float32 `[P][K][3]`: x, y, score |
-//! | `boxes` | GBytes | float32 `[P][4]`: x, y, width, height |
-//! | `scores` | GBytes | float32 `[P]`: mean of the points' scores |
-//! | `ids` | GBytes | int64 `[P]`, -1 when not tracked |
-//! | `carried` | boolean | only when true: earlier people repeated for a frame that was not looked at |
-//!
-//! Numbers in GBytes are little-endian; coordinates are fractions of the frame (x / width, y / height), so they stay right
-//! when the frame is scaled. A frame without people carries P = 0; a frame that was not looked at carries no meta.
-//!
-//! Later versions may add fields but do not change these: a reader accepts any version from 1 up that has these fields.
+#![doc = include_str!("../../docs/metadata.md")]
 
+#[cfg(feature = "v1_26")]
+pub mod analytics;
 mod people;
 mod regions;
 

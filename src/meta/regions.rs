@@ -14,34 +14,49 @@ pub struct PersonRegion {
     pub region: Region,
     /// The tracker's number of this person, if there is a tracker upstream.
     pub id: Option<i64>,
+    /// How sure the detector is, if it says so.
+    pub confidence: Option<f32>,
 }
 
-/// The people that upstream found: every GstVideoRegionOfInterestMeta whose type is `person` (any case), in order. None:
-/// the buffer carries no such region.
+/// The people that upstream found: the objects of GstAnalytics that are persons (with a build feature `v1_26` or newer),
+/// else every GstVideoRegionOfInterestMeta of a person, in order; some detectors write both for each. A person is what is
+/// called by one of `labels`, in any case. None: the buffer carries no such region, and nobody has said that there is none
+/// by objects of other kinds or an empty GstAnalyticsRelationMeta.
 ///
-/// The id is what DL Streamer's trackers write (field `id` of the meta's parameter `object_id`), else the meta's own id
-/// when it was set. Without a tracker DL Streamer's detectors put a new number there for every box of every frame, beside
+/// The id is that of GstAnalytics' track. Of a region it is what DL Streamer's trackers write (field `id` of the meta's
+/// parameter `object_id`), else the meta's own id when it was set. Without a tracker DL Streamer's detectors put a new number there for every box of every frame, beside
 /// a parameter `detection`: that is nobody's id.
-pub fn person_regions(buffer: &gst::BufferRef) -> Option<Vec<PersonRegion>> {
+pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<PersonRegion>> {
+    #[cfg(feature = "v1_26")]
+    let objects = super::analytics::person_regions(buffer, labels);
+    #[cfg(not(feature = "v1_26"))]
+    let objects: Option<Vec<PersonRegion>> = None;
+    if objects.as_ref().is_some_and(|persons| !persons.is_empty()) {
+        return objects;
+    }
     let regions: Vec<_> = buffer
         .iter_meta::<VideoRegionOfInterestMeta>()
-        .filter(|meta| is_person(meta))
+        // SAFETY: the pointer is that of a meta borrowed from its buffer.
+        .filter(|meta| is_called(unsafe { (*meta.as_ptr()).roi_type }, labels))
         .map(|meta| {
             let (x, y, width, height) = meta.rect();
             // The fields are unsigned: a detector whose box reaches over the left or top border wraps around.
             let region = Region::new(x as i32 as f32, y as i32 as f32, width as f32, height as f32);
-            PersonRegion { region, id: id(&meta) }
+            PersonRegion { region, id: id(&meta), confidence: confidence(&meta) }
         })
         .collect();
-    (!regions.is_empty()).then_some(regions)
+    if regions.is_empty() { objects } else { Some(regions) }
 }
 
-fn is_person(meta: &gst::MetaRef<'_, VideoRegionOfInterestMeta>) -> bool {
-    // Not `roi_type()`, which trusts that there is a type and that it is UTF-8.
-    // SAFETY: the pointer is that of a meta borrowed from its buffer; GLib keeps a quark's string for ever.
+/// Whether that is one of the labels, in any case. A quark as it is in the meta, since a wrapped one is trusted to be UTF-8.
+pub(super) fn is_called(label: glib::ffi::GQuark, labels: &[&str]) -> bool {
+    // SAFETY: any number can be asked for; GLib keeps a quark's string for ever.
     unsafe {
-        let name = glib::ffi::g_quark_to_string((*meta.as_ptr()).roi_type);
-        !name.is_null() && CStr::from_ptr(name).to_bytes().eq_ignore_ascii_case(b"person")
+        let name = glib::ffi::g_quark_to_string(label);
+        !name.is_null()
+            && labels
+                .iter()
+                .any(|label| CStr::from_ptr(name).to_bytes().eq_ignore_ascii_case(label.as_bytes()))
     }
 }
 
@@ -56,4 +71,10 @@ fn id(meta: &VideoRegionOfInterestMeta) -> Option<i64> {
         },
     };
     (id >= 0).then_some(id)
+}
+
+/// As DL Streamer's detectors write it.
+fn confidence(meta: &VideoRegionOfInterestMeta) -> Option<f32> {
+    let confidence = meta.param("detection")?.get::<f64>("confidence").ok()? as f32;
+    confidence.is_finite().then_some(confidence)
 }

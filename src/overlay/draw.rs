@@ -67,18 +67,24 @@ impl Pen {
     }
 }
 
-/// Draws the people, whose positions are in pixels of this canvas.
-pub fn people(canvas: &mut Canvas, frame: &FramePeople, style: &Style) {
+/// Draws the people, whose positions are in pixels of this canvas: with the skeleton that is asked for where it has as
+/// many points, else with the one that their metadata names. `links` are those of a skeleton not known by its name.
+pub fn people(
+    canvas: &mut Canvas,
+    frame: &FramePeople,
+    asked: Option<&Skeleton>,
+    links: &[(u16, u16)],
+    style: &Style,
+) {
     let pen = Pen::new(canvas, style);
     // A skeleton of another size than the meta says is not this one's.
-    let skeleton = Skeleton::by_name(&frame.skeleton).filter(|skeleton| skeleton.points == frame.points);
+    let fits = |skeleton: &&Skeleton| skeleton.points == frame.points;
+    let skeleton = asked.filter(fits).or_else(|| Skeleton::by_name(&frame.skeleton).filter(fits));
     for person in &frame.people {
         if style.draw_box {
             draw_box(canvas, person, &pen);
         }
-        if let Some(skeleton) = skeleton {
-            draw_links(canvas, person, skeleton, style, &pen);
-        }
+        draw_links(canvas, person, skeleton, links, style, &pen);
         draw_points(canvas, person, skeleton, style, &pen);
         if let (true, Some(id)) = (style.draw_id, person.id) {
             draw_id(canvas, person, id, &pen);
@@ -93,16 +99,24 @@ fn visible(point: Option<&KeyPoint>, style: &Style) -> Option<Point> {
     there.then_some((point.x, point.y))
 }
 
-fn draw_links(canvas: &mut Canvas, person: &Person, skeleton: &Skeleton, style: &Style, pen: &Pen) {
+fn draw_links(
+    canvas: &mut Canvas,
+    person: &Person,
+    skeleton: Option<&Skeleton>,
+    links: &[(u16, u16)],
+    style: &Style,
+    pen: &Pen,
+) {
+    let side = |point| skeleton.map_or(Side::Centre, |skeleton| skeleton.side(point));
     let links: Vec<_> = skeleton
-        .links
+        .map_or(links, |skeleton| skeleton.links)
         .iter()
         .filter_map(|&(a, b)| {
             let (a, b) = (usize::from(a), usize::from(b));
             let from = visible(person.key_points.get(a), style)?;
             let to = visible(person.key_points.get(b), style)?;
-            let paint = pen.of(link_side(skeleton.side(a), skeleton.side(b)));
-            let scale = if skeleton.is_fine(b) { 0.5 } else { 1.0 };
+            let paint = pen.of(link_side(side(a), side(b)));
+            let scale = if skeleton.is_some_and(|skeleton| skeleton.is_fine(b)) { 0.5 } else { 1.0 };
             Some((from, to, scale, paint))
         })
         .collect();

@@ -6,6 +6,12 @@
  * box and id. The person's left is blue, the right orange, what is neither is white; all have a dark outline and so show
  * on dark and on light pictures.
  *
+ * Which points are joined is told by the skeleton's name in the metadata. One of the user's own has the same file as
+ * property skeleton here as in rtmposebatch.
+ *
+ * Built for GStreamer 1.30 or newer it also draws groups of key points that other elements wrote as GstAnalytics. A group
+ * with the skeleton of an RtmPoseMeta of the frame is taken for the same people.
+ *
  * Frames without people pass as they are, not even mapped. Only pixels near something drawn are touched. In formats with
  * alpha what is drawn becomes opaque.
  *
@@ -25,16 +31,22 @@ use gst_video::{VideoCapsBuilder, VideoFrameRef, VideoInfo};
 
 use super::canvas::Canvas;
 use super::draw::{self, Style};
-use crate::{formats::FORMATS, meta, sync::lock};
+use crate::{
+    formats::FORMATS,
+    meta::{self, FramePeople},
+    pose::Skeleton,
+    sync::lock,
+};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmposeoverlay", gst::DebugColorFlags::empty(), Some("RTMPose overlay"))
 });
 
 /// The properties.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Settings {
     style: Style,
+    skeleton: Option<String>,
 }
 
 impl Default for Settings {
@@ -47,6 +59,7 @@ impl Default for Settings {
                 draw_box: false,
                 draw_id: true,
             },
+            skeleton: None,
         }
     }
 }
@@ -54,6 +67,8 @@ impl Default for Settings {
 #[derive(Default)]
 pub struct RtmPoseOverlay {
     settings: Mutex<Settings>,
+    /// What the property `skeleton` names, from start to stop.
+    skeleton: Mutex<Option<&'static Skeleton>>,
     /// The negotiated format; none before caps.
     info: Mutex<Option<VideoInfo>>,
 }
@@ -106,6 +121,14 @@ impl ObjectImpl for RtmPoseOverlay {
                     .default_value(draw_id)
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecString::builder("skeleton")
+                    .nick("Skeleton")
+                    .blurb(
+                        "How people with as many key points as this set has are drawn, whatever their metadata says: the \
+                         set's name, or the path of a TOML file as in rtmposebatch; not set: as the metadata says",
+                    )
+                    .mutable_ready()
+                    .build(),
             ]
         });
         &PROPERTIES
@@ -113,25 +136,32 @@ impl ObjectImpl for RtmPoseOverlay {
 
     // GObject asks only for the properties above, with values of their types.
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let style = &mut lock(&self.settings).style;
+        let mut settings = lock(&self.settings);
+        let style = &mut settings.style;
         match pspec.name() {
             "score-threshold" => style.score_threshold = value.get().expect("type checked"),
             "line-width" => style.line_width = value.get().expect("type checked"),
             "point-radius" => style.point_radius = value.get().expect("type checked"),
             "draw-box" => style.draw_box = value.get().expect("type checked"),
             "draw-id" => style.draw_id = value.get().expect("type checked"),
+            "skeleton" => {
+                let text: Option<String> = value.get().expect("type checked");
+                // An empty string stands for none, as in a launch line's `skeleton=""`.
+                settings.skeleton = text.filter(|text| !text.is_empty());
+            }
             _ => unimplemented!(),
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let style = lock(&self.settings).style;
+        let Settings { style, skeleton } = lock(&self.settings).clone();
         match pspec.name() {
             "score-threshold" => style.score_threshold.to_value(),
             "line-width" => style.line_width.to_value(),
             "point-radius" => style.point_radius.to_value(),
             "draw-box" => style.draw_box.to_value(),
             "draw-id" => style.draw_id.to_value(),
+            "skeleton" => skeleton.to_value(),
             _ => unimplemented!(),
         }
     }
@@ -185,8 +215,21 @@ impl BaseTransformImpl for RtmPoseOverlay {
         Ok(())
     }
 
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let name = lock(&self.settings).skeleton.clone();
+        let skeleton = name.as_deref().map(Skeleton::find).transpose().map_err(|what| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("The property skeleton names {what}, or leave the property unset")
+            )
+        })?;
+        *lock(&self.skeleton) = skeleton;
+        Ok(())
+    }
+
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.info) = None;
+        *lock(&self.skeleton) = None;
         Ok(())
     }
 
@@ -204,23 +247,17 @@ impl BaseTransformImpl for RtmPoseOverlay {
     }
 
     fn transform_ip(&self, buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let mut frames = Vec::new();
-        for frame in meta::read(buffer) {
-            match frame {
-                Ok(frame) if frame.people.is_empty() => (),
-                Ok(frame) => frames.push(frame),
-                Err(error) => {
-                    gst::warning!(CAT, imp = self, "Not drawing a malformed {}: {error}", meta::NAME)
-                }
-            }
-        }
-        if frames.is_empty() {
+        let info = lock(&self.info).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let frames = self.people_on(buffer);
+        #[cfg(feature = "v1_30")]
+        let frames = with_groups(frames, buffer, &info);
+        if frames.iter().all(|(frame, _)| frame.people.is_empty()) {
             gst::trace!(CAT, imp = self, "Nobody on {buffer:?}");
             return Ok(gst::FlowSuccess::Ok);
         }
 
-        let info = lock(&self.info).clone().ok_or(gst::FlowError::NotNegotiated)?;
         let style = lock(&self.settings).style;
+        let skeleton = *lock(&self.skeleton);
         let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| {
             gst::element_imp_error!(
                 self,
@@ -231,11 +268,45 @@ impl BaseTransformImpl for RtmPoseOverlay {
         })?;
         let mut canvas = Canvas::new(&mut video, info.colorimetry());
         let (width, height) = canvas.size();
-        for mut frame in frames {
+        for (mut frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
             frame.scale_to(width, height);
-            draw::people(&mut canvas, &frame, &style);
+            draw::people(&mut canvas, &frame, skeleton, &links, &style);
         }
         Ok(gst::FlowSuccess::Ok)
     }
+}
+
+/// Pairs of points to be joined, where the skeleton's name does not tell them.
+type Links = Vec<(u16, u16)>;
+
+impl RtmPoseOverlay {
+    /// The people of every valid `RtmPoseMeta`; there may be nobody in one.
+    fn people_on(&self, buffer: &gst::BufferRef) -> Vec<(FramePeople, Links)> {
+        let mut frames = Vec::new();
+        for frame in meta::read(buffer) {
+            match frame {
+                Ok(frame) => frames.push((frame, Links::new())),
+                Err(error) => {
+                    gst::warning!(CAT, imp = self, "Not drawing a malformed {}: {error}", meta::NAME)
+                }
+            }
+        }
+        frames
+    }
+}
+
+/// Adds the groups of key points that other elements wrote. One of the same skeleton as somebody in `frames` is the same
+/// person again, in whole pixels.
+#[cfg(feature = "v1_30")]
+fn with_groups(
+    mut frames: Vec<(FramePeople, Links)>,
+    buffer: &gst::BufferRef,
+    info: &VideoInfo,
+) -> Vec<(FramePeople, Links)> {
+    let written: Vec<_> = frames.iter().map(|(frame, _)| frame.skeleton.clone()).collect();
+    let groups = meta::analytics::key_point_groups(buffer, info.width(), info.height());
+    let others = groups.into_iter().filter(|group| !written.contains(&group.people.skeleton));
+    frames.extend(others.map(|group| (group.people, group.links)));
+    frames
 }

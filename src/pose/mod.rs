@@ -5,11 +5,14 @@ mod region;
 pub mod sample;
 mod simcc;
 pub mod skeleton;
+mod smooth;
+pub mod track;
 
 pub use region::{Crop, Region};
 pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};
 pub use simcc::{Peak, ScoreMode, decode};
 pub use skeleton::{Side, Skeleton};
+pub use smooth::Smoother;
 
 /// One key point in the frame: x and y in pixels (not clamped to the frame), and the network's raw score, which is
 /// about 0 to 1 but can be negative or pass 1.

@@ -1,14 +1,15 @@
 //! Skeletons: which key points a model has, which of them are joined by a line, and which belong to the person's left
-//! and right.
+//! and right. Those of the published networks are built in; others come from a file.
 //!
 //! The facts are those of mmpose's data set descriptions (`configs/_base_/datasets/*.py`, named at each table): order and
-//! names of the points, links, and mirrored pairs.
+//! names of the points, links, mirrored pairs and sigmas.
 
+mod file;
 // A table of numbers reads best as wide lines.
 #[rustfmt::skip]
 mod tables;
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use tables::{AP10K_17, COCO_17, COCO_WHOLEBODY_133, FACE_106, HALPE_26, HAND_21};
 
@@ -22,9 +23,10 @@ pub enum Side {
 }
 
 /// The key points of one kind of model.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Skeleton {
-    /// Name in the metadata and in the property `skeleton`.
+    /// Name in the metadata: of one that is built in also its name in the property `skeleton`; `custom-K` of one from a
+    /// file.
     pub name: &'static str,
     /// Number of key points, K.
     pub points: usize,
@@ -32,6 +34,7 @@ pub struct Skeleton {
     pub links: &'static [(u16, u16)],
     names: &'static [&'static str],
     sides: &'static [Side],
+    sigmas: Option<&'static [f32]>,
     /// Points that lie close together (face and hands of a whole body).
     fine: Range<usize>,
 }
@@ -42,13 +45,27 @@ impl Skeleton {
         SKELETONS.iter().copied().find(|skeleton| skeleton.name == name)
     }
 
+    /// The skeleton that the text names: one that is built in, or a TOML file where the text has a `/` or ends in
+    /// `.toml`. An error begins with the text and ends with a remedy, to be put into a sentence.
+    pub fn find(text: &str) -> Result<&'static Skeleton, String> {
+        if text.contains('/') || text.ends_with(".toml") {
+            return file::load(Path::new(text)).map_err(|error| {
+                format!("{text}, which {error}: name a file like models/skeletons/example.toml")
+            });
+        }
+        Self::by_name(text).ok_or_else(|| {
+            let names: Vec<_> = SKELETONS.iter().map(|skeleton| skeleton.name).collect();
+            format!("{text}, which is none of {} and no TOML file: name one of them", names.join(", "))
+        })
+    }
+
     /// The skeleton that a model with `points` key points most likely has. 17 points are taken as a person
     /// (`coco-17`); the animals of `ap10k-17` have to be asked for by name.
     pub fn for_points(points: usize) -> Option<&'static Skeleton> {
         SKELETONS.iter().copied().find(|skeleton| skeleton.points == points)
     }
 
-    /// All skeletons, with `coco-17` before `ap10k-17`.
+    /// All that are built in, with `coco-17` before `ap10k-17`.
     pub fn all() -> &'static [&'static Skeleton] {
         SKELETONS
     }
@@ -63,13 +80,19 @@ impl Skeleton {
         self.sides.get(point).copied().unwrap_or(Side::Centre)
     }
 
+    /// How far labels of each point scatter, as a share of the person's size: the constants of COCO's object key point
+    /// similarity (its k is twice sigma). None where none are published.
+    pub fn sigmas(&self) -> Option<&'static [f32]> {
+        self.sigmas
+    }
+
     /// Whether the point has close neighbours, as on a face or on the hands of a whole body, and is better drawn small.
     pub fn is_fine(&self, point: usize) -> bool {
         self.fine.contains(&point)
     }
 }
 
-/// Name in the metadata for `points` key points that form none of the skeletons above: `custom-K`.
+/// Name in the metadata for `points` key points that form no skeleton that is built in: `custom-K`.
 pub fn custom_name(points: usize) -> String {
     format!("custom-{points}")
 }
@@ -112,6 +135,15 @@ mod tests {
         assert_eq!(Skeleton::for_points(133).unwrap().name, "coco-wholebody-133");
         assert!(Skeleton::for_points(5).is_none());
         assert!(Skeleton::by_name("custom-5").is_none());
+        assert!(std::ptr::eq(Skeleton::find("hand-21").unwrap(), Skeleton::by_name("hand-21").unwrap()));
+        let names = "coco-17, halpe-26, coco-wholebody-133, hand-21, face-106, ap10k-17";
+        let unknown = Skeleton::find("custom-5").unwrap_err();
+        assert_eq!(unknown, format!("custom-5, which is none of {names} and no TOML file: name one of them"));
+        for file in ["nowhere.toml", "./nowhere", "/nowhere/skeleton.txt"] {
+            let missing = Skeleton::find(file).unwrap_err();
+            let words = format!("{file}, which cannot be read: No such file or directory: name a file like");
+            assert!(missing.starts_with(&words), "{missing}");
+        }
         assert_eq!(custom_name(5), "custom-5");
     }
 
@@ -120,6 +152,16 @@ mod tests {
         for skeleton in Skeleton::all() {
             assert_eq!(skeleton.point_names().len(), skeleton.points, "{}", skeleton.name);
             assert_eq!(skeleton.sides.len(), skeleton.points, "{}", skeleton.name);
+            if let Some(sigmas) = skeleton.sigmas() {
+                assert_eq!(sigmas.len(), skeleton.points, "{}", skeleton.name);
+                assert!(sigmas.iter().all(|sigma| (0.005..0.2).contains(sigma)), "{}", skeleton.name);
+                // A point and its mirror image are as hard to place as one another, but on an outline drawn by hand.
+                let mirrored = skeleton.points != 133;
+                let sum = |side| -> f32 {
+                    (0..skeleton.points).filter(|&i| skeleton.side(i) == side).map(|i| sigmas[i]).sum()
+                };
+                assert!(!mirrored || (sum(Side::Left) - sum(Side::Right)).abs() < 1e-6, "{}", skeleton.name);
+            }
             let names: HashSet<_> = skeleton.point_names().iter().collect();
             assert_eq!(names.len(), skeleton.points, "{}: a name occurs twice", skeleton.name);
             assert_eq!(skeleton.side(skeleton.points), Side::Centre);
@@ -179,5 +221,15 @@ mod tests {
         assert_eq!([0, 33, 66, 84, 95, 104].map(|point| face.side(point)), [Side::Right; 6]);
         assert_eq!([32, 46, 79, 90, 91, 105].map(|point| face.side(point)), [Side::Left; 6]);
         assert_eq!([16, 51, 60, 87, 93, 98, 102].map(|point| face.side(point)), [Side::Centre; 7]);
+        // mmpose trains the 106 points also with the 68, by this table (`kpt_68_to_106` in its config
+        // `rtmpose-m_8xb256-120e_face6-256x256.py`; those that it makes of two points are left out).
+        let outline = (0..17).map(|point| (point, 2 * point));
+        let brows = (17..22).zip(33..).chain((22..27).zip(42..));
+        let nose = (27..31).zip(51..).chain((31..36).zip(58..));
+        let eyes = [(36, 66), (39, 70), (42, 75), (45, 79)].into_iter();
+        let mouth = (48..68).zip(84..);
+        for (of_68, of_106) in outline.chain(brows).chain(nose).chain(eyes).chain(mouth) {
+            assert_eq!(whole.side(23 + of_68), face.side(of_106), "{of_68} is {of_106}");
+        }
     }
 }

@@ -178,6 +178,24 @@ fn skeletons_must_be_known_and_fit_the_network() {
     }
 }
 
+/// A skeleton of the user's own (what can be wrong in such a file is tested beside its reader).
+#[test]
+fn skeleton_files_must_be_there_right_and_fit() {
+    let folder = Folder::new("skeletons");
+    let two = folder.write("two.toml", "names = [\"a\", \"b\"]\n");
+    let typo = folder.write("typo.toml", "names = [\"a\", \"b\", \"c\"]\nlinks = [[\"a\", \"d\"]]\n");
+    let missing = folder.path().join("missing.toml");
+    for (file, words) in [
+        (&two, ["has 2 key points", "the model has 3", "name one that fits"]),
+        (&typo, ["`links` names `d`", "not in `names`", "models/skeletons/example.toml"]),
+        (&missing, ["cannot be read", "No such file or directory", "models/skeletons/example.toml"]),
+    ] {
+        let end = start(&network("dots"), &format!("skeleton={}", file.display()));
+        let words = [&words[..], &["property skeleton", file.to_str().unwrap(), "unset"]].concat();
+        assert_refused(&file.display().to_string(), &end, &words);
+    }
+}
+
 /// Where a GPU build of ONNX Runtime meets a GPU, CUDA is used; anywhere else the error says what CUDA needs.
 #[test]
 fn cuda_is_used_or_its_lack_explained() {

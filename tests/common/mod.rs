@@ -71,7 +71,7 @@ impl Gate {
         }
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let mut state = self.state.lock().unwrap();
         state.waiting += 1;
         self.changed.notify_all();
@@ -175,7 +175,10 @@ pub fn element_by_hand(fake: &Fake) -> (RtmPoseBatch, Arc<ManualClock>) {
 
 fn element_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseBatch {
     init();
-    let element = gst::ElementFactory::make("rtmposebatch").build().unwrap();
+    let element = gst::ElementFactory::make("rtmposebatch")
+        .property_from_str("inference-region", "full-frame")
+        .build()
+        .unwrap();
     let element = element.downcast::<RtmPoseBatch>().unwrap();
     testing::inject(&element, Arc::new(fake.clone()), clock);
     element

@@ -117,7 +117,7 @@ fn grey_has_the_range_of_the_caps() {
 /// Chroma that lies on the pixel or between two pixels, as the caps say, is not shifted.
 #[test]
 fn coloured_dots_stay_in_place_for_every_chroma_site() {
-    let mut rig = Rig::start("colours", "batch-size=1");
+    let mut rig = Rig::start("colours", "batch-size=1 inference-region=roi-list");
     for site in ["mpeg2", "jpeg", "cosited", "dv"] {
         for format in [VideoFormat::I420, VideoFormat::Nv21] {
             let info = video_with(format, SIZE.0, SIZE.1, &format!(",colorimetry=bt709,chroma-site={site}"));

@@ -7,4 +7,5 @@ mod network_rig;
 mod colours;
 mod people;
 mod positions;
+mod sizes;
 mod streams;

@@ -30,7 +30,7 @@ fn frame_of_people(count: usize) -> gst::Buffer {
 }
 
 fn nv12_rig(network: &str, properties: &str) -> Rig {
-    let mut rig = Rig::start(network, properties);
+    let mut rig = Rig::start(network, &format!("inference-region=auto {properties}"));
     rig.set_video(&video(VideoFormat::Nv12, SIZE.0, SIZE.1));
     rig
 }
@@ -107,35 +107,89 @@ fn ids_are_upstreams() {
 fn inference_region_follows_its_rules() {
     const BOX: [i32; 4] = [300, 200, 100, 150];
     const OTHER: [i32; 4] = [10, 20, 30, 40];
-    type Case = (&'static str, &'static [(&'static str, [i32; 4])], [&'static [[i32; 4]]; 3]);
-    // For auto, roi-list and full-frame.
+    type Case = (&'static str, &'static [(&'static str, [i32; 4])], [&'static [[i32; 4]]; 4]);
+    // For auto, roi-list, track and full-frame. Nobody is in the pictures for a tracker to find, or to follow.
     let frames: [Case; 8] = [
-        ("no region yet", &[], [&[WHOLE], &[], &[WHOLE]]),
-        ("a region of something else", &[("car", BOX)], [&[WHOLE], &[], &[WHOLE]]),
-        ("a person", &[("person", BOX)], [&[BOX], &[BOX], &[WHOLE]]),
-        ("no region any more", &[], [&[], &[], &[WHOLE]]),
-        ("something else again", &[("car", BOX)], [&[], &[], &[WHOLE]]),
-        ("a person and a car", &[("car", BOX), ("Person", OTHER)], [&[OTHER], &[OTHER], &[WHOLE]]),
-        ("a region without area", &[("person", [5, 5, 0, 0])], [&[], &[], &[WHOLE]]),
-        ("again none", &[], [&[], &[], &[WHOLE]]),
+        ("no region yet", &[], [&[], &[], &[], &[WHOLE]]),
+        ("a region of something else", &[("car", BOX)], [&[], &[], &[], &[WHOLE]]),
+        ("a person", &[("person", BOX)], [&[BOX], &[BOX], &[], &[WHOLE]]),
+        ("no region any more", &[], [&[], &[], &[], &[WHOLE]]),
+        ("something else again", &[("car", BOX)], [&[], &[], &[], &[WHOLE]]),
+        ("a person and a car", &[("car", BOX), ("Person", OTHER)], [&[OTHER], &[OTHER], &[], &[WHOLE]]),
+        ("a region without area", &[("person", [5, 5, 0, 0])], [&[], &[], &[], &[WHOLE]]),
+        ("again none", &[], [&[], &[], &[], &[WHOLE]]),
     ];
-    for (index, mode) in ["auto", "roi-list", "full-frame"].into_iter().enumerate() {
+    for (index, mode) in ["auto", "roi-list", "track", "full-frame"].into_iter().enumerate() {
         let mut rig = nv12_rig("dots-small", &format!("batch-size=1 inference-region={mode}"));
         for (name, regions, expected) in &frames {
             assert_eq!(boxes(&rig.find(black(regions))), expected[index], "{mode}: {name}");
         }
-        // A flush forgets that the stream has carried regions, and so does a new stream.
-        let after_reset: &[[i32; 4]] = if mode == "roi-list" { &[] } else { &[WHOLE] };
-        rig.harness.push_event(gst::event::FlushStart::new());
-        rig.harness.push_event(gst::event::FlushStop::new(true));
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        rig.harness.push_event(gst::event::Segment::new(&segment));
-        assert_eq!(boxes(&rig.find(black(&[]))), after_reset, "{mode}: after a flush");
-        rig.find(black(&[("person", BOX)]));
-        rig.harness.push_event(gst::event::StreamStart::new("another"));
-        rig.set_video(&video(VideoFormat::Nv12, SIZE.0, SIZE.1));
-        assert_eq!(boxes(&rig.find(black(&[]))), after_reset, "{mode}: in a new stream");
     }
+}
+
+/// Once a stream has carried a region nobody is searched in it any more, until a flush or a new stream.
+#[test]
+fn a_detector_upstream_ends_the_search() {
+    const BOX: [i32; 4] = [300, 200, 100, 150];
+    let mut rig = nv12_rig("dots-small", "batch-size=1");
+    rig.find(black(&[]));
+    assert_eq!(rig.stat("search-crops"), 6);
+    rig.find(black(&[("person", BOX)]));
+    for _ in 0..3 {
+        rig.find(black(&[]));
+    }
+    // Whom upstream told of is looked for.
+    assert_eq!((rig.stat("search-crops"), rig.stat("crops")), (6, 6 + 4));
+    rig.harness.push_event(gst::event::FlushStart::new());
+    rig.harness.push_event(gst::event::FlushStop::new(true));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    rig.harness.push_event(gst::event::Segment::new(&segment));
+    rig.find(black(&[]));
+    assert_eq!(rig.stat("search-crops"), 12, "after a flush");
+    rig.find(black(&[("person", BOX)]));
+    rig.harness.push_event(gst::event::StreamStart::new("another"));
+    rig.set_video(&video(VideoFormat::Nv12, SIZE.0, SIZE.1));
+    rig.find(black(&[]));
+    assert_eq!(rig.stat("search-crops"), 18, "in a new stream");
+}
+
+#[test]
+fn region_label_says_which_regions_are_people() {
+    const BOX: [i32; 4] = [300, 200, 100, 150];
+    const OTHER: [i32; 4] = [10, 20, 30, 40];
+    let regions = [("person", BOX), ("0", OTHER), ("Rider", OTHER)];
+    let mut rig = nv12_rig("dots-small", "batch-size=1 inference-region=roi-list");
+    // Heard while PLAYING.
+    for (label, expected) in [
+        ("person", vec![BOX]),
+        ("0", vec![OTHER]),
+        ("PERSON, rider", vec![BOX, OTHER]),
+        ("person,0,rider", vec![BOX, OTHER, OTHER]),
+        ("", vec![]),
+    ] {
+        rig.element.set_property("region-label", label);
+        assert_eq!(boxes(&rig.find(black(&regions))), expected, "{label}");
+    }
+}
+
+/// Of more people than are looked at, a detector's surest ones are, in its order.
+#[test]
+fn max_people_keeps_the_surest() {
+    let mut rig = nv12_rig("dots-small", "batch-size=8 max-people=3 inference-region=roi-list");
+    let mut buffer = black(&[]);
+    for index in 0..300 {
+        let confidence = match index {
+            7 => 0.95,
+            120 => 0.99,
+            299 => 0.9,
+            other => f64::from(other % 50) / 100.0,
+        };
+        let detection = gst::Structure::builder("detection").field("confidence", confidence).build();
+        add_region(&mut buffer, "person", [index, 10, 60, 80]).add_param(detection);
+    }
+    let people = rig.find(buffer);
+    assert_eq!(boxes(&people), [[7, 10, 60, 80], [120, 10, 60, 80], [299, 10, 60, 80]]);
+    assert_eq!(rig.stat("crops"), 3);
 }
 
 #[test]
@@ -153,7 +207,7 @@ fn score_mode_is_the_smaller_maximum_or_their_mean() {
     }
 }
 
-/// The fields as any language reads them (README, 'Reading the metadata'), not through the crate's reader.
+/// The fields as any language reads them (`docs/metadata.md`), not through the crate's reader.
 #[test]
 fn the_metadata_has_the_fields_of_its_contract() {
     let mut rig = nv12_rig("dots-17", "name=pose batch-size=8");
@@ -217,6 +271,7 @@ fn the_skeleton_is_told_by_the_number_of_points_or_by_its_property() {
         ("dots-17", "", "coco-17"),
         ("dots-17", "skeleton=coco-17", "coco-17"),
         ("dots-17", "skeleton=ap10k-17", "ap10k-17"),
+        ("dots-17", "skeleton=models/skeletons/example.toml", "custom-17"),
     ] {
         let mut rig = nv12_rig(network, &format!("batch-size=1 {properties}"));
         assert_eq!(rig.find(frame_of_people(1)).skeleton, expected, "{network} {properties}");

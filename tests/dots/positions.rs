@@ -136,7 +136,7 @@ fn dots_are_found_in_yuv_formats_and_grey() {
 
 #[test]
 fn what_lies_beyond_the_padding_is_not_seen() {
-    let mut rig = Rig::start("dots", "batch-size=1");
+    let mut rig = Rig::start("dots", "batch-size=1 inference-region=roi-list");
     let info = video(VideoFormat::Rgb, SIZE.0, SIZE.1);
     rig.set_video(&info);
     // The crop of the region is 581.25 to 768.75 wide and 275 to 525 high.
@@ -211,7 +211,9 @@ fn the_smallest_frames_go_through() {
 fn a_reduced_inference_scale_finds_the_same_dots() {
     for scene in SCENES {
         let [full, reduced] = ["1.0", "0.65"].map(|scale| {
-            let mut rig = Rig::start("dots", &format!("batch-size=1 inference-scale={scale}"));
+            let region = if scene.region.is_some() { "roi-list" } else { "full-frame" };
+            let properties = format!("batch-size=1 inference-scale={scale} inference-region={region}");
+            let mut rig = Rig::start("dots", &properties);
             rig.set_video(&video(VideoFormat::Nv12, SIZE.0, SIZE.1));
             rig.find(scene.frame(VideoFormat::Nv12))
         });

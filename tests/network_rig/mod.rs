@@ -32,9 +32,13 @@ pub fn network(name: &str) -> PathBuf {
     file
 }
 
-/// A launch line's text for that network on the CPU.
+/// A launch line's text for that network on the CPU, which looks at the whole frame.
 pub fn with_network(name: &str) -> String {
-    format!("rtmposebatch execution-provider=cpu model-file=\"{}\"", network(name).display())
+    let file = network(name);
+    format!(
+        "rtmposebatch execution-provider=cpu inference-region=full-frame model-file=\"{}\"",
+        file.display()
+    )
 }
 
 /// The element (or a bin around it) in PLAYING, and what comes out of it.

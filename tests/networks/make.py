@@ -31,6 +31,9 @@ MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
 PLAIN = np.eye(3)                                  # key point k: channel k
 COLOURS = 1.5 * np.eye(3) - 0.5                    # key point k: channel k less the mean of the other two
+# Numbers of key points and sizes (height, width) of the published networks, beside 17 at 256x192, which is `dots-17`.
+PUBLISHED = [(17, (384, 288)), (17, (256, 256)), (26, (256, 192)), (26, (384, 288)), (133, (256, 192)), (133, (384, 288)),
+             (21, (256, 256)), (106, (256, 256))]
 DARK = 1 / 16                                      # of the peak: what is dimmer does not count
 
 
@@ -169,6 +172,10 @@ def packed(doc, columns):
     return n.model(doc, [("image", T.UINT8, ["batch", 256, 192, 3])], [("keypoints", T.FLOAT, ["batch", 3, columns])])
 
 
+def published_name(k, size):
+    return f"dots-{k}-{size[0]}x{size[1]}"
+
+
 def networks():
     """File name -> bytes."""
     full = {
@@ -176,6 +183,7 @@ def networks():
         "dots": dots("key point k is where channel k is brightest"),
         "colours": dots("key point k is where channel k is brightest beside the mean of the other two", mix=COLOURS),
         "dots-17": dots("dots with 17 key points: k looks at channel k % 3", k=17),
+        **{published_name(k, size): dots(f"dots with {k} key points for a {size[0]}x{size[1]} crop", k=k, size=size) for k, size in PUBLISHED},
         "dots-small": dots("dots for a 64x48 crop", size=(64, 48), radius=8),
         "dots-no-conv": dots("dots that does not begin with a convolution", first="mul"),
         "dots-symbolic": dots("dots whose file does not say how many points and bins come out", hidden=True),

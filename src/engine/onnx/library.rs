@@ -106,7 +106,20 @@ fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
+/// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder and sends figures of its use
+/// to its makers, beginning before `with_telemetry(false)` reaches it. Only this variable keeps it from that.
+fn switch_telemetry_off() {
+    const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: a thread that reads the environment by C's getenv at this moment could see it move. It moves once in a
+        // process, here, for one variable that only ONNX Runtime reads, and before that library is loaded; glibc keeps
+        // the environment that the process was started with where it is.
+        unsafe { std::env::set_var(VARIABLE, "1") };
+    }
+}
+
 fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
+    switch_telemetry_off();
     let (origin, candidates) = search.candidates();
     // That a file is not there says nothing that the list of names does not say; the first other answer does.
     let mut telling = None;

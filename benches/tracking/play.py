@@ -1,0 +1,161 @@
+"""Plays frames through rtmposebatch, and hands back the people it found in each."""
+
+import itertools
+import threading
+from dataclasses import dataclass
+
+import cv2
+import gi
+import numpy as np
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstVideo", "1.0")
+from gi.repository import Gst, GstVideo  # noqa: E402
+
+Gst.init(None)
+
+SECOND = Gst.SECOND
+
+
+@dataclass
+class Clip:
+    """BGR frames of one size."""
+
+    caps: Gst.Caps
+    frames: list
+    """The bytes of each."""
+    rate: float
+    """Frames in a second."""
+
+    @property
+    def size(self):
+        structure = self.caps.get_structure(0)
+        return structure.get_value("width"), structure.get_value("height")
+
+    def picture(self, index):
+        """A frame as [height][width][3], BGR."""
+        width, height = self.size
+        return np.frombuffer(self.frames[index], np.uint8).reshape(height, width, 3)
+
+
+@dataclass
+class Found:
+    """What the element says of one frame. Positions are in pixels."""
+
+    inferred: bool
+    points: np.ndarray
+    """[people][points][3]: x, y, score."""
+    boxes: np.ndarray
+    """[people][4]: x, y, width, height."""
+    scores: np.ndarray
+    ids: np.ndarray
+    """-1: not tracked."""
+
+
+def decode(path):
+    """A video file."""
+    video = cv2.VideoCapture(str(path))
+    rate = video.get(cv2.CAP_PROP_FPS)
+
+    def frames():
+        while True:
+            there, frame = video.read()
+            if not there:
+                return
+            yield frame
+
+    clip = pictures(frames(), round(rate))
+    clip.frames = list(clip.frames)
+    return clip
+
+
+def pictures(frames, rate):
+    """[height][width][3] BGR pictures of one size as a Clip. A generator is played as it goes, and only once."""
+    frames = iter(frames)
+    first = next(frames)
+    height, width = first.shape[:2]
+    if width % 4:
+        raise ValueError(f"a width of {width} would need padded rows")
+    caps = Gst.Caps.from_string(f"video/x-raw,format=BGR,width={width},height={height},framerate={rate}/1")
+    return Clip(caps, (frame.tobytes() for frame in itertools.chain([first], frames)), rate)
+
+
+def play(clip, properties="", boxes=None):
+    """The people of each frame (a list of Found) and the element's last `stats` as a dictionary.
+
+    `boxes[frame]` is a list of (id, x, y, width, height) that go along as regions of type person.
+    """
+    pipeline = Gst.parse_launch(
+        "appsrc name=source format=time block=true max-buffers=16 "
+        f"! rtmposebatch name=pose {properties} ! appsink name=sink sync=false max-buffers=16"
+    )
+    source, sink, pose = (pipeline.get_by_name(name) for name in ("source", "sink", "pose"))
+    source.set_property("caps", clip.caps)
+    pipeline.set_state(Gst.State.PLAYING)
+    feeder = threading.Thread(target=_feed, args=(source, clip, boxes))
+    feeder.start()
+    found = []
+    while sample := sink.emit("pull-sample"):
+        found.append(_read(sample.get_buffer(), clip.size))
+    _raise_error(pipeline, properties)
+    stats = pose.get_property("stats")
+    stats = {stats.nth_field_name(i): stats.get_value(stats.nth_field_name(i)) for i in _simple(stats)}
+    feeder.join()
+    pipeline.set_state(Gst.State.NULL)
+    return found, stats
+
+
+def _simple(structure):
+    """The fields that are numbers: others have types that Python may not read."""
+    numbers = ("guint", "guint64", "gdouble", "gboolean")
+    return [
+        i
+        for i in range(structure.n_fields())
+        if structure.get_field_type(structure.nth_field_name(i)).name in numbers
+    ]
+
+
+def _feed(source, clip, boxes):
+    for index, frame in enumerate(clip.frames):
+        buffer = Gst.Buffer.new_wrapped(frame)
+        buffer.pts = round(index * SECOND / clip.rate)
+        buffer.duration = round(SECOND / clip.rate)
+        for identity, x, y, width, height in (boxes or {}).get(index, []):
+            region = GstVideo.buffer_add_video_region_of_interest_meta(
+                buffer, "person", *(max(0, round(value)) for value in (x, y, width, height))
+            )
+            region.id = identity
+        if source.emit("push-buffer", buffer) != Gst.FlowReturn.OK:
+            return
+    source.emit("end-of-stream")
+
+
+def _read(buffer, size):
+    meta = buffer.get_custom_meta("RtmPoseMeta")
+    if meta is None:
+        return Found(False, np.zeros((0, 17, 3)), np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    people = meta.get_structure()
+    count, points = people.get_value("people"), people.get_value("points")
+
+    def array(name, kind, *shape):
+        return np.frombuffer(people.get_value(name).get_data() or b"", kind).reshape(shape).copy()
+
+    found = Found(
+        True,
+        array("keypoints", "<f4", count, points, 3).astype(float),
+        array("boxes", "<f4", count, 4).astype(float),
+        array("scores", "<f4", count),
+        array("ids", "<i8", count),
+    )
+    found.points[..., :2] *= size
+    found.boxes *= (*size, *size)
+    return found
+
+
+def _raise_error(pipeline, what):
+    """The first error on the pipeline's bus, raised."""
+    message = pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
+    if message:
+        error, debug = message.parse_error()
+        pipeline.set_state(Gst.State.NULL)
+        raise RuntimeError(f"{what}: {error.message} ({debug})")

@@ -1,0 +1,193 @@
+//! People to objects, tracks and groups of key points.
+
+use gst::glib;
+use gst_analytics::{
+    AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsRelationMetaInitParams, RelTypes, ffi, prelude::*,
+};
+
+use super::{
+    FirstSeen,
+    read::{label, track_of},
+};
+use crate::{
+    meta::{FramePeople, regions::is_called},
+    pose::{Person, Region},
+};
+
+type MetaMut<'a> = gst::MetaRefMut<'a, AnalyticsRelationMeta, gst::meta::Standalone>;
+
+/// Bytes that an entry takes beside what is in it (40 in GStreamer 1.30), and the largest entry but for groups.
+const ENTRY_SIZE: usize = 40;
+const CONTENT_SIZE: usize = 32;
+/// Entries that there is room for beside ours, as in GStreamer's default.
+const ROOM_FOR_OTHERS: usize = 5;
+
+/// An object that was on the buffer before.
+struct Detection {
+    id: u32,
+    region: Region,
+    is_person: bool,
+    tracked: bool,
+    used: bool,
+}
+
+/// Adds the people to the buffer's relation meta, which is made if there is none yet; what others have added stays. A
+/// person in exactly the box of an object that is already there is that object, and gets no second one.
+///
+/// `now` is the frame's running time, where it is known. It says when a tracked person was seen first and last.
+pub fn write(
+    buffer: &mut gst::BufferRef,
+    frame: &FramePeople,
+    now: Option<gst::ClockTime>,
+    first_seen: &mut FirstSeen,
+) -> Result<(), glib::BoolError> {
+    let mut detections = detections(buffer);
+    // Only a new meta can be given its size. Growing later copies all relations, a square, once every few entries.
+    let (entries, members) = (frame.people.len() * (frame.points + 3), frame.people.len() * frame.points);
+    let size = AnalyticsRelationMetaInitParams::new(
+        entries + ROOM_FOR_OTHERS,
+        (entries + ROOM_FOR_OTHERS) * (ENTRY_SIZE + CONTENT_SIZE) + members * size_of::<u32>(),
+    );
+    let mut meta = AnalyticsRelationMeta::add_full(buffer, &size);
+    #[cfg(feature = "v1_30")]
+    let skeleton = super::write::groups::Outline::new(frame);
+    for person in &frame.people {
+        let (object, tracked) = match detection_of(person, &mut detections) {
+            Some(detection) => (detection.id, detection.tracked),
+            None => (add_object(&mut meta, person)?, false),
+        };
+        if let (Some(id), false) = (person.id.filter(|id| *id >= 0), tracked) {
+            add_track(&mut meta, object, id, now, first_seen)?;
+        }
+        #[cfg(feature = "v1_30")]
+        skeleton.add_group(&mut meta, object, person)?;
+    }
+    Ok(())
+}
+
+fn detections(buffer: &gst::BufferRef) -> Vec<Detection> {
+    let Some(meta) = buffer.meta::<AnalyticsRelationMeta>() else { return Vec::new() };
+    meta.iter::<AnalyticsODMtd>()
+        .filter_map(|object| {
+            let place = object.location().ok()?;
+            Some(Detection {
+                id: object.id(),
+                region: Region::new(place.x as f32, place.y as f32, place.w as f32, place.h as f32),
+                is_person: is_called(label(&object), &["person"]),
+                tracked: track_of(&meta, object.id()).is_some(),
+                used: false,
+            })
+        })
+        .collect()
+}
+
+/// The object that the person was found by: a person's before one that is called something else.
+fn detection_of<'a>(person: &Person, detections: &'a mut [Detection]) -> Option<&'a Detection> {
+    let detection = detections
+        .iter_mut()
+        .filter(|detection| !detection.used && detection.region == person.region)
+        .min_by_key(|detection| !detection.is_person)?;
+    detection.used = true;
+    Some(detection)
+}
+
+fn add_object(meta: &mut MetaMut, person: &Person) -> Result<u32, glib::BoolError> {
+    let Region { x, y, width, height } = person.region;
+    let (left, top) = (whole(x), whole(y));
+    let (right, bottom) = (whole(x + width), whole(y + height));
+    let object = meta.add_od_mtd(
+        glib::Quark::from_str("person"),
+        left,
+        top,
+        right.saturating_sub(left),
+        bottom.saturating_sub(top),
+        confidence(person.score()),
+    )?;
+    Ok(object.id())
+}
+
+fn add_track(
+    meta: &mut MetaMut,
+    object: u32,
+    id: i64,
+    now: Option<gst::ClockTime>,
+    first_seen: &mut FirstSeen,
+) -> Result<(), glib::BoolError> {
+    // A time is asked for; the stream's start stands for one that is not known.
+    let now = now.unwrap_or_default();
+    let track = meta.add_tracking_mtd(id.unsigned_abs(), first_seen.see(id, now))?.id();
+    // Not `mtd_mut()`, which borrows the meta for good.
+    // SAFETY: the handle is that of the entry just added to this meta.
+    unsafe {
+        let mut handle = ffi::GstAnalyticsMtd { id: track, meta: meta.as_mut_ptr() };
+        ffi::gst_analytics_tracking_mtd_update_last_seen((&raw mut handle).cast(), now.nseconds());
+    }
+    meta.set_relation(RelTypes::RELATE_TO, object, track)
+}
+
+/// Whole pixels; what is not a number is 0, and what is too large the largest there is.
+fn whole(position: f32) -> i32 {
+    position.round() as i32
+}
+
+/// Readers expect 0 to 1; scores can be a little more or less, or not a number.
+fn confidence(score: f32) -> f32 {
+    if score > 0.0 { score.min(1.0) } else { 0.0 }
+}
+
+#[cfg(feature = "v1_30")]
+mod groups {
+    use gst_analytics::KeypointDimensions;
+
+    use super::*;
+    use crate::{meta::analytics::tag, pose::Skeleton};
+
+    /// What all groups of a frame have in common.
+    pub(super) struct Outline {
+        tag: String,
+        /// Indices of joined points, two a link.
+        links: Vec<i32>,
+    }
+
+    impl Outline {
+        pub fn new(frame: &FramePeople) -> Self {
+            let skeleton =
+                Skeleton::by_name(&frame.skeleton).filter(|skeleton| skeleton.points == frame.points);
+            let links = skeleton.map_or(&[][..], |skeleton| skeleton.links);
+            Self {
+                tag: tag::of_skeleton(&frame.skeleton),
+                links: links.iter().flat_map(|&(a, b)| [a.into(), b.into()]).collect(),
+            }
+        }
+
+        /// Adds the person's key points, in their order: also those that were not found, with a confidence of 0.
+        pub fn add_group(
+            &self,
+            meta: &mut MetaMut,
+            object: u32,
+            person: &Person,
+        ) -> Result<(), glib::BoolError> {
+            if person.key_points.is_empty() {
+                return Ok(());
+            }
+            let positions: Vec<_> =
+                person.key_points.iter().flat_map(|point| [whole(point.x), whole(point.y)]).collect();
+            let confidences: Vec<_> = person.key_points.iter().map(|point| confidence(point.score)).collect();
+            let dimensions = KeypointDimensions::_2d;
+            // Whether a point is hidden by something is not known.
+            let group = meta
+                .add_keypoints_group(
+                    &self.tag,
+                    dimensions,
+                    &positions,
+                    Some(&confidences),
+                    None,
+                    &self.links,
+                )?
+                .id();
+            // Each call sets all types of a direction anew.
+            meta.set_relation(RelTypes::CONTAIN | RelTypes::RELATE_TO, object, group)?;
+            meta.set_relation(RelTypes::IS_PART_OF | RelTypes::RELATE_TO, group, object)
+        }
+    }
+}

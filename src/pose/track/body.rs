@@ -1,0 +1,181 @@
+//! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
+//! person at all.
+
+use crate::pose::{KeyPoint, Region};
+
+/// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
+pub const CONFIDENT: f32 = 0.3;
+/// So many confident points make a box, or all where a skeleton has fewer.
+const ENOUGH_POINTS: usize = 5;
+/// A detector's box reaches beyond the outermost joints: over the head, the hands and the feet.
+const FLESH: f32 = 1.2;
+/// Narrowest box, as a share of its longer side: a person seen from the side, or lying.
+const NARROWEST: f32 = 0.3;
+/// Smallest side of a box, in pixels of the frame.
+const SMALLEST_SIDE: f32 = 16.0;
+
+/// Boxes of somebody who walks overlap this much from one look to the next.
+const WALKED: f32 = 0.3;
+
+/// Standard deviations of COCO's annotators by key point, as a share of the person's size (pycocotools, `Params`).
+const COCO_SIGMAS: [f32; 17] = [
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
+    0.089, 0.089,
+];
+/// For points of which no such figures are at hand: that of a shoulder.
+const OTHER_SIGMA: f32 = 0.079;
+
+/// Which key points of a skeleton are a body's.
+#[derive(Clone, Debug)]
+pub struct Anatomy {
+    /// Points that are looked at, from the first on.
+    points: usize,
+    /// The first 17 are those of COCO's body.
+    human: bool,
+}
+
+/// A person as one look found it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pose {
+    pub points: Vec<KeyPoint>,
+    /// Box around its confident points.
+    pub region: Region,
+    /// Mean score of the body's points.
+    pub score: f32,
+}
+
+impl Anatomy {
+    /// The body in the skeleton of that name, with so many points. Of Halpe's and the whole body's points the first 17
+    /// are COCO's; face, hands and feet are left aside.
+    pub fn of(skeleton: &str, points: usize) -> Self {
+        let human = matches!(skeleton, "coco-17" | "halpe-26" | "coco-wholebody-133") && points >= 17;
+        Self { points: if human { 17 } else { points }, human }
+    }
+
+    fn body<'a>(&self, points: &'a [KeyPoint]) -> &'a [KeyPoint] {
+        &points[..self.points.min(points.len())]
+    }
+
+    /// The pose of these points; none with too few confident ones to tell where it is.
+    pub fn pose(&self, points: Vec<KeyPoint>) -> Option<Pose> {
+        let body = self.body(&points);
+        let region = region(body)?;
+        let score = body.iter().map(|point| point.score).sum::<f32>() / body.len() as f32;
+        Some(Pose { points, region, score })
+    }
+
+    /// Object key point similarity, 0 to 1, as COCO computes it between a person and its truth, over the points that are
+    /// confident in both. 0 if those are too few, or the boxes apart.
+    pub fn oks(&self, a: &Pose, b: &Pose) -> f32 {
+        if intersection(&a.region, &b.region) > 0.0 { self.shifted_oks(a, b, [0.0; 2]) } else { 0.0 }
+    }
+
+    /// How alike two poses are in themselves, 0 to 1: their OKS once they are laid over one another, whoever of them
+    /// walked away meanwhile. 0 if they are too far apart for that.
+    pub fn agreement(&self, a: &Pose, b: &Pose) -> f32 {
+        if overlap(&a.region, &b.region) < WALKED {
+            return 0.0;
+        }
+        self.shift(a, b).map_or(0.0, |shift| self.shifted_oks(a, b, shift))
+    }
+
+    /// How far the body went from `b` to `a`, by the mean of the points that are confident in both, if there are any.
+    pub fn shift(&self, a: &Pose, b: &Pose) -> Option<[f32; 2]> {
+        let (mut shift, mut count) = ([0.0; 2], 0.0);
+        for (_, p, q) in self.confident_in_both(a, b) {
+            shift = [shift[0] + p.x - q.x, shift[1] + p.y - q.y];
+            count += 1.0;
+        }
+        (count > 0.0).then(|| shift.map(|sum| sum / count))
+    }
+
+    fn shifted_oks(&self, a: &Pose, b: &Pose, shift: [f32; 2]) -> f32 {
+        let area = (area(&a.region) + area(&b.region)) / 2.0;
+        let (mut sum, mut count) = (0.0, 0);
+        for (index, p, q) in self.confident_in_both(a, b) {
+            let sigma = if self.human { COCO_SIGMAS[index] } else { OTHER_SIGMA };
+            let distance = (p.x - q.x - shift[0]).powi(2) + (p.y - q.y - shift[1]).powi(2);
+            sum += (-distance / (2.0 * (2.0 * sigma).powi(2) * area)).exp();
+            count += 1;
+        }
+        if count < ENOUGH_POINTS.min(self.points) { 0.0 } else { sum / count as f32 }
+    }
+
+    fn confident_in_both<'a>(
+        &self,
+        a: &'a Pose,
+        b: &'a Pose,
+    ) -> impl Iterator<Item = (usize, &'a KeyPoint, &'a KeyPoint)> {
+        let pairs = self.body(&a.points).iter().zip(self.body(&b.points)).enumerate();
+        let pairs = pairs.map(|(index, (p, q))| (index, p, q));
+        pairs.filter(|(_, p, q)| p.score >= CONFIDENT && q.score >= CONFIDENT)
+    }
+
+    /// How alike two poses are, 0 to 1: points and boxes count alike.
+    pub fn similarity(&self, a: &Pose, b: &Pose) -> f32 {
+        (self.oks(a, b) + overlap(&a.region, &b.region)) / 2.0
+    }
+
+    /// Whether the points can be those of a body: a head, a trunk, and enough else around them.
+    pub fn is_plausible(&self, pose: &Pose) -> bool {
+        let [head, shoulders, hips, limbs] = self.confident_parts(pose);
+        !self.human || head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10
+    }
+
+    /// Whether a closer look could find a body there: something of a trunk, and enough else.
+    pub fn is_hint(&self, pose: &Pose) -> bool {
+        let [head, shoulders, hips, limbs] = self.confident_parts(pose);
+        !self.human || shoulders >= 1 && (hips >= 1 || head >= 2) && head + shoulders + hips + limbs >= 6
+    }
+
+    /// Confident points of the head, the shoulders, the hips, and of arms and legs, for a human body.
+    fn confident_parts(&self, pose: &Pose) -> [usize; 4] {
+        let parts: [&[usize]; 4] = [&[0, 1, 2, 3, 4], &[5, 6], &[11, 12], &[7, 8, 9, 10, 13, 14, 15, 16]];
+        let confident =
+            |index: &&usize| pose.points.get(**index).is_some_and(|point| point.score >= CONFIDENT);
+        parts.map(|part| part.iter().filter(confident).count())
+    }
+}
+
+/// The box around the confident points, as a detector would draw it.
+fn region(body: &[KeyPoint]) -> Option<Region> {
+    let confident = || body.iter().filter(|point| point.score >= CONFIDENT);
+    if confident().count() < ENOUGH_POINTS.min(body.len()).max(1) {
+        return None;
+    }
+    let range = |axis: fn(&KeyPoint) -> f32| {
+        confident().map(axis).fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)))
+    };
+    let ((left, right), (top, bottom)) = (range(|point| point.x), range(|point| point.y));
+    let (width, height) = ((right - left) * FLESH, (bottom - top) * FLESH);
+    let narrowest = (width.max(height) * NARROWEST).max(SMALLEST_SIDE);
+    let region =
+        around((left + right) / 2.0, (top + bottom) / 2.0, width.max(narrowest), height.max(narrowest));
+    region.is_usable().then_some(region)
+}
+
+/// The box of that size with that centre.
+pub fn around(x: f32, y: f32, width: f32, height: f32) -> Region {
+    Region::new(x - width / 2.0, y - height / 2.0, width, height)
+}
+
+pub fn centre(region: &Region) -> [f32; 2] {
+    [region.x + region.width / 2.0, region.y + region.height / 2.0]
+}
+
+pub fn area(region: &Region) -> f32 {
+    region.width * region.height
+}
+
+/// Intersection over union.
+pub fn overlap(a: &Region, b: &Region) -> f32 {
+    let both = intersection(a, b);
+    let either = area(a) + area(b) - both;
+    if either > 0.0 { both / either } else { 0.0 }
+}
+
+/// The area that both boxes have.
+pub fn intersection(a: &Region, b: &Region) -> f32 {
+    let side = |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b)).max(0.0);
+    side(a.x, a.width, b.x, b.width) * side(a.y, a.height, b.y, b.height)
+}

@@ -1,0 +1,130 @@
+//! Where to look in a frame.
+
+use std::time::Duration;
+
+use super::{
+    Look, Purpose, State, Target, Targets,
+    body::{around, centre},
+    motion::{Glimpse, Motion},
+    scaled,
+    search::{Budget, Search},
+};
+use crate::pose::Region;
+
+/// The margin of a box grows by this much for each second of its result's age.
+const GROWTH: f32 = 0.6;
+/// A shift of a box by this share of its side makes no difference to the network.
+const BORNE: f32 = 0.05;
+/// How far ahead a velocity holds, in seconds.
+const FORESIGHT: f32 = 0.5;
+/// Every second look at a candidate has a box this much larger.
+const WIDER: f32 = 1.15;
+/// Somebody lost is looked for in every frame for so many seconds, and then in every `SELDOM`th.
+const AT_ONCE: f64 = 0.3;
+const SELDOM: u64 = 6;
+
+/// What users set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Most people that are looked at in a frame.
+    pub max_people: usize,
+    pub search: Budget,
+}
+
+/// Plans the looks of frame after frame.
+#[derive(Debug, Default)]
+pub struct Planner {
+    search: Search,
+    motion: Motion,
+    frames: u64,
+}
+
+impl Planner {
+    /// Whether a plan at that time of the stream can make use of a glimpse of the frame.
+    pub fn wants_glimpse(&self, now: f64) -> bool {
+        self.motion.is_due(now)
+    }
+
+    /// Where to look in a frame of that size at that time of the stream (in seconds), as `targets` of an earlier frame
+    /// say. With `search`, also for people nobody knows of, where a `glimpse` of the frame shows that something moves.
+    pub fn plan(
+        &mut self,
+        now: f64,
+        size: (u32, u32),
+        targets: &Targets,
+        settings: &Settings,
+        search: bool,
+        glimpse: Option<Glimpse>,
+    ) -> Vec<Look> {
+        self.frames += 1;
+        let by = match targets.size {
+            (0, _) | (_, 0) => [1.0; 2],
+            (width, height) => [size.0 as f32 / width as f32, size.1 as f32 / height as f32],
+        };
+        let of = |wanted: fn(&State) -> bool| {
+            let targets = targets.list.iter().filter(move |target| wanted(&target.state));
+            targets.map(move |target| (target, expected(target, now, by)))
+        };
+        let mut looks = Vec::new();
+        let mut followed = Vec::new();
+        for (target, region) in of(|state| *state == State::Followed) {
+            looks.push(Look { region, purpose: Purpose::Follow(target.key) });
+            followed.push(scaled(&target.region, by));
+        }
+        for (target, region) in of(|state| matches!(state, State::Lost { .. })) {
+            let State::Lost { since } = target.state else { continue };
+            if now - since < AT_ONCE || self.frames.is_multiple_of(SELDOM) {
+                looks.push(Look { region, purpose: Purpose::Follow(target.key) });
+            }
+        }
+        looks.truncate(settings.max_people);
+        self.search.begin_frame(size, now, settings.search);
+        if let Some(glimpse) = glimpse {
+            let known: Vec<_> = looks.iter().map(|look| look.region).collect();
+            self.search.see(self.motion.look(now, glimpse, &known));
+        }
+        if search && looks.len() < settings.max_people {
+            let candidates =
+                of(|state| matches!(state, State::Candidate { .. })).take(settings.max_people - looks.len());
+            let before = looks.len();
+            // Looked at through another box, what only looks like somebody looks otherwise.
+            let by = if self.frames.is_multiple_of(2) { WIDER } else { 1.0 };
+            looks.extend(candidates.map(|(target, region)| {
+                let [x, y] = centre(&region);
+                let region = around(x, y, region.width * by, region.height * by);
+                Look { region, purpose: Purpose::Confirm(target.key) }
+            }));
+            self.search.pay(looks.len() - before);
+            let most = settings.search.crops.saturating_sub(looks.len() - before);
+            let found = self.search.take(now, most, &followed);
+            looks.extend(found.into_iter().map(|region| Look { region, purpose: Purpose::Search }));
+        }
+        looks
+    }
+}
+
+/// The box in which somebody is expected, larger the older the news of him is.
+fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
+    let age = ((now - target.seen) as f32).max(0.0);
+    let ahead = age.min(FORESIGHT);
+    let grown = 1.0 + GROWTH * ahead;
+    let region = scaled(&target.region, by);
+    let [x, y] = centre(&region);
+    // What the network bears anyway is not followed: the speed is never known exactly.
+    let shift = |velocity: f32, side: f32| {
+        let (shift, borne) = (velocity * ahead, BORNE * side);
+        shift - shift.clamp(-borne, borne)
+    };
+    around(
+        x + shift(target.velocity[0] * by[0], region.width),
+        y + shift(target.velocity[1] * by[1], region.height),
+        region.width * grown,
+        region.height * grown,
+    )
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_people: 16, search: Budget { crops: 6, interval: Duration::from_secs(1) } }
+    }
+}

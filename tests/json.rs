@@ -1,0 +1,339 @@
+//! Element `rtmposejson`: the numbers of its lines, when each form of a line comes, its events, and its file.
+
+mod network_rig;
+
+use std::os::unix::fs::PermissionsExt;
+
+use gst::prelude::*;
+use gst_check::Harness;
+use gst_video::VideoFormat;
+use gstrtmpose::{
+    meta::{self, FramePeople},
+    pose::{KeyPoint, Person, Region},
+};
+use network_rig::{picture::*, process::Folder, *};
+use serde_json::{Value, json};
+
+const CAPS: &str = "video/x-raw,format=RGB,width=64,height=32,framerate=25/1";
+const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+
+fn harness() -> Harness {
+    init();
+    let mut harness = Harness::new("rtmposejson");
+    harness.set_src_caps_str(CAPS);
+    harness
+}
+
+/// Frame `number` of the stream, 25 a second; its memory holds no picture.
+fn frame(number: u64) -> gst::Buffer {
+    let mut buffer = gst::Buffer::new();
+    let frame = buffer.make_mut();
+    frame.set_pts(FRAME * number);
+    frame.set_duration(FRAME);
+    buffer
+}
+
+/// One person of two key points, found in a frame of 64x32.
+fn people() -> FramePeople {
+    FramePeople {
+        source: "pose".to_string(),
+        width: 64,
+        height: 32,
+        skeleton: "custom-2".to_string(),
+        points: 2,
+        people: vec![Person {
+            region: Region::new(8.0, 4.0, 16.0, 24.0),
+            key_points: vec![
+                KeyPoint { x: 10.0, y: 6.0, score: 0.75 },
+                KeyPoint { x: -2.0, y: 31.5, score: 1.25 },
+            ],
+            id: Some(5),
+        }],
+        carried: false,
+    }
+}
+
+fn with_people(mut buffer: gst::Buffer, people: &FramePeople) -> gst::Buffer {
+    meta::write(buffer.make_mut(), people).unwrap();
+    buffer
+}
+
+/// The buffer's one line.
+fn line(buffer: &gst::BufferRef) -> Value {
+    let bytes = buffer.map_readable().unwrap();
+    let (end, line) = bytes.split_last().unwrap();
+    assert_eq!(*end, b'\n');
+    assert!(!line.contains(&b'\n'), "one line a buffer");
+    serde_json::from_slice(line).unwrap()
+}
+
+#[test]
+fn a_frame_becomes_a_line_with_its_times() {
+    let mut harness = harness();
+    harness.push(with_people(frame(3), &people())).unwrap();
+    let buffer = harness.pull().unwrap();
+    assert_eq!((buffer.pts(), buffer.duration()), (Some(3 * FRAME), Some(FRAME)));
+    assert_eq!(
+        line(&buffer),
+        json!({
+            "version": 1, "pts": 120_000_000, "running_time": 120_000_000, "width": 64, "height": 32,
+            "status": "inferred",
+            "people": [{
+                "source": "pose", "skeleton": "custom-2", "id": 5, "score": 1.0,
+                "box": {"x": 8.0, "y": 4.0, "width": 16.0, "height": 24.0},
+                "keypoints": [
+                    {"name": null, "x": 10.0, "y": 6.0, "score": 0.75},
+                    {"name": null, "x": -2.0, "y": 31.5, "score": 1.25},
+                ],
+            }],
+        })
+    );
+    let caps = harness.sinkpad().unwrap().current_caps().unwrap();
+    assert_eq!(caps.to_string(), "application/x-json-lines");
+}
+
+#[test]
+fn every_frame_has_a_line_and_positions_are_in_its_own_pixels() {
+    let mut harness = harness();
+    let nobody = FramePeople { people: Vec::new(), ..people() };
+    let carried = FramePeople { carried: true, ..people() };
+    let mut status = |buffer: gst::Buffer| {
+        harness.push(buffer).unwrap();
+        let line = line(&harness.pull().unwrap());
+        (line["status"].as_str().unwrap().to_string(), line["people"].as_array().unwrap().len())
+    };
+    assert_eq!(status(frame(0)), ("not-inferred".to_string(), 0));
+    assert_eq!(status(with_people(frame(1), &nobody)), ("inferred".to_string(), 0));
+    assert_eq!(status(with_people(frame(2), &carried)), ("carried".to_string(), 1));
+    // Two elements looked at the frame.
+    assert_eq!(status(with_people(with_people(frame(3), &people()), &people())), ("inferred".to_string(), 2));
+
+    // A caps change in mid-stream: the frames are twice as wide from now on.
+    harness.set_src_caps_str("video/x-raw,format=RGB,width=128,height=32,framerate=25/1");
+    harness.push(with_people(frame(4), &people())).unwrap();
+    let line = line(&harness.pull().unwrap());
+    assert_eq!((&line["width"], &line["height"]), (&json!(128), &json!(32)));
+    assert_eq!(line["people"][0]["keypoints"][0]["x"], json!(20.0));
+    assert_eq!(line["people"][0]["box"], json!({"x": 16.0, "y": 4.0, "width": 32.0, "height": 24.0}));
+}
+
+#[test]
+fn malformed_metadata_is_left_out() {
+    let mut harness = harness();
+    let mut buffer = frame(0);
+    gst::meta::CustomMeta::add(buffer.make_mut(), meta::NAME).unwrap();
+    harness.push(buffer).unwrap();
+    assert_eq!(line(&harness.pull().unwrap())["status"], "not-inferred");
+}
+
+#[test]
+fn running_time_is_that_of_the_segment() {
+    let mut harness = harness();
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_start(gst::ClockTime::from_seconds(1));
+    segment.set_base(gst::ClockTime::from_seconds(10));
+    harness.push_event(gst::event::Segment::new(&segment));
+    let mut times = |buffer: gst::Buffer| {
+        harness.push(buffer).unwrap();
+        let line = line(&harness.pull().unwrap());
+        (line["pts"].as_u64(), line["running_time"].as_u64())
+    };
+    assert_eq!(times(frame(50)), (Some(2_000_000_000), Some(11_000_000_000)));
+    // Before the segment, and without a time.
+    assert_eq!(times(frame(1)), (Some(40_000_000), None));
+    assert_eq!(times(gst::Buffer::new()), (None, None));
+}
+
+#[test]
+fn events_come_in_order_and_a_flush_starts_clean() {
+    let mut harness = harness();
+    harness.push(frame(0)).unwrap();
+    harness.push_event(gst::event::Gap::new(FRAME, FRAME));
+    harness.push(frame(2)).unwrap();
+    harness.push_event(gst::event::Eos::new());
+    assert!(harness.push(frame(3)).is_err(), "nothing passes after EOS");
+    let mut events = Vec::new();
+    while let Ok(event) = harness.try_pull_event().ok_or(()) {
+        events.push(event.type_());
+    }
+    use gst::EventType::*;
+    assert_eq!(events, [StreamStart, Caps, Segment, Gap, Eos]);
+    assert_eq!(harness.buffers_received(), 2, "a gap is no frame");
+
+    harness.push_event(gst::event::FlushStart::new());
+    harness.push_event(gst::event::FlushStop::new(true));
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_base(gst::ClockTime::from_seconds(7));
+    harness.push_event(gst::event::Segment::new(&segment));
+    harness.push(frame(0)).unwrap();
+    while harness.buffers_in_queue() > 1 {
+        harness.pull().unwrap();
+    }
+    assert_eq!(line(&harness.pull().unwrap())["running_time"], 7_000_000_000u64);
+}
+
+#[test]
+fn frames_before_caps_and_caps_without_a_size_are_refused() {
+    init();
+    let mut harness = Harness::new("rtmposejson");
+    harness.play();
+    let pad = harness.element().unwrap().static_pad("sink").unwrap();
+    pad.send_event(gst::event::StreamStart::new("stream"));
+    pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    assert_eq!(pad.chain(frame(0)), Err(gst::FlowError::NotNegotiated));
+    let sizeless = gst::Caps::builder("video/x-raw").field("format", "RGB").build();
+    assert!(!pad.send_event(gst::event::Caps::new(&sizeless)));
+    assert_eq!(pad.chain(frame(0)), Err(gst::FlowError::NotNegotiated));
+}
+
+#[test]
+fn a_tee_keeps_the_other_branchs_allocation() {
+    let mut harness = harness();
+    let caps = CAPS.parse().unwrap();
+    let mut query = gst::query::Allocation::new(Some(&caps), true);
+    assert!(harness.element().unwrap().static_pad("sink").unwrap().query(&mut query));
+    assert!(query.find_allocation_meta::<gst_video::VideoMeta>().is_some());
+    // The frame is not kept: upstream may write into it again once downstream has the line.
+    let buffer = frame(0);
+    harness.push(buffer.clone()).unwrap();
+    assert!(buffer.is_writable(), "nobody else holds it");
+    assert_eq!(harness.buffers_received(), 1);
+}
+
+/// Runs a launch line to its end; the error's text, if there was one.
+fn play(text: &str) -> Result<(), String> {
+    init();
+    let pipeline = gst::parse::launch(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let bus = pipeline.bus().unwrap();
+    // Why it fails is on the bus.
+    let _ = pipeline.set_state(gst::State::Playing);
+    let message = bus
+        .timed_pop_filtered(
+            gst::ClockTime::from_seconds(20),
+            &[gst::MessageType::Eos, gst::MessageType::Error],
+        )
+        .unwrap_or_else(|| panic!("{text} hangs"));
+    pipeline.set_state(gst::State::Null).unwrap();
+    match message.view() {
+        gst::MessageView::Error(error) => Err(error.error().message().to_string()),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn a_file_is_its_owners_and_is_not_overwritten_unasked() {
+    let folder = Folder::new("json");
+    let file = folder.path().join("people.jsonl");
+    let text = |frames: u32, properties: &str| {
+        format!(
+            "videotestsrc num-buffers={frames} ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! tee name=t \
+             ! queue ! rtmposejson location={} {properties} ! filesink location={} t. ! queue ! fakesink sync=false",
+            file.display(),
+            folder.path().join("buffers.jsonl").display()
+        )
+    };
+    play(&text(5, "")).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(written, std::fs::read_to_string(folder.path().join("buffers.jsonl")).unwrap());
+    let times: Vec<_> =
+        written.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["pts"].clone()).collect();
+    assert_eq!(times, [0, 40, 80, 120, 160].map(|ms| json!(ms * 1_000_000)));
+
+    let error = play(&text(2, "")).unwrap_err();
+    assert!(error.contains(file.to_str().unwrap()) && error.contains("set overwrite=true"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "the file is untouched");
+
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    play(&text(2, "overwrite=true")).unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 2);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
+    let text = |location: &str| {
+        format!(
+            "videotestsrc num-buffers=3 ! rtmposejson location={location} overwrite=true ! fakesink sync=false"
+        )
+    };
+    let error = play(&text("/nowhere/people.jsonl")).unwrap_err();
+    assert!(error.starts_with("The file /nowhere/people.jsonl cannot be created: "), "{error}");
+    let error = play(&text("/dev/full")).unwrap_err();
+    assert!(error.starts_with("Writing to /dev/full failed: No space left on device"), "{error}");
+}
+
+/// With a network: dots that were drawn come back as named points in pixels.
+#[test]
+fn the_networks_points_are_named_and_in_pixels() {
+    const REGION: [i32; 4] = [500, 300, 150, 200];
+    const DOT: (f32, f32) = (570.4, 380.5);
+    let mut rig =
+        Rig::start_bin(&format!("{} name=pose batch-size=8 ! rtmposejson", with_network("dots-17")));
+    let info = video(VideoFormat::Nv12, 1280, 720);
+    rig.set_video(&info);
+    let mut buffer = Picture::new(1280, 720).dot(DOT, 20.0, WHITE).frame(&info, Layout::Plain);
+    add_region(&mut buffer, "person", REGION).set_id(9);
+    rig.push(buffer);
+    rig.cut();
+    let line = line(&rig.pull());
+    let person = &line["people"][0];
+    assert_eq!(line["people"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&person["source"], &person["skeleton"], &person["id"]),
+        (&json!("pose"), &json!("coco-17"), &json!(9))
+    );
+    let number = |value: &Value| value.as_f64().unwrap() as f32;
+    for (name, expected) in ["x", "y", "width", "height"].into_iter().zip(REGION) {
+        assert!((number(&person["box"][name]) - expected as f32).abs() < 1e-3, "{}", person["box"]);
+    }
+    let points = person["keypoints"].as_array().unwrap();
+    assert_eq!(points.len(), 17);
+    assert_eq!((&points[0]["name"], &points[16]["name"]), (&json!("nose"), &json!("right_ankle")));
+    let allowed = 0.5 * pixels_per_network_pixel(REGION, NETWORK);
+    for point in points {
+        let (x, y) = (number(&point["x"]), number(&point["y"]));
+        assert!((x - DOT.0).abs() <= allowed && (y - DOT.1).abs() <= allowed, "{point}");
+        assert!((number(&point["score"]) - 1.0).abs() < 0.02, "{point}");
+    }
+}
+
+/// Frames between those that are inferred repeat the people; a frame that is skipped by a setting is not 'nobody'.
+#[test]
+fn people_that_are_carried_are_marked() {
+    let mut rig = Rig::start_bin(&format!(
+        "{} batch-size=1 inference-interval=2 ! rtmposejson",
+        with_network("dots-small")
+    ));
+    let info = video(VideoFormat::Rgb, 320, 240);
+    rig.set_video(&info);
+    let status: Vec<_> = (0..4)
+        .map(|_| {
+            rig.push(Picture::new(320, 240).frame(&info, Layout::Plain));
+            rig.cut();
+            let line = line(&rig.pull());
+            assert_eq!(line["people"].as_array().unwrap().len(), 1);
+            line["status"].as_str().unwrap().to_string()
+        })
+        .collect();
+    assert_eq!(status, ["inferred", "carried", "inferred", "carried"]);
+}
+
+/// What writes metadata may write any number; a line stays JSON, and no point is left out.
+#[test]
+fn numbers_that_json_does_not_have_are_null() {
+    let mut harness = harness();
+    let mut people = people();
+    people.people[0].key_points[0] = KeyPoint { x: f32::NAN, y: f32::INFINITY, score: f32::NAN };
+    harness.push(with_people(frame(0), &people)).unwrap();
+    let line = line(&harness.pull().unwrap());
+    let person = &line["people"][0];
+    assert_eq!(person["score"], Value::Null);
+    assert_eq!(
+        person["keypoints"],
+        json!([
+            {"name": null, "x": null, "y": null, "score": null},
+            {"name": null, "x": -2.0, "y": 31.5, "score": 1.25},
+        ])
+    );
+}

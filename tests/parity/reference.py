@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""What rtmlib 0.0.16 makes of real pictures, stage by stage, for tests/parity/main.rs to compare with.
+
+    python tests/parity/reference.py OUT --model FILE.onnx --video FILE.mp4 --marks FILE.csv --frames N --boxes N [--pictures FOLDER]
+
+OUT gets frames.csv (width, height) with frames.bin (RGB), and for each size of crop HxW a folder with boxes.csv (frame, kind,
+x, y, width, height) and, row by row in that order, little-endian:
+
+    matrices.bin   float64 [2,3], frame to crop
+    crops.bin      uint8 [H,W,3], RGB
+
+and for the model's own size also what comes out of it, K points:
+
+    simcc_x.bin, simcc_y.bin   float32 [K,2W], [K,2H]
+    mean.bin, min.bin          float32 [K], scores in both modes
+    points.bin                 float32 [K,2], pixels of the frame; rtmlib's -1 of missing points left as it is
+
+skeletons.csv has rtmlib's definitions of the skeletons, one point or link a line: `point,SKELETON,NAME,NAME OF ITS MIRROR IMAGE`
+in their order, and `link,SKELETON,NAME,NAME`.
+
+Boxes of kind `mark` are people's (MARKS), `random` are anywhere, also across the frame's border, `aligned` are random ones
+whose crop has its pixels on 1/32 of the frame's, to which OpenCV rounds: there its interpolation is exact.
+"""
+import argparse
+import csv
+import pathlib
+
+import cv2
+import numpy as np
+from rtmlib import RTMPose
+from rtmlib.visualization import skeleton as definitions
+from rtmlib.tools.pose_estimation.post_processings import _combine_axis_scores
+from rtmlib.tools.pose_estimation.pre_processings import bbox_xyxy2cs, get_warp_matrix, top_down_affine
+
+SKELETONS = {
+    "coco-17": definitions.coco17,
+    "halpe-26": definitions.halpe26,
+    "coco-wholebody-133": definitions.coco133,
+    "hand-21": definitions.hand21,
+    "ap10k-17": definitions.animal17,
+}
+SIZES = [(192, 256), (288, 384), (256, 256)]  # width, height
+
+
+def video_frames(path, marks, count):
+    """Frames of the video with the boxes of the people in them, at marked times spread over it."""
+    with open(marks) as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    times = sorted({float(row["seconds"]) for row in rows})
+    video = cv2.VideoCapture(str(path))
+    for time in times[:: max(1, len(times) // count)][:count]:
+        video.set(cv2.CAP_PROP_POS_MSEC, 1000 * time)
+        right, bgr = video.read()
+        assert right, f"no frame at {time} s in {path}"
+        boxes = [[round(float(row[key])) for key in ("x", "y", "width", "height")] for row in rows if float(row["seconds"]) == time]
+        yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), boxes
+
+
+def pictures(folder):
+    for path in sorted(folder.iterdir()):
+        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        assert bgr is not None, f"{path} is no picture"
+        yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), []
+
+
+def random_box(rng, width, height):
+    """Also larger than the frame, and across its border; its middle is in the frame."""
+    w, h = (int(v) for v in np.exp(rng.uniform(np.log(24), np.log(1.5 * height), 2)))
+    return [int(rng.integers(0, width)) - w // 2, int(rng.integers(0, height)) - h // 2, w, h]
+
+
+def aligned_box(rng, width, height, size):
+    """A crop pixel is 5n/32 frame pixels: the longer side of the padded box is 5n/32 of the crop's; the middle is whole."""
+    longest = max(1, int(height * 1.5 / (size[1] / 8)))
+    n = 2 * int(rng.integers(1, max(2, longest // 2 + 1)))
+    w, h = size[0] * n // 8, size[1] * n // 8
+    # One side leads, the other is shorter and grown.
+    if rng.random() < 0.5:
+        w = max(2, int(w * rng.uniform(0.3, 1)) // 2 * 2)
+    else:
+        h = max(2, int(h * rng.uniform(0.3, 1)) // 2 * 2)
+    return [int(rng.integers(0, width)) - w // 2, int(rng.integers(0, height)) - h // 2, w, h]
+
+
+def boxes_of(frames, count, size, seed):
+    """Rows (frame, kind, box): every mark, and `count` others."""
+    rng = np.random.default_rng(seed)
+    rows = [(index, "mark", box) for index, (_, marks) in enumerate(frames) for box in marks]
+    for number in range(count):
+        index = number % len(frames)
+        height, width = frames[index][0].shape[:2]
+        if number % 4 == 3:
+            rows.append((index, "aligned", aligned_box(rng, width, height, size)))
+        else:
+            rows.append((index, "random", random_box(rng, width, height)))
+    return sorted(rows, key=lambda row: row[0])
+
+
+def xyxy(box):
+    x, y, w, h = box
+    return np.array([x, y, x + w, y + h])
+
+
+def geometry(rgb, box, size):
+    """rtmlib's matrix and crop of one box, as RTMPose.preprocess makes them."""
+    centre, scale = bbox_xyxy2cs(xyxy(box), padding=1.25)
+    crop, scale = top_down_affine(size, scale, centre, rgb)
+    return get_warp_matrix(centre, scale, 0, output_size=size), crop
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--video", required=True)
+    parser.add_argument("--marks", required=True)
+    parser.add_argument("--frames", type=int, required=True)
+    parser.add_argument("--boxes", type=int, required=True)
+    parser.add_argument("--pictures", type=pathlib.Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+
+    frames = list(video_frames(options.video, options.marks, options.frames))
+    if options.pictures:
+        frames += list(pictures(options.pictures))
+    options.out.mkdir(parents=True, exist_ok=True)
+    with open(options.out / "frames.csv", "w") as index, open(options.out / "frames.bin", "wb") as data:
+        for rgb, _ in frames:
+            print(rgb.shape[1], rgb.shape[0], sep=",", file=index)
+            data.write(np.ascontiguousarray(rgb).tobytes())
+
+    with open(options.out / "skeletons.csv", "w") as file:
+        for name, skeleton in SKELETONS.items():
+            for point in sorted(skeleton["keypoint_info"].values(), key=lambda point: point["id"]):
+                print("point", name, point["name"], point["swap"], sep=",", file=file)
+            for link in skeleton["skeleton_info"].values():
+                print("link", name, *link["link"], sep=",", file=file)
+
+    pose = RTMPose(options.model, model_input_size=SIZES[0], backend="onnxruntime", device="cpu")
+    for number, size in enumerate(SIZES):
+        # The other sizes have the same code after the crop.
+        rows = boxes_of(frames, options.boxes if number == 0 else options.boxes // 10, size, number)
+        folder = options.out / f"{size[1]}x{size[0]}"
+        folder.mkdir(exist_ok=True)
+        names = ["matrices", "crops"] + (["simcc_x", "simcc_y", "mean", "min", "points"] if number == 0 else [])
+        files = {name: open(folder / f"{name}.bin", "wb") for name in names}
+        with open(folder / "boxes.csv", "w") as index:
+            for frame, kind, box in rows:
+                rgb = frames[frame][0]
+                print(frame, kind, *box, sep=",", file=index)
+                matrix, crop = geometry(rgb, box, size)
+                files["matrices"].write(matrix.astype("<f8").tobytes())
+                files["crops"].write(crop.tobytes())
+                if number:
+                    continue
+                normalised, centre, scale = pose.preprocess(rgb, xyxy(box))
+                assert ((normalised * pose.std + pose.mean).round() == crop).all(), "not the crop that rtmlib uses"
+                x, y = pose.inference(normalised)
+                points, mean = pose.postprocess([x, y], centre, scale)
+                smaller = _combine_axis_scores(x.max(-1), y.max(-1), method="min")
+                for name, array in (("simcc_x", x), ("simcc_y", y), ("mean", mean), ("min", smaller), ("points", points)):
+                    files[name].write(array[0].astype("<f4").tobytes())
+        for file in files.values():
+            file.close()
+
+
+if __name__ == "__main__":
+    main()
