@@ -97,6 +97,10 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let options = Options::parse(arguments)?;
+    if command == "all" && element::Card::find().is_none() && options.text("provider", "cuda") == "cuda" {
+        println!("No NVIDIA driver on this machine: nothing is measured");
+        return Ok(());
+    }
     let run = Run { options: &options, rows: Vec::new() };
     match &command[..] {
         "all" => run.throughput()?.models()?.latency()?.stall()?.seed()?.finish(true),

@@ -116,20 +116,9 @@ impl From<Error> for Failure {
 }
 
 impl CapturedExecutor {
-    /// Loads the network and captures a graph of each size. A session whose capture was spoiled is of no use any more:
-    /// each attempt makes new ones.
+    /// Loads the network and captures a graph of each size.
     pub(super) fn open(plan: &Plan, loading: &Loading) -> Result<Self, Error> {
-        for attempt in 1.. {
-            match Self::try_open(plan, loading) {
-                Ok(executor) => return Ok(executor),
-                Err(Failure::Capture(error)) if attempt < ATTEMPTS => {
-                    let text = format!("CUDA graphs: attempt {attempt} of {ATTEMPTS} failed ({error})");
-                    (loading.report)(LoadEvent::Info(text));
-                }
-                Err(Failure::Capture(error) | Failure::Final(error)) => return Err(error),
-            }
-        }
-        unreachable!("the last attempt returns")
+        retried(loading, || Self::try_open(plan, loading))
     }
 
     fn try_open(plan: &Plan, loading: &Loading) -> Result<Self, Failure> {
@@ -176,6 +165,22 @@ impl CapturedExecutor {
     pub(super) fn with_model(self, sha256: String) -> (Model, Box<dyn Executor>) {
         let model = self.0.contract.model(self.0.host.points, "cuda", sha256);
         (model, Box::new(self))
+    }
+}
+
+/// Opens anew what a spoiled capture has made useless, a few times.
+fn retried<T>(loading: &Loading, mut open: impl FnMut() -> Result<T, Failure>) -> Result<T, Error> {
+    let mut attempt = 1;
+    loop {
+        match open() {
+            Ok(opened) => return Ok(opened),
+            Err(Failure::Capture(error)) if attempt < ATTEMPTS => {
+                let text = format!("CUDA graphs: attempt {attempt} of {ATTEMPTS} failed ({error})");
+                (loading.report)(LoadEvent::Info(text));
+                attempt += 1;
+            }
+            Err(Failure::Capture(error) | Failure::Final(error)) => return Err(error),
+        }
     }
 }
 
@@ -273,5 +278,35 @@ impl Executor for CapturedExecutor {
 
     fn warm_up_sizes(&self) -> Vec<usize> {
         self.0.graphs.iter().map(|graph| graph.rows).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of results that come one after another, how many were asked for, and how much was told.
+    fn attempts(results: Vec<Result<u32, Failure>>) -> (Result<u32, String>, usize, usize) {
+        let told = std::cell::Cell::new(0);
+        let report = |_| told.set(told.get() + 1);
+        let loading = Loading { report: &report, cancelled: &Default::default(), most_crops: 1 };
+        let (mut results, mut asked) = (results.into_iter(), 0);
+        let result = retried(&loading, || {
+            asked += 1;
+            results.next().expect("no more is asked for")
+        });
+        (result.map_err(|error| error.message), asked, told.get())
+    }
+
+    #[test]
+    fn a_spoiled_capture_is_tried_three_times() {
+        let error = |text: &str| Error::new(ErrorKind::Run, text);
+        let spoiled = |text| Err(Failure::Capture(error(text)));
+        assert_eq!(attempts(vec![Ok(7)]), (Ok(7), 1, 0));
+        assert_eq!(attempts(vec![spoiled("1"), spoiled("2"), Ok(7)]), (Ok(7), 3, 2));
+        let all = vec![spoiled("1"), spoiled("2"), spoiled("3")];
+        assert_eq!(attempts(all), (Err("3".to_string()), 3, 2));
+        let other = vec![spoiled("1"), Err(Failure::Final(error("no device")))];
+        assert_eq!(attempts(other), (Err("no device".to_string()), 2, 1));
     }
 }
