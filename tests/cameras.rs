@@ -27,10 +27,12 @@ fn program() -> Command {
 }
 
 /// The program, told to use a tiny network.
+/// With one crop a frame, the whole of it.
 fn cameras() -> Command {
     let mut command = program();
+    let model = network("dots-small");
     command.arg("--pose");
-    command.arg(format!("execution-provider=cpu model-file={}", network("dots-small").display()));
+    command.arg(format!("execution-provider=cpu inference-region=full-frame model-file={}", model.display()));
     command
 }
 
