@@ -314,7 +314,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecUInt64::builder("gpu-memory-limit")
                 .nick("GPU memory limit")
-                .blurb("Bytes that ONNX Runtime may take on the GPU for each batch in flight (CUDA only); 0 = no limit")
+                .blurb("Bytes that ONNX Runtime may take on the GPU for each prepared batch size of each batch in flight (CUDA only); 0 = no limit")
                 .default_value(default.gpu_memory_limit)
                 .build(),
             glib::ParamSpecDouble::builder("inference-scale")

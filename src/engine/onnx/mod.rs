@@ -80,7 +80,7 @@ pub struct OnnxBackend {
     pub device_id: i32,
     pub precision: Precision,
     pub conv_algo_search: ConvAlgoSearch,
-    /// Bytes that ONNX Runtime's CUDA provider may take for tensors, in each executor; 0: any.
+    /// Bytes that ONNX Runtime's CUDA provider may take for tensors, for each prepared batch size of each executor; 0: any.
     pub gpu_memory_limit: u64,
     /// Where what takes long to build (TensorRT's engines) is kept; none: it is built at every load.
     pub cache_folder: Option<PathBuf>,
