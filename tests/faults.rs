@@ -1,4 +1,4 @@
-//! A network that hangs.
+//! A network that hangs, and a device that is lost in mid-stream.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::{
 
 use common::*;
 use gst::prelude::*;
-use gstrtmpose::engine::{self, PATIENCE};
+use gstrtmpose::engine::{self, Error, ErrorKind, PATIENCE};
 
 /// Tests that count the threads left behind, which are the process's, take turns.
 static LEFT_BEHIND: Mutex<()> = Mutex::new(());
@@ -152,6 +152,7 @@ fn a_warm_up_that_hangs_is_ended_by_an_interruption() {
         let settings = engine::EngineSettings {
             batch_size: 1,
             executors: 1,
+            fallback: false,
             clock: Arc::new(engine::ManualClock::default()),
             observer: |_| (),
         };
@@ -161,4 +162,120 @@ fn a_warm_up_that_hangs_is_ended_by_an_interruption() {
     cancel.cancel();
     assert_eq!(opening.join().unwrap(), Some(engine::Error::cancelled()));
     assert_eq!((fake.executors.load(Ordering::SeqCst), engine::left_behind()), (0, 0));
+}
+
+/// A network on a device that can be lost, and what takes its place.
+fn with_spare() -> (Fake, Arc<Fake>) {
+    let spare = Arc::new(Fake::default());
+    (Fake { spare: Some(spare.clone()), ..Fake::default() }, spare)
+}
+
+fn provider(element: &impl IsA<gst::Element>) -> String {
+    element.property("active-provider")
+}
+
+#[test]
+fn a_lost_device_loses_no_frame() {
+    for executors in [1u32, 2] {
+        let (fake, spare) = with_spare();
+        let (element, _clock) = element_by_hand(&fake);
+        element.set_property("inference-streams", executors);
+        let bus = bus(&element);
+        let mut harness = harness(&element);
+        // It is lost while a batch is in it and others wait.
+        fake.gate.close();
+        (0..20).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+        fake.gate.wait_for_a_run();
+        assert_eq!(provider(&element), "device");
+        *fake.behaviour.lock().unwrap() = Behaviour::Fail;
+        fake.gate.open();
+        assert!(harness.push_event(gst::event::Eos::new()));
+        (0..20).for_each(|number| check(&harness.pull().unwrap(), number));
+        assert_eq!(provider(&element), "fake");
+        let (errors, warnings) = errors_and_warnings(&bus);
+        assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
+        for part in ["device is lost (the fake network fails)", "loaded on fake", "fallback=none"] {
+            assert!(warnings[0].contains(part), "{part} is missing: {warnings:?}");
+        }
+        assert!(spare.executors.load(Ordering::SeqCst) <= executors as usize);
+        assert_eq!(spare.runs.lock().unwrap().iter().sum::<usize>(), 20);
+        // The next start tries the device again.
+        *fake.behaviour.lock().unwrap() = Behaviour::Answer;
+        element.set_state(gst::State::Null).unwrap();
+        element.set_state(gst::State::Ready).unwrap();
+        assert_eq!(provider(&element), "device");
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn a_single_failed_run_is_tried_again_where_it_failed() {
+    let (fake, spare) = with_spare();
+    let element = element(&fake);
+    let bus = bus(&element);
+    let mut harness = harness(&element);
+    for number in 0..50 {
+        *fake.behaviour.lock().unwrap() = Behaviour::FailOnce;
+        harness.push(frame(number)).unwrap();
+        check(&harness.pull().unwrap(), number);
+    }
+    assert_eq!((provider(&element), spare.executors.load(Ordering::SeqCst)), ("device".to_string(), 0));
+    assert_eq!(errors_and_warnings(&bus), (vec![], vec![]));
+}
+
+#[test]
+fn without_a_fallback_a_lost_device_is_an_inference_error() {
+    for (fallback, passthrough) in [("none", false), ("none", true), ("cpu", false), ("cpu", true)] {
+        let (fake, spare) = with_spare();
+        // Where there is a fallback it is gone, too.
+        let missing = Error::new(ErrorKind::Library, "no library");
+        *spare.load_error.lock().unwrap() = Some(missing);
+        let (element, _clock) = element_by_hand(&fake);
+        element.set_property_from_str("fallback", fallback);
+        element.set_property_from_str("on-error", if passthrough { "passthrough" } else { "fail" });
+        let bus = bus(&element);
+        let mut harness = harness(&element);
+        *fake.behaviour.lock().unwrap() = Behaviour::Fail;
+        (0..8).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+        let messages = if passthrough {
+            for number in 0..8 {
+                let buffer = harness.pull().unwrap();
+                assert_eq!((buffer.offset(), people(&buffer)), (number, None));
+            }
+            let (errors, warnings) = errors_and_warnings(&bus);
+            assert_eq!(errors, [""; 0]);
+            warnings
+        } else {
+            let error = [gst::MessageType::Error];
+            let first = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &error).unwrap();
+            let gst::MessageView::Error(first) = first.view() else { unreachable!() };
+            let (others, warnings) = errors_and_warnings(&bus);
+            assert_eq!((others, warnings), (vec![], vec![]));
+            vec![first.error().message().to_string()]
+        };
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(messages[0].contains("the fake network fails"), "{messages:?}");
+        assert_eq!(messages[0].contains("cannot go on elsewhere: no library"), fallback == "cpu");
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn all_who_share_a_lost_device_are_told_once() {
+    let (fake, _spare) = with_spare();
+    let elements = [element(&fake), element(&fake)];
+    elements.iter().for_each(|element| element.set_property("model-instance-id", "shares-a-lost-device"));
+    let buses = elements.each_ref().map(|element| bus(element));
+    let mut harnesses = elements.each_ref().map(|element| harness(element));
+    *fake.behaviour.lock().unwrap() = Behaviour::Fail;
+    for number in 0..10 {
+        for harness in &mut harnesses {
+            harness.push(frame(number)).unwrap();
+            check(&harness.pull().unwrap(), number);
+        }
+    }
+    for bus in buses {
+        let (errors, warnings) = errors_and_warnings(&bus);
+        assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
+    }
 }

@@ -132,7 +132,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Every property, with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 33] = [
+const PROPERTIES: [(&str, &str); 34] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -163,6 +163,7 @@ const PROPERTIES: [(&str, &str); 33] = [
     ("max-lateness", "Default: -1"),
     ("inference-interval", "Default: 0"),
     ("on-error", "Default: 0, \"fail\""),
+    ("fallback", "Default: 1, \"cpu\""),
     ("ort-library", "Default: null"),
     ("stats", "Boxed pointer of type \"GstStructure\""),
     ("stats-interval", "Default: 0"),

@@ -166,6 +166,16 @@ pub enum OnError {
     Passthrough,
 }
 
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchFallback")]
+pub enum Fallback {
+    #[enum_value(name = "An inference error, see on-error", nick = "none")]
+    None,
+    #[default]
+    #[enum_value(name = "Go on on the processor, with a warning and without losing a frame", nick = "cpu")]
+    Cpu,
+}
+
 /// Lets documentation tools find the enumerations.
 pub(super) fn mark_as_plugin_api() {
     for enumeration in [
@@ -177,6 +187,7 @@ pub(super) fn mark_as_plugin_api() {
         Smoothing::static_type(),
         Overload::static_type(),
         OnError::static_type(),
+        Fallback::static_type(),
     ] {
         enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

@@ -6,7 +6,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
 
 use super::{
-    enums::ScoreMode,
+    enums::{Fallback, ScoreMode},
     latency::Latency,
     log::{CAT, log_batch, onnx_runtime_log},
     queue::Queue,
@@ -201,7 +201,7 @@ impl ObjectImpl for RtmPoseBatch {
         match pspec.name() {
             "model-sha256" => self.running().map(|running| running.stream.model().sha256.clone()).to_value(),
             "active-provider" => {
-                self.running().map(|running| running.stream.model().provider.clone()).to_value()
+                self.running().map(|running| running.stream.provider().to_string()).to_value()
             }
             "stats" => self.statistics().to_value(),
             name => self.settings().get(name).expect("every property has a value"),
@@ -366,6 +366,7 @@ impl RtmPoseBatch {
             let settings = EngineSettings {
                 batch_size: settings.batch_size as usize,
                 executors: settings.inference_streams as usize,
+                fallback: settings.fallback == Fallback::Cpu,
                 clock,
                 observer: log_batch,
             };

@@ -41,6 +41,7 @@ pub(super) struct Settings {
     pub max_lateness: i64,
     pub inference_interval: u32,
     pub on_error: OnError,
+    pub fallback: Fallback,
     pub ort_library: Option<String>,
     pub stats_interval: u64,
 }
@@ -76,6 +77,7 @@ impl Default for Settings {
             max_lateness: -1,
             inference_interval: 0,
             on_error: OnError::default(),
+            fallback: Fallback::default(),
             ort_library: None,
             stats_interval: 0,
         }
@@ -120,6 +122,7 @@ impl Settings {
             ("precision", nick(self.precision.to_value())),
             ("cudnn-conv-algo-search", nick(self.cudnn_conv_algo_search.to_value())),
             ("batch-size", self.batch_size.to_string()),
+            ("fallback", nick(self.fallback.to_value())),
             ("inference-streams", self.inference_streams.to_string()),
             ("gpu-memory-limit", self.gpu_memory_limit.to_string()),
         ]
@@ -164,6 +167,7 @@ impl Settings {
             "max-lateness" => self.max_lateness = get(value),
             "inference-interval" => self.inference_interval = get(value),
             "on-error" => self.on_error = get(value),
+            "fallback" => self.fallback = get(value),
             "ort-library" => self.ort_library = text(value),
             "stats-interval" => self.stats_interval = get(value),
             other => unreachable!("no writable property {other}"),
@@ -201,6 +205,7 @@ impl Settings {
             "max-lateness" => self.max_lateness.to_value(),
             "inference-interval" => self.inference_interval.to_value(),
             "on-error" => self.on_error.to_value(),
+            "fallback" => self.fallback.to_value(),
             "ort-library" => self.ort_library.to_value(),
             "stats-interval" => self.stats_interval.to_value(),
             _ => return None,
@@ -425,6 +430,10 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .nick("On error")
                 .blurb("What an inference error does to the stream")
                 .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("fallback", default.fallback)
+                .nick("Fallback")
+                .blurb("What happens when the execution provider is lost in mid-stream")
                 .build(),
             glib::ParamSpecString::builder("ort-library")
                 .nick("ONNX Runtime library")

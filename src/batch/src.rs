@@ -171,6 +171,9 @@ impl RtmPoseBatch {
     fn send_frame(&self, mut frame: Frame) -> Result<gst::FlowSuccess, gst::FlowError> {
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
         let settings = self.settings().clone();
+        if let Some(text) = running.stream.loss() {
+            gst::element_imp_warning!(self, gst::ResourceError::Failed, ("{text}"));
+        }
         match std::mem::replace(&mut frame.work, Work::Pass) {
             Work::Pass => (),
             Work::Carry => self.carry(&mut frame),

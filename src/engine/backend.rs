@@ -110,6 +110,11 @@ pub trait Backend: Send + Sync {
     fn best_executors(&self, _model: &Model) -> usize {
         1
     }
+
+    /// The same network, for batches of that size, on a device that is always there; none where `open` uses no other.
+    fn fallback(&self, _model: &Model, _batch_size: usize) -> Option<Arc<dyn Backend>> {
+        None
+    }
 }
 
 /// One loaded network, owned by one thread.

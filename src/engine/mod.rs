@@ -8,6 +8,7 @@ mod backend;
 mod batcher;
 mod clock;
 mod error;
+mod fallback;
 mod gpu;
 pub mod onnx;
 mod opening;
@@ -22,7 +23,7 @@ mod ticket;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -43,6 +44,7 @@ use crate::{
     sync::{lock, wait, wait_timeout},
 };
 use batcher::{Batcher, Decision, Entry};
+use fallback::{Loss, Runner};
 use opening::ExecutorThread;
 use pool::Pool;
 use ticket::Duty;
@@ -54,6 +56,8 @@ pub struct EngineSettings {
     pub batch_size: usize,
     /// Batches in flight at once, each with a network and a thread of its own; 0: as many as suit the provider.
     pub executors: usize,
+    /// When the provider is lost, go on where the backend's fallback runs.
+    pub fallback: bool,
     pub clock: Arc<dyn Clock>,
     /// Hears of every batch, on the executor's thread.
     pub observer: fn(&BatchReport),
@@ -111,6 +115,8 @@ struct Core {
     batch_size: usize,
     executors: usize,
     model: Model,
+    /// Set once the provider is lost and another one took its place.
+    lost: OnceLock<Loss>,
 }
 
 /// A loaded network with its executors. Dropping it ends them.
@@ -128,17 +134,20 @@ impl Engine {
         cancel: &Cancel,
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
-        let EngineSettings { batch_size, executors, clock, observer } = settings;
+        let EngineSettings { batch_size, executors, fallback, clock, observer } = settings;
         let (batch_size, opened) = opening::open(&backend, batch_size, executors, &*clock, cancel, report)?;
         // What was loaded cannot be interrupted any more: others may share it.
         cancel.disarm()?;
         let model = opened[0].model.clone();
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
+        let fallback = fallback.then(|| backend.fallback(&model, batch_size)).flatten();
+        // Where a batch may have to be run again its crops are kept until it was run.
+        let batches = if fallback.is_some() { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
                 batcher: Batcher::new(batch_size),
-                pool: Pool::new((2 * opened.len() + 1) * batch_size, model.crop_bytes()),
+                pool: Pool::new(batches * batch_size, model.crop_bytes()),
                 statistics: Statistics::default(),
                 run_time: full_runs.percentile(0.99),
                 full_runs,
@@ -153,6 +162,7 @@ impl Engine {
             batch_size,
             executors: opened.len(),
             model,
+            lost: OnceLock::new(),
         });
         let weak = Arc::downgrade(&core);
         clock.on_jump(Arc::new(move || {
@@ -161,7 +171,7 @@ impl Engine {
             }
         }));
         let threads = opened.into_iter().map(|ready| {
-            let _ = ready.start.send(core.clone());
+            let _ = ready.start.send((core.clone(), fallback.clone()));
             ready.thread
         });
         Ok(Self { threads: threads.collect(), core: core.clone() })
@@ -187,7 +197,7 @@ impl Engine {
                 format!(
                     "A run of the network hangs on {} and did not end {} s after it was told to: {hanging} of its threads \
                      and what they hold stay behind ({} in this process now); only the process's end frees them",
-                    self.core.model.provider,
+                    self.core.provider(),
                     PATIENCE.as_secs(),
                     left_behind()
                 ),
@@ -201,7 +211,7 @@ impl Engine {
         self.core.wake();
         self.core.buffers.notify_all();
         for thread in &self.threads {
-            (thread.terminate)();
+            thread.terminator.terminate();
         }
         let clock = &*self.core.clock;
         let deadline = clock.now().saturating_add(PATIENCE);
@@ -227,6 +237,15 @@ impl Core {
     fn wake(&self) {
         let _shared = lock(&self.shared);
         self.crops.notify_all();
+    }
+
+    /// The provider in use.
+    fn provider(&self) -> &str {
+        self.lost.get().map_or(&self.model.provider, |loss| &loss.provider)
+    }
+
+    fn is_closing(&self) -> bool {
+        lock(&self.shared).closing
     }
 
     /// Answers every pending crop, and every later one, with an error.
@@ -277,18 +296,13 @@ impl Core {
     }
 
     /// Runs batches until the engine closes or a run panics.
-    fn run_batches(&self, executor: &mut dyn Executor) {
+    fn run_batches(&self, mut runner: Runner) {
         let points = self.model.points;
         let mut peaks = vec![Peak::default(); self.batch_size * points];
         while let Some(Batch { jobs, waited }) = self.next_batch() {
             let (crops, duties): (Vec<_>, Vec<_>) =
                 jobs.into_iter().map(|Job { crop, duty }| (crop, duty)).unzip();
-            let run = catch_unwind(AssertUnwindSafe(|| self.run_batch(executor, crops, &duties, &mut peaks)));
-            let result = run.unwrap_or_else(|panic| {
-                let error = panicked("Inference", &*panic);
-                self.give_up(&error);
-                Err(error)
-            });
+            let result = self.run_anywhere(&mut runner, crops, &duties, &mut peaks);
             let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
                 crops: duties.len(),
                 padding: rows.saturating_sub(duties.len()),
@@ -308,23 +322,66 @@ impl Core {
         }
     }
 
-    /// Runs one batch; gives the rows that the network computed and how long that took. The crops' buffers are free again
-    /// before the network runs.
-    fn run_batch(
+    /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
+    fn run_anywhere(
         &self,
-        executor: &mut dyn Executor,
-        crops: Vec<CropBuffer>,
+        runner: &mut Runner,
+        mut crops: Vec<CropBuffer>,
         duties: &[Duty],
         peaks: &mut [Peak],
     ) -> Result<(usize, Duration), Error> {
-        for (row, crop) in crops.iter().enumerate() {
-            executor.load(row, crop);
+        let mut second = false;
+        loop {
+            let keep = runner.fallback.is_some();
+            let result = self.run_batch(&mut *runner.executor, &mut crops, keep, duties, peaks);
+            let error = match result {
+                Err(error) if keep && !self.has_ended() => error,
+                other => {
+                    CropBuffer::give_back_all(self, crops);
+                    return other;
+                }
+            };
+            if second && let Err(error) = runner.fall_back(self, &error) {
+                self.give_up(&error);
+                return Err(error);
+            }
+            second = true;
         }
-        CropBuffer::give_back_all(self, crops);
-        duties.iter().for_each(Duty::hand);
-        let started = self.clock.now();
-        let rows = executor.run(duties.len(), peaks)?;
-        Ok((rows, self.clock.now().saturating_sub(started)))
+    }
+
+    /// Whether no batch will be run any more.
+    fn has_ended(&self) -> bool {
+        let shared = lock(&self.shared);
+        shared.closing || shared.failed.is_some()
+    }
+
+    /// Runs one batch; gives the rows that the network computed and how long that took. Unless they are to be kept, the
+    /// crops' buffers are free again before the network runs. A panic gives the engine up.
+    fn run_batch(
+        &self,
+        executor: &mut dyn Executor,
+        crops: &mut Vec<CropBuffer>,
+        keep: bool,
+        duties: &[Duty],
+        peaks: &mut [Peak],
+    ) -> Result<(usize, Duration), Error> {
+        let run = || {
+            for (row, crop) in crops.iter().enumerate() {
+                executor.load(row, crop);
+            }
+            if !keep {
+                CropBuffer::give_back_all(self, std::mem::take(crops));
+            }
+            duties.iter().for_each(Duty::hand);
+            let started = self.clock.now();
+            let rows = executor.run(duties.len(), peaks)?;
+            Ok((rows, self.clock.now().saturating_sub(started)))
+        };
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            let error = panicked("Inference", &*panic);
+            self.give_up(&error);
+            Err(error)
+        })
     }
 
     /// So many crops are not running any more; with a report if their run succeeded.

@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{
-    Backend, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak, panicked,
+    Backend, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak,
+    fallback::{Runner, Terminator},
+    panicked,
     thread::{PATIENCE, Thread},
 };
 
@@ -17,8 +19,11 @@ const WARM_UP_RUNS: usize = 3;
 
 pub(super) struct ExecutorThread {
     pub thread: Thread,
-    pub terminate: Arc<dyn Fn() + Send + Sync>,
+    pub terminator: Terminator,
 }
+
+/// What an executor's thread waits for: the engine, and what takes the executor's place if its device is lost.
+pub(super) type Start = (Arc<Core>, Option<Arc<dyn Backend>>);
 
 /// An executor that waits for its engine. Dropped, it ends.
 pub(super) struct Opened {
@@ -27,7 +32,7 @@ pub(super) struct Opened {
     pub largest: usize,
     /// Durations of runs of the largest size.
     pub warm_up: Vec<Duration>,
-    pub start: mpsc::Sender<Arc<Core>>,
+    pub start: mpsc::Sender<Start>,
     pub thread: ExecutorThread,
 }
 
@@ -44,8 +49,8 @@ enum Opening {
 struct Ready {
     largest: usize,
     warm_up: Vec<Duration>,
-    terminate: Arc<dyn Fn() + Send + Sync>,
-    start: mpsc::Sender<Arc<Core>>,
+    terminator: Terminator,
+    start: mpsc::Sender<Start>,
 }
 
 /// The largest batch that is tried next where the backend's own choice needs too much memory.
@@ -211,8 +216,8 @@ impl Candidate {
         let error = loop {
             match self.next() {
                 Ok(Opening::Event(event)) => report(event),
-                Ok(Opening::Ready(Ready { largest, warm_up, terminate, start })) => {
-                    let thread = ExecutorThread { thread: self.thread, terminate };
+                Ok(Opening::Ready(Ready { largest, warm_up, terminator, start })) => {
+                    let thread = ExecutorThread { thread: self.thread, terminator };
                     return Ok(Opened { model, largest, warm_up, start, thread });
                 }
                 Ok(Opening::Failed(error)) | Err(error) => break error,
@@ -273,12 +278,12 @@ fn executor_thread(
         Err(panic) => return fail(panicked("Loading the model", &*panic)),
     };
     let (start, started) = mpsc::channel();
-    let terminate = executor.terminator();
+    let terminator = Terminator::of(&*executor);
     let largest = executor.warm_up_sizes().last().copied().unwrap_or(1);
-    let _ = opening.send(Opening::Ready(Ready { largest, warm_up, terminate, start }));
+    let _ = opening.send(Opening::Ready(Ready { largest, warm_up, terminator: terminator.clone(), start }));
     // Nothing comes when another executor could not be opened.
-    let Ok(core) = started.recv() else { return };
-    core.run_batches(&mut *executor);
+    let Ok((core, fallback)) = started.recv() else { return };
+    core.run_batches(Runner { executor, terminator, fallback });
 }
 
 /// Runs each size a few times on black crops; gives the durations of the largest size's last runs.

@@ -25,12 +25,14 @@ pub struct Stream {
     id: StreamId,
     notify: Notify,
     flushing: AtomicBool,
+    /// The loss of the provider was told.
+    told_of_loss: AtomicBool,
 }
 
 impl Stream {
     pub(super) fn new(core: Arc<Core>, patience: Patience, notify: Notify) -> Self {
         let id = lock(&core.shared).batcher.attach(patience);
-        Self { core, id, notify, flushing: AtomicBool::new(false) }
+        Self { core, id, notify, flushing: AtomicBool::new(false), told_of_loss: AtomicBool::new(false) }
     }
 
     pub fn model(&self) -> &Model {
@@ -40,6 +42,17 @@ impl Stream {
     /// Crops in one run.
     pub fn batch_size(&self) -> usize {
         self.core.batch_size
+    }
+
+    /// Name of the execution provider in use: another one than the model's once that was lost.
+    pub fn provider(&self) -> &str {
+        self.core.provider()
+    }
+
+    /// What to tell the user, once, after the provider was lost and another one took its place.
+    pub fn loss(&self) -> Option<&str> {
+        let loss = self.core.lost.get()?;
+        (!self.told_of_loss.swap(true, Ordering::SeqCst)).then_some(&loss.text)
     }
 
     /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.

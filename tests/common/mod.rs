@@ -145,6 +145,8 @@ pub struct Fake {
     /// Executors that live.
     pub executors: Arc<AtomicUsize>,
     pub hanging: Arc<Hanging>,
+    /// What takes this network's place when it is lost.
+    pub spare: Option<Arc<Fake>>,
 }
 
 struct FakeExecutor {
@@ -166,7 +168,7 @@ impl Backend for Fake {
             height: SIDE,
             points: 1,
             only_score: false,
-            provider: "fake".to_string(),
+            provider: if self.spare.is_some() { "device" } else { "fake" }.to_string(),
             sha256: "none".to_string(),
         };
         self.executors.fetch_add(1, Ordering::SeqCst);
@@ -177,6 +179,10 @@ impl Backend for Fake {
             terminated: Arc::default(),
         });
         Ok((model, executor))
+    }
+
+    fn fallback(&self, _: &Model, _: usize) -> Option<Arc<dyn Backend>> {
+        self.spare.clone().map(|spare| spare as Arc<dyn Backend>)
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Plan {
     pub seed: u64,
     pub batch_size: u32,
     pub executors: u32,
+    /// Another network takes the place of one that fails twice in a row.
+    pub spare: bool,
     /// Streams that share one network; a single one has its own.
     pub streams: Vec<StreamPlan>,
 }
@@ -121,6 +123,7 @@ impl Plan {
             seed,
             batch_size: random.one_of(&[1, 2, 3, 8, 8]),
             executors: random.one_of(&[1, 1, 2]),
+            spare: faults.network && random.chance(40),
             streams: (0..streams).map(|_| StreamPlan::new(&mut random, faults)).collect(),
         }
     }
@@ -132,7 +135,9 @@ impl Plan {
 
     /// A run can fail.
     pub fn network_fails(&self) -> bool {
-        self.any_network(|behaviour| !matches!(behaviour, Behaviour::Answer | Behaviour::Delay(_)))
+        self.network_is_lost()
+            || !self.spare
+                && self.any_network(|behaviour| matches!(behaviour, Behaviour::Fail | Behaviour::FailOnce))
     }
 
     /// The network can be gone at the end, so that only a restart brings a new one.

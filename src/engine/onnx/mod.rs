@@ -10,7 +10,10 @@ mod network;
 mod nvidia;
 mod providers;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ort::{
     ep,
@@ -141,6 +144,13 @@ impl Backend for OnnxBackend {
     fn best_executors(&self, model: &Model) -> usize {
         // A CPU's threads are all busy with one.
         if ["cuda", "tensorrt"].contains(&&model.provider[..]) { EXECUTORS_ON_A_GPU } else { 1 }
+    }
+
+    fn fallback(&self, model: &Model, batch_size: usize) -> Option<Arc<dyn Backend>> {
+        // Half precision was for the device that is lost.
+        let precision = if self.precision == Precision::Fp16 { Precision::Model } else { self.precision };
+        let on_the_cpu = Self { provider: Provider::Cpu, precision, batch_size, ..self.clone() };
+        (model.provider != "cpu").then(|| Arc::new(on_the_cpu) as Arc<dyn Backend>)
     }
 }
 

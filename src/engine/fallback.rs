@@ -1,0 +1,89 @@
+//! A device that is lost in mid-stream: the network is loaded on the CPU, and what was being run is run there.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+};
+
+use super::{Backend, Cancel, Core, Error, ErrorKind, Executor, Loading, panicked};
+use crate::sync::lock;
+
+/// Why and where to the engine went over.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    /// For the user.
+    pub text: String,
+    /// The provider in use since.
+    pub provider: String,
+}
+
+/// Makes the run of an executor end, whichever executor its thread has at the moment.
+#[derive(Clone)]
+pub(super) struct Terminator(Arc<Mutex<Arc<dyn Fn() + Send + Sync>>>);
+
+impl Terminator {
+    pub fn of(executor: &dyn Executor) -> Self {
+        Self(Arc::new(Mutex::new(executor.terminator())))
+    }
+
+    pub fn terminate(&self) {
+        let terminate = lock(&self.0).clone();
+        terminate();
+    }
+
+    fn set(&self, terminate: Arc<dyn Fn() + Send + Sync>) {
+        *lock(&self.0) = terminate;
+    }
+}
+
+/// The executor of a thread, and what takes its place.
+pub(super) struct Runner {
+    pub executor: Box<dyn Executor>,
+    pub terminator: Terminator,
+    /// None where there is no other place to run at, or it is taken already.
+    pub fallback: Option<Arc<dyn Backend>>,
+}
+
+impl Runner {
+    /// Goes over to the fallback because of `lost`. On an error nothing is left that runs.
+    pub fn fall_back(&mut self, core: &Core, lost: &Error) -> Result<(), Error> {
+        let failed = |why: &Error| {
+            Error::new(
+                ErrorKind::Run,
+                format!(
+                    "{} is lost ({lost}), and the network cannot go on elsewhere: {why}",
+                    core.model.provider
+                ),
+            )
+        };
+        let fallback = self.fallback.take().ok_or_else(|| lost.clone())?;
+        let cancel = Cancel::default();
+        let cancelling = cancel.clone();
+        self.terminator.set(Arc::new(move || cancelling.cancel()));
+        if core.is_closing() {
+            return Err(lost.clone());
+        }
+        let loading = Loading { report: &|_| (), cancelled: &cancel, most_crops: core.batch_size };
+        let opened = catch_unwind(AssertUnwindSafe(|| fallback.open(&loading)))
+            .unwrap_or_else(|panic| Err(panicked("Loading the model", &*panic)));
+        let (model, executor) = opened.map_err(|error| failed(&error))?;
+        let (old, new) = (&core.model, &model);
+        if (old.width, old.height, old.points, old.only_score)
+            != (new.width, new.height, new.points, new.only_score)
+        {
+            return Err(failed(&Error::new(ErrorKind::Run, "the model is another one there")));
+        }
+        self.terminator.set(executor.terminator());
+        // The lost one is not taken down: that would call into a device that does not answer.
+        std::mem::forget(std::mem::replace(&mut self.executor, executor));
+        core.lost.get_or_init(|| Loss {
+            text: format!(
+                "{} is lost ({lost}): the network was loaded on {} and goes on there, no frame is lost; fallback=none \
+                 makes this an error",
+                old.provider, new.provider
+            ),
+            provider: new.provider.clone(),
+        });
+        Ok(())
+    }
+}
