@@ -268,8 +268,10 @@ fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
 fn the_networks_points_are_named_and_in_pixels() {
     const REGION: [i32; 4] = [500, 300, 150, 200];
     const DOT: (f32, f32) = (570.4, 380.5);
-    let mut rig =
-        Rig::start_bin(&format!("{} name=pose batch-size=8 ! rtmposejson", with_network("dots-17")));
+    let mut rig = Rig::start_bin(&format!(
+        "{} name=pose inference-region=roi-list ! rtmposejson",
+        with_network("dots-17")
+    ));
     let info = video(VideoFormat::Nv12, 1280, 720);
     rig.set_video(&info);
     let mut buffer = Picture::new(1280, 720).dot(DOT, 20.0, WHITE).frame(&info, Layout::Plain);

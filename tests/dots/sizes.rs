@@ -46,7 +46,7 @@ fn published_networks_work_without_a_property() {
         add_person(&mut frame, *region);
     }
     for (name, network, points, skeleton) in NETWORKS {
-        let mut rig = Rig::start(name, "batch-size=2");
+        let mut rig = Rig::start(name, "batch-size=2 inference-region=roi-list");
         rig.set_video(&info);
         let found = rig.find(frame.copy());
         assert_eq!((found.skeleton.as_str(), found.points), (skeleton, points), "{name}");

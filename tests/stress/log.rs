@@ -5,12 +5,21 @@ use crate::plan::Format;
 /// What a frame must carry when it comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// People with a result of their own; none: not known to the test.
-    pub people: Option<usize>,
+    /// People with a result of their own.
+    pub people: People,
     /// The people of an earlier frame.
     pub carried: bool,
     /// No metadata at all.
     pub bare: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum People {
+    /// The test does not know whether the frame is looked at.
+    Unknown,
+    /// As many as are found.
+    Any,
+    Exactly(usize),
 }
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    log::{Arrived, Expected, Found, Pushed},
+    log::{Arrived, Expected, Found, People, Pushed},
     plan::Format,
     rig::seen_number,
 };
@@ -164,7 +164,7 @@ impl Model<'_> {
     ) -> Result<(), String> {
         let Expected { people, carried, bare } = expected;
         let Some(found) = found else {
-            let known = people.is_some() || carried;
+            let known = people != People::Unknown || carried;
             // The frame whose people it were to carry may be one that downstream had enough before.
             let may_lack = carried && seen.refused;
             let must = known && !bare && !may_lack && !self.rules.skips && !self.rules.network_fails;
@@ -181,7 +181,7 @@ impl Model<'_> {
         }
         if found.carried {
             // Unknown means that a frame before was refused, so that the test lost the count.
-            if people.is_some() && !carried {
+            if people != People::Unknown && !carried {
                 return Err("carries an earlier frame's people, expected its own".to_string());
             }
             return match &seen.people {
@@ -194,7 +194,7 @@ impl Model<'_> {
         }
         let number = seen_number(number, format);
         if found.numbers.iter().any(|found| *found != number)
-            || people.is_some_and(|people| people != found.numbers.len())
+            || matches!(people, People::Exactly(people) if people != found.numbers.len())
         {
             return Err(format!("carries the results {:?}, expected {people:?} of {number}", found.numbers));
         }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::{common::Behaviour, random::Random};
 
+/// Large enough that a box that follows somebody is never far outside.
+const SIZES: [(u32, u32); 4] = [(64, 48), (80, 60), (45, 63), (112, 28)];
 /// Formats whose every pixel value the test can write and read exactly; the last one has only 8 bits for a number.
 const FORMATS: [&str; 6] = ["RGB", "BGR", "RGBx", "BGRx", "xRGB", "GRAY8"];
-const SIZES: [(u32, u32); 4] = [(4, 4), (8, 6), (5, 7), (16, 4)];
 const RATES: [&str; 4] = ["30/1", "0/1", "25/1", "60000/1001"];
 
 /// Streams of a sequence.
@@ -36,6 +37,7 @@ pub struct StreamPlan {
     pub overload: &'static str,
     pub lateness: i64,
     pub interval: u32,
+    pub region: &'static str,
     pub source: Vec<SourceStep>,
     pub control: Vec<(Pause, ControlStep)>,
 }
@@ -51,9 +53,9 @@ pub struct Format {
 /// In the streaming thread of the source, one after the other.
 #[derive(Clone, Debug)]
 pub enum SourceStep {
-    /// A frame, with so many regions of people if any.
+    /// A frame, with so many regions of people.
     Frame {
-        people: Option<usize>,
+        people: usize,
         no_pts: bool,
     },
     /// Frames that upstream dropped: their numbers never come.
@@ -169,6 +171,7 @@ impl StreamPlan {
             overload: if skips { random.one_of(&["auto", "skip-inference"]) } else { "block" },
             lateness: if skips { random.one_of(&[-1, 0, 20_000_000]) } else { -1 },
             interval: if skips { 0 } else { random.one_of(&[0, 0, 0, 3]) },
+            region: random.one_of(&["auto", "auto", "roi-list", "full-frame"]),
             source: (0..source_steps).map(|_| source_step(random)).collect(),
             control: (0..control_steps).map(|_| (pause(random), control_step(random, faults))).collect(),
         }
@@ -194,7 +197,7 @@ fn rate(random: &mut Random) -> f64 {
 
 fn source_step(random: &mut Random) -> SourceStep {
     use SourceStep::*;
-    let people = if random.chance(15) { Some(random.below(4) as usize) } else { None };
+    let people = if random.chance(25) { 1 + random.below(3) as usize } else { 0 };
     let no_pts = random.chance(5);
     let format =
         Format { name: random.one_of(&FORMATS), size: random.one_of(&SIZES), rate: random.one_of(&RATES) };

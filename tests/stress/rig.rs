@@ -16,7 +16,7 @@ use gstrtmpose::{
 
 use crate::{
     common::{self, Fake},
-    log::{Arrived, Expected, Found, Pushed},
+    log::{Arrived, Expected, Found, People, Pushed},
     plan::{ControlStep, Format, Pause, Plan, SourceStep, StreamPlan},
 };
 
@@ -62,14 +62,15 @@ impl Drop for Pixels {
     }
 }
 
+/// What a frame that the network does not see must carry.
+const BARE: Expected = Expected { people: People::Unknown, carried: false, bare: true };
+
 /// What the source is at; its lock is what a streaming thread holds in a real source.
 struct Source {
     next: u32,
     format: Format,
     segment: gst::Seqnum,
     rate: f64,
-    /// Regions of people were on the stream; none: not known, since a frame was refused.
-    detector: Option<bool>,
     /// Frames since the last one that was to be inferred; none: not known.
     since_inference: Option<u32>,
 }
@@ -113,7 +114,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-const FIRST_FORMAT: Format = Format { name: "RGB", size: (4, 4), rate: "30/1" };
+const FIRST_FORMAT: Format = Format { name: "RGB", size: (64, 48), rate: "30/1" };
 
 fn info(format: Format) -> gst_video::VideoInfo {
     let (width, height) = format.size;
@@ -162,6 +163,7 @@ impl Rig {
         element.set_property("max-lateness", stream.lateness);
         element.set_property("inference-interval", stream.interval);
         element.set_property_from_str("overload", stream.overload);
+        element.set_property_from_str("inference-region", stream.region);
         element.set_property_from_str("on-error", if stream.passthrough { "passthrough" } else { "fail" });
         if plan.streams.len() > 1 {
             element.set_property("model-instance-id", format!("stress-{}", plan.seed));
@@ -213,7 +215,6 @@ impl Rig {
                     format: FIRST_FORMAT,
                     segment: gst::Seqnum::next(),
                     rate: 1.0,
-                    detector: Some(false),
                     since_inference: Some(u32::MAX),
                 }),
                 pushed: Mutex::default(),
@@ -260,22 +261,12 @@ impl Rig {
             SourceStep::GapFrame => {
                 let mut buffer = self.frame(source);
                 buffer.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
-                self.push_buffer(
-                    source,
-                    buffer,
-                    Expected { people: None, carried: false, bare: true },
-                    source.detector,
-                );
+                self.push_buffer(source, buffer, BARE);
             }
             SourceStep::EmptyFrame => {
                 let mut buffer = gst::Buffer::new();
                 buffer.get_mut().unwrap().set_offset(u64::from(source.next));
-                self.push_buffer(
-                    source,
-                    buffer,
-                    Expected { people: None, carried: false, bare: true },
-                    source.detector,
-                );
+                self.push_buffer(source, buffer, BARE);
             }
             SourceStep::GapEvent => {
                 let start = gst::ClockTime::from_mseconds(33) * u64::from(source.next);
@@ -318,7 +309,6 @@ impl Rig {
 
     /// A new stream.
     fn start(&self, source: &mut Source) {
-        source.detector = Some(false);
         source.since_inference = Some(u32::MAX);
         self.push_event(gst::event::StreamStart::builder("stress").seqnum(gst::Seqnum::next()).build());
         self.push_caps(source);
@@ -376,16 +366,16 @@ impl Rig {
         buffer
     }
 
-    fn push_frame(&self, source: &mut Source, people: Option<usize>, no_pts: bool) {
+    fn push_frame(&self, source: &mut Source, people: usize, no_pts: bool) {
         let mut buffer = self.frame(source);
         let frame = buffer.get_mut().unwrap();
         if no_pts {
             frame.set_pts(None);
         }
-        for _ in 0..people.unwrap_or(0) {
+        for _ in 0..people {
             gst_video::VideoRegionOfInterestMeta::add(frame, "person", (1, 1, 2, 2));
         }
-        let (interval, detector) = (self.plan.interval, source.detector);
+        let interval = self.plan.interval;
         let carried = match source.since_inference {
             Some(since) if since < interval.saturating_sub(1) => {
                 source.since_inference = Some(since + 1);
@@ -398,28 +388,17 @@ impl Rig {
             None => false,
         };
         let known = interval < 2 || source.since_inference.is_some();
-        let found = people.filter(|people| *people > 0);
-        if !carried && found.is_some() {
-            // Nobody looks at a frame that is skipped.
-            source.detector = (known && !self.plan.skips()).then_some(true);
-        }
-        let people = match (known, found, source.detector) {
-            (false, ..) | (_, None, None) => None,
-            (_, Some(people), _) => Some(people),
-            (_, None, Some(true)) => Some(0),
-            (_, None, Some(false)) => Some(1),
+        let people = match (known, self.plan.region) {
+            (false, _) => People::Unknown,
+            (true, "full-frame") => People::Exactly(1),
+            (true, "auto") if people == 0 => People::Any,
+            (true, "auto" | "roi-list") => People::Exactly(people),
+            (true, region) => unreachable!("{region}"),
         };
-        self.push_buffer(source, buffer, Expected { people, carried, bare: false }, detector);
+        self.push_buffer(source, buffer, Expected { people, carried, bare: false });
     }
 
-    /// `detector` is the source's before this frame.
-    fn push_buffer(
-        &self,
-        source: &mut Source,
-        buffer: gst::Buffer,
-        expected: Expected,
-        detector: Option<bool>,
-    ) {
+    fn push_buffer(&self, source: &mut Source, buffer: gst::Buffer, expected: Expected) {
         let number = source.next;
         source.next += 1;
         lock(&self.sink.formats).insert(number, source.format);
@@ -442,9 +421,6 @@ impl Rig {
             self.note(|| format!("frame {number} was refused: {error}"));
             // It may have been looked at, or not.
             source.since_inference = None;
-            if detector != Some(true) {
-                source.detector = None;
-            }
         }
     }
 
@@ -464,7 +440,6 @@ impl Rig {
     fn stop_flush(&self, source: &mut Source) {
         lock(&self.pushed).push(Pushed::Flush);
         self.source_pad.push_event(gst::event::FlushStop::new(true));
-        source.detector = Some(false);
         source.since_inference = Some(u32::MAX);
         self.push_segment(source);
     }
@@ -596,7 +571,7 @@ impl Rig {
     pub fn finish(&self) {
         let mut source = lock(&self.source);
         for _ in 0..3 {
-            self.push_frame(&mut source, None, false);
+            self.push_frame(&mut source, 0, false);
         }
         let eos = gst::event::Eos::builder().seqnum(gst::Seqnum::next()).build();
         let wanted = eos.seqnum();
