@@ -265,8 +265,8 @@ fn all_who_share_a_lost_device_are_told_once() {
     let (fake, _spare) = with_spare();
     let elements = [element(&fake), element(&fake)];
     elements.iter().for_each(|element| element.set_property("model-instance-id", "shares-a-lost-device"));
-    let buses = elements.each_ref().map(|element| bus(element));
-    let mut harnesses = elements.each_ref().map(|element| harness(element));
+    let buses = elements.each_ref().map(bus);
+    let mut harnesses = elements.each_ref().map(harness);
     *fake.behaviour.lock().unwrap() = Behaviour::Fail;
     for number in 0..10 {
         for harness in &mut harnesses {
