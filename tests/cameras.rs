@@ -26,8 +26,7 @@ fn program() -> Command {
     command
 }
 
-/// The program, told to use a tiny network.
-/// With one crop a frame, the whole of it.
+/// The program, told to use a tiny network with one crop a frame, the whole of it.
 fn cameras() -> Command {
     let mut command = program();
     let model = network("dots-small");
