@@ -43,16 +43,16 @@ SIZES = [(192, 256), (288, 384), (256, 256)]  # width, height
 
 
 def video_frames(path, marks, count):
-    """Frames of the video with the boxes of the people in them, at marked times spread over it."""
+    """Frames of the video with the boxes of the people in them, at marked frames spread over it."""
     with open(marks) as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    times = sorted({float(row["seconds"]) for row in rows})
+    numbers = sorted({int(row["frame"]) for row in rows})
     video = cv2.VideoCapture(str(path))
-    for time in times[:: max(1, len(times) // count)][:count]:
-        video.set(cv2.CAP_PROP_POS_MSEC, 1000 * time)
+    for number in numbers[:: max(1, len(numbers) // count)][:count]:
+        video.set(cv2.CAP_PROP_POS_FRAMES, number)
         right, bgr = video.read()
-        assert right, f"no frame at {time} s in {path}"
-        boxes = [[round(float(row[key])) for key in ("x", "y", "width", "height")] for row in rows if float(row["seconds"]) == time]
+        assert right, f"no frame {number} in {path}"
+        boxes = [[round(float(row[key])) for key in ("x", "y", "width", "height")] for row in rows if int(row["frame"]) == number]
         yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), boxes
 
 

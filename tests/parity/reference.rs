@@ -141,7 +141,7 @@ fn make() -> Option<Reference> {
     let mut command = Command::new(python);
     command.arg(root.join("tests/parity/reference.py")).arg(&out);
     command.arg("--model").arg(&model).arg("--video").arg(video);
-    command.arg("--marks").arg(root.join("examples/regions/demo.csv"));
+    command.arg("--marks").arg(root.join("benches/tracking/truth/sports2d.csv"));
     command.arg("--frames").arg(amount.frames.to_string()).arg("--boxes").arg(amount.boxes.to_string());
     if whole {
         command.arg("--pictures").arg(root.join(".deps/pictures"));
