@@ -311,6 +311,10 @@ fn figures_add_up_and_are_posted() {
         bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Element]).unwrap();
     assert_eq!(message.structure().unwrap().name(), "rtmposebatch-stats");
     assert!(message.structure().unwrap().n_fields() == stats.n_fields());
+    let page = include_str!("../docs/elements.md");
+    for field in stats.fields() {
+        assert!(page.contains(&format!("`{field}`")), "{field} is missing in docs/elements.md");
+    }
 }
 
 #[test]
