@@ -1,9 +1,20 @@
 //! Locks that stay usable after a panic: every pad function and executor catches its panics and reports them, so a
 //! poisoned lock carries no news.
+//!
+//! Built with `--cfg shuttle` for tests, they and the threads are shuttle's, which plays many orders of their steps
+//! (`scripts/schedules`).
 
-use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::{sync::PoisonError, time::Duration};
+
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard, atomic, mpsc},
+    thread,
+};
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard, atomic, mpsc},
+    thread,
 };
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use crate::{
         Crop, Person, ScoreMode,
         track::{Anatomy, Glimpse, Look, Observation, Planner, Purpose, Seen, Settings, Targets, Tracks},
     },
-    sync::lock,
+    sync::{Mutex, lock},
 };
 
 /// Which frame's people say where to look.

@@ -1,6 +1,6 @@
 //! The element's object: pads, properties and states. Its streaming sides are in `sink` and `src`.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock};
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
@@ -25,7 +25,7 @@ use crate::{
     formats::FORMATS,
     meta::FramePeople,
     pose::{Skeleton, Smoother, skeleton},
-    sync::lock,
+    sync::{Mutex, MutexGuard, lock},
 };
 
 /// What exists from READY on.

@@ -8,6 +8,8 @@ mod latency;
 mod log;
 mod queue;
 mod regions;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod settings;
 mod sink;
 mod skip;

@@ -1,16 +1,12 @@
 //! The ordered queue between the sink pad's streaming thread and the source pad's task.
 
-use std::{
-    collections::VecDeque,
-    ptr::NonNull,
-    sync::{Arc, Condvar, Mutex, mpsc},
-};
+use std::{collections::VecDeque, ptr::NonNull, sync::Arc};
 
 use super::follow::{FollowedFrame, Following};
 use crate::{
-    engine::Ticket,
+    engine::{Stream, Ticket},
     pose::{Crop, Region},
-    sync::lock,
+    sync::{Condvar, Mutex, MutexGuard, lock, mpsc, wait},
 };
 
 /// A person to be looked for in a frame.
@@ -189,6 +185,13 @@ impl State {
     }
 }
 
+/// What the sink pad's streaming thread still waits for.
+enum Wait {
+    Over,
+    ForNetwork,
+    ForDownstream,
+}
+
 /// The queue with its lock. One condition serves all who wait: the task for a ready head, the chain function for room.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -196,7 +199,106 @@ pub(super) struct Queue {
     pub changed: Condvar,
 }
 
+/// How many frames may be in the queue.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub waiting: usize,
+    pub finished: usize,
+    /// Finished frames behind one that is not count as the queues' and the batches' room together.
+    pub all: usize,
+}
+
+impl Room {
+    fn is_for(&self, fill: &Fill) -> bool {
+        fill.waiting < self.waiting && fill.finished < self.finished && fill.all < self.all
+    }
+}
+
 impl Queue {
+    /// Puts an item behind the others, unless frames are refused.
+    pub fn push(&self, item: Item) -> Result<(), gst::FlowError> {
+        let mut state = lock(&self.state);
+        state.refusal()?;
+        state.items.push_back(item);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Takes the head once it is ready. An error is why the source pad's task must stop, with the lock.
+    pub fn take_ready(&self) -> Result<Item, (MutexGuard<'_, State>, gst::FlowError)> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Err(error) = state.flow {
+                return Err((state, error));
+            }
+            if state.head_is_ready() {
+                let item = state.items.pop_front().expect("a ready head is there");
+                drop(state);
+                // There may be room now for the chain function.
+                self.changed.notify_all();
+                return Ok(item);
+            }
+            state = wait(&self.changed, state);
+        }
+    }
+
+    /// Waits until another frame can come. `full` hears of each look that found no room.
+    pub fn wait_for_room(
+        &self,
+        room: Room,
+        stream: &Stream,
+        full: impl Fn(&Fill),
+    ) -> Result<(), gst::FlowError> {
+        self.wait_for(stream, |state| {
+            let fill = state.fill();
+            if room.is_for(&fill) {
+                return Wait::Over;
+            }
+            full(&fill);
+            // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
+            // head is ready, downstream is what all wait for, and the batch can go on filling.
+            if state.head_is_ready() { Wait::ForDownstream } else { Wait::ForNetwork }
+        })
+    }
+
+    /// Waits until `is_there` says so, which the network must bring about.
+    pub fn wait_for_results(
+        &self,
+        stream: &Stream,
+        is_there: impl Fn() -> bool,
+    ) -> Result<(), gst::FlowError> {
+        self.wait_for(stream, |_| if is_there() { Wait::Over } else { Wait::ForNetwork })
+    }
+
+    fn wait_for(&self, stream: &Stream, look: impl Fn(&State) -> Wait) -> Result<(), gst::FlowError> {
+        let mut state = lock(&self.state);
+        let mut blocked = false;
+        let result = loop {
+            if let Err(error) = state.refusal() {
+                break Err(error);
+            }
+            blocked = match look(&state) {
+                Wait::Over => break Ok(()),
+                Wait::ForNetwork => true,
+                Wait::ForDownstream => false,
+            };
+            stream.set_blocked(blocked);
+            state = wait(&self.changed, state);
+        };
+        drop(state);
+        if blocked {
+            stream.set_blocked(false);
+        }
+        result
+    }
+
+    /// Refuses frames and drops what is queued, and wakes all who wait.
+    pub fn flush(&self) {
+        let dropped = lock(&self.state).flush();
+        self.changed.notify_all();
+        drop(dropped);
+    }
+
     /// Wakes all who wait, after something they look at has changed without the lock.
     pub fn wake(&self) {
         let _state = lock(&self.state);

@@ -10,7 +10,7 @@ use super::{
     frame::{self, Colours},
     imp::{RtmPoseBatch, Running},
     log::CAT,
-    queue::{Candidate, Fill, Frame, Item, Query, Work},
+    queue::{Candidate, Fill, Frame, Item, Query, Room, Work},
     regions::{Regions, Where},
     timeline::Timeline,
 };
@@ -21,7 +21,7 @@ use crate::{
         Crop, Picture, Region, Sampler,
         track::{Anatomy, Glimpse, Look, Purpose},
     },
-    sync::{lock, wait},
+    sync::lock,
 };
 
 /// The stream as the sink pad sees it at the moment.
@@ -96,9 +96,7 @@ impl RtmPoseBatch {
 
     /// Refuses frames, drops what is queued and wakes all who wait. What runs is not waited for.
     pub(super) fn flush(&self) {
-        let dropped = lock(&self.queue.state).flush();
-        self.queue.changed.notify_all();
-        drop(dropped);
+        self.queue.flush();
         if let Some(running) = self.running() {
             running.stream.flush();
         }
@@ -123,12 +121,8 @@ impl RtmPoseBatch {
         self.wait_for_room(&running)?;
         lock(&self.stats).frames_in += 1;
         let frame = self.take_in(pad, buffer, &running)?;
-        let mut state = lock(&self.queue.state);
         // Anything may have come while the crops were sampled.
-        state.refusal()?;
-        state.items.push_back(Item::Frame(frame));
-        self.queue.changed.notify_all();
-        Ok(gst::FlowSuccess::Ok)
+        self.queue.push(Item::Frame(frame)).map(|()| gst::FlowSuccess::Ok)
     }
 
     /// The only place where upstream waits for the queue.
@@ -136,34 +130,15 @@ impl RtmPoseBatch {
         let settings = &running.settings;
         let (input_size, output_size) =
             (settings.input_queue_size as usize, settings.output_queue_size as usize);
-        let in_flight = running.stream.crops_in_flight();
-        let mut state = lock(&self.queue.state);
-        let mut blocked = false;
-        let result = loop {
-            if let Err(error) = state.refusal() {
-                break Err(error);
-            }
-            let Fill { waiting, finished, all } = state.fill();
-            // Finished frames behind one that is not count as the queues' and the batches' room together.
-            if waiting < input_size && finished < output_size && all < input_size + output_size + in_flight {
-                break Ok(());
-            }
-            // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
-            // head is ready, downstream is what all wait for, and the batch can go on filling.
-            blocked = !state.head_is_ready();
+        let all = input_size + output_size + running.stream.crops_in_flight();
+        let room = Room { waiting: input_size, finished: output_size, all };
+        self.queue.wait_for_room(room, &running.stream, |Fill { waiting, finished, all }| {
             gst::debug!(
                 CAT,
                 imp = self,
                 "Full: of {all} frames {waiting} wait for a batch, {finished} for downstream"
             );
-            running.stream.set_blocked(blocked);
-            state = wait(&self.queue.changed, state);
-        };
-        drop(state);
-        if blocked {
-            running.stream.set_blocked(false);
-        }
-        result
+        })
     }
 
     /// Makes a frame an item of the queue: its crops are sampled and submitted here, with the caps of this moment.
@@ -229,7 +204,8 @@ impl RtmPoseBatch {
         let detected = matches!(place, Where::Detected(_));
         let looks = match place {
             Where::Tracked { search } => {
-                self.wait_for_results(following, lookahead, running)?;
+                // The frame from whose people this one's boxes come.
+                self.queue.wait_for_results(&running.stream, || following.is_ready(lookahead))?;
                 let glimpse = || Glimpse::of(&camera.picture);
                 following.plan(now, (width, height), lookahead, &settings.tracking(), search, glimpse)
             }
@@ -250,34 +226,6 @@ impl RtmPoseBatch {
         let followed = Arc::new(followed);
         following.add(followed.clone(), lookahead);
         Ok(frame(Work::Follow(following.clone(), followed)))
-    }
-
-    /// Waits until the frame is done from whose people the next frame's boxes come.
-    fn wait_for_results(
-        &self,
-        following: &Following,
-        lookahead: Lookahead,
-        running: &Running,
-    ) -> Result<(), gst::FlowError> {
-        let mut state = lock(&self.queue.state);
-        let mut waited = false;
-        let result = loop {
-            if let Err(error) = state.refusal() {
-                break Err(error);
-            }
-            if following.is_ready(lookahead) {
-                break Ok(());
-            }
-            waited = true;
-            // No further crop can come before: the batch must not wait for one.
-            running.stream.set_blocked(true);
-            state = wait(&self.queue.changed, state);
-        };
-        drop(state);
-        if waited {
-            running.stream.set_blocked(false);
-        }
-        result
     }
 
     fn not_negotiated(&self) -> gst::FlowError {

@@ -1,7 +1,5 @@
 //! The source pad: its task takes the head of the ordered queue once it is ready, and nothing else.
 
-use std::sync::MutexGuard;
-
 use gst::{glib::translate::from_glib_none, prelude::*, subclass::prelude::*};
 
 use super::{
@@ -16,7 +14,7 @@ use crate::{
     engine::{Error, ErrorKind},
     meta::{self, FramePeople},
     pose::Person,
-    sync::{lock, wait},
+    sync::{MutexGuard, lock},
 };
 
 impl RtmPoseBatch {
@@ -66,20 +64,10 @@ impl RtmPoseBatch {
 
     /// One turn of the task: waits for the head, takes it and sends it on.
     fn iterate(&self) {
-        let item = {
-            let mut state = lock(&self.queue.state);
-            loop {
-                if let Err(error) = state.flow {
-                    return self.stop_task_at(state, error);
-                }
-                if state.head_is_ready() {
-                    break state.items.pop_front().expect("a ready head is there");
-                }
-                state = wait(&self.queue.changed, state);
-            }
+        let item = match self.queue.take_ready() {
+            Ok(item) => item,
+            Err((state, error)) => return self.stop_task_at(state, error),
         };
-        // There may be room now for the chain function.
-        self.queue.changed.notify_all();
         let result = match item {
             Item::Frame(frame) => self.send_frame(frame),
             Item::Event(event) => self.send_event(event),

@@ -1,12 +1,16 @@
 //! Who runs a batch of crops: the contract between the engine and ONNX Runtime, or a test's fake.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use super::Error;
-use crate::{pose::Peak, sync::lock};
+use crate::{
+    pose::Peak,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
+};
 
 /// What the engine must know of a loaded model.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 //! The clock that batches are timed with, injected so that tests need no real time.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// A monotonic clock.
 pub trait Clock: Send + Sync {

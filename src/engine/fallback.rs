@@ -2,11 +2,11 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use super::{Backend, Cancel, Core, Error, ErrorKind, Executor, Loading, panicked};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Why and where to the engine went over.
 #[derive(Clone, Debug)]

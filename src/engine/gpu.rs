@@ -1,17 +1,17 @@
 //! What the GPU is doing, by NVIDIA's management library (NVML), which comes with the driver.
 
-use std::{
-    sync::{Arc, Condvar, Mutex},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use nvml_wrapper::{
     Device, Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
     error::NvmlError,
 };
 
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{
+    Condvar, Mutex, lock,
+    thread::{self, JoinHandle},
+    wait_timeout,
+};
 
 /// How often the card is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ impl GpuMonitor {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("rtmpose-gpu".to_string()).spawn(watch).ok()?;
+        let thread = thread::Builder::new().name("rtmpose-gpu".to_string()).spawn(watch).ok()?;
         Some(Self { state, thread: Some(thread) })
     }
 

@@ -23,7 +23,7 @@ mod ticket;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -41,7 +41,7 @@ pub use ticket::{Notify, Outcome, Ticket};
 
 use crate::{
     pose::Peak,
-    sync::{lock, wait, wait_timeout},
+    sync::{Condvar, Mutex, lock, wait, wait_timeout},
 };
 use batcher::{Batcher, Decision, Entry};
 use fallback::{Loss, Runner};

@@ -3,7 +3,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use super::{
     panicked,
     thread::{PATIENCE, Thread},
 };
+use crate::sync::mpsc;
 
 /// Runs of each size before the first frame; the last ones show how long a run takes.
 const WARM_UP_RUNS: usize = 3;

@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Condvar, Mutex, Weak},
+    sync::{Arc, Weak},
 };
 
 use super::{Cancel, Engine, Error, ErrorKind};
-use crate::sync::{lock, wait};
+use crate::sync::{Condvar, Mutex, lock, wait};
 
 /// Settings that all who share an engine must give alike: name and value of each.
 pub type Agreement = Vec<(&'static str, String)>;

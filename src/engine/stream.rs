@@ -1,19 +1,16 @@
 //! One element's way into an engine.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Core, CropBuffer, Job, Model, Notify, Statistics, Ticket,
     batcher::{Patience, StreamId},
     ticket::Duty,
 };
-use crate::sync::{lock, wait};
+use crate::sync::{
+    atomic::{AtomicBool, Ordering},
+    lock, wait,
+};
 
 /// The stream is flushing: nothing more is wanted of it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

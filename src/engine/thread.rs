@@ -3,15 +3,14 @@
 use std::{
     io,
     sync::{
-        Arc, Condvar, Mutex, Weak,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
 use super::Clock;
-use crate::sync::{lock, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, thread, wait, wait_timeout};
 
 /// How long a thread has for its end once it was told to end.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +49,7 @@ impl Drop for End {
 }
 
 pub(super) struct Thread {
-    handle: JoinHandle<()>,
+    handle: thread::JoinHandle<()>,
     life: Arc<Life>,
 }
 
@@ -58,7 +57,7 @@ impl Thread {
     pub fn spawn(name: String, clock: &dyn Clock, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let life = Arc::new(Life::default());
         let end = End(life.clone());
-        let handle = std::thread::Builder::new().name(name).spawn(move || {
+        let handle = thread::Builder::new().name(name).spawn(move || {
             let _end = end;
             body();
         })?;

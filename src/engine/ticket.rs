@@ -1,12 +1,12 @@
 //! The answer to one submitted crop, between the executor that gives it and the frame that waits for it.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
 use super::{Error, ErrorKind};
-use crate::pose::Peak;
+use crate::{
+    pose::Peak,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// The peaks of one crop, one for each key point.
 pub type Outcome = Result<Box<[Peak]>, Error>;

@@ -21,7 +21,7 @@ use std::{
     fs::File,
     io::{ErrorKind, Write},
     path::PathBuf,
-    sync::{LazyLock, Mutex},
+    sync::LazyLock,
 };
 
 use gst::{glib, prelude::*, subclass::prelude::*};
@@ -30,7 +30,10 @@ use super::{
     file,
     line::{Frame, line},
 };
-use crate::{meta, sync::lock};
+use crate::{
+    meta,
+    sync::{Mutex, lock},
+};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmposejson", gst::DebugColorFlags::empty(), Some("RTMPose JSON lines"))

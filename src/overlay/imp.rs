@@ -20,7 +20,7 @@
  * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
  * ]| Shows a video with the skeletons of the people in it.
  */
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 
 use gst::glib;
 use gst::subclass::prelude::*;
@@ -35,7 +35,7 @@ use crate::{
     formats::FORMATS,
     meta::{self, FramePeople},
     pose::Skeleton,
-    sync::lock,
+    sync::{Mutex, lock},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

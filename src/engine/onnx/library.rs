@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use once_cell::sync::OnceCell;
@@ -10,7 +10,7 @@ use ort::{environment::Environment, logging::LogLevel};
 
 use crate::{
     engine::{Error, ErrorKind},
-    sync::lock,
+    sync::{Mutex, lock},
 };
 
 /// Receives ONNX Runtime's own log.

@@ -5,13 +5,12 @@ use std::{
     fs::File,
     io::Read,
     path::Path,
-    sync::Mutex,
 };
 
 use serde::Deserialize;
 
 use super::{Side, Skeleton, custom_name};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Above this a file is not a skeleton: 4096 points with names, sides and links stay below.
 const MAX_BYTES: u64 = 1 << 20;

@@ -1,0 +1,354 @@
+//! What players do to a pipeline (gst-validate's scenarios, played here): files with a demuxer and a decoder, seeks, pauses,
+//! changes of state. Each is played twice, with the element and with `queue` in its place: downstream must see the same.
+
+mod common;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock, Mutex},
+};
+
+use common::{Fake, element, errors_and_warnings, people};
+use gst::{ClockTime, SeekFlags, SeekType, prelude::*};
+
+const FRAMES: u64 = 90;
+const LENGTH: ClockTime = ClockTime::from_seconds(3);
+/// The longest wait for anything; then it hangs.
+const PATIENCE: ClockTime = ClockTime::from_seconds(20);
+
+/// A file of 90 frames in 3 seconds, and what reads it.
+struct Clip {
+    file: PathBuf,
+    reader: &'static str,
+}
+
+impl Clip {
+    fn write(name: &str, writer: &str, reader: &'static str) -> Self {
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let line = format!(
+            "videotestsrc pattern=ball num-buffers={FRAMES} ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 !
+             {writer} ! filesink location=\"{}\"",
+            file.display()
+        );
+        let pipeline = gst::parse::launch(&line).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let ended = [gst::MessageType::Eos, gst::MessageType::Error];
+        let message = pipeline.bus().unwrap().timed_pop_filtered(PATIENCE, &ended);
+        assert!(message.is_some_and(|message| message.type_() == gst::MessageType::Eos), "{line}");
+        pipeline.set_state(gst::State::Null).unwrap();
+        Self { file, reader }
+    }
+}
+
+/// Frames that stand alone, and frames that need others.
+static CLIPS: LazyLock<[Clip; 2]> = LazyLock::new(|| {
+    common::init();
+    [
+        Clip::write("scenarios.avi", "jpegenc ! avimux", "avidemux ! jpegdec"),
+        Clip::write(
+            "scenarios.mkv",
+            "vp8enc deadline=1 keyframe-max-dist=15 ! matroskamux",
+            "matroskademux ! vp8dec",
+        ),
+    ]
+});
+
+/// What came to the sink since the last flush or start.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
+    frames: Vec<Option<ClockTime>>,
+    /// Serialized events between them: how many frames came before, what it is, and whether it belongs to the last seek.
+    events: Vec<(usize, gst::EventType, bool)>,
+    /// Frames without metadata, or with more than one.
+    bare: usize,
+}
+
+struct Player {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    seen: Arc<Mutex<Seen>>,
+    seek: Arc<Mutex<Option<gst::Seqnum>>>,
+    /// What was seen at each step that waited for the pipeline to come to rest.
+    steps: Vec<Seen>,
+}
+
+impl Player {
+    fn new(clip: &Clip, middle: gst::Element) -> Self {
+        let line = format!(
+            "filesrc location=\"{}\" ! {} ! identity name=before ! fakesink name=sink sync=false",
+            clip.file.display(),
+            clip.reader
+        );
+        let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let (before, sink) = (pipeline.by_name("before").unwrap(), pipeline.by_name("sink").unwrap());
+        pipeline.add(&middle).unwrap();
+        before.unlink(&sink);
+        gst::Element::link_many([&before, &middle, &sink]).unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seek = Arc::new(Mutex::new(None));
+        let probed = (seen.clone(), seek.clone());
+        let kinds =
+            gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH;
+        sink.static_pad("sink").unwrap().add_probe(kinds, move |_, info| {
+            note(info, &probed.0, &probed.1);
+            gst::PadProbeReturn::Ok
+        });
+        let bus = pipeline.bus().unwrap();
+        Self { pipeline, bus, seen, seek, steps: Vec::new() }
+    }
+
+    /// Comes to rest in that state: what plays is at its end then, what is paused has a frame at the sink.
+    fn state(&mut self, state: gst::State) {
+        if state < gst::State::Paused {
+            self.pipeline.set_state(state).unwrap();
+            *self.seen.lock().unwrap() = Seen::default();
+            *self.seek.lock().unwrap() = None;
+            return;
+        }
+        self.pipeline.set_state(state).unwrap();
+        let (result, reached, _) = self.pipeline.state(PATIENCE);
+        assert!(
+            result.is_ok() && reached == state,
+            "{result:?} {reached:?} {:?}",
+            errors_and_warnings(&self.bus)
+        );
+    }
+
+    fn seek(&mut self, rate: f64, flags: SeekFlags, from: ClockTime, to: ClockTime) {
+        let event = gst::event::Seek::new(rate, flags, SeekType::Set, from, SeekType::Set, to);
+        *self.seek.lock().unwrap() = Some(event.seqnum());
+        assert!(self.pipeline.send_event(event), "the seek was refused");
+        let (result, ..) = self.pipeline.state(PATIENCE);
+        assert!(result.is_ok(), "{result:?} {:?}", errors_and_warnings(&self.bus));
+    }
+
+    /// To a place, with all before it dropped.
+    fn jump(&mut self, rate: f64, from: ClockTime, to: ClockTime) {
+        self.seek(rate, SeekFlags::FLUSH | SeekFlags::ACCURATE, from, to);
+    }
+
+    /// Waits until so many frames have come since the last flush or start.
+    fn until(&self, frames: usize) {
+        let start = std::time::Instant::now();
+        while self.seen.lock().unwrap().frames.len() < frames {
+            assert!(start.elapsed() < PATIENCE.into(), "frame {frames} does not come");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits for a message; for an EOS, that of what the last seek asked for.
+    fn wait_for(&self, kind: gst::MessageType) {
+        let wanted = [kind, gst::MessageType::Error];
+        loop {
+            let message = self.bus.timed_pop_filtered(PATIENCE, &wanted);
+            let message = message.unwrap_or_else(|| panic!("{kind:?} does not come"));
+            assert_eq!(message.type_(), kind, "{message:?}");
+            let seek = *self.seek.lock().unwrap();
+            if kind != gst::MessageType::Eos || seek.is_none_or(|seek| seek == message.seqnum()) {
+                return;
+            }
+        }
+    }
+
+    /// Remembers what has come since the last flush or start. To be called at rest.
+    fn look(&mut self) {
+        self.steps.push(self.seen.lock().unwrap().clone());
+    }
+
+    fn play_to_eos(&mut self) {
+        self.state(gst::State::Playing);
+        self.wait_for(gst::MessageType::Eos);
+        self.look();
+    }
+
+    /// Waits for the end of all, and tells what was seen; errors and warnings fail.
+    fn stop(self) -> Vec<Seen> {
+        assert_eq!(errors_and_warnings(&self.bus), (vec![], vec![]));
+        self.pipeline.set_state(gst::State::Null).unwrap();
+        self.steps
+    }
+}
+
+fn note(info: &gst::PadProbeInfo, seen: &Mutex<Seen>, seek: &Mutex<Option<gst::Seqnum>>) {
+    let mut seen = seen.lock().unwrap();
+    if let Some(buffer) = info.buffer() {
+        seen.frames.push(buffer.pts());
+        seen.bare += usize::from(people(buffer).is_none());
+    } else if let Some(event) = info.event() {
+        match event.type_() {
+            gst::EventType::FlushStart => (),
+            gst::EventType::FlushStop => *seen = Seen::default(),
+            kind if event.is_serialized() => {
+                let belongs = *seek.lock().unwrap() == Some(event.seqnum());
+                let frames = seen.frames.len();
+                seen.events.push((frames, kind, belongs));
+            }
+            _ => (),
+        }
+    }
+}
+
+/// Plays a scenario with the element and with `queue`, on each clip, and compares. Gives what was seen on each clip.
+fn compare(scenario: impl Fn(&mut Player)) -> Vec<Vec<Seen>> {
+    let both = |clip: &Clip| {
+        let mut with_queue = Player::new(clip, gst::ElementFactory::make("queue").build().unwrap());
+        scenario(&mut with_queue);
+        let mut expected = with_queue.stop();
+        let fake = Fake::default();
+        let mut with_element = Player::new(clip, element(&fake).upcast());
+        scenario(&mut with_element);
+        let seen = with_element.stop();
+        expected.iter_mut().for_each(|step| step.bare = 0);
+        assert_eq!(seen, expected, "{}", clip.reader);
+        seen
+    };
+    CLIPS.iter().map(both).collect()
+}
+
+const ZERO: ClockTime = ClockTime::ZERO;
+
+fn at(milliseconds: u64) -> ClockTime {
+    ClockTime::from_mseconds(milliseconds)
+}
+
+#[test]
+fn a_file_plays_to_its_end() {
+    for steps in compare(Player::play_to_eos) {
+        assert_eq!((steps[0].frames.len(), steps[0].bare), (FRAMES as usize, 0));
+        assert_eq!(steps[0].events.last().unwrap().1, gst::EventType::Eos);
+    }
+}
+
+#[test]
+fn pause_and_resume() {
+    compare(|player| {
+        for frames in [1, 5, 30, 60] {
+            player.state(gst::State::Playing);
+            player.until(frames);
+            player.state(gst::State::Paused);
+        }
+        player.play_to_eos();
+    });
+}
+
+#[test]
+fn seek_forward_and_backward_while_playing() {
+    compare(|player| {
+        player.state(gst::State::Playing);
+        for from in [500, 1000, 2000, 2500, 1500, 200] {
+            player.until(3);
+            player.jump(1.0, at(from), LENGTH);
+        }
+        player.wait_for(gst::MessageType::Eos);
+        player.look();
+    });
+}
+
+#[test]
+fn scrub_while_paused() {
+    let steps = compare(|player| {
+        player.state(gst::State::Paused);
+        player.look();
+        for from in [100, 300, 600, 1000, 2900, 2000, 1200, 700, 0] {
+            player.jump(1.0, at(from), LENGTH);
+            player.look();
+        }
+        player.play_to_eos();
+    });
+    assert!(steps.iter().all(|steps| steps[..10].iter().all(|step| step.frames.len() == 1)));
+}
+
+#[test]
+fn seek_with_stop() {
+    let steps = compare(|player| {
+        player.state(gst::State::Paused);
+        player.jump(1.0, at(1000), at(1500));
+        player.play_to_eos();
+    });
+    for steps in steps {
+        assert_eq!(steps[0].frames.len(), 15);
+        assert!(steps[0].events.iter().all(|(_, _, of_the_seek)| *of_the_seek), "{steps:?}");
+    }
+}
+
+#[test]
+fn fast_forward_and_reverse() {
+    compare(|player| {
+        player.state(gst::State::Paused);
+        for rate in [2.0, 4.0, 0.5, -1.0, -2.0] {
+            player.jump(rate, ZERO, LENGTH);
+            player.play_to_eos();
+        }
+    });
+}
+
+#[test]
+fn a_segment_is_played_again_and_again() {
+    compare(|player| {
+        player.state(gst::State::Paused);
+        player.seek(1.0, SeekFlags::FLUSH | SeekFlags::SEGMENT | SeekFlags::ACCURATE, ZERO, at(1000));
+        player.state(gst::State::Playing);
+        for _ in 0..3 {
+            player.wait_for(gst::MessageType::SegmentDone);
+            player.seek(1.0, SeekFlags::SEGMENT, ZERO, at(1000));
+        }
+        player.wait_for(gst::MessageType::SegmentDone);
+        player.jump(1.0, at(2000), LENGTH);
+        player.wait_for(gst::MessageType::Eos);
+        player.look();
+    });
+}
+
+#[test]
+fn changes_of_state_at_any_moment() {
+    compare(|player| {
+        for round in 0..20 {
+            player.state(gst::State::Playing);
+            player.until(round % 7);
+            if round % 3 == 0 {
+                player.state(gst::State::Paused);
+            }
+            player.state(if round % 2 == 0 { gst::State::Null } else { gst::State::Ready });
+        }
+        player.play_to_eos();
+    });
+}
+
+#[test]
+fn states_that_nobody_waits_for() {
+    compare(|player| {
+        for round in 0..40 {
+            let states = [gst::State::Playing, gst::State::Paused, gst::State::Playing, gst::State::Null];
+            // Not waited for: the next change comes while this one is under way.
+            player.pipeline.set_state(states[round % 4]).unwrap();
+        }
+        player.state(gst::State::Null);
+        player.play_to_eos();
+    });
+}
+
+#[test]
+fn a_seek_after_eos() {
+    let steps = compare(|player| {
+        player.play_to_eos();
+        player.jump(1.0, at(2000), LENGTH);
+        player.wait_for(gst::MessageType::Eos);
+        player.look();
+    });
+    assert!(steps.iter().all(|steps| steps[1].frames.len() == 30), "{steps:?}");
+}
+
+#[test]
+fn an_eos_from_the_application() {
+    for _ in 0..10 {
+        compare(|player| {
+            player.state(gst::State::Playing);
+            player.until(2);
+            assert!(player.pipeline.send_event(gst::event::Eos::new()));
+            player.wait_for(gst::MessageType::Eos);
+            player.jump(1.0, at(1000), LENGTH);
+            player.wait_for(gst::MessageType::Eos);
+            player.look();
+        });
+    }
+}

@@ -1,0 +1,240 @@
+//! Memory, threads and files over hours at full speed, and over many starts.
+//!
+//! In `cargo test` it plays some seconds. `make soak MINUTES=n` sets `RTMPOSE_SOAK_MINUTES`: three quarters of them with a
+//! tiny network, one with the embedded one, and 1,000 starts and stops after that.
+
+mod figures;
+mod slope;
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use figures::{Counting, Figures};
+use gst::prelude::*;
+use slope::{Slope, Verdict, least, mean};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Tests that count what the process holds take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Growth that is allowed, in MB an hour.
+const LIMIT: f64 = 5.0;
+
+/// What is asked of a series, by how long it is: short ones tell more of the start than of growth.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Demand {
+    /// It is printed.
+    Nothing,
+    /// No limit was passed beyond doubt.
+    NotPassed,
+    /// Every limit is held beyond doubt.
+    Held,
+}
+
+impl Demand {
+    fn of(time: Duration) -> Self {
+        match time.as_secs() / 60 {
+            0..4 => Self::Nothing,
+            4..10 => Self::NotPassed,
+            _ => Self::Held,
+        }
+    }
+}
+
+const STARTS: usize = 1000;
+
+/// How long or often each part is played.
+struct Length {
+    tiny: Duration,
+    embedded: Duration,
+    starts: usize,
+}
+
+impl Length {
+    fn chosen() -> Self {
+        match std::env::var("RTMPOSE_SOAK_MINUTES") {
+            Ok(text) => {
+                let minutes = text.parse().ok().filter(|minutes| *minutes > 0);
+                let minutes: u64 =
+                    minutes.unwrap_or_else(|| panic!("RTMPOSE_SOAK_MINUTES={text} is no number"));
+                let quarter = Duration::from_secs(15 * minutes);
+                Self { tiny: 3 * quarter, embedded: quarter, starts: STARTS }
+            }
+            Err(_) => Self { tiny: Duration::from_secs(3), embedded: Duration::from_secs(3), starts: 50 },
+        }
+    }
+}
+
+fn file(path: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    assert!(path.exists(), "{} is missing: `make setup` fetches what is not in the project", path.display());
+    path.display().to_string()
+}
+
+/// All elements of the plugin behind that source.
+fn pipeline(source: &str, properties: &str) -> gst::Pipeline {
+    let line = format!(
+        "{source} ! rtmposebatch name=pose execution-provider=cpu {properties} ! tee name=t
+         t. ! queue ! rtmposeoverlay ! fakesink sync=false
+         t. ! queue ! rtmposejson ! fakesink sync=false"
+    );
+    gst::parse::launch(&line).unwrap().downcast().unwrap()
+}
+
+fn tiny(frames: i32) -> gst::Pipeline {
+    let source = format!(
+        "videotestsrc pattern=ball num-buffers={frames} ! video/x-raw,format=I420,width=320,height=240"
+    );
+    let network = file("tests/networks/dots-small.onnx");
+    pipeline(&source, &format!("inference-region=full-frame model-file={network}"))
+}
+
+/// People who are found and followed, from a file that begins again at its end.
+fn embedded() -> gst::Pipeline {
+    let source = format!("filesrc location={} ! decodebin ! videoconvert", file(".deps/video/demo.mp4"));
+    pipeline(&source, "")
+}
+
+/// The next message that is of interest, within that time. An error or a warning ends the test.
+fn next_message(bus: &gst::Bus, within: Duration) -> Option<gst::Message> {
+    let until = Instant::now() + within;
+    loop {
+        let left = gst::ClockTime::try_from(until.saturating_duration_since(Instant::now())).unwrap();
+        let message = bus.timed_pop(left)?;
+        match message.view() {
+            gst::MessageView::Error(error) => panic!("{} {:?}", error.error(), error.debug()),
+            gst::MessageView::Warning(warning) => panic!("{} {:?}", warning.error(), warning.debug()),
+            gst::MessageView::Eos(_) => return Some(message),
+            _ => (),
+        }
+    }
+}
+
+fn frames(pipeline: &gst::Pipeline) -> u64 {
+    let stats: gst::Structure = pipeline.by_name("pose").unwrap().property("stats");
+    stats.get("frames-out").unwrap()
+}
+
+fn start(pipeline: &gst::Pipeline, bus: &gst::Bus) {
+    if pipeline.set_state(gst::State::Playing).is_err() {
+        // The reason is on the bus.
+        next_message(bus, Duration::ZERO);
+        panic!("the pipeline does not start");
+    }
+}
+
+/// Plays for so long, at full speed; a file begins again at its end. Gives a series of figures and the number of frames.
+fn play(pipeline: &gst::Pipeline, time: Duration) -> (Vec<(f64, Figures)>, u64) {
+    let bus = pipeline.bus().unwrap();
+    start(pipeline, &bus);
+    let start = Instant::now();
+    // Often enough for the shortest form, not so often that looking is most of the work.
+    let interval = (time / 400).clamp(Duration::from_millis(10), Duration::from_secs(1));
+    let mut series = Vec::new();
+    while start.elapsed() < time {
+        if next_message(&bus, interval).is_some() {
+            pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).unwrap();
+        }
+        series.push((start.elapsed().as_secs_f64() / 3600.0, Figures::now()));
+    }
+    let frames = frames(pipeline);
+    pipeline.set_state(gst::State::Null).unwrap();
+    (series, frames)
+}
+
+/// Starts and stops; a series of figures, each taken when it is stopped.
+fn start_and_stop(pipeline: &gst::Pipeline, starts: usize) -> Vec<(f64, Figures)> {
+    let bus = pipeline.bus().unwrap();
+    let beginning = Instant::now();
+    (0..starts)
+        .map(|_| {
+            start(pipeline, &bus);
+            next_message(&bus, Duration::from_secs(60)).expect("the frames come to their end");
+            pipeline.set_state(gst::State::Null).unwrap();
+            bus.set_flushing(true);
+            bus.set_flushing(false);
+            (beginning.elapsed().as_secs_f64() / 3600.0, Figures::now())
+        })
+        .collect()
+}
+
+/// Prints what a series says of its second half, and gives what is wrong with it.
+fn judge(what: &str, series: &[(f64, Figures)], demand: Demand) -> Vec<String> {
+    let (first, second) = series.split_at(series.len() / 2);
+    let mut wrong = Vec::new();
+    let mut slope = |name: &str, figure: fn(&Figures) -> usize, value: fn(&[f64]) -> f64| {
+        let values: Vec<_> = second.iter().map(|(hours, now)| (*hours, figure(now) as f64 / 1e6)).collect();
+        let last = values.last().map_or(0.0, |(_, value)| *value);
+        let Some(slope) = Slope::of(&values, value) else {
+            println!("  {name}: {last:.2} MB at the end, too few samples for a slope");
+            return;
+        };
+        let Slope { estimate, half_width } = slope;
+        let verdict = slope.verdict(LIMIT);
+        println!(
+            "  {name}: {last:.2} MB at the end, {estimate:+.3} MB an hour (95 %: {:+.3} to {:+.3}), limit {LIMIT}: {}",
+            estimate - half_width,
+            estimate + half_width,
+            match verdict {
+                Verdict::Held => "held",
+                Verdict::Passed => "PASSED",
+                Verdict::Open => "open, a longer run is needed to tell",
+            }
+        );
+        let enough = match demand {
+            Demand::Nothing => true,
+            Demand::NotPassed => verdict != Verdict::Passed,
+            Demand::Held => verdict == Verdict::Held,
+        };
+        if !enough {
+            wrong.push(format!("{what}: {name} grows by {estimate:.3} +- {half_width:.3} MB an hour"));
+        }
+    };
+    // What is in flight comes and goes: the least of each block is what stays.
+    slope("live bytes of Rust", |now| now.rust, least);
+    slope("live bytes of malloc", |now| now.heap, least);
+    slope("resident memory", |now| now.resident, mean);
+    for (name, figure) in
+        [("threads", (|now| now.threads) as fn(&Figures) -> usize), ("files", |now| now.files)]
+    {
+        let most = |part: &[(f64, Figures)]| part.iter().map(|(_, now)| figure(now)).max().unwrap_or(0);
+        println!("  {name}: at most {} in the first half, {} in the second", most(first), most(second));
+        if demand > Demand::Nothing && most(second) > most(first) {
+            wrong.push(format!("{what}: more {name}: {} after {}", most(second), most(first)));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn memory_threads_and_files_do_not_grow() {
+    let _turn = TURN.lock().unwrap();
+    gst::init().unwrap();
+    gstrtmpose::plugin_register_static().unwrap();
+    let length = Length::chosen();
+    let mut wrong = Vec::new();
+    for (what, pipeline, time) in
+        [("tiny network", tiny(-1), length.tiny), ("embedded network", embedded(), length.embedded)]
+    {
+        let (series, frames) = play(&pipeline, time);
+        println!("{what}, {} s at full speed, {frames} frames:", time.as_secs());
+        assert!(frames > 0, "{what}: no frame came out");
+        wrong.extend(judge(what, &series, Demand::of(time)));
+    }
+    let pipeline = tiny(8);
+    let series = start_and_stop(&pipeline, length.starts);
+    println!("{} starts and stops:", length.starts);
+    let demand = if length.starts < STARTS { Demand::Nothing } else { Demand::NotPassed };
+    wrong.extend(judge("starts and stops", &series, demand));
+    // All that Rust code had is given back at every stop, however few there are.
+    let most = |part: &[(f64, Figures)]| part.iter().map(|(_, now)| now.rust).max().unwrap();
+    let (first, second) = series.split_at(series.len() / 2);
+    if most(second) > most(first) {
+        wrong.push(format!("live bytes of Rust after a stop: {} after {}", most(second), most(first)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
