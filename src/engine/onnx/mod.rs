@@ -9,6 +9,7 @@ mod message;
 mod network;
 mod nvidia;
 mod providers;
+mod threads;
 
 use std::{
     path::{Path, PathBuf},
@@ -79,6 +80,10 @@ pub struct OnnxBackend {
     pub model_file: Option<PathBuf>,
     /// Crops in one run; 0: as many as suit the device and its memory.
     pub batch_size: usize,
+    /// Batches in flight at once, which share the processor; 0: as many as suit the provider.
+    pub executors: usize,
+    /// Threads that compute one batch on the processor; 0: its cores, divided by the batches in flight.
+    pub threads: usize,
     pub provider: Provider,
     pub device_id: i32,
     pub precision: Precision,
@@ -97,6 +102,8 @@ impl Default for OnnxBackend {
         Self {
             model_file: None,
             batch_size: DEFAULT_BATCH_SIZE,
+            executors: 0,
+            threads: 0,
             provider: Provider::default(),
             device_id: 0,
             precision: Precision::default(),
@@ -137,13 +144,16 @@ impl Backend for OnnxBackend {
         match self.provider {
             Provider::Cuda | Provider::TensorRt => EXECUTORS_ON_A_GPU,
             Provider::Auto if has_driver() => EXECUTORS_ON_A_GPU,
-            Provider::Auto | Provider::OpenVino | Provider::Cpu => 1,
+            Provider::Auto | Provider::OpenVino | Provider::Cpu => threads::executors(threads::cores()),
         }
     }
 
     fn best_executors(&self, model: &Model) -> usize {
-        // A CPU's threads are all busy with one.
-        if ["cuda", "tensorrt"].contains(&&model.provider[..]) { EXECUTORS_ON_A_GPU } else { 1 }
+        if ["cuda", "tensorrt"].contains(&&model.provider[..]) {
+            EXECUTORS_ON_A_GPU
+        } else {
+            threads::executors(threads::cores())
+        }
     }
 
     fn fallback(&self, model: &Model, batch_size: usize) -> Option<Arc<dyn Backend>> {
@@ -192,7 +202,9 @@ impl OnnxBackend {
 
     fn open_on_cpu(&self, network: &Network, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
         self.explain_half_precision("the CPU", loading);
-        let session = self.session(network, &Adaptation::default(), loading, "cpu", Ok)?;
+        let session = self.session(network, &Adaptation::default(), loading, "cpu", |builder| {
+            builder.with_intra_threads(self.cpu_threads()).map_err(|error| run_error(error.into()))
+        })?;
         self.any_size(network, session, "cpu", DEFAULT_BATCH_SIZE)
     }
 
@@ -210,6 +222,14 @@ impl OnnxBackend {
         };
         let executor = OnnxExecutor::new(vec![session], sizes, network.contract, &network.name)?;
         Ok(executor.with_model(provider, network.sha256.clone()))
+    }
+
+    /// Threads of one executor on the processor.
+    fn cpu_threads(&self) -> usize {
+        match self.threads {
+            0 => threads::of_an_executor(threads::cores(), self.executors),
+            set => set,
+        }
     }
 
     fn batch_size_or(&self, best: usize) -> usize {
