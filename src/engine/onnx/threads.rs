@@ -1,4 +1,4 @@
-//! How the processor's cores are divided among the batches in flight.
+//! What the processor has for the network: how its cores are divided among the batches in flight, and its instructions.
 //!
 //! The streaming threads sample crops and draw; the network takes a hundred times as long, so they get no core of their
 //! own. ONNX Runtime's own choice (0 threads) is not taken: it ties each thread to a core, also to one that a decoder
@@ -21,6 +21,14 @@ pub(super) fn executors(cores: usize) -> usize {
 pub(super) fn of_an_executor(cores: usize, number: usize) -> usize {
     let number = if number == 0 { executors(cores) } else { number };
     (cores / number).clamp(1, MOST_FOR_ONE)
+}
+
+/// Whether the processor multiplies 8-bit integers into 32-bit sums in one instruction.
+pub(super) fn has_vnni() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 #[cfg(test)]
