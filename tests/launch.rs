@@ -132,7 +132,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Every property, with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 34] = [
+const PROPERTIES: [(&str, &str); 35] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -145,6 +145,7 @@ const PROPERTIES: [(&str, &str); 34] = [
     ("adaptive-timeout", "Default: true"),
     ("model-instance-id", "Default: null"),
     ("inference-streams", "Default: 0"),
+    ("inference-threads", "Default: 0"),
     ("active-provider", "Default: null"),
     ("precision", "Default: 0, \"model\""),
     ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),

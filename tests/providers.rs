@@ -141,6 +141,27 @@ fn adapted_files_answer_as_official_ones() {
     }
 }
 
+/// The embedded network's form in 8-bit integers runs where the processor has the instructions and nobody asked for
+/// another precision. (What it costs on people is in models/README.md.)
+#[test]
+#[cfg(all(feature = "embedded-model", target_arch = "x86_64"))]
+fn the_embedded_network_runs_in_integers_where_that_is_faster() {
+    let vnni = is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    let on = |precision| {
+        let backend = OnnxBackend { provider: Provider::Cpu, precision, ..OnnxBackend::default() };
+        let (model, mut executor) = open(&backend).0.unwrap();
+        let peaks = run(&mut *executor, &model, &[1, 2, 3]);
+        (model.sha256, peaks)
+    };
+    let ((float, expected), (chosen, found)) = (on(Precision::Fp32), on(Precision::Model));
+    assert_eq!(chosen != float, vnni);
+    let difference = |(a, b): (&Peak, &Peak)| (a.max_x - b.max_x).abs().max((a.max_y - b.max_y).abs());
+    let mean = expected.iter().zip(&found).map(difference).sum::<f32>() / found.len() as f32;
+    eprintln!("int8: {vnni}, scores differ by {mean} on average");
+    assert_eq!(mean > 0.0, vnni);
+    assert!(mean < 0.05, "{mean}");
+}
+
 /// What `batch-size=0` became can be read.
 #[test]
 fn stats_tell_the_batch_size() {
@@ -166,7 +187,7 @@ fn a_score_mode_without_effect_is_warned_of() {
 #[cfg(feature = "embedded-model")]
 #[ignore = "needs ONNX Runtime with OpenVINO"]
 fn openvino_answers_as_the_cpu_provider_does() {
-    let on = |provider| OnnxBackend { provider, ..OnnxBackend::default() };
+    let on = |provider| OnnxBackend { provider, precision: Precision::Fp32, ..OnnxBackend::default() };
     let (model, mut cpu) = open(&on(Provider::Cpu)).0.unwrap();
     let (on_openvino, mut openvino) = open(&on(Provider::OpenVino)).0.unwrap();
     assert_eq!(on_openvino.provider, "openvino");

@@ -42,11 +42,15 @@ impl From<ExecutionProvider> for onnx::Provider {
 #[enum_type(name = "GstRtmPoseBatchPrecision")]
 pub enum Precision {
     #[default]
-    #[enum_value(name = "As the model file says; on CUDA float32 products use TF32", nick = "model")]
+    #[enum_value(
+        name = "As the model file says; on CUDA float32 products use TF32; the embedded network in 8-bit integers on a \
+                CPU with VNNI instructions",
+        nick = "model"
+    )]
     Model,
     #[enum_value(name = "float32 with TF32 products on CUDA", nick = "tf32")]
     Tf32,
-    #[enum_value(name = "float32 without TF32", nick = "fp32")]
+    #[enum_value(name = "float32 without TF32, also on the CPU", nick = "fp32")]
     Fp32,
     #[enum_value(
         name = "Half precision on CUDA and TensorRT, converted at load; float32 with a warning on others",

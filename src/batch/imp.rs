@@ -412,6 +412,8 @@ impl RtmPoseBatch {
         OnnxBackend {
             model_file: settings.model_path(),
             batch_size: settings.batch_size as usize,
+            executors: settings.inference_streams as usize,
+            threads: settings.inference_threads as usize,
             provider: settings.execution_provider.into(),
             device_id: settings.device_id,
             precision: settings.precision.into(),

@@ -21,6 +21,7 @@ pub(super) struct Settings {
     pub output_queue_size: u32,
     pub model_instance_id: Option<String>,
     pub inference_streams: u32,
+    pub inference_threads: u32,
     pub adaptive_timeout: bool,
     pub execution_provider: ExecutionProvider,
     pub device_id: i32,
@@ -57,6 +58,7 @@ impl Default for Settings {
             output_queue_size: 8,
             model_instance_id: None,
             inference_streams: 0,
+            inference_threads: 0,
             adaptive_timeout: true,
             execution_provider: ExecutionProvider::default(),
             device_id: 0,
@@ -124,6 +126,7 @@ impl Settings {
             ("batch-size", self.batch_size.to_string()),
             ("fallback", nick(self.fallback.to_value())),
             ("inference-streams", self.inference_streams.to_string()),
+            ("inference-threads", self.inference_threads.to_string()),
             ("gpu-memory-limit", self.gpu_memory_limit.to_string()),
         ]
     }
@@ -147,6 +150,7 @@ impl Settings {
             "output-queue-size" => self.output_queue_size = get(value),
             "model-instance-id" => self.model_instance_id = text(value),
             "inference-streams" => self.inference_streams = get(value),
+            "inference-threads" => self.inference_threads = get(value),
             "adaptive-timeout" => self.adaptive_timeout = get(value),
             "execution-provider" => self.execution_provider = get(value),
             "device-id" => self.device_id = get(value),
@@ -185,6 +189,7 @@ impl Settings {
             "output-queue-size" => self.output_queue_size.to_value(),
             "model-instance-id" => self.model_instance_id.to_value(),
             "inference-streams" => self.inference_streams.to_value(),
+            "inference-threads" => self.inference_threads.to_value(),
             "adaptive-timeout" => self.adaptive_timeout.to_value(),
             "execution-provider" => self.execution_provider.to_value(),
             "device-id" => self.device_id.to_value(),
@@ -293,6 +298,15 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .blurb("Batches in flight at once, each with a network of its own; 0 = as many as suit the provider")
                 .maximum(16)
                 .default_value(default.inference_streams)
+                .build(),
+            glib::ParamSpecUInt::builder("inference-threads")
+                .nick("Inference threads")
+                .blurb(
+                    "Threads that compute one batch (providers cpu and openvino); 0 = this process's cores, divided by \
+                     the batches in flight",
+                )
+                .maximum(256)
+                .default_value(default.inference_threads)
                 .build(),
             glib::ParamSpecEnum::builder_with_default("execution-provider", default.execution_provider)
                 .nick("Execution provider")

@@ -12,28 +12,33 @@ from onnx import TensorProto, numpy_helper
 
 MODELS = pathlib.Path(__file__).resolve().parents[2] / "models"
 FILE = MODELS / "rtmpose-t.onnx"
+INT8 = MODELS / "rtmpose-t-int8.onnx"
 
 
-def session(optimized=None, level=ort.GraphOptimizationLevel.ORT_ENABLE_ALL):
+def session(optimized=None, level=ort.GraphOptimizationLevel.ORT_ENABLE_ALL, file=FILE):
     so = ort.SessionOptions()
     so.intra_op_num_threads = 2
     so.log_severity_level = 3
     so.graph_optimization_level = level
     if optimized:
         so.optimized_model_filepath = optimized
-    return ort.InferenceSession(str(FILE), so, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(file), so, providers=["CPUExecutionProvider"])
 
 
 class Model(unittest.TestCase):
     def test_size_and_checksum(self):
-        data = FILE.read_bytes()
-        self.assertLess(len(data), 7_000_000)
         card = (MODELS / "README.md").read_text()
-        self.assertIn(hashlib.sha256(data).hexdigest(), card)
-        self.assertIn(f"{len(data):,} bytes", card)
+        for file, most in ((FILE, 7_000_000), (INT8, 5_000_000)):
+            data = file.read_bytes()
+            self.assertLess(len(data), most)
+            self.assertIn(hashlib.sha256(data).hexdigest(), card)
+            self.assertIn(f"{len(data):,} bytes", card)
 
     def test_contract(self):
-        s = session()
+        for file in (FILE, INT8):
+            self.check_contract(session(file=file))
+
+    def check_contract(self, s):
         self.assertEqual([(v.name, v.type, v.shape) for v in s.get_inputs() + s.get_outputs()],
                          [("input", "tensor(float)", ["batch", 3, 256, 192]),
                           ("simcc_x", "tensor(float)", ["batch", 17, 384]),

@@ -9,6 +9,7 @@ mod message;
 mod network;
 mod nvidia;
 mod providers;
+mod threads;
 
 use std::{
     path::{Path, PathBuf},
@@ -53,7 +54,8 @@ pub enum Provider {
 /// Number formats of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// As the file says; float32 products may use TF32.
+    /// As the file says; float32 products may use TF32. The embedded network has a form in 8-bit integers, too, which the
+    /// CPU provider takes where the processor has VNNI instructions.
     #[default]
     Model,
     Tf32,
@@ -79,6 +81,10 @@ pub struct OnnxBackend {
     pub model_file: Option<PathBuf>,
     /// Crops in one run; 0: as many as suit the device and its memory.
     pub batch_size: usize,
+    /// Batches in flight at once, which share the processor; 0: as many as suit the provider.
+    pub executors: usize,
+    /// Threads that compute one batch on the processor; 0: its cores, divided by the batches in flight.
+    pub threads: usize,
     pub provider: Provider,
     pub device_id: i32,
     pub precision: Precision,
@@ -97,6 +103,8 @@ impl Default for OnnxBackend {
         Self {
             model_file: None,
             batch_size: DEFAULT_BATCH_SIZE,
+            executors: 0,
+            threads: 0,
             provider: Provider::default(),
             device_id: 0,
             precision: Precision::default(),
@@ -137,13 +145,16 @@ impl Backend for OnnxBackend {
         match self.provider {
             Provider::Cuda | Provider::TensorRt => EXECUTORS_ON_A_GPU,
             Provider::Auto if has_driver() => EXECUTORS_ON_A_GPU,
-            Provider::Auto | Provider::OpenVino | Provider::Cpu => 1,
+            Provider::Auto | Provider::OpenVino | Provider::Cpu => threads::executors(threads::cores()),
         }
     }
 
     fn best_executors(&self, model: &Model) -> usize {
-        // A CPU's threads are all busy with one.
-        if ["cuda", "tensorrt"].contains(&&model.provider[..]) { EXECUTORS_ON_A_GPU } else { 1 }
+        if ["cuda", "tensorrt"].contains(&&model.provider[..]) {
+            EXECUTORS_ON_A_GPU
+        } else {
+            threads::executors(threads::cores())
+        }
     }
 
     fn fallback(&self, model: &Model, batch_size: usize) -> Option<Arc<dyn Backend>> {
@@ -192,7 +203,11 @@ impl OnnxBackend {
 
     fn open_on_cpu(&self, network: &Network, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
         self.explain_half_precision("the CPU", loading);
-        let session = self.session(network, &Adaptation::default(), loading, "cpu", Ok)?;
+        let int8 = self.takes_int8().then(Network::embedded_int8).transpose()?;
+        let network = int8.as_ref().unwrap_or(network);
+        let session = self.session(network, &Adaptation::default(), loading, "cpu", |builder| {
+            builder.with_intra_threads(self.cpu_threads()).map_err(|error| run_error(error.into()))
+        })?;
         self.any_size(network, session, "cpu", DEFAULT_BATCH_SIZE)
     }
 
@@ -210,6 +225,20 @@ impl OnnxBackend {
         };
         let executor = OnnxExecutor::new(vec![session], sizes, network.contract, &network.name)?;
         Ok(executor.with_model(provider, network.sha256.clone()))
+    }
+
+    /// Whether the embedded network is run in 8-bit integers: half the time where the processor has instructions for them
+    /// (measured), on others less is gained and sums can saturate.
+    fn takes_int8(&self) -> bool {
+        self.model_file.is_none() && self.precision == Precision::Model && threads::has_vnni()
+    }
+
+    /// Threads of one executor on the processor.
+    fn cpu_threads(&self) -> usize {
+        match self.threads {
+            0 => threads::of_an_executor(threads::cores(), self.executors),
+            set => set,
+        }
     }
 
     fn batch_size_or(&self, best: usize) -> usize {

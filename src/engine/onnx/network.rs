@@ -18,11 +18,14 @@ use super::{
 };
 use crate::engine::{Error, ErrorKind};
 
-/// The RTMPose-t that is compiled in; see `models/README.md`.
+/// The RTMPose-t that is compiled in, and its form whose backbone computes in 8-bit integers; see `models/README.md`.
 #[cfg(feature = "embedded-model")]
-const EMBEDDED_MODEL: Option<&[u8]> = Some(include_bytes!("../../../models/rtmpose-t.onnx"));
+const EMBEDDED_MODELS: Option<[&[u8]; 2]> = Some([
+    include_bytes!("../../../models/rtmpose-t.onnx"),
+    include_bytes!("../../../models/rtmpose-t-int8.onnx"),
+]);
 #[cfg(not(feature = "embedded-model"))]
-const EMBEDDED_MODEL: Option<&[u8]> = None;
+const EMBEDDED_MODELS: Option<[&[u8]; 2]> = None;
 
 /// Protobuf's own limit for one message.
 const LARGEST_FILE: u64 = 1 << 31;
@@ -43,14 +46,17 @@ impl Network {
         let name = file.map_or("embedded in the plugin".to_string(), |file| file.display().to_string());
         let bytes = match file {
             Some(file) => read_file(file)?,
-            None => Bytes::from_static(EMBEDDED_MODEL.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::ModelMissing,
-                    "This build of the plugin has no embedded model: set the property model-file to an RTMPose ONNX \
-                     file",
-                )
-            })?),
+            None => Bytes::from_static(embedded()?[0]),
         };
+        Self::of(bytes, name)
+    }
+
+    /// The embedded model with a backbone that computes in 8-bit integers.
+    pub fn embedded_int8() -> Result<Self, Error> {
+        Self::of(Bytes::from_static(embedded()?[1]), "embedded in the plugin (int8)".to_string())
+    }
+
+    fn of(bytes: Bytes, name: String) -> Result<Self, Error> {
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
@@ -131,6 +137,15 @@ impl Network {
             }
         }
     }
+}
+
+fn embedded() -> Result<[&'static [u8]; 2], Error> {
+    EMBEDDED_MODELS.ok_or_else(|| {
+        Error::new(
+            ErrorKind::ModelMissing,
+            "This build of the plugin has no embedded model: set the property model-file to an RTMPose ONNX file",
+        )
+    })
 }
 
 fn read_file(file: &Path) -> Result<Bytes, Error> {

@@ -116,6 +116,7 @@ impl OnnxBackend {
             .session(network, &Adaptation::default(), loading, "openvino", |builder| {
                 let openvino = ep::OpenVINO::default()
                     .with_device_type("CPU")
+                    .with_num_threads(self.cpu_threads())
                     .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#);
                 builder
                     .with_execution_providers([openvino.build().error_on_failure()])

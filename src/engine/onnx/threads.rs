@@ -1,0 +1,45 @@
+//! What the processor has for the network: how its cores are divided among the batches in flight, and its instructions.
+//!
+//! The streaming threads sample crops and draw; the network takes a hundred times as long, so they get no core of their
+//! own. ONNX Runtime's own choice (0 threads) is not taken: it ties each thread to a core, also to one that a decoder
+//! keeps busy.
+
+/// A batch on more threads than this gains little from the next.
+const MOST_FOR_ONE: usize = 8;
+
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many batches make the most of the cores. More than on a GPU would make the boxes of people who are followed older.
+pub(super) fn executors(cores: usize) -> usize {
+    if cores >= MOST_FOR_ONE { 2 } else { 1 }
+}
+
+/// Threads of each of so many executors; 0: as many as `executors` says.
+pub(super) fn of_an_executor(cores: usize, number: usize) -> usize {
+    let number = if number == 0 { executors(cores) } else { number };
+    (cores / number).clamp(1, MOST_FOR_ONE)
+}
+
+/// Whether the processor multiplies 8-bit integers into 32-bit sums in one instruction.
+pub(super) fn has_vnni() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_divided_among_executors() {
+        let auto = |cores| (executors(cores), of_an_executor(cores, 0));
+        assert_eq!([1, 2, 4, 8, 16, 64].map(auto), [(1, 1), (1, 2), (1, 4), (2, 4), (2, 8), (2, 8)]);
+        assert_eq!([1, 2, 3, 16].map(|number| of_an_executor(2, number)), [2, 1, 1, 1]);
+        assert_eq!(of_an_executor(16, 4), 4);
+    }
+}
