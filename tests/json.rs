@@ -126,6 +126,52 @@ fn malformed_metadata_is_left_out() {
     assert_eq!(line(&harness.pull().unwrap())["status"], "not-inferred");
 }
 
+/// A skeleton of the user's own names the points of those people who have as many; the others keep their own names.
+#[test]
+fn points_have_the_names_of_the_skeleton_that_is_asked_for() {
+    init();
+    let folder = Folder::new("json-skeleton");
+    let file = folder.write("mine.toml", "names = [\"tip\", \"root\"]\n");
+    let mut harness = Harness::new_parse(&format!("rtmposejson skeleton={}", file.display()));
+    harness.set_src_caps_str(CAPS);
+    let hand = FramePeople {
+        skeleton: "hand-21".to_string(),
+        points: 21,
+        people: vec![Person {
+            region: Region::default(),
+            key_points: vec![KeyPoint::default(); 21],
+            id: None,
+        }],
+        ..people()
+    };
+    harness.push(with_people(with_people(frame(0), &people()), &hand)).unwrap();
+    let line = line(&harness.pull().unwrap());
+    let names = |person: usize| {
+        let points = line["people"][person]["keypoints"].as_array().unwrap().clone();
+        points.into_iter().map(|point| point["name"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(0), ["tip", "root"]);
+    assert_eq!(names(1)[..2], ["wrist", "thumb1"]);
+}
+
+#[test]
+fn a_skeleton_that_is_none_is_refused_when_the_element_starts() {
+    init();
+    let element = gst::ElementFactory::make("rtmposejson").property("skeleton", "coco17").build().unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    assert!(element.set_state(gst::State::Paused).is_err());
+    let errors = messages(&bus, gst::MessageType::Error);
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    let words = "The property skeleton names coco17, which is none of coco-17, ";
+    assert!(error.starts_with(words) && error.ends_with(", or leave the property unset"), "{error}");
+    element.set_state(gst::State::Null).unwrap();
+    // Unset it starts.
+    element.set_property("skeleton", "");
+    element.set_state(gst::State::Paused).unwrap();
+    element.set_state(gst::State::Null).unwrap();
+}
+
 #[test]
 fn running_time_is_that_of_the_segment() {
     let mut harness = harness();

@@ -7,6 +7,9 @@
  * nobody in it. The lines come out as buffers with the frames' times; with #GstRtmPoseJson:location they are written to
  * a file as well.
  *
+ * The key points' names are those of the skeleton that the metadata names. One of the user's own has no name there: its file,
+ * the same as property skeleton of rtmposebatch, is property skeleton here, too.
+ *
  * Pixels are not read, so any memory will do. To have both the video and the lines, put the element behind a tee.
  *
  * ## Example launch lines
@@ -32,6 +35,7 @@ use super::{
 };
 use crate::{
     meta,
+    pose::Skeleton,
     sync::{Mutex, lock},
 };
 
@@ -47,6 +51,7 @@ const MEDIA_TYPE: &str = "application/x-json-lines";
 struct Settings {
     location: Option<PathBuf>,
     overwrite: bool,
+    skeleton: Option<String>,
 }
 
 /// What the stream is at.
@@ -64,6 +69,8 @@ pub struct RtmPoseJson {
     state: Mutex<State>,
     /// From PAUSED on, where there is a location.
     file: Mutex<Option<(PathBuf, File)>>,
+    /// What the property `skeleton` names, from PAUSED on.
+    skeleton: Mutex<Option<&'static Skeleton>>,
 }
 
 #[glib::object_subclass]
@@ -90,7 +97,14 @@ impl ObjectSubclass for RtmPoseJson {
             })
             .build();
         let srcpad = gst::Pad::builder_from_template(&template("src")).build();
-        Self { sinkpad, srcpad, settings: Mutex::default(), state: Mutex::default(), file: Mutex::default() }
+        Self {
+            sinkpad,
+            srcpad,
+            settings: Mutex::default(),
+            state: Mutex::default(),
+            file: Mutex::default(),
+            skeleton: Mutex::default(),
+        }
     }
 }
 
@@ -105,7 +119,7 @@ impl ObjectImpl for RtmPoseJson {
 
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let Settings { location: _, overwrite } = Settings::default();
+            let Settings { overwrite, .. } = Settings::default();
             vec![
                 glib::ParamSpecString::builder("location")
                     .nick("Location")
@@ -118,6 +132,14 @@ impl ObjectImpl for RtmPoseJson {
                     .nick("Overwrite")
                     .blurb("Empty and use the file of location if it exists, which is an error otherwise")
                     .default_value(overwrite)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("skeleton")
+                    .nick("Skeleton")
+                    .blurb(
+                        "Whose names the key points of people have who have as many as this set, whatever their metadata \
+                         says: the set's name, or the path of a TOML file as in rtmposebatch; not set: as the metadata says",
+                    )
                     .mutable_ready()
                     .build(),
             ]
@@ -133,6 +155,11 @@ impl ObjectImpl for RtmPoseJson {
                 settings.location = value.get::<Option<String>>().expect("type checked").map(PathBuf::from)
             }
             "overwrite" => settings.overwrite = value.get().expect("type checked"),
+            "skeleton" => {
+                let text: Option<String> = value.get().expect("type checked");
+                // An empty string stands for none, as in a launch line's `skeleton=""`.
+                settings.skeleton = text.filter(|text| !text.is_empty());
+            }
             _ => unimplemented!(),
         }
     }
@@ -142,6 +169,7 @@ impl ObjectImpl for RtmPoseJson {
         match pspec.name() {
             "location" => settings.location.as_ref().and_then(|path| path.to_str()).to_value(),
             "overwrite" => settings.overwrite.to_value(),
+            "skeleton" => settings.skeleton.to_value(),
             _ => unimplemented!(),
         }
     }
@@ -186,6 +214,7 @@ impl ElementImpl for RtmPoseJson {
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
             *lock(&self.file) = None;
+            *lock(&self.skeleton) = None;
             *lock(&self.state) = State::default();
         }
         Ok(success)
@@ -194,7 +223,16 @@ impl ElementImpl for RtmPoseJson {
 
 impl RtmPoseJson {
     fn open(&self) -> Result<(), gst::StateChangeError> {
-        let Settings { location, overwrite } = lock(&self.settings).clone();
+        let Settings { location, overwrite, skeleton } = lock(&self.settings).clone();
+        let skeleton = skeleton.as_deref().map(Skeleton::find).transpose().map_err(|what| {
+            gst::element_imp_error!(
+                self,
+                gst::LibraryError::Settings,
+                ("The property skeleton names {what}, or leave the property unset")
+            );
+            gst::StateChangeError
+        })?;
+        *lock(&self.skeleton) = skeleton;
         let Some(path) = location else { return Ok(()) };
         match file::create(&path, overwrite) {
             Ok(file) => {
@@ -263,7 +301,8 @@ impl RtmPoseJson {
                 })
                 .ok()
         });
-        line(&frame, found.collect()).map_err(|error| {
+        let skeleton = *lock(&self.skeleton);
+        line(&frame, found.collect(), skeleton).map_err(|error| {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Encode,

@@ -20,10 +20,15 @@ pub struct Frame {
     pub height: u32,
 }
 
-/// The line, with its end. `found` is what each element found, in any size of frame.
+/// The line, with its end. `found` is what each element found, in any size of frame; `asked` is the
+/// skeleton whose names the key points have, where it has as many points, in place of the one that the metadata names.
 ///
 /// A number that is not finite becomes `null`, so that the line is JSON whatever the network says.
-pub fn line(frame: &Frame, mut found: Vec<FramePeople>) -> Result<Vec<u8>, serde_json::Error> {
+pub fn line(
+    frame: &Frame,
+    mut found: Vec<FramePeople>,
+    asked: Option<&'static Skeleton>,
+) -> Result<Vec<u8>, serde_json::Error> {
     found.iter_mut().for_each(|people| people.scale_to(frame.width, frame.height));
     let line = Line {
         version: VERSION,
@@ -32,7 +37,7 @@ pub fn line(frame: &Frame, mut found: Vec<FramePeople>) -> Result<Vec<u8>, serde
         width: frame.width,
         height: frame.height,
         status: Status::of(&found),
-        people: found.iter().flat_map(people_of).collect(),
+        people: found.iter().flat_map(|people| people_of(people, asked)).collect(),
     };
     let mut bytes = serde_json::to_vec(&line)?;
     bytes.push(b'\n');
@@ -98,9 +103,13 @@ struct JsonPoint {
     score: f32,
 }
 
-fn people_of(found: &FramePeople) -> impl Iterator<Item = JsonPerson<'_>> {
+fn people_of<'a>(
+    found: &'a FramePeople,
+    asked: Option<&'static Skeleton>,
+) -> impl Iterator<Item = JsonPerson<'a>> {
     // A skeleton of another size than the metadata says is not this one's.
-    let skeleton = Skeleton::by_name(&found.skeleton).filter(|skeleton| skeleton.points == found.points);
+    let fits = |skeleton: &&Skeleton| skeleton.points == found.points;
+    let skeleton = asked.filter(fits).or_else(|| Skeleton::by_name(&found.skeleton).filter(fits));
     let names = skeleton.map_or(&[][..], Skeleton::point_names);
     found.people.iter().map(move |person: &Person| JsonPerson {
         source: &found.source,
@@ -147,7 +156,7 @@ mod tests {
     }
 
     fn text(found: Vec<FramePeople>) -> String {
-        String::from_utf8(line(&FRAME, found).unwrap()).unwrap()
+        String::from_utf8(line(&FRAME, found, None).unwrap()).unwrap()
     }
 
     #[test]
@@ -189,6 +198,16 @@ mod tests {
         assert_eq!(names("coco-17"), [Some("nose".to_string()), Some("right_ankle".to_string())]);
         // A name that is known, for another number of points.
         assert_eq!(names("halpe-26"), [None, None]);
+
+        let asked = |points: usize| {
+            let animal = Skeleton::by_name("ap10k-17");
+            let people = people("coco-17", &vec![1.0; points], None);
+            let line: serde_json::Value =
+                serde_json::from_slice(&line(&FRAME, vec![people], animal).unwrap()).unwrap();
+            line["people"][0]["keypoints"][0]["name"].clone()
+        };
+        assert_eq!(asked(17), "left_eye", "the skeleton that is asked for comes first");
+        assert_eq!(asked(16), serde_json::Value::Null, "only where it has as many points");
     }
 
     #[test]
