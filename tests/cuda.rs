@@ -133,6 +133,32 @@ fn executors_in_parallel_answer_as_one_does() {
     });
 }
 
+/// ONNX Runtime from 1.27 or so on.
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn batches_that_are_loaded_during_a_run_answer_as_alone() {
+    let (model, mut cuda) = open(Provider::Cuda, Precision::Fp16);
+    let batches: Vec<Vec<usize>> =
+        (0..200).map(|turn| (0..turn * 5 % BATCH + 1).map(|row| turn + row).collect()).collect();
+    let expected: Vec<_> = batches.iter().map(|seeds| run(&mut *cuda, &model, seeds)).collect();
+    let crops: Vec<Vec<Vec<u8>>> =
+        batches.iter().map(|seeds| seeds.iter().map(|seed| crop(&model, *seed)).collect()).collect();
+    let load = |executor: &mut dyn Executor, batch: &[Vec<u8>]| {
+        batch.iter().enumerate().for_each(|(row, crop)| executor.load(row, crop));
+    };
+    let cuda = cuda.overlapping().expect("this ONNX Runtime replays graphs without waiting for their end");
+    load(cuda, &crops[0]);
+    for (turn, expected) in expected.iter().enumerate() {
+        cuda.begin(crops[turn].len()).unwrap();
+        if let Some(next) = crops.get(turn + 1) {
+            load(cuda, next);
+        }
+        let mut peaks = vec![Peak::default(); crops[turn].len() * model.points];
+        cuda.finish(&mut peaks).unwrap();
+        assert_eq!(peaks, *expected, "batch {turn}");
+    }
+}
+
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn no_batch_size_is_slow_after_the_warm_up() {

@@ -176,8 +176,9 @@ fn provider(element: &impl IsA<gst::Element>) -> String {
 
 #[test]
 fn a_lost_device_loses_no_frame() {
-    for executors in [1u32, 2] {
-        let (fake, spare) = with_spare();
+    for (executors, overlaps) in [(1u32, false), (2, false), (1, true), (2, true)] {
+        let (mut fake, spare) = with_spare();
+        fake.overlaps = overlaps;
         let (element, _clock) = element_by_hand(&fake);
         element.set_property("inference-streams", executors);
         let bus = bus(&element);
@@ -210,7 +211,8 @@ fn a_lost_device_loses_no_frame() {
 
 #[test]
 fn a_single_failed_run_is_tried_again_where_it_failed() {
-    let (fake, spare) = with_spare();
+    let (mut fake, spare) = with_spare();
+    fake.overlaps = true;
     let element = element(&fake);
     let bus = bus(&element);
     let mut harness = harness(&element);

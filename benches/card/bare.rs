@@ -50,15 +50,17 @@ fn fill(executor: &mut dyn Executor, model: &Model, rows: usize) {
 pub fn measure(options: &Options) -> Result<Row> {
     let (in_flight, batch) = (options.count("in-flight", 1)?, options.count("batch", 8)?);
     let seconds = options.seconds()?;
-    let (opened, runs) = (Barrier::new(in_flight), AtomicUsize::new(0));
+    let (opened, runs) = (Barrier::new(in_flight + 1), AtomicUsize::new(0));
+    let turn = Barrier::new(in_flight + 1);
     let started = Instant::now();
     let starts = std::thread::scope(|scope| {
         let run = || -> std::result::Result<f64, String> {
             // All threads come to the barrier, whatever happens.
             let executor = open(options).map_err(|error| error.to_string());
-            opened.wait();
-            let (model, mut executor) = executor?;
             let start = started.elapsed().as_secs_f64();
+            opened.wait();
+            turn.wait();
+            let (model, mut executor) = executor?;
             let mut peaks = vec![Peak::default(); batch * model.points];
             let begun = Instant::now();
             while begun.elapsed() < seconds {
@@ -68,6 +70,10 @@ pub fn measure(options: &Options) -> Result<Row> {
             Ok(start)
         };
         let threads: Vec<_> = (0..in_flight).map(|_| scope.spawn(run)).collect();
+        opened.wait();
+        let waited = options.wait_for_turn();
+        turn.wait();
+        waited.map_err(|error| error.to_string())?;
         let joined =
             threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked".to_string())?);
         joined.collect::<std::result::Result<Vec<_>, _>>()

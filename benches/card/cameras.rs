@@ -1,7 +1,11 @@
 //! Live cameras with random phases that share an engine: how long a frame takes from in to out.
 
 use std::{
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -17,10 +21,54 @@ use super::{
 /// The first second, while the rhythm is learned, does not count.
 const LEARNING: Duration = Duration::from_secs(1);
 
-pub fn measure(options: &Options) -> Result<Row> {
+/// One row for each number of `cameras`, and with `full=true` one with as much as the element takes.
+pub fn measure(options: &Options) -> Result<Vec<Row>> {
     element::init()?;
-    let frames = element::frames();
-    let (cameras, fps) = (options.count("cameras", 8)?, options.number("fps", 30.0)?);
+    let frames = Arc::new(element::frames());
+    let opened = Instant::now();
+    // Keeps the engine from one row to the next.
+    let engine = element::make(options, "cameras")?;
+    engine.set_state(gst::State::Paused)?;
+    let start = opened.elapsed().as_secs_f64();
+    options.wait_for_turn()?;
+    let mut rows = Vec::new();
+    for cameras in options.text("cameras", "8").split(',') {
+        let mut row = live(options, &frames, cameras.parse()?)?;
+        row.set_text("cameras", cameras);
+        row.set("start-s", start);
+        rows.push(row);
+    }
+    if options.text("full", "false") == "true" {
+        rows.push(full(options, &frames)?);
+    }
+    engine.set_state(gst::State::Null)?;
+    Ok(rows)
+}
+
+/// 16 streams that are as fast as the element.
+fn full(options: &Options, frames: &Arc<Vec<gst::Buffer>>) -> Result<Row> {
+    let counted = Arc::new(AtomicU64::new(0));
+    let streams = (0..16)
+        .map(|_| {
+            let counted = counted.clone();
+            let out = move |_: &gst::Buffer| _ = counted.fetch_add(1, Ordering::Relaxed);
+            Stream::start(element::make(options, "cameras")?, false, out, || ())
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let (rate, utilization) = element::feed(&streams, frames, &counted, options.seconds()?);
+    let mut row = Row::default();
+    row.set_text("files", "16");
+    row.set("crops-per-second", rate);
+    if let Some(utilization) = utilization {
+        row.set("gpu-use-percent", utilization);
+    }
+    element::stages(&streams[0].element, &mut row);
+    Card::tell_memory(&mut row);
+    Ok(row)
+}
+
+fn live(options: &Options, frames: &[gst::Buffer], cameras: usize) -> Result<Row> {
+    let fps = options.number("fps", 30.0)?;
     let length = Duration::from_secs_f64(options.number("camera-seconds", 5.0)?);
     let (sender, passed) = mpsc::channel();
     let (ended, ends) = mpsc::channel();
@@ -40,11 +88,19 @@ pub fn measure(options: &Options) -> Result<Row> {
         })
         .collect::<Result<Vec<_>>>()?;
     drop((sender, ended));
-    let opened = start.elapsed();
     let interval = Duration::from_secs_f64(1.0 / fps);
     let begin = Instant::now();
-    let frames = &frames;
-    thread::scope(|scope| {
+    let used = thread::scope(|scope| {
+        let use_of_the_card = scope.spawn(move || {
+            let card = Card::find();
+            let mut samples = Vec::new();
+            while begin.elapsed() < LEARNING + length {
+                thread::sleep(Duration::from_millis(50));
+                samples
+                    .extend(card.as_ref().and_then(Card::utilization).filter(|_| begin.elapsed() > LEARNING));
+            }
+            (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
+        });
         for (number, stream) in streams.iter().enumerate() {
             scope.spawn(move || {
                 let mut random = number as u64 * 7919 + 1;
@@ -68,6 +124,7 @@ pub fn measure(options: &Options) -> Result<Row> {
                 stream.source.push_event(gst::event::Eos::new());
             });
         }
+        use_of_the_card.join().unwrap_or_default()
     });
     // All frames have come out.
     for _ in 0..cameras {
@@ -75,8 +132,9 @@ pub fn measure(options: &Options) -> Result<Row> {
     }
     let mut row = Row::default();
     element::stages(&streams[0].element, &mut row);
-    if let Some(memory) = Card::find().and_then(|card| card.memory_mib()) {
-        row.set("gpu-memory-mib", memory);
+    Card::tell_memory(&mut row);
+    if let Some(used) = used {
+        row.set("gpu-use-percent", used);
     }
     drop(streams);
     let counted: Vec<_> = passed.iter().filter(|(arrived, ..)| *arrived >= begin + LEARNING).collect();
@@ -94,6 +152,5 @@ pub fn measure(options: &Options) -> Result<Row> {
     }
     row.set("crops-per-second", took.len() as f64 / length.as_secs_f64());
     row.set("not-inferred", (counted.len() - took.len()) as f64);
-    row.set("start-s", opened.as_secs_f64());
     Ok(row)
 }

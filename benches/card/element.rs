@@ -11,7 +11,7 @@ use std::{
 };
 
 use gst::prelude::*;
-use nvml_wrapper::Nvml;
+use nvml_wrapper::{Nvml, enums::device::UsedGpuMemory};
 
 use super::{Options, Result, report::Row};
 
@@ -46,7 +46,28 @@ impl Card {
         Some(self.0.device_by_index(0).ok()?.memory_info().ok()?.used as f64 / f64::from(1 << 20))
     }
 
-    fn utilization(&self) -> Option<f64> {
+    /// Memory of this process; none where the driver does not tell.
+    pub fn own_memory_mib(&self) -> Option<f64> {
+        let processes = self.0.device_by_index(0).ok()?.running_compute_processes().ok()?;
+        let own = processes.into_iter().find(|process| process.pid == std::process::id())?;
+        match own.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes as f64 / f64::from(1 << 20)),
+            UsedGpuMemory::Unavailable => None,
+        }
+    }
+
+    pub fn tell_memory(row: &mut Row) {
+        let Some(card) = Self::find() else { return };
+        for (name, value) in
+            [("gpu-memory-mib", card.memory_mib()), ("own-memory-mib", card.own_memory_mib())]
+        {
+            if let Some(value) = value {
+                row.set(name, value);
+            }
+        }
+    }
+
+    pub fn utilization(&self) -> Option<f64> {
         Some(f64::from(self.0.device_by_index(0).ok()?.utilization_rates().ok()?.gpu))
     }
 }
@@ -65,6 +86,7 @@ pub fn make(options: &Options, name: &str) -> Result<gst::Element> {
         .property("output-queue-size", options.count("output-queue", 8)? as u32)
         .property("inference-scale", options.number("scale", 1.0)?)
         .property("inference-streams", options.count("in-flight", 0)? as u32)
+        .property_from_str("fallback", options.text("fallback", "cpu"))
         .property("adaptive-timeout", options.text("adaptive", "true") == "true")
         .property_from_str("inference-region", "full-frame")
         .build()?;
@@ -169,6 +191,7 @@ pub fn measure(options: &Options) -> Result<Row> {
                 }
             };
             row.set("start-s", (pose - started).as_secs_f64());
+            options.wait_for_turn()?;
         }
         let (rate, utilization) = feed(&streams, &frames, &counted, options.seconds()?);
         let plural = if count == 1 { "" } else { "s" };
@@ -183,14 +206,12 @@ pub fn measure(options: &Options) -> Result<Row> {
         }
     }
     stages(&streams[0].element, &mut row);
-    if let Some(memory) = Card::find().and_then(|card| card.memory_mib()) {
-        row.set("gpu-memory-mib", memory);
-    }
+    Card::tell_memory(&mut row);
     Ok(row)
 }
 
 /// Feeds all streams; gives crops a second in the steady state, and the mean use of the card.
-fn feed(
+pub fn feed(
     streams: &[Stream],
     frames: &Arc<Vec<gst::Buffer>>,
     counted: &AtomicU64,

@@ -71,6 +71,16 @@ impl Options {
         })
     }
 
+    /// With `turn=FIFO`: says that all is loaded, and waits until someone has written there. So several parts can load at
+    /// once and measure one after another.
+    fn wait_for_turn(&self) -> Result<()> {
+        if let Some(fifo) = self.0.get("turn") {
+            println!("loaded");
+            std::fs::read(fifo)?;
+        }
+        Ok(())
+    }
+
     /// Arithmetic of so many crops a second in 10^12 operations a second, a multiply-add counted as two.
     fn teraflops(&self, crops: f64) -> Option<f64> {
         let size = self.text("size", "");
@@ -86,14 +96,14 @@ fn main() -> Result<()> {
     if command == "part" {
         let part = arguments.next().ok_or("which part?")?;
         let options = Options::parse(arguments)?;
-        let row = match &part[..] {
-            "bare" => bare::measure(&options)?,
-            "element" => element::measure(&options)?,
+        let rows = match &part[..] {
+            "bare" => vec![bare::measure(&options)?],
+            "element" => vec![element::measure(&options)?],
             "cameras" => cameras::measure(&options)?,
-            "stall" => stall::measure(&options)?,
+            "stall" => vec![stall::measure(&options)?],
             other => return Err(format!("no part {other}").into()),
         };
-        row.print(&part);
+        rows.into_iter().for_each(|row| row.print(&part));
         return Ok(());
     }
     let options = Options::parse(arguments)?;
@@ -133,12 +143,15 @@ impl Run<'_> {
         command.args(all.iter().map(|(name, value)| format!("{name}={value}")));
         let output = command.stderr(std::process::Stdio::inherit()).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let mut row = said.lines().find_map(Row::parse).unwrap_or_else(|| Row::failed(name));
-        for (name, value) in &all {
-            row.set_text(name, value);
+        let mut rows: Vec<_> = said.lines().filter_map(Row::parse).collect();
+        if rows.is_empty() {
+            rows.push(Row::failed(name));
         }
-        println!("{row}");
-        self.rows.push(row);
+        for row in &mut rows {
+            all.iter().for_each(|(name, value)| row.set_text(name, value));
+            println!("{row}");
+        }
+        self.rows.append(&mut rows);
         Ok(())
     }
 
@@ -222,11 +235,9 @@ impl Run<'_> {
             [("before".to_string(), BEFORE), ("after".to_string(), after)].into_iter().chain(one_by_one);
         let cameras = self.options.text("seed-cameras", "1,8").to_string();
         for (label, settings) in rows.collect::<Vec<_>>() {
-            for cameras in cameras.split(',') {
-                let mut arguments = settings.to_vec();
-                arguments.extend([("label", &label[..]), ("cameras", cameras), ("fps", "15")]);
-                self.part("cameras", &arguments)?;
-            }
+            let mut arguments = settings.to_vec();
+            arguments.extend([("label", &label[..]), ("cameras", &cameras), ("fps", "15"), ("full", "true")]);
+            self.part("cameras", &arguments)?;
         }
         Ok(self)
     }

@@ -58,17 +58,20 @@ impl Row {
             "in-flight",
             "processes",
             "cameras",
+            "files",
             "label",
             "adaptive",
             "prepared",
         ];
         let mut label = String::new();
-        for word in words.iter().filter(|word| self.0.contains_key(**word)) {
+        // A row of files belongs to a part that has cameras, too.
+        let left_out = if self.0.contains_key("files") { "cameras" } else { "" };
+        for word in words.iter().filter(|word| self.0.contains_key(**word) && **word != left_out) {
             let value = self.text(word);
             let _ = match *word {
                 "in-flight" => write!(label, "{value} in flight "),
                 "processes" => write!(label, "{value} processes "),
-                "cameras" => write!(label, "{value} cameras "),
+                "cameras" | "files" => write!(label, "{value} {word} "),
                 "adaptive" | "prepared" => write!(label, "{word}={value} "),
                 _ => write!(label, "{value} "),
             };
@@ -85,7 +88,7 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 16] = [
+const COLUMNS: [(&str, &str); 17] = [
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
     ("crops-per-second-4-streams", "4 streams"),
@@ -99,6 +102,7 @@ const COLUMNS: [(&str, &str); 16] = [
     ("inference-ms-p99", "run p99"),
     ("gpu-use-percent", "GPU %"),
     ("gpu-memory-mib", "MiB"),
+    ("own-memory-mib", "own MiB"),
     ("start-s", "start s"),
     ("worst-ms", "worst ms"),
     ("median-ms", "median ms"),

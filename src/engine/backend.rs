@@ -133,8 +133,22 @@ pub trait Executor {
     /// The batch sizes to run a few times before the first frame, the largest last.
     fn warm_up_sizes(&self) -> Vec<usize>;
 
+    /// Where the device runs on its own: so the next batch can be loaded meanwhile.
+    fn overlapping(&mut self) -> Option<&mut dyn Overlapping> {
+        None
+    }
+
     /// A call that makes a `run` in flight return with an error soon, from any thread.
     fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {
         Arc::new(|| ())
     }
+}
+
+/// An executor whose thread is free while its device runs.
+pub trait Overlapping: Executor {
+    /// Begins to run the network on the first `rows` rows. `load` fills the rows of the run after this one now.
+    fn begin(&mut self, rows: usize) -> Result<(), Error>;
+
+    /// Waits for the end of the run that was begun; gives what `run` gives.
+    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error>;
 }

@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model};
+pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model, Overlapping};
 pub use batcher::Patience;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{Error, ErrorKind};
@@ -81,11 +81,35 @@ struct Job {
     duty: Duty,
 }
 
-/// Jobs that are run together.
+/// Crops that are run together.
 struct Batch {
-    jobs: Vec<Job>,
-    /// How long the oldest crop has waited.
+    duties: Vec<Duty>,
+    /// In the order of the duties; empty once the executor has them, unless they are kept for another run.
+    crops: Vec<CropBuffer>,
+    /// When they arrived; empty once their waits were counted.
+    arrived: Vec<Duration>,
+    /// How long the oldest one waited for the run.
     waited: Duration,
+    /// The executor has them in its rows.
+    loaded: bool,
+}
+
+/// A batch that was run, before anyone heard of it.
+struct Done {
+    answers: Vec<(Duty, Outcome)>,
+    /// Those that were kept.
+    crops: Vec<CropBuffer>,
+    /// None where the run failed.
+    report: Option<BatchReport>,
+}
+
+/// What an executor's thread does while the device runs a batch, where it works on its own.
+#[derive(Default)]
+struct Beside {
+    /// The batch before is answered.
+    done: Option<Done>,
+    /// The batch after is loaded.
+    next: Option<Batch>,
 }
 
 /// What the engine's lock guards.
@@ -99,6 +123,8 @@ struct Shared {
     run_time: Duration,
     /// Crops that an executor has and has not yet answered.
     running: usize,
+    /// Executors that wait for a batch.
+    idle: usize,
     closing: bool,
     /// Set once an executor is gone: no crop will be run any more.
     failed: Option<Error>,
@@ -142,7 +168,8 @@ impl Engine {
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
         let fallback = fallback.then(|| backend.fallback(&model, batch_size)).flatten();
-        // Where a batch may have to be run again its crops are kept until it was run.
+        // Of each executor a batch that fills and one that is sampled; where a batch may have to be run again its crops
+        // are kept until it was run.
         let batches = if fallback.is_some() { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
@@ -152,6 +179,7 @@ impl Engine {
                 run_time: full_runs.percentile(0.99),
                 full_runs,
                 running: 0,
+                idle: 0,
                 closing: false,
                 failed: None,
             }),
@@ -217,7 +245,7 @@ impl Engine {
         let deadline = clock.now().saturating_add(PATIENCE);
         let ended = self.threads.drain(..).map(|thread| thread.thread.join_until(deadline, clock));
         let hanging = ended.filter(|ended| !ended).count();
-        self.core.give_up(&Error::new(ErrorKind::Run, "The engine was closed"));
+        self.core.give_up(&closed());
         hanging
     }
 
@@ -268,79 +296,112 @@ impl Core {
     /// Waits for the moment to cut a batch; none when the engine closes.
     fn next_batch(&self) -> Option<Batch> {
         let mut shared = lock(&self.shared);
-        loop {
-            if shared.closing || shared.failed.is_some() {
-                return None;
+        shared.idle += 1;
+        let batch = loop {
+            if shared.has_ended() {
+                break None;
             }
-            let now = self.clock.now();
-            shared = match shared.batcher.decide(now) {
-                Decision::Cut => {
-                    let entries = shared.batcher.cut();
-                    let mut waited = Duration::ZERO;
-                    for entry in &entries {
-                        let wait = now.saturating_sub(entry.arrived);
-                        shared.statistics.waits.add(wait);
-                        waited = waited.max(wait);
-                    }
-                    shared.running += entries.len();
-                    let jobs = entries.into_iter().map(|entry| entry.item).collect();
-                    return Some(Batch { jobs, waited });
-                }
+            shared = match shared.batcher.decide(self.clock.now()) {
+                Decision::Cut => break Some(shared.cut()),
                 Decision::Idle => wait(&self.crops, shared),
                 Decision::WaitUntil(deadline) => match self.clock.sleep_until(deadline) {
                     Some(sleep) => wait_timeout(&self.crops, shared, sleep),
                     None => wait(&self.crops, shared),
                 },
             };
-        }
+        };
+        shared.idle -= 1;
+        batch
+    }
+
+    /// Cuts a batch for an executor that still runs: a full one, which would not get fuller, and none that an idle
+    /// executor takes.
+    fn next_batch_ahead(&self) -> Option<Batch> {
+        let mut shared = lock(&self.shared);
+        let enough = (shared.idle + 1) * self.batch_size;
+        (!shared.has_ended() && shared.batcher.pending() >= enough).then(|| shared.cut())
     }
 
     /// Runs batches until the engine closes or a run panics.
     fn run_batches(&self, mut runner: Runner) {
-        let points = self.model.points;
-        let mut peaks = vec![Peak::default(); self.batch_size * points];
-        while let Some(Batch { jobs, waited }) = self.next_batch() {
-            let (crops, duties): (Vec<_>, Vec<_>) =
-                jobs.into_iter().map(|Job { crop, duty }| (crop, duty)).unzip();
-            let result = self.run_anywhere(&mut runner, crops, &duties, &mut peaks);
-            let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
-                crops: duties.len(),
-                padding: rows.saturating_sub(duties.len()),
-                waited,
-                ran: *ran,
-            });
-            self.count(duties.len(), report.as_ref());
-            if let Some(report) = &report {
-                (self.observer)(report);
-            }
-            for (row, duty) in duties.into_iter().enumerate() {
-                duty.answer(match &result {
-                    Ok(_) => Ok(peaks[row * points..][..points].into()),
-                    Err(error) => Err(error.clone()),
-                });
+        let mut peaks = vec![Peak::default(); self.batch_size * self.model.points];
+        let mut beside = Beside::default();
+        while let Some(mut batch) = match beside.next.take() {
+            Some(next) => self.unless_ended(next),
+            None => self.next_batch(),
+        } {
+            let result = self.run_anywhere(&mut runner, &mut batch, &mut peaks, &mut beside);
+            beside.done = Some(self.done(batch, result, &peaks));
+            // With a next batch, the device gets that first.
+            if beside.next.is_none() {
+                self.settle(&mut beside.done);
             }
         }
+        self.settle(&mut beside.done);
+    }
+
+    /// The batch, or none after it was answered with an error.
+    fn unless_ended(&self, batch: Batch) -> Option<Batch> {
+        let error = {
+            let shared = lock(&self.shared);
+            if !shared.has_ended() {
+                return Some(batch);
+            }
+            shared.failed.clone().unwrap_or_else(closed)
+        };
+        batch.duties.into_iter().for_each(|duty| duty.answer(Err(error.clone())));
+        None
+    }
+
+    fn done(&self, batch: Batch, result: Result<(usize, Duration), Error>, peaks: &[Peak]) -> Done {
+        let Batch { duties, crops, waited, .. } = batch;
+        let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
+            crops: duties.len(),
+            padding: rows.saturating_sub(duties.len()),
+            waited,
+            ran: *ran,
+        });
+        let points = self.model.points;
+        let outcome = |row: usize| match &result {
+            Ok(_) => Ok(peaks[row * points..][..points].into()),
+            Err(error) => Err(error.clone()),
+        };
+        let answers = duties.into_iter().enumerate().map(|(row, duty)| (duty, outcome(row))).collect();
+        Done { answers, crops, report }
+    }
+
+    /// Tells all who wait for it of a batch that was run.
+    fn settle(&self, done: &mut Option<Done>) {
+        let Some(Done { answers, crops, report }) = done.take() else { return };
+        CropBuffer::give_back_all(self, crops);
+        self.count(answers.len(), report.as_ref());
+        if let Some(report) = &report {
+            (self.observer)(report);
+        }
+        answers.into_iter().for_each(|(duty, outcome)| duty.answer(outcome));
     }
 
     /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
     fn run_anywhere(
         &self,
         runner: &mut Runner,
-        mut crops: Vec<CropBuffer>,
-        duties: &[Duty],
+        batch: &mut Batch,
         peaks: &mut [Peak],
+        beside: &mut Beside,
     ) -> Result<(usize, Duration), Error> {
         let mut second = false;
         loop {
             let keep = runner.fallback.is_some();
-            let result = self.run_batch(&mut *runner.executor, &mut crops, keep, duties, peaks);
+            let result = self.run_batch(&mut *runner.executor, batch, keep, peaks, beside);
+            // Where the run did not begin.
+            self.settle(&mut beside.done);
             let error = match result {
-                Err(error) if keep && !self.has_ended() => error,
-                other => {
-                    CropBuffer::give_back_all(self, crops);
-                    return other;
-                }
+                Err(error) if keep && !lock(&self.shared).has_ended() => error,
+                other => return other,
             };
+            for batch in beside.next.iter_mut().chain([&mut *batch]) {
+                batch.loaded = false;
+            }
             if second && let Err(error) = runner.fall_back(self, &error) {
                 self.give_up(&error);
                 return Err(error);
@@ -349,32 +410,40 @@ impl Core {
         }
     }
 
-    /// Whether no batch will be run any more.
-    fn has_ended(&self) -> bool {
-        let shared = lock(&self.shared);
-        shared.closing || shared.failed.is_some()
-    }
-
     /// Runs one batch; gives the rows that the network computed and how long that took. Unless they are to be kept, the
     /// crops' buffers are free again before the network runs. A panic gives the engine up.
     fn run_batch(
         &self,
         executor: &mut dyn Executor,
-        crops: &mut Vec<CropBuffer>,
+        batch: &mut Batch,
         keep: bool,
-        duties: &[Duty],
         peaks: &mut [Peak],
+        beside: &mut Beside,
     ) -> Result<(usize, Duration), Error> {
         let run = || {
-            for (row, crop) in crops.iter().enumerate() {
-                executor.load(row, crop);
+            if !batch.loaded {
+                self.load(executor, batch, keep);
             }
-            if !keep {
-                CropBuffer::give_back_all(self, std::mem::take(crops));
-            }
-            duties.iter().for_each(Duty::hand);
+            let crops = batch.duties.len();
             let started = self.clock.now();
-            let rows = executor.run(duties.len(), peaks)?;
+            let rows = match executor.overlapping() {
+                None => {
+                    self.count_waits(batch, started);
+                    executor.run(crops, peaks)?
+                }
+                Some(executor) => {
+                    executor.begin(crops)?;
+                    self.settle(&mut beside.done);
+                    self.count_waits(batch, started);
+                    if beside.next.is_none() {
+                        beside.next = self.next_batch_ahead();
+                    }
+                    if let Some(next) = beside.next.as_mut().filter(|next| !next.loaded) {
+                        self.load(executor, next, keep);
+                    }
+                    executor.finish(peaks)?
+                }
+            };
             Ok((rows, self.clock.now().saturating_sub(started)))
         };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
@@ -382,6 +451,28 @@ impl Core {
             self.give_up(&error);
             Err(error)
         })
+    }
+
+    /// Copies a batch into the executor's rows.
+    fn load(&self, executor: &mut dyn Executor, batch: &mut Batch, keep: bool) {
+        for (row, crop) in batch.crops.iter().enumerate() {
+            executor.load(row, crop);
+        }
+        batch.loaded = true;
+        if !keep {
+            CropBuffer::give_back_all(self, std::mem::take(&mut batch.crops));
+        }
+        batch.duties.iter().for_each(Duty::hand);
+    }
+
+    /// The batch's crops wait no longer.
+    fn count_waits(&self, batch: &mut Batch, now: Duration) {
+        let mut shared = lock(&self.shared);
+        for arrived in std::mem::take(&mut batch.arrived) {
+            let wait = now.saturating_sub(arrived);
+            shared.statistics.waits.add(wait);
+            batch.waited = batch.waited.max(wait);
+        }
     }
 
     /// So many crops are not running any more; with a report if their run succeeded.
@@ -397,6 +488,26 @@ impl Core {
             shared.run_time = shared.full_runs.percentile(0.99);
         }
     }
+}
+
+impl Shared {
+    /// Whether no batch will be run any more.
+    fn has_ended(&self) -> bool {
+        self.closing || self.failed.is_some()
+    }
+
+    fn cut(&mut self) -> Batch {
+        let entries = self.batcher.cut();
+        self.running += entries.len();
+        let arrived = entries.iter().map(|entry| entry.arrived).collect();
+        let jobs = entries.into_iter().map(|Entry { item: Job { crop, duty }, .. }| (crop, duty));
+        let (crops, duties) = jobs.unzip();
+        Batch { duties, crops, arrived, waited: Duration::ZERO, loaded: false }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Run, "The engine was closed")
 }
 
 fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {

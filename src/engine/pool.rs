@@ -62,6 +62,9 @@ impl CropBuffer {
 
     /// Gives the buffers of a batch back together: those who wait for one wake up once.
     pub(super) fn give_back_all(core: &Core, mut buffers: Vec<Self>) {
+        if buffers.is_empty() {
+            return;
+        }
         {
             let mut shared = lock(&core.shared);
             for buffer in &mut buffers {

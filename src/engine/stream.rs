@@ -162,7 +162,7 @@ impl Stream {
         shared.run_time * batches as u32
     }
 
-    /// Most crops that executors have at once.
+    /// Most crops that executors run at once.
     pub fn crops_in_flight(&self) -> usize {
         self.core.batch_size * self.core.executors
     }

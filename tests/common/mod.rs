@@ -13,7 +13,9 @@ use std::{
 use gst::prelude::*;
 use gstrtmpose::{
     batch::{RtmPoseBatch, testing},
-    engine::{Backend, Clock, Error, ErrorKind, Executor, Loading, ManualClock, Model, MonotonicClock},
+    engine::{
+        Backend, Clock, Error, ErrorKind, Executor, Loading, ManualClock, Model, MonotonicClock, Overlapping,
+    },
     meta::{self, FramePeople},
     pose::Peak,
 };
@@ -147,11 +149,15 @@ pub struct Fake {
     pub hanging: Arc<Hanging>,
     /// What takes this network's place when it is lost.
     pub spare: Option<Arc<Fake>>,
+    /// The next batch can be loaded while one runs.
+    pub overlaps: bool,
 }
 
 struct FakeExecutor {
     fake: Fake,
     rows: Vec<f32>,
+    /// Rows of the run that was begun.
+    begun: Option<Vec<f32>>,
     seed: u64,
     terminated: Arc<AtomicBool>,
 }
@@ -175,6 +181,7 @@ impl Backend for Fake {
         let executor = Box::new(FakeExecutor {
             fake: self.clone(),
             rows: Vec::new(),
+            begun: None,
             seed: 1,
             terminated: Arc::default(),
         });
@@ -231,6 +238,10 @@ impl Executor for FakeExecutor {
         Vec::new()
     }
 
+    fn overlapping(&mut self) -> Option<&mut dyn Overlapping> {
+        if self.fake.overlaps { Some(self) } else { None }
+    }
+
     fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {
         let (terminated, hanging) = (self.terminated.clone(), self.fake.hanging.clone());
         Arc::new(move || {
@@ -238,6 +249,22 @@ impl Executor for FakeExecutor {
             terminated.store(true, Ordering::SeqCst);
             hanging.changed.notify_all();
         })
+    }
+}
+
+impl Overlapping for FakeExecutor {
+    fn begin(&mut self, rows: usize) -> Result<(), Error> {
+        assert_eq!(self.rows.len(), rows, "rows of another batch are loaded");
+        self.begun = Some(std::mem::take(&mut self.rows));
+        Ok(())
+    }
+
+    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error> {
+        let begun = self.begun.take().expect("a run was begun");
+        let next = std::mem::replace(&mut self.rows, begun);
+        let result = self.run(self.rows.len(), peaks);
+        self.rows = next;
+        result
     }
 }
 

@@ -108,7 +108,7 @@ fn play(seed: u64) {
 
 fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), String> {
     journal.lock().unwrap().push(format!("{plan:?}"));
-    let fake = Fake { spare: plan.spare.then(Arc::default), ..Fake::default() };
+    let fake = Fake { spare: plan.spare.then(Arc::default), overlaps: plan.overlaps, ..Fake::default() };
     let rigs: Vec<_> = (0..plan.streams.len()).map(|index| Rig::new(plan, index, &fake, journal)).collect();
     std::thread::scope(|scope| {
         let sources: Vec<_> = rigs.iter().map(|rig| scope.spawn(|| rig.play_source())).collect();

@@ -21,6 +21,8 @@ pub struct Plan {
     pub executors: u32,
     /// Another network takes the place of one that fails twice in a row.
     pub spare: bool,
+    /// The network takes the next batch while one runs.
+    pub overlaps: bool,
     /// Streams that share one network; a single one has its own.
     pub streams: Vec<StreamPlan>,
 }
@@ -126,6 +128,7 @@ impl Plan {
             batch_size: random.one_of(&[1, 2, 3, 8, 8]),
             executors: random.one_of(&[1, 1, 2]),
             spare: faults.network && random.chance(40),
+            overlaps: seed % 2 == 1,
             streams: (0..streams).map(|_| StreamPlan::new(&mut random, faults)).collect(),
         }
     }

@@ -61,6 +61,13 @@ impl Stream {
             .map_err(|error| failed("copy from the device", error))
     }
 
+    /// Whether the device still does what was begun.
+    pub(super) fn is_busy(&self) -> bool {
+        // SAFETY: the stream lives as long as this value.
+        let state = unsafe { sys::cuStreamQuery(self.0.cu_stream()) };
+        state == sys::CUresult::CUDA_ERROR_NOT_READY
+    }
+
     /// Waits until all that was begun is done.
     pub(super) fn wait(&self) -> Result<(), Error> {
         self.0.synchronize().map_err(|error| failed("wait for the device", error))

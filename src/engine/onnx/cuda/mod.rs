@@ -4,10 +4,13 @@
 //! Each size has a session of its own. (One session can hold several graphs, but what it frees when it sees the next
 //! size, a graph captured before may still use: with `prefer_nhwc` the replay read freed memory.) Its tensors on the
 //! device are bound once, since a replay knows only their addresses. Crops come from pinned memory and key points go to
-//! pinned memory, on the session's own stream.
+//! pinned memory, on the session's own stream. Pinned memory holds two batches: while one is on its way the next one is
+//! loaded, where ONNX Runtime (from 1.27 or so) replays a graph without waiting for its end.
 
 mod device;
 pub(super) mod turns;
+
+use std::sync::RwLockReadGuard;
 
 use ort::{
     ep,
@@ -23,7 +26,7 @@ use super::{
     run_error,
 };
 use crate::{
-    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model},
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model, Overlapping},
     pose::Peak,
 };
 use device::{Address, Pinned, Stream};
@@ -68,12 +71,24 @@ struct Captured {
     options: RunOptions,
     host: Host,
     contract: Contract,
+    /// ONNX Runtime does not wait for the end of a replay.
+    overlaps: bool,
+    begun: Option<Begun>,
+}
+
+/// A run that the device is busy with.
+struct Begun {
+    graph: usize,
+    rows: usize,
+    _turn: RwLockReadGuard<'static, ()>,
 }
 
 /// What is copied to the device and back.
 struct Host {
-    /// Crops, [largest size, height, width, 3].
-    input: Pinned<u8>,
+    /// Crops of two runs, [largest size, height, width, 3] each.
+    inputs: [Pinned<u8>; 2],
+    /// Which of them is loaded for the next run; the other one can be on its way to the device.
+    loading: usize,
     /// Key points, [largest size, K, columns].
     output: Pinned<f32>,
     /// Values of one row of both.
@@ -136,17 +151,27 @@ impl CapturedExecutor {
         let answer_values = points * plan.contract.columns().count();
         let host = {
             let _turn = turns::load();
-            let input = largest.stream.pinned(rows * crop_values)?;
+            let input = || largest.stream.pinned(rows * crop_values);
+            let inputs = [input()?, input()?];
             let output = largest.stream.pinned(rows * answer_values)?;
-            Host { input, output, crop_values, answer_values, points }
+            Host { inputs, loading: 0, output, crop_values, answer_values, points }
         };
-        let (options, contract) = (run_options(CAPTURED)?, plan.contract);
-        let mut captured = DroppedInTurn::new(Captured { graphs: Vec::new(), options, host, contract });
+        let capturing = run_options(CAPTURED)?;
+        let mut options = run_options(CAPTURED)?;
+        options.set("disable_synchronize_execution_providers", "1").map_err(run_error)?;
+        let mut captured = DroppedInTurn::new(Captured {
+            graphs: Vec::new(),
+            options,
+            host,
+            contract: plan.contract,
+            overlaps: false,
+            begun: None,
+        });
         for loaded in loaded {
             loading.cancelled.check()?;
             let rows = loaded.rows;
             (loading.report)(LoadEvent::Step(format!("Capturing batches of {rows} on cuda")));
-            let Captured { graphs, options, host, .. } = &mut *captured;
+            let Captured { graphs, host, .. } = &mut *captured;
             graphs.push({
                 let _turn = turns::load();
                 Graph::bind(loaded, plan)?
@@ -157,7 +182,13 @@ impl CapturedExecutor {
                 graph.run(host, rows, &uncaptured)?;
             }
             let _turn = turns::capture();
-            graph.run(host, rows, options).map_err(Failure::Capture)?;
+            graph.run(host, rows, &capturing).map_err(Failure::Capture)?;
+        }
+        captured.try_overlapping()?;
+        if !captured.overlaps {
+            let text = "ONNX Runtime waits for the end of each run: batches are loaded between runs (from 1.27 or so on \
+                        during them)";
+            (loading.report)(LoadEvent::Info(text.to_string()));
         }
         Ok(Self(captured))
     }
@@ -241,43 +272,119 @@ impl Graph {
         Ok(Self { rows, binding, input, output, session, stream })
     }
 
-    /// Runs the first rows of `host.input`, whose key points are in `host.output` then. The first run with the graph's
+    /// Runs the first rows that are loaded, whose key points are in `host.output` then. The first run with the graph's
     /// own options captures it.
     fn run(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
-        // SAFETY: the tensors hold `self.rows` rows, which is as many or more, and `wait` comes below.
-        unsafe { self.stream.copy_in(&host.input[..rows * host.crop_values], self.input)? };
+        // SAFETY: `wait` comes next.
+        let begun = unsafe { self.begin(host, rows, options) };
+        // Also after a failure: the device must not read or write any more when this returns.
+        begun.and(self.stream.wait())
+    }
+
+    /// Begins that run, and waits for its end only where ONNX Runtime does.
+    ///
+    /// # Safety
+    /// Before the stream was waited for, which must be done after a failure too, the rows are not written to and
+    /// `host.output` is not touched.
+    unsafe fn begin(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
+        let input = &host.inputs[host.loading][..rows * host.crop_values];
+        // SAFETY: the tensors hold `self.rows` rows, which is as many or more; for the rest the caller answers.
+        unsafe { self.stream.copy_in(input, self.input)? };
         let ran = self.session.run_binding_with_options(&self.binding, options).map(drop).map_err(run_error);
         // SAFETY: likewise.
         let copied =
             unsafe { self.stream.copy_out(self.output, &mut host.output[..rows * host.answer_values]) };
-        // Also after a failure: the device must not read or write any more when this returns.
-        let ended = self.stream.wait();
-        ran.and(copied).and(ended)
+        ran.and(copied)
+    }
+}
+
+impl Captured {
+    /// The smallest graph that has room for the rows.
+    fn graph_for(&self, rows: usize) -> Result<usize, Error> {
+        let found = self.graphs.iter().position(|graph| graph.rows >= rows);
+        found.ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))
+    }
+
+    fn read(&self, rows: usize, peaks: &mut [Peak]) {
+        let answers = &self.host.output[..rows * self.host.answer_values];
+        to_peaks(answers, self.contract.columns(), &mut peaks[..rows * self.host.points]);
+    }
+
+    /// Sees whether the device is still busy when ONNX Runtime has begun a run of the largest size: older versions wait
+    /// for the end of a replay, whatever the options say.
+    fn try_overlapping(&mut self) -> Result<(), Error> {
+        let Some(graph) = self.graphs.last_mut() else { return Ok(()) };
+        for _ in 0..3 {
+            let _turn = turns::run();
+            let rows = graph.rows;
+            // SAFETY: nobody loads here, and `wait` comes below.
+            let begun = unsafe { graph.begin(&mut self.host, rows, &self.options) };
+            self.overlaps |= graph.stream.is_busy();
+            begun.and(graph.stream.wait())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CapturedExecutor {
+    /// After a panic in mid-run: the device must not read or write host memory that is freed, and the turn must be over
+    /// before the one for closing is asked for.
+    fn drop(&mut self) {
+        if let Some(Begun { graph, .. }) = self.0.begun.take() {
+            let _ = self.0.graphs[graph].stream.wait();
+        }
     }
 }
 
 impl Executor for CapturedExecutor {
     fn load(&mut self, row: usize, crop: &[u8]) {
-        let host = &mut self.0.host;
-        let values = host.crop_values;
-        host.input[row * values..][..values].copy_from_slice(crop);
+        let Host { inputs, loading, crop_values, .. } = &mut self.0.host;
+        inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop);
     }
 
     fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
-        let Captured { graphs, options, host, contract } = &mut *self.0;
-        let graph = graphs
-            .iter_mut()
-            .find(|graph| graph.rows >= rows)
-            .ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))?;
+        let index = self.0.graph_for(rows)?;
+        let Captured { graphs, options, host, .. } = &mut *self.0;
         let _turn = turns::run();
-        graph.run(host, rows, options)?;
-        let answers = &host.output[..rows * host.answer_values];
-        to_peaks(answers, contract.columns(), &mut peaks[..rows * host.points]);
-        Ok(graph.rows)
+        graphs[index].run(host, rows, options)?;
+        self.0.read(rows, peaks);
+        Ok(self.0.graphs[index].rows)
     }
 
     fn warm_up_sizes(&self) -> Vec<usize> {
         self.0.graphs.iter().map(|graph| graph.rows).collect()
+    }
+
+    fn overlapping(&mut self) -> Option<&mut dyn Overlapping> {
+        if self.0.overlaps { Some(self) } else { None }
+    }
+}
+
+impl Overlapping for CapturedExecutor {
+    fn begin(&mut self, rows: usize) -> Result<(), Error> {
+        let index = self.0.graph_for(rows)?;
+        let Captured { graphs, options, host, begun, .. } = &mut *self.0;
+        let turn = turns::run();
+        let graph = &mut graphs[index];
+        // SAFETY: `load` takes the other half from now on; `finish` waits before it reads, and `drop` before memory is
+        // freed.
+        if let Err(error) = unsafe { graph.begin(host, rows, options) } {
+            let _ = graph.stream.wait();
+            return Err(error);
+        }
+        host.loading = 1 - host.loading;
+        *begun = Some(Begun { graph: index, rows, _turn: turn });
+        Ok(())
+    }
+
+    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error> {
+        let Some(Begun { graph, rows, _turn }) = self.0.begun.take() else {
+            return Err(Error::new(ErrorKind::Run, "No run was begun"));
+        };
+        let graph = &self.0.graphs[graph];
+        graph.stream.wait()?;
+        self.0.read(rows, peaks);
+        Ok(graph.rows)
     }
 }
 
