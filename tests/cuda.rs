@@ -133,7 +133,7 @@ fn executors_in_parallel_answer_as_one_does() {
     });
 }
 
-/// ONNX Runtime from 1.27 or so on.
+/// Needs an ONNX Runtime that replays graphs without waiting for their end: 1.31 does, 1.24 does not.
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn batches_that_are_loaded_during_a_run_answer_as_alone() {

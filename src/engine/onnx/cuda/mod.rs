@@ -4,8 +4,8 @@
 //! Each size has a session of its own. (One session can hold several graphs, but what it frees when it sees the next
 //! size, a graph captured before may still use: with `prefer_nhwc` the replay read freed memory.) Its tensors on the
 //! device are bound once, since a replay knows only their addresses. Crops come from pinned memory and key points go to
-//! pinned memory, on the session's own stream. Pinned memory holds two batches: while one is on its way the next one is
-//! loaded, where ONNX Runtime (from 1.27 or so) replays a graph without waiting for its end.
+//! pinned memory, on the session's own stream. Pinned memory holds two batches: while one runs the next one is loaded,
+//! where ONNX Runtime replays a graph without waiting for its end (1.31 does, 1.24 does not).
 
 mod device;
 pub(super) mod turns;
@@ -186,8 +186,7 @@ impl CapturedExecutor {
         }
         captured.try_overlapping()?;
         if !captured.overlaps {
-            let text = "ONNX Runtime waits for the end of each run: batches are loaded between runs (from 1.27 or so on \
-                        during them)";
+            let text = "ONNX Runtime waits for the end of each run: batches are loaded between runs; a newer version is faster";
             (loading.report)(LoadEvent::Info(text.to_string()));
         }
         Ok(Self(captured))
