@@ -20,6 +20,7 @@ mod formats;
 pub mod json;
 pub mod meta;
 pub mod overlay;
+mod planes;
 pub mod pose;
 mod sync;
 
