@@ -16,6 +16,7 @@
 
 pub mod batch;
 pub mod engine;
+mod files;
 mod formats;
 pub mod json;
 pub mod meta;

@@ -3,6 +3,7 @@
 #[path = "../network_rig/mod.rs"]
 mod network_rig;
 
+mod hostile;
 mod layouts;
 mod libraries;
 mod models;
