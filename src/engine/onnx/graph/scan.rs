@@ -10,7 +10,7 @@
 
 use super::messages::EXTERNAL;
 
-/// Messages, texts and strings of bytes in one file. RTMPose's networks have a tenth of that at most.
+/// Messages, texts and strings of bytes in one file. RTMPose's networks have some thousands.
 const MOST_PARTS: usize = 1 << 18;
 /// Messages inside one another: each graph inside a graph is three deeper.
 const DEEPEST: usize = 48;
