@@ -16,10 +16,12 @@
 
 pub mod batch;
 pub mod engine;
+mod files;
 mod formats;
 pub mod json;
 pub mod meta;
 pub mod overlay;
+mod planes;
 pub mod pose;
 mod sync;
 

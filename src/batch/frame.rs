@@ -2,6 +2,7 @@
 
 use gst_video::{VideoColorRange, prelude::*};
 
+use crate::planes;
 use crate::pose::{ChromaSite, Colour, Component, Picture, YuvMatrix};
 
 /// What the sampler must know of the caps' colours.
@@ -43,7 +44,7 @@ fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
 /// The chroma of grey, which limited range needs to become RGB.
 const NO_CHROMA: Component = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
 
-/// The mapped frame as a picture; none if its layout cannot be read (negative strides).
+/// The mapped frame as a picture; none if its layout cannot be read (negative strides, or outside its memory).
 pub(super) fn picture<'a>(
     frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
     colours: &Colours,
@@ -54,7 +55,8 @@ pub(super) fn picture<'a>(
             return Some(NO_CHROMA);
         }
         Some(Component {
-            data: frame.comp_data(index).ok()?,
+            data: planes::plane(frame, frame.comp_plane(index) as usize)?
+                .get(frame.comp_poffset(index) as usize..)?,
             row_stride: usize::try_from(frame.comp_stride(index)).ok()?,
             pixel_stride: usize::try_from(frame.comp_pstride(index)).ok()?,
             width: frame.comp_width(index) as usize,

@@ -5,7 +5,9 @@
 //! are touched.
 
 use gst_video::prelude::*;
-use gst_video::{VideoColorimetry, VideoFrameRef};
+use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef};
+
+use crate::planes::PlanesMut;
 
 /// A position in pixels of the frame; whole numbers are the pixels' centres.
 pub type Point = (f32, f32);
@@ -40,15 +42,20 @@ struct Component {
     pixel_stride: usize,
 }
 
-pub struct Canvas<'a, 'b> {
-    frame: &'a mut VideoFrameRef<&'b mut gst::BufferRef>,
+pub struct Canvas<'a> {
+    planes: PlanesMut<'a>,
+    format: VideoFormatInfo,
+    size: (u32, u32),
     layers: Vec<Layer>,
     colorimetry: VideoColorimetry,
 }
 
-impl<'a, 'b> Canvas<'a, 'b> {
-    /// A canvas on the frame, with the colorimetry of its caps.
-    pub fn new(frame: &'a mut VideoFrameRef<&'b mut gst::BufferRef>, colorimetry: VideoColorimetry) -> Self {
+impl<'a> Canvas<'a> {
+    /// A canvas on the frame, with the colorimetry of its caps. None where the frame's layout leaves its memory.
+    pub fn new(
+        frame: &'a mut VideoFrameRef<&mut gst::BufferRef>,
+        colorimetry: VideoColorimetry,
+    ) -> Option<Self> {
         let mut layers: Vec<Layer> = Vec::new();
         let format = frame.format_info();
         for index in 0..format.n_components() as usize {
@@ -72,18 +79,19 @@ impl<'a, 'b> Canvas<'a, 'b> {
                 }),
             }
         }
-        Self { frame, layers, colorimetry }
+        let size = (frame.width(), frame.height());
+        Some(Self { format, size, planes: PlanesMut::of(frame)?, layers, colorimetry })
     }
 
     /// Width and height of the frame in pixels.
     pub fn size(&self) -> (u32, u32) {
-        (self.frame.width(), self.frame.height())
+        self.size
     }
 
     /// The colour in the format of the frame, with the matrix and range of its caps. Where the format has alpha, the
     /// colour is opaque.
     pub fn paint(&self, rgb: Rgb) -> Paint {
-        let format = self.frame.format_info();
+        let format = self.format;
         let [r, g, b] = rgb.map(|value| f64::from(value) / 255.0);
         let values = if format.is_rgb() {
             [r, g, b, 1.0]
@@ -112,9 +120,8 @@ impl<'a, 'b> Canvas<'a, 'b> {
     pub fn line(&mut self, from: Point, to: Point, width: f32, paint: Paint) {
         let radius = width / 2.0;
         let Some((from, to)) = self.clip(from, to, radius + 2.0) else { return };
-        let mut planes = self.frame.planes_data_mut();
         for layer in &self.layers {
-            layer.line(&mut planes, from, to, radius, paint);
+            layer.line(&mut self.planes, from, to, radius, paint);
         }
     }
 
@@ -148,7 +155,7 @@ impl<'a, 'b> Canvas<'a, 'b> {
 
 impl Layer {
     /// Draws the line, given in pixels of the frame and already clipped, on the layer's samples.
-    fn line(&self, planes: &mut [&mut [u8]; 4], from: Point, to: Point, radius: f32, paint: Paint) {
+    fn line(&self, planes: &mut PlanesMut, from: Point, to: Point, radius: f32, paint: Paint) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
         // Direction of the line; any will do for a disc.
@@ -184,7 +191,7 @@ impl Layer {
                 let count = LANES.min(end - column);
                 for component in &self.components {
                     let start = component.offset + row * component.stride + column * component.pixel_stride;
-                    let Some(samples) = planes[component.plane].get_mut(start..) else { continue };
+                    let Some(samples) = planes.plane(component.plane).get_mut(start..) else { continue };
                     let samples = samples.iter_mut().step_by(component.pixel_stride);
                     let new = i32::from(paint.0[component.index]);
                     for (sample, coverage) in samples.zip(&coverage[..count]) {

@@ -258,15 +258,16 @@ impl BaseTransformImpl for RtmPoseOverlay {
 
         let style = lock(&self.settings).style;
         let skeleton = *lock(&self.skeleton);
-        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| {
+        let unusable = || {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Failed,
                 ("A frame cannot be mapped for drawing as {}", info.format())
             );
             gst::FlowError::Error
-        })?;
-        let mut canvas = Canvas::new(&mut video, info.colorimetry());
+        };
+        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| unusable())?;
+        let mut canvas = Canvas::new(&mut video, info.colorimetry()).ok_or_else(unusable)?;
         let (width, height) = canvas.size();
         for (mut frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);

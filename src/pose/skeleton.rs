@@ -92,6 +92,12 @@ impl Skeleton {
     }
 }
 
+/// Whether a TOML text is a skeleton, and else what is wrong with it, as the end of a sentence that begins with the file's
+/// name. Unlike [`Skeleton::find`] it keeps nothing.
+pub fn check(text: &str) -> Result<(), String> {
+    file::parse(text).map(|definition| drop(definition.resolve()))
+}
+
 /// Name in the metadata for `points` key points that form no skeleton that is built in: `custom-K`.
 pub fn custom_name(points: usize) -> String {
     format!("custom-{points}")

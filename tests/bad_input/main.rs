@@ -3,6 +3,8 @@
 #[path = "../network_rig/mod.rs"]
 mod network_rig;
 
+mod hostile;
+mod layouts;
 mod libraries;
 mod models;
 mod streams;

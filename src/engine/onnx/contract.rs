@@ -7,10 +7,14 @@ use super::graph::{
     KEY_POINTS, is_adapted,
     messages::{Graph, ValueInfo, element_type},
 };
-use crate::engine::{Error, ErrorKind, Model};
+use crate::{
+    engine::{Error, ErrorKind, Model},
+    files::bounded,
+};
 
-/// Largest side of a crop that is taken from a file: above it the number is an error in the file, not a network.
-const MAX_SIDE: i64 = 4096;
+/// Largest side of a crop that is taken from a file, since crops are made of that size: above it the number is an error in the file,
+/// not a network.
+const MAX_SIDE: i64 = 1024;
 /// Largest number of key points that is taken from a file.
 const MAX_POINTS: i64 = 4096;
 /// Largest batch, as in the property batch-size.
@@ -112,7 +116,7 @@ fn check_official(
         }
         _ => {
             let expected =
-                "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 4096";
+                "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 1024";
             return Err(refused(name, expected, &describe(input)));
         }
     };
@@ -163,7 +167,7 @@ fn check_adapted(
         }
         _ => {
             let expected =
-                "an input `image` of uint8 [batch, height, width, 3] with height and width of 1 to 4096";
+                "an input `image` of uint8 [batch, height, width, 3] with height and width of 1 to 1024";
             return Err(refused(name, expected, &describe(input)));
         }
     };
@@ -279,8 +283,9 @@ fn refused(name: &str, expected: &str, found: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
         format!(
-            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {found}; set \
-             model-file to one that is, or export it with mmdeploy's configuration for RTMPose"
+            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {}; set \
+             model-file to one that is, or export it with mmdeploy's configuration for RTMPose",
+            bounded(found)
         ),
     )
 }

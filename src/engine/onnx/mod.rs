@@ -9,6 +9,7 @@ mod message;
 mod network;
 mod nvidia;
 mod providers;
+pub mod testing;
 mod threads;
 
 use std::{
@@ -124,7 +125,7 @@ impl Backend for OnnxBackend {
     fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
         let network = Network::read(self.model_file.as_deref())?;
         contract::check_batch(&network.contract, self.batch_size, &network.name)?;
-        network.probe(|| self.builder())?;
+        network.probe(|| self.builder()).map_err(|error| network.first_run_error(error))?;
         if self.precision == Precision::Fp16 && network.is_adapted() {
             (loading.report)(LoadEvent::Warning(format!(
                 "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
@@ -209,6 +210,7 @@ impl OnnxBackend {
             builder.with_intra_threads(self.cpu_threads()).map_err(|error| run_error(error.into()))
         })?;
         self.any_size(network, session, "cpu", DEFAULT_BATCH_SIZE)
+            .map_err(|error| network.first_run_error(error))
     }
 
     /// An executor on a provider that takes any size as it is, unless the file fixes one.
@@ -348,6 +350,8 @@ impl OnnxBackend {
             // With a busy neighbour spinning threads cost half again as much time (measured).
             .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
             .and_then(|builder| Ok(builder.with_inter_op_spinning(false)?))
+            // Or a file whose producer's name begins with ORTM would be taken for ONNX Runtime's own format.
+            .and_then(|builder| Ok(builder.with_config_entry("session.load_model_format", "ONNX")?))
             .map_err(run_error)
     }
 }

@@ -16,7 +16,10 @@ use super::{
     message::readable,
     run_error,
 };
-use crate::engine::{Error, ErrorKind};
+use crate::{
+    engine::{Error, ErrorKind},
+    files::{self, bounded},
+};
 
 /// The RTMPose-t that is compiled in, and its form whose backbone computes in 8-bit integers; see `models/README.md`.
 #[cfg(feature = "embedded-model")]
@@ -28,7 +31,7 @@ const EMBEDDED_MODELS: Option<[&[u8]; 2]> = Some([
 const EMBEDDED_MODELS: Option<[&[u8]; 2]> = None;
 
 /// Protobuf's own limit for one message.
-const LARGEST_FILE: u64 = 1 << 31;
+const LARGEST_FILE: u64 = (1 << 31) - 1;
 
 pub(super) struct Network {
     bytes: Bytes,
@@ -56,7 +59,8 @@ impl Network {
         Self::of(Bytes::from_static(embedded()?[1]), "embedded in the plugin (int8)".to_string())
     }
 
-    fn of(bytes: Bytes, name: String) -> Result<Self, Error> {
+    /// Checks a model file's bytes; `name` is the model's in messages.
+    pub fn of(bytes: Bytes, name: String) -> Result<Self, Error> {
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
@@ -69,15 +73,16 @@ impl Network {
         matches!(self.contract.form, Form::Adapted { .. })
     }
 
-    /// Adapts the graph and loads it.
-    pub fn load(&self, mut builder: SessionBuilder, adaptation: &Adaptation) -> Result<Session, Error> {
-        let adapted = graph::adapt(&self.model, adaptation).map_err(|why| {
+    /// The file that ONNX Runtime gets.
+    pub fn adapted(&self, adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
+        graph::adapt(&self.model, adaptation).map_err(|why| {
             Error::new(
                 ErrorKind::ModelRefused,
                 format!(
-                    "The model {} cannot be adapted to take bytes and give key points{}: {why}; {}",
+                    "The model {} cannot be adapted to take bytes and give key points{}: {}; {}",
                     self.name,
                     if adaptation.half { " in half precision" } else { "" },
+                    bounded(&why),
                     if adaptation.half {
                         "set precision=model"
                     } else {
@@ -85,8 +90,12 @@ impl Network {
                     }
                 ),
             )
-        })?;
-        builder.commit_from_memory(&adapted).map_err(|error| self.load_error(&error))
+        })
+    }
+
+    /// Adapts the graph and loads it.
+    pub fn load(&self, mut builder: SessionBuilder, adaptation: &Adaptation) -> Result<Session, Error> {
+        builder.commit_from_memory(&self.adapted(adaptation)?).map_err(|error| self.load_error(&error))
     }
 
     /// Where the file does not say how many bins its answers have, one run of the plain graph on the CPU shows it: the
@@ -112,6 +121,21 @@ impl Network {
         match (points(0)?, points(1)?) {
             (x, y) if x == y => Ok(()),
             (x, y) => Err(contract::different_points(&self.name, x, y)),
+        }
+    }
+
+    /// What ONNX Runtime says when the network is run first knows nothing of the file.
+    pub fn first_run_error(&self, error: Error) -> Error {
+        match error.kind {
+            ErrorKind::Run | ErrorKind::OutOfMemory => Error::new(
+                error.kind,
+                format!(
+                    "The model {} cannot be run ({}): set model-file to an RTMPose network, or a smaller batch-size if \
+                     memory is short",
+                    self.name, error.message
+                ),
+            ),
+            _ => error,
         }
     }
 
@@ -149,7 +173,7 @@ fn embedded() -> Result<[&'static [u8]; 2], Error> {
 }
 
 fn read_file(file: &Path) -> Result<Bytes, Error> {
-    let unreadable = |why: &str| {
+    let bytes = files::read(file, LARGEST_FILE).map_err(|why| {
         Error::new(
             ErrorKind::ModelMissing,
             format!(
@@ -157,20 +181,7 @@ fn read_file(file: &Path) -> Result<Bytes, Error> {
                 file.display()
             ),
         )
-    };
-    let of_system = |error: std::io::Error| {
-        let text = error.to_string();
-        // The system's number of the error helps nobody.
-        unreadable(text.split(" (os error").next().unwrap_or_default())
-    };
-    let metadata = std::fs::metadata(file).map_err(of_system)?;
-    if metadata.is_dir() {
-        return Err(unreadable("it is a folder"));
-    }
-    if metadata.len() >= LARGEST_FILE {
-        return Err(unreadable("it has 2 GiB or more"));
-    }
-    let bytes = std::fs::read(file).map_err(of_system)?;
+    })?;
     if bytes.is_empty() {
         return Err(Error::new(
             ErrorKind::ModelRefused,
@@ -184,7 +195,8 @@ fn not_loadable(name: &str, why: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
         format!(
-            "The model {name} is not an ONNX file that ONNX Runtime can load ({why}): get it again, or export it anew"
+            "The model {name} is not an ONNX file that ONNX Runtime can load ({}): get it again, or export it anew as one file",
+            bounded(why)
         ),
     )
 }

@@ -2,15 +2,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
-    io::Read,
     path::Path,
 };
 
 use serde::Deserialize;
 
 use super::{Side, Skeleton, custom_name};
-use crate::sync::{Mutex, lock};
+use crate::{
+    files::{self, bounded},
+    sync::{Mutex, lock},
+};
 
 /// Above this a file is not a skeleton: 4096 points with names, sides and links stay below.
 const MAX_BYTES: u64 = 1 << 20;
@@ -20,7 +21,7 @@ const MAX_POINTS: usize = 4096;
 /// What the file says.
 #[derive(Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-struct Definition {
+pub(super) struct Definition {
     names: Vec<String>,
     #[serde(default)]
     links: Vec<[String; 2]>,
@@ -37,14 +38,9 @@ static LOADED: Mutex<Vec<(Definition, &'static Skeleton)>> = Mutex::new(Vec::new
 /// Loads the file; an error is the end of a sentence that begins with the file's name. A skeleton is kept for the rest
 /// of the process, like those that are built in, but only once however often its file is loaded.
 pub(super) fn load(path: &Path) -> Result<&'static Skeleton, String> {
-    let text = read(path)?;
-    let definition = toml::from_str::<Definition>(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        // The parser's words may go over several lines.
-        let words = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("is not a skeleton: line {line}: {words}")
-    })?;
-    definition.check().map_err(|error| format!("is not a skeleton: {error}"))?;
+    let bytes = files::read(path, MAX_BYTES).map_err(|why| format!("cannot be read: {why}"))?;
+    let text = str::from_utf8(&bytes).map_err(|_| "is not a skeleton: it is no text (UTF-8)")?;
+    let definition = parse(text)?;
     let mut loaded = lock(&LOADED);
     if let Some((_, skeleton)) = loaded.iter().find(|(known, _)| *known == definition) {
         return Ok(skeleton);
@@ -54,19 +50,16 @@ pub(super) fn load(path: &Path) -> Result<&'static Skeleton, String> {
     Ok(skeleton)
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let describe = |error: std::io::Error| {
-        let text = error.to_string();
-        format!("cannot be read: {}", text.split(" (os error").next().unwrap_or_default())
-    };
-    let mut text = String::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
-        .map_err(describe)?;
-    if read as u64 > MAX_BYTES {
-        return Err(format!("is not a skeleton: it is larger than {MAX_BYTES} bytes"));
-    }
-    Ok(text)
+/// The definition that a text has; an error is the end of a sentence that begins with the file's name.
+pub(super) fn parse(text: &str) -> Result<Definition, String> {
+    let definition = toml::from_str::<Definition>(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        // The parser's words may go over several lines.
+        let words = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("is not a skeleton: line {line}: {}", bounded(&words))
+    })?;
+    definition.check().map_err(|error| format!("is not a skeleton: {}", bounded(&error)))?;
+    Ok(definition)
 }
 
 impl Definition {
@@ -117,17 +110,23 @@ impl Definition {
         }
     }
 
-    /// The skeleton of a checked definition, in memory that is never freed.
-    fn keep(self) -> &'static Skeleton {
-        let points = self.names.len();
+    /// Links and sides by the numbers of the points, of a checked definition.
+    pub(super) fn resolve(&self) -> (Vec<(u16, u16)>, Vec<Side>) {
         let indices: HashMap<_, _> = self.names.iter().zip(0u16..).collect();
-        let links: Vec<_> = self.links.iter().map(|[from, to]| (indices[from], indices[to])).collect();
-        let mut sides = vec![Side::Centre; points];
+        let links = self.links.iter().map(|[from, to]| (indices[from], indices[to])).collect();
+        let mut sides = vec![Side::Centre; self.names.len()];
         for (names, side) in [(&self.left, Side::Left), (&self.right, Side::Right)] {
             for name in names {
                 sides[usize::from(indices[name])] = side;
             }
         }
+        (links, sides)
+    }
+
+    /// The skeleton of a checked definition, in memory that is never freed.
+    fn keep(self) -> &'static Skeleton {
+        let points = self.names.len();
+        let (links, sides) = self.resolve();
         let names: Vec<&'static str> = self.names.into_iter().map(|name| &*name.leak()).collect();
         Box::leak(Box::new(Skeleton {
             name: custom_name(points).leak(),
@@ -216,7 +215,6 @@ mod tests {
             (swap("0.1, 1]", "0.1]"), "`sigmas` has 2 numbers for 3 names"),
             (swap("0.1, 1]", "0.1, 0]"), "`sigmas` has 0, expected are numbers above 0"),
             (swap("0.1, 1]", "0.1, nan]"), "`sigmas` has NaN"),
-            (" ".repeat(2 << 20), "larger than 1048576 bytes"),
         ];
         for (text, words) in cases {
             let error = load_text("wrong", &text).unwrap_err();
@@ -224,10 +222,12 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
         }
         let error = load_text("bytes", [0xff, 0xfe]).unwrap_err();
-        assert!(error.starts_with("cannot be read: ") && error.contains("UTF-8"), "{error}");
+        assert_eq!(error, "is not a skeleton: it is no text (UTF-8)");
+        let error = load_text("large", " ".repeat(2 << 20)).unwrap_err();
+        assert_eq!(error, "cannot be read: it has more than 1048576 bytes");
         let missing = load(Path::new("/nowhere/skeleton.toml")).unwrap_err();
         assert_eq!(missing, "cannot be read: No such file or directory");
         let folder = load(&std::env::temp_dir()).unwrap_err();
-        assert_eq!(folder, "cannot be read: Is a directory");
+        assert_eq!(folder, "cannot be read: it is a folder");
     }
 }

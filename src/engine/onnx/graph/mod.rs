@@ -14,6 +14,7 @@
 
 mod half_precision;
 pub mod messages;
+mod scan;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -53,8 +54,9 @@ pub struct Adaptation {
     pub fixed_batch: Option<usize>,
 }
 
-/// Reads a file's protobuf. The error says what is wrong.
+/// Reads a file's protobuf. The error says what is wrong, or what is refused (see `scan`).
 pub fn read(bytes: Bytes) -> Result<Model, String> {
+    scan::scan(&bytes)?;
     Model::decode(bytes).map_err(|error| error.to_string())
 }
 
@@ -64,9 +66,6 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
     let mut model = model.clone();
     let opset = opset(&model);
     let graph = model.graph.as_mut().ok_or("it has no graph")?;
-    if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.is_external()) {
-        return Err(format!("its tensor `{}` is in another file", tensor.name()));
-    }
     if !is_adapted(graph) {
         if opset < OLDEST_OPSET {
             return Err(format!("its opset is {opset}, but {OLDEST_OPSET} or newer is needed"));

@@ -3,7 +3,7 @@
 use half::{f16, slice::HalfFloatSliceExt};
 use prost::bytes::Bytes;
 
-use super::messages::{EXTERNAL, Tensor, element_type};
+use super::messages::{Tensor, element_type};
 
 impl Tensor {
     pub fn float32(name: &str, dims: &[i64], values: &[f32]) -> Self {
@@ -29,10 +29,6 @@ impl Tensor {
             raw_data: Some(Bytes::from(raw)),
             ..Self::default()
         }
-    }
-
-    pub fn is_external(&self) -> bool {
-        self.data_location() == EXTERNAL
     }
 
     /// The numbers of a float32 or float16 tensor; what is wrong where it has other ones than it says.

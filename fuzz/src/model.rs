@@ -1,0 +1,28 @@
+//! A model file: read, checked against the contract, adapted. ONNX Runtime is not asked.
+
+use gstrtmpose::engine::onnx::{
+    graph::{Adaptation, adapt, read},
+    testing::check_and_adapt,
+};
+
+pub fn run(bytes: &[u8]) {
+    for (half, fixed_batch) in [(false, None), (true, None), (false, Some(3))] {
+        let adaptation = Adaptation { half, fixed_batch };
+        match check_and_adapt(bytes, &adaptation) {
+            // What ONNX Runtime gets keeps to the contract, too.
+            Ok(adapted) => {
+                let again = check_and_adapt(&adapted, &Adaptation::default());
+                assert!(again.is_ok(), "{:?}", again.unwrap_err().message);
+            }
+            Err(error) => {
+                let text = error.message;
+                assert!(text.chars().count() < 800, "too long: {text}");
+                assert!(!text.chars().any(char::is_control), "no message: {text:?}");
+            }
+        }
+        // As examples/adapt.rs does, which asks for no contract.
+        if let Ok(model) = read(bytes.to_vec().into()) {
+            let _ = adapt(&model, &adaptation);
+        }
+    }
+}
