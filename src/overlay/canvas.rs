@@ -235,12 +235,14 @@ fn blend(old: u8, new: u8, coverage: i16) -> u8 {
 /// Samples whose coverage is computed side by side: a fixed number, so that the compiler makes it vector instructions.
 const LANES: usize = 8;
 
-/// Indices of `count` samples, `step` apart from `origin` on, that cover `low` to `high`; one more on either side does no
-/// harm.
+/// Indices of `count` samples, `step` apart from `origin` on, that lie from `low` to `high`; one more at an end does no harm,
+/// and one that lies on the end itself is not covered.
 fn range(low: f32, high: f32, origin: f32, step: f32, count: usize) -> std::ops::Range<usize> {
+    let (low, high) = ((low - origin) / step, (high - origin) / step);
     // A float turned into an integer is cut to what it holds, so this is right for any number.
-    let first = ((low - origin) / step) as i32;
-    let end = ((high - origin) / step + 2.0) as i32;
+    let first = low as i32;
+    let first = first.saturating_add(i32::from(low > first as f32));
+    let end = (high as i32).saturating_add(1);
     let end = (end.max(0) as usize).min(count);
     (first.max(0) as usize).min(end)..end
 }
