@@ -248,7 +248,10 @@ impl Run<'_> {
             std::env::var("REPORT").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/benches").to_string());
         std::fs::write(format!("{folder}/gpu.json"), report::json(&self.rows))?;
         if draw {
-            std::fs::write(format!("{folder}/gpu.svg"), report::svg(&self.rows)?)?;
+            std::fs::write(
+                format!("{folder}/gpu.svg"),
+                report::svg(&self.rows, "crops a second (element: 16 streams)")?,
+            )?;
         }
         let failed = self.rows.iter().filter(|row| row.has_failed()).count();
         if failed > 0 { Err(format!("{failed} parts failed").into()) } else { Ok(()) }

@@ -53,6 +53,14 @@ impl Row {
     fn label(&self) -> String {
         let words = [
             "part",
+            "model",
+            "provider",
+            "batch",
+            "threads",
+            "format",
+            "scale",
+            "people",
+            "decoders",
             "size",
             "precision",
             "in-flight",
@@ -69,6 +77,8 @@ impl Row {
         for word in words.iter().filter(|word| self.0.contains_key(**word) && **word != left_out) {
             let value = self.text(word);
             let _ = match *word {
+                "batch" | "threads" | "scale" => write!(label, "{word}={value} "),
+                "people" | "decoders" => write!(label, "{value} {word} "),
                 "in-flight" => write!(label, "{value} in flight "),
                 "processes" => write!(label, "{value} processes "),
                 "cameras" | "files" => write!(label, "{value} {word} "),
@@ -88,7 +98,7 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 17] = [
+const COLUMNS: [(&str, &str); 34] = [
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
     ("crops-per-second-4-streams", "4 streams"),
@@ -106,6 +116,23 @@ const COLUMNS: [(&str, &str); 17] = [
     ("start-s", "start s"),
     ("worst-ms", "worst ms"),
     ("median-ms", "median ms"),
+    ("cpu-ms", "CPU ms"),
+    ("wall-ms", "wall ms"),
+    ("memory-mib", "RSS MiB"),
+    ("cpu-by-bare", "CPU / bare"),
+    ("cpu-by-bare-low", "25 %"),
+    ("cpu-by-bare-high", "75 %"),
+    ("cpu-by-bare-int8", "CPU / bare int8"),
+    ("cpu-by-bare-openvino", "CPU / bare OpenVINO"),
+    ("cpu-by-rtmlib", "CPU / rtmlib"),
+    ("cpu-by-1-thread", "CPU / 1 thread"),
+    ("cpu-by-RGB", "CPU / RGB"),
+    ("cpu-by-warp-affine", "CPU / warpAffine"),
+    ("cpu-by-rtmlib-crop", "CPU / rtmlib's crop"),
+    ("speed-by-bare", "frames/s / bare"),
+    ("speed-by-rtmlib", "frames/s / rtmlib"),
+    ("cores-used", "cores used"),
+    ("free-percent", "free %"),
 ];
 
 pub fn table(rows: &[Row]) -> String {
@@ -135,10 +162,10 @@ pub fn json(rows: &[Row]) -> String {
     format!("[\n{}\n]\n", rows.iter().map(object).collect::<Vec<_>>().join(",\n"))
 }
 
-/// Crops a second as bars.
-pub fn svg(rows: &[Row]) -> Result<String, fmt::Error> {
+/// Crops a second, or the speed against the bare session's, as bars.
+pub fn svg(rows: &[Row], title: &str) -> Result<String, fmt::Error> {
     let rate = |row: &Row| {
-        let names = ["crops-per-second", "crops-per-second-16-streams"];
+        let names = ["crops-per-second", "crops-per-second-16-streams", "speed-by-bare"];
         names.iter().find_map(|name| row.number(name))
     };
     let bars: Vec<_> = rows
@@ -151,10 +178,11 @@ pub fn svg(rows: &[Row]) -> Result<String, fmt::Error> {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 {height}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"760\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"20\" y=\"24\" font-size=\"14\">crops a second (element: 16 streams)</text>\n"
+         <text x=\"20\" y=\"24\" font-size=\"14\">{title}</text>\n"
     );
     for (index, (row, rate)) in bars.iter().enumerate() {
         let (y, width) = (40 + 22 * index, 420.0 * rate / most);
+        let digits = if *rate < 100.0 { 2 } else { 0 };
         let colour = match row.text("part") {
             "bare" => "#9aa5b1",
             "element" => "#1668c7",
@@ -162,7 +190,7 @@ pub fn svg(rows: &[Row]) -> Result<String, fmt::Error> {
         };
         writeln!(svg, "<text x=\"20\" y=\"{}\">{}</text>", y + 13, row.label())?;
         writeln!(svg, "<rect x=\"250\" y=\"{y}\" width=\"{width:.1}\" height=\"16\" fill=\"{colour}\"/>")?;
-        writeln!(svg, "<text x=\"{:.1}\" y=\"{}\">{rate:.0}</text>", 258.0 + width, y + 13)?;
+        writeln!(svg, "<text x=\"{:.1}\" y=\"{}\">{rate:.digits$}</text>", 258.0 + width, y + 13)?;
     }
     svg += "</svg>\n";
     Ok(svg)
