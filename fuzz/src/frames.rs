@@ -140,6 +140,8 @@ impl Rig {
         self.harness.push_event(gst::event::FlushStart::new());
         self.harness.push_event(gst::event::FlushStop::new(true));
         while self.harness.try_pull().is_some() {}
+        while self.harness.try_pull_event().is_some() {}
+        while self.harness.try_pull_upstream_event().is_some() {}
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         self.harness.push_event(gst::event::StreamStart::new("fuzz"));
 
