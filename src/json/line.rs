@@ -206,7 +206,7 @@ mod tests {
                 serde_json::from_slice(&line(&FRAME, vec![people], animal).unwrap()).unwrap();
             line["people"][0]["keypoints"][0]["name"].clone()
         };
-        assert_eq!(asked(17), "left_eye", "the skeleton that is asked for comes first");
+        assert_eq!(asked(17), "L_Eye", "the skeleton that is asked for comes first");
         assert_eq!(asked(16), serde_json::Value::Null, "only where it has as many points");
     }
 
