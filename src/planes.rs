@@ -7,7 +7,7 @@ use gst_video::{VideoFormatInfo, ffi::GstVideoFrame, prelude::*};
 
 /// Bytes of a plane, from its first to the end of its memory. None where the frame's layout leaves the memory, or has
 /// negative strides.
-pub(crate) fn plane<'a>(frame: &'a impl VideoFrameExt, index: usize) -> Option<&'a [u8]> {
+pub(crate) fn plane(frame: &impl VideoFrameExt, index: usize) -> Option<&[u8]> {
     let (first, room) = whole_plane(frame, index)?;
     // SAFETY: the memory is mapped as long as the frame is borrowed.
     Some(unsafe { std::slice::from_raw_parts(first, room) })
