@@ -159,6 +159,41 @@ fn downstreams_eos_lets_the_queued_eos_through() {
 }
 
 #[test]
+fn a_frame_waits_for_those_that_downstreams_eos_made_useless() {
+    for _ in 0..20 {
+        let fake = Fake::default();
+        let element = element(&fake);
+        element.set_property_from_str("inference-region", "auto");
+        element.set_property("batch-size", 1u32);
+        element.set_property("track-lookahead", 8u32);
+        let rig = Rig::new(element);
+        let with_person = |number| {
+            let mut buffer = frame(number);
+            gst_video::VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "person", (0, 0, 4, 4));
+            buffer
+        };
+        // Downstream has had enough while the second frame is with the network.
+        let mut answer = rig.answer.lock().unwrap();
+        rig.source.push(with_person(0)).unwrap();
+        rig.frames.recv().unwrap();
+        fake.gate.close();
+        rig.source.push(with_person(1)).unwrap();
+        fake.gate.wait_for_a_run();
+        rig.source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        // Nothing is looked at in this one; who is in it depends on the one before.
+        rig.source.push(frame(2)).unwrap();
+        *answer = Err(gst::FlowError::Eos);
+        drop(answer);
+        fake.gate.open();
+        let patience = std::time::Duration::from_secs(20);
+        let buffer = rig.frames.recv_timeout(patience).unwrap_or_else(|_| panic!("{:?}", rig.errors()));
+        assert_eq!(buffer.offset(), 2);
+        assert!(people(&buffer).is_some());
+        assert_eq!(rig.errors(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_new_link_starts_the_stream_again() {
     let rig = Rig::new(element(&Fake::default()));
     *rig.answer.lock().unwrap() = Err(gst::FlowError::NotLinked);

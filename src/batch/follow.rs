@@ -156,6 +156,16 @@ impl Following {
         state.forget();
     }
 
+    /// Whether it and all before it are done, also those that will never go out: downstream had enough of them.
+    pub fn is_answered(&self, frame: &FollowedFrame) -> bool {
+        if !frame.is_done() {
+            return false;
+        }
+        let is_this = |other: &Arc<FollowedFrame>| std::ptr::eq(&**other, frame);
+        frame.people.get().is_some()
+            || lock(&self.0).pending.iter().take_while(|other| !is_this(other)).all(|other| other.is_done())
+    }
+
     /// Who is in the frame, once it is settled, which it is when it and all before it are done; none before.
     pub fn people(&self, frame: &FollowedFrame) -> Option<Result<Vec<Person>, String>> {
         lock(&self.0).settle();

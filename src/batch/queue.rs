@@ -55,9 +55,13 @@ impl Frame {
         self.tickets().any(|ticket| !ticket.is_handed())
     }
 
-    /// Whether all crops of the frame are answered.
+    /// Whether all is there that the frame needs: its own crops' answers, and where people are followed those of the
+    /// frames before it.
     fn is_done(&self) -> bool {
-        self.tickets().all(|ticket| ticket.outcome().is_some())
+        match &self.work {
+            Work::Follow(following, frame) => following.is_answered(frame),
+            _ => self.tickets().all(|ticket| ticket.outcome().is_some()),
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl RtmPoseBatch {
             Work::Follow(following, followed) => match following.people(&followed) {
                 Some(Ok(people)) => self.attach(&mut frame, people, &running),
                 Some(Err(text)) => self.inference_failed(&text, &settings)?,
-                // All before it are done, since they are gone.
+                // It would not have been done.
                 None => self.inference_failed("a frame before it was not answered", &settings)?,
             },
             Work::Fail(text) => self.inference_failed(&text, &settings)?,
