@@ -1,6 +1,7 @@
 """People who are found where nobody is: pictures without people, one after another, and a film that pans over them."""
 
 import csv
+import itertools
 import re
 import struct
 import subprocess
@@ -22,6 +23,8 @@ RATE = 10
 SECONDS = 4
 """How long each is shown: with the default 6 boxes of a search a second, most of a search's boxes."""
 PAN_RATE = 30
+ROOM_MINUTES = 1
+"""How long the still room is shown."""
 PAN_MINUTES = 5
 PAN_SECONDS = 4
 """Time spent on each picture of the film."""
@@ -129,8 +132,8 @@ def film(size=SIZE):
 
 def measure(modes, out):
     """Prints a line for each mode, and writes the pictures with somebody in them to a contact sheet."""
-    print("\n| mode | pictures and cuts | of them with somebody | % | crops a second | film, s | crops a second | longest anybody was seen, s | seconds with anybody |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| mode | pictures and cuts | of them with somebody | % | crops a second | still room, s | crops a second | film, s | crops a second | longest anybody was seen, s | seconds with anybody |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     shown = list(stills())
     for mode, properties in modes.items():
         held = RATE * SECONDS
@@ -138,11 +141,14 @@ def measure(modes, out):
         wrong = [i for i in range(len(shown)) if any(people(frame) for frame in found[i * held : (i + 1) * held])]
         print(f"{mode}: somebody in pictures {wrong}", file=sys.stderr, flush=True)
         draw(out / f"imagined {mode}.png".replace(" ", "-").replace(",", ""), shown, found, wrong, held)
+        still = itertools.repeat(room(SIZE), ROOM_MINUTES * 60 * PAN_RATE)
+        stood, room_stats = play.play(play.pictures(still, PAN_RATE), properties)
         panned, pan_stats = play.play(play.pictures(film(), PAN_RATE), properties)
         longest, total = score.longest_run([people(frame) for frame in panned])
         print(
             f"| {mode} | {len(shown)} | {len(wrong)} | {100 * len(wrong) / len(shown):.1f} "
-            f"| {stats['crops'] * RATE / len(found):.1f} | {len(panned) / PAN_RATE:.0f} "
+            f"| {stats['crops'] * RATE / len(found):.1f} | {len(stood) / PAN_RATE:.0f} "
+            f"| {room_stats['crops'] * PAN_RATE / len(stood):.1f} | {len(panned) / PAN_RATE:.0f} "
             f"| {pan_stats['crops'] * PAN_RATE / len(panned):.1f} | {longest / PAN_RATE:.2f} | {total / PAN_RATE:.1f} |",
             flush=True,
         )

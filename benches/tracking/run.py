@@ -67,6 +67,8 @@ class Result:
     """{mode: score.Report}"""
     crops: dict
     """{mode: crops a frame}"""
+    people: float
+    """People in a frame by truth: the crops of an oracle."""
 
 
 def measure(name, clip, people, modes, out, breaks=()):
@@ -75,7 +77,7 @@ def measure(name, clip, people, modes, out, breaks=()):
     In Pose2Sim's single-person videos, whose people are there from the first frame, tracking is judged from half a second on;
     in the others from the first frame on in which the person is wholly there.
     """
-    result = Result(name, clip.rate, {}, {})
+    result = Result(name, clip.rate, {}, {}, sum(map(len, people.values())) / len(clip.frames))
     for mode in modes:
         boxes = None
         if mode == "oracle":
@@ -115,12 +117,12 @@ def tables(results, modes):
             cells.append("never" if one.wait is None else f"{one.wait / result.rate:.2f}")
             cells.append("-" if one.jitter is None else f"{one.jitter:.1f}")
         print(row(result.name, identity, *cells))
-    print("\nCrops a frame; found people on somebody whom another is already, and on nobody, over all frames:\n")
-    print(row("video", *(f"{what}: {mode}" for mode in modes for what in ("crops", "doubles", "strangers"))))
-    print("|---" * (1 + 3 * len(modes)) + "|")
+    print("\nPeople a frame by truth, which are the crops of an oracle; crops a frame; found people on somebody whom another is already, and on nobody, over all frames:\n")
+    print(row("video", "people", *(f"{what}: {mode}" for mode in modes for what in ("crops", "doubles", "strangers"))))
+    print("|---" * (2 + 3 * len(modes)) + "|")
     for result in results:
         cells = ((f"{result.crops[m]:.2f}", result.reports[m].doubles, result.reports[m].strangers) for m in modes)
-        print(row(result.name, *(cell for each in cells for cell in each)))
+        print(row(result.name, f"{result.people:.2f}", *(cell for each in cells for cell in each)))
 
 
 def persons(results):

@@ -137,7 +137,10 @@ impl Following {
         let targets = base.and_then(|base| settled.get((base - first_settled) as usize)).unwrap_or(&nobody);
         let glimpse = (search && planner.wants_glimpse(now)).then(glimpse);
         let looks = planner.plan(now, size, targets, settings, search, glimpse);
-        state.people = looks.iter().filter(|look| look.purpose != Purpose::Search).count() as u64;
+        let somebody = looks.iter().any(|look| matches!(look.purpose, Purpose::Follow(_)));
+        let people = looks.iter().filter(|look| look.purpose != Purpose::Search).count();
+        // Before anybody is followed each closer look at a find comes from the look before it.
+        state.people = if somebody { people as u64 } else { 0 };
         looks
     }
 

@@ -1,10 +1,10 @@
 //! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
 //! person at all.
 
-use crate::pose::{KeyPoint, Region};
+use crate::pose::{KeyPoint, Region, Skeleton};
 
 /// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
-pub const CONFIDENT: f32 = 0.3;
+const CONFIDENT: f32 = 0.3;
 /// So many confident points make a box, or all where a skeleton has fewer.
 const ENOUGH_POINTS: usize = 5;
 /// A detector's box reaches beyond the outermost joints: over the head, the hands and the feet.
@@ -17,11 +17,6 @@ const SMALLEST_SIDE: f32 = 16.0;
 /// Boxes of somebody who walks overlap this much from one look to the next.
 const WALKED: f32 = 0.3;
 
-/// Standard deviations of COCO's annotators by key point, as a share of the person's size (pycocotools, `Params`).
-const COCO_SIGMAS: [f32; 17] = [
-    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
-    0.089, 0.089,
-];
 /// For points of which no such figures are at hand: that of a shoulder.
 const OTHER_SIGMA: f32 = 0.079;
 
@@ -32,6 +27,8 @@ pub struct Anatomy {
     points: usize,
     /// The first 17 are those of COCO's body.
     human: bool,
+    /// How far labels of the points scatter, where that is known.
+    sigmas: Option<&'static [f32]>,
 }
 
 /// A person as one look found it.
@@ -49,19 +46,38 @@ impl Anatomy {
     /// are COCO's; face, hands and feet are left aside.
     pub fn of(skeleton: &str, points: usize) -> Self {
         let human = matches!(skeleton, "coco-17" | "halpe-26" | "coco-wholebody-133") && points >= 17;
-        Self { points: if human { 17 } else { points }, human }
+        let sigmas = Skeleton::by_name(skeleton).and_then(Skeleton::sigmas);
+        Self { points: if human { 17 } else { points }, human, sigmas }
     }
 
-    fn body<'a>(&self, points: &'a [KeyPoint]) -> &'a [KeyPoint] {
+    /// The points of the body.
+    pub fn body<'a>(&self, points: &'a [KeyPoint]) -> &'a [KeyPoint] {
         &points[..self.points.min(points.len())]
     }
 
     /// The pose of these points; none with too few confident ones to tell where it is.
     pub fn pose(&self, points: Vec<KeyPoint>) -> Option<Pose> {
         let body = self.body(&points);
-        let region = region(body)?;
+        let region = self.region(body.iter().filter(|point| is_confident(point)))?;
         let score = body.iter().map(|point| point.score).sum::<f32>() / body.len() as f32;
         Some(Pose { points, region, score })
+    }
+
+    /// The box around confident points of the body, as a detector would draw it; none around too few.
+    pub fn region<'a>(&self, confident: impl Iterator<Item = &'a KeyPoint>) -> Option<Region> {
+        let (mut x, mut y, mut count) = ((f32::MAX, f32::MIN), (f32::MAX, f32::MIN), 0);
+        for point in confident {
+            (x, y) = ((x.0.min(point.x), x.1.max(point.x)), (y.0.min(point.y), y.1.max(point.y)));
+            count += 1;
+        }
+        if count < ENOUGH_POINTS.min(self.points).max(1) {
+            return None;
+        }
+        let (width, height) = ((x.1 - x.0) * FLESH, (y.1 - y.0) * FLESH);
+        let narrowest = (width.max(height) * NARROWEST).max(SMALLEST_SIDE);
+        let region =
+            around((x.0 + x.1) / 2.0, (y.0 + y.1) / 2.0, width.max(narrowest), height.max(narrowest));
+        region.is_usable().then_some(region)
     }
 
     /// Object key point similarity, 0 to 1, as COCO computes it between a person and its truth, over the points that are
@@ -93,7 +109,7 @@ impl Anatomy {
         let area = (area(&a.region) + area(&b.region)) / 2.0;
         let (mut sum, mut count) = (0.0, 0);
         for (index, p, q) in self.confident_in_both(a, b) {
-            let sigma = if self.human { COCO_SIGMAS[index] } else { OTHER_SIGMA };
+            let sigma = self.sigmas.and_then(|sigmas| sigmas.get(index)).copied().unwrap_or(OTHER_SIGMA);
             let distance = (p.x - q.x - shift[0]).powi(2) + (p.y - q.y - shift[1]).powi(2);
             sum += (-distance / (2.0 * (2.0 * sigma).powi(2) * area)).exp();
             count += 1;
@@ -108,7 +124,7 @@ impl Anatomy {
     ) -> impl Iterator<Item = (usize, &'a KeyPoint, &'a KeyPoint)> {
         let pairs = self.body(&a.points).iter().zip(self.body(&b.points)).enumerate();
         let pairs = pairs.map(|(index, (p, q))| (index, p, q));
-        pairs.filter(|(_, p, q)| p.score >= CONFIDENT && q.score >= CONFIDENT)
+        pairs.filter(|(_, p, q)| is_confident(p) && is_confident(q))
     }
 
     /// How alike two poses are, 0 to 1: points and boxes count alike.
@@ -131,27 +147,14 @@ impl Anatomy {
     /// Confident points of the head, the shoulders, the hips, and of arms and legs, for a human body.
     fn confident_parts(&self, pose: &Pose) -> [usize; 4] {
         let parts: [&[usize]; 4] = [&[0, 1, 2, 3, 4], &[5, 6], &[11, 12], &[7, 8, 9, 10, 13, 14, 15, 16]];
-        let confident =
-            |index: &&usize| pose.points.get(**index).is_some_and(|point| point.score >= CONFIDENT);
+        let confident = |index: &&usize| pose.points.get(**index).is_some_and(is_confident);
         parts.map(|part| part.iter().filter(confident).count())
     }
 }
 
-/// The box around the confident points, as a detector would draw it.
-fn region(body: &[KeyPoint]) -> Option<Region> {
-    let confident = || body.iter().filter(|point| point.score >= CONFIDENT);
-    if confident().count() < ENOUGH_POINTS.min(body.len()).max(1) {
-        return None;
-    }
-    let range = |axis: fn(&KeyPoint) -> f32| {
-        confident().map(axis).fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)))
-    };
-    let ((left, right), (top, bottom)) = (range(|point| point.x), range(|point| point.y));
-    let (width, height) = ((right - left) * FLESH, (bottom - top) * FLESH);
-    let narrowest = (width.max(height) * NARROWEST).max(SMALLEST_SIDE);
-    let region =
-        around((left + right) / 2.0, (top + bottom) / 2.0, width.max(narrowest), height.max(narrowest));
-    region.is_usable().then_some(region)
+/// Whether the point tells where its joint is.
+pub fn is_confident(point: &KeyPoint) -> bool {
+    point.score >= CONFIDENT
 }
 
 /// The box of that size with that centre.

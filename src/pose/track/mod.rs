@@ -12,6 +12,7 @@
 
 mod assign;
 mod body;
+mod extent;
 mod motion;
 mod plan;
 mod search;
@@ -28,6 +29,7 @@ pub use search::Budget;
 use super::{KeyPoint, Person, Region};
 use assign::assign;
 use body::{Pose, overlap};
+use extent::Extent;
 
 /// Mean score from which a search's find is worth a closer look.
 const HINT: f32 = 0.25;
@@ -52,8 +54,6 @@ const OWN_LOOK: f32 = 0.1;
 const SAME_POINTS: f32 = 0.7;
 /// A find that covers somebody who is followed this much is that person.
 const SAME_BOX: f32 = 0.5;
-/// How far the edges of a box stay behind those of the pose, as a share of its side.
-const LOOSE: f32 = 0.08;
 /// How fast the measured velocity follows, in seconds.
 const STEADINESS: f64 = 0.2;
 
@@ -130,8 +130,7 @@ struct Track {
     state: State,
     /// As last found.
     pose: Pose,
-    /// The box to look at: that of the pose, which it follows loosely.
-    region: Region,
+    extent: Extent,
     /// Of the box's centre, in pixels a second.
     velocity: [f32; 2],
     /// When it was last found.
@@ -175,10 +174,14 @@ impl Tracks {
 
     /// Where people are expected after the last frame.
     pub fn targets(&self) -> Targets {
+        let others = |key: Key| {
+            let others = self.list.iter().filter(move |other| other.key != key);
+            others.map(|other| &other.pose.region)
+        };
         let target = |track: &Track| Target {
             key: track.key,
             state: track.state,
-            region: track.region,
+            region: track.extent.region(others(track.key)),
             velocity: track.velocity,
             seen: track.seen,
         };
@@ -199,7 +202,7 @@ impl Tracks {
         if self.size != size && self.size.0 > 0 && self.size.1 > 0 {
             let by = [size.0 as f32 / self.size.0 as f32, size.1 as f32 / self.size.1 as f32];
             for track in &mut self.list {
-                track.region = scaled(&track.region, by);
+                track.extent.scale(by);
                 track.pose.region = scaled(&track.pose.region, by);
                 track.velocity = [track.velocity[0] * by[0], track.velocity[1] * by[1]];
                 for point in &mut track.pose.points {
@@ -238,7 +241,10 @@ impl Tracks {
             let mut track = match owner {
                 Some(row) => {
                     let mut track = self.list[row].clone();
+                    // Upstream's box, from which the points' go on while nothing comes from there.
+                    let extent = Extent::of(&self.anatomy, &pose, now);
                     track.find(&self.anatomy, pose, now, true);
+                    track.extent = extent;
                     track
                 }
                 None => self.new_track(pose, now, true),
@@ -355,8 +361,8 @@ impl Tracks {
     fn new_track(&mut self, pose: Pose, now: f64, own: bool) -> Track {
         let key = Key(self.next_key);
         self.next_key += 1;
-        let region = pose.region;
-        Track { key, id: None, state: State::NEW, pose, region, velocity: [0.0; 2], seen: now, own }
+        let extent = Extent::of(&self.anatomy, &pose, now);
+        Track { key, id: None, state: State::NEW, pose, extent, velocity: [0.0; 2], seen: now, own }
     }
 
     fn new_id(&mut self) -> i64 {
@@ -431,7 +437,13 @@ impl Track {
                 *velocity += (shift / passed as f32 - *velocity) * share;
             }
         }
-        self.region = if jumped || !self.own { pose.region } else { loosely(&self.region, &pose.region) };
+        if jumped || !self.own {
+            self.extent = Extent::of(anatomy, &pose, now);
+        } else {
+            // The speed of the last while: points that are suddenly wrong do not carry the box away.
+            let shift = self.velocity.map(|velocity| velocity * passed as f32);
+            self.extent.follow(anatomy, &pose, now, passed, shift);
+        }
         self.pose = pose;
         self.own = own;
         self.seen = now;
@@ -440,20 +452,6 @@ impl Track {
     fn person(&self) -> Person {
         Person { region: self.pose.region, key_points: self.pose.points.clone(), id: self.id }
     }
-}
-
-/// The box that follows another, whose edges it lets move a little within its own: a box that trembles with the points
-/// makes them tremble more.
-fn loosely(region: &Region, to: &Region) -> Region {
-    let axis = |at: f32, size: f32, to: f32, to_size: f32| {
-        let loose = LOOSE * size.max(to_size);
-        let edge = |edge: f32, to: f32| edge.clamp(to - loose, to + loose);
-        let (low, high) = (edge(at, to), edge(at + size, to + to_size));
-        (low, high - low)
-    };
-    let (x, width) = axis(region.x, region.width, to.x, to.width);
-    let (y, height) = axis(region.y, region.height, to.y, to.height);
-    Region::new(x, y, width, height)
 }
 
 fn scaled(region: &Region, by: [f32; 2]) -> Region {

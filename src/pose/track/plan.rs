@@ -79,13 +79,15 @@ impl Planner {
         }
         looks.truncate(settings.max_people);
         self.search.begin_frame(size, now, settings.search);
+        // To look for somebody lost is a search, too.
+        self.search.pay(looks.len().saturating_sub(followed.len()));
+        let candidates = || of(|state| matches!(state, State::Candidate { .. }));
         if let Some(glimpse) = glimpse {
-            let known: Vec<_> = looks.iter().map(|look| look.region).collect();
-            self.search.see(self.motion.look(now, glimpse, &known));
+            let known = looks.iter().map(|look| look.region).chain(candidates().map(|(_, region)| region));
+            self.search.see(self.motion.look(now, glimpse, &known.collect::<Vec<_>>()));
         }
         if search && looks.len() < settings.max_people {
-            let candidates =
-                of(|state| matches!(state, State::Candidate { .. })).take(settings.max_people - looks.len());
+            let candidates = candidates().take(settings.max_people - looks.len());
             let before = looks.len();
             // Looked at through another box, what only looks like somebody looks otherwise.
             let by = if self.frames.is_multiple_of(2) { WIDER } else { 1.0 };

@@ -110,7 +110,7 @@ impl Search {
         self.moving = movement.boxes;
     }
 
-    /// Pays for crops that look closer at what a search has found.
+    /// Pays for crops that look closer at what a search has found, or for somebody lost.
     pub fn pay(&mut self, crops: usize) {
         self.for_grid -= crops as f64;
     }
