@@ -196,7 +196,7 @@ impl Layer {
             for column in columns.step_by(LANES) {
                 let start = self.origin.0 + column as f32 * self.step.0 - from.0;
                 let count = LANES.min(end - column);
-                let mut coverage: [i16; LANES] = std::array::from_fn(|lane| {
+                let coverage: [i16; LANES] = std::array::from_fn(|lane| {
                     let x = start + lane as f32 * self.step.0;
                     let (along, across) = (x * ux + y * uy, x * uy - y * ux);
                     let beyond = along - along.clamp(0.0, length);
@@ -204,11 +204,9 @@ impl Layer {
                     let coverage = ((outer - distance) * scale).clamp(0.0, 256.0);
                     // To the nearest integer: from 2^23 on a float32 counts in ones, in its lowest bits. (`as i32` minds
                     // numbers that cannot be here, one lane at a time.)
-                    ((coverage + 8_388_608.0).to_bits() & 0x1ff) as i16
+                    let coverage = ((coverage + 8_388_608.0).to_bits() & 0x1ff) as i16;
+                    if (lane as i16) < count as i16 { coverage } else { 0 }
                 });
-                if count < LANES {
-                    coverage[count..].fill(0);
-                }
                 for component in &self.components {
                     let start = component.offset + row * component.stride + column * component.pixel_stride;
                     let Some(samples) = planes.plane(component.plane).get_mut(start..) else { continue };
