@@ -238,7 +238,9 @@ fn without_a_fallback_a_lost_device_is_an_inference_error() {
         let bus = bus(&element);
         let mut harness = harness(&element);
         *fake.behaviour.lock().unwrap() = Behaviour::Fail;
-        (0..8).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+        (0..7).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+        // The run may have failed, and ended the stream, before the last one is in the queue.
+        assert!(harness.push(frame(7)).is_ok() || !passthrough);
         let messages = if passthrough {
             for number in 0..8 {
                 let buffer = harness.pull().unwrap();

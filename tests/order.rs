@@ -154,11 +154,11 @@ fn serialized_events_stay_between_their_frames() {
     assert!(harness.push_event(gst::event::Gap::builder(gst::ClockTime::from_mseconds(33)).build()));
     harness.push(frame(1)).unwrap();
     assert!(harness.push_event(gst::event::Caps::new(&larger)));
-    let mut wide = gst::Buffer::with_size(8 * 4 * 3).unwrap();
+    let mut wide = gst::Buffer::from_mut_slice(vec![0; 8 * 4 * 3]);
     wide.get_mut().unwrap().set_offset(2);
     harness.push(wide).unwrap();
     assert!(harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
-    harness.push(gst::Buffer::with_size(8 * 4 * 3).unwrap()).unwrap();
+    harness.push(gst::Buffer::from_mut_slice(vec![0; 8 * 4 * 3])).unwrap();
     assert!(harness.push_event(gst::event::Eos::new()));
     wait_for_eos(&mut harness);
     assert_eq!(

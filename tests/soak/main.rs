@@ -146,7 +146,8 @@ fn play(pipeline: &gst::Pipeline, time: Duration) -> (Vec<(f64, Figures)>, u64) 
     let start = Instant::now();
     // Often enough for the shortest form, not so often that looking is most of the work.
     let interval = (time / 400).clamp(Duration::from_millis(10), Duration::from_secs(1));
-    let mut series = Vec::new();
+    // Not to be seen in the figures itself.
+    let mut series = Vec::with_capacity(100_000);
     while start.elapsed() < time || frames(pipeline) < LEAST_FRAMES {
         if next_message(&bus, interval).is_some() {
             pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).unwrap();
