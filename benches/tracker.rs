@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use gstrtmpose::pose::{
-    ChromaSite, Colour, Component, KeyPoint, Picture, YuvMatrix,
+    ChromaSite, Colour, Component, KeyPoint, Picture, Skeleton, YuvMatrix,
     track::{Anatomy, Glimpse, Observation, Planner, Purpose, Seen, Settings, Tracks},
 };
 
@@ -58,7 +58,10 @@ fn main() {
         colour: Colour::Yuv(YuvMatrix::new(0.2126, 0.0722, false)),
         chroma_site: ChromaSite::default(),
     };
-    let (mut planner, mut tracks) = (Planner::default(), Tracks::new(Anatomy::of("coco-17", 17)));
+    let (mut planner, mut tracks) = (
+        Planner::default(),
+        Tracks::new(Anatomy::of("coco-17", 17, Skeleton::by_name("coco-17").and_then(Skeleton::sigmas))),
+    );
     let settings = Settings::default();
     let mut times = Vec::with_capacity(FRAMES);
     let mut followed = 0;

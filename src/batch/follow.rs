@@ -219,3 +219,55 @@ impl State {
         self.settled.drain(..drop.min(self.settled.len()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pose::{ChromaSite, Colour, Component, KeyPoint, Picture};
+
+    const SIZE: (u32, u32) = (1280, 720);
+
+    fn dark() -> Picture<'static> {
+        let none = Component { data: &[], row_stride: 0, pixel_stride: 1, width: 0, height: 0 };
+        let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
+        let chroma_site = ChromaSite::default();
+        Picture { width, height, components: [none; 3], colour: Colour::Gray, chroma_site }
+    }
+
+    /// The network's answer to each look at somebody who stands still.
+    fn answers(looks: Vec<Look>) -> Vec<Seen> {
+        let points: Vec<_> = (0..17)
+            .map(|n| KeyPoint { x: 600.0 + 100.0 * (n % 2) as f32, y: 200.0 + 20.0 * n as f32, score: 0.9 })
+            .collect();
+        looks.into_iter().map(|look| Seen { look, points: points.clone() }).collect()
+    }
+
+    #[test]
+    fn until_somebody_is_followed_each_closer_look_comes_from_the_look_before() {
+        let following = Following::new(Anatomy::of("coco-17", 17, None));
+        let lifetime = Duration::from_secs(1);
+        let lookahead = Lookahead::Filling(8);
+        let mut bases = Vec::new();
+        for number in 0..24 {
+            let now = f64::from(number) / 30.0;
+            let glimpse = || Glimpse::of(&dark());
+            let looks = following.plan(now, SIZE, lookahead, &Settings::default(), true, glimpse);
+            let mut state = lock(&following.0);
+            bases.push(state.base);
+            let seen = answers(looks);
+            state.tracks.observe(Observation { now, size: SIZE, detected: false, seen, lifetime });
+            drop(state);
+            // Its answers have been taken in already.
+            let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), ScoreMode::Min, lifetime);
+            following.add(Arc::new(frame), lookahead);
+        }
+        // Found in frame 0, then looked at four times, each time from the frame before; known to be followed in frame 5, from
+        // when on 8 frames are in flight.
+        let expected = (0..24u64).map(|number| match number {
+            0 => None,
+            1..=5 => Some(number - 1),
+            _ => Some((number - 8.min(number)).max(4)),
+        });
+        assert_eq!(bases, expected.collect::<Vec<_>>());
+    }
+}

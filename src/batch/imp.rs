@@ -37,7 +37,10 @@ pub(super) struct Running {
     pub gpu: Option<GpuMonitor>,
     /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
     pub settings: Settings,
+    /// Name of the key points' skeleton.
     pub skeleton: String,
+    /// How far labels of its points scatter, where that is known.
+    pub sigmas: Option<&'static [f32]>,
 }
 
 /// The engines that elements share by their model-instance-id.
@@ -386,14 +389,18 @@ impl RtmPoseBatch {
                  score-mode=min, or export the model with 4 columns in `keypoints`",
             ));
         }
-        let skeleton = skeleton_name(settings, engine.model().points)?;
+        let points = engine.model().points;
+        let published = skeleton(settings, points)?;
+        let skeleton =
+            published.map_or_else(|| skeleton::custom_name(points), |known| known.name.to_string());
+        let sigmas = published.and_then(Skeleton::sigmas);
         let queue = self.queue.clone();
         let stream = engine.attach(settings.patience(), Arc::new(move || queue.wake()));
         let gpu = ["cuda", "tensorrt"]
             .contains(&&engine.model().provider[..])
             .then(|| self.watch_gpu(settings.device_id))
             .flatten();
-        Ok(Running { stream, engine, gpu, settings: settings.clone(), skeleton })
+        Ok(Running { stream, engine, gpu, settings: settings.clone(), skeleton, sigmas })
     }
 
     /// Figures of the GPU, and one warning when it gets hot or slows down.
@@ -455,12 +462,9 @@ impl RtmPoseBatch {
     }
 }
 
-/// The set's name: as the property says, or as the number of key points tells.
-fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
-    let Some(name) = &settings.skeleton else {
-        return Ok(Skeleton::for_points(points)
-            .map_or_else(|| skeleton::custom_name(points), |skeleton| skeleton.name.to_string()));
-    };
+/// The key points' skeleton: as the property says, or as their number tells, if it does.
+fn skeleton(settings: &Settings, points: usize) -> Result<Option<&'static Skeleton>, Error> {
+    let Some(name) = &settings.skeleton else { return Ok(Skeleton::for_points(points)) };
     let refuse = |what: String| {
         let text = format!("The property skeleton names {what}, or leave the property unset");
         Error::new(ErrorKind::ModelRefused, text)
@@ -472,7 +476,7 @@ fn skeleton_name(settings: &Settings, points: usize) -> Result<String, Error> {
             skeleton.points
         )));
     }
-    Ok(skeleton.name.to_string())
+    Ok(Some(skeleton))
 }
 
 /// Overrides `GstElementClass.set_state`, for which the bindings have no function: `gst_element_set_state (NULL)` waits

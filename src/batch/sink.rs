@@ -198,7 +198,7 @@ impl RtmPoseBatch {
         if let Where::Regions(regions) = place {
             return Ok(frame(Work::Infer(camera.take_candidates(regions)?)));
         }
-        let anatomy = || Anatomy::of(&running.skeleton, model.points);
+        let anatomy = || Anatomy::of(&running.skeleton, model.points, running.sigmas);
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let detected = matches!(place, Where::Detected(_));

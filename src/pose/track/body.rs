@@ -1,7 +1,7 @@
 //! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
 //! person at all.
 
-use crate::pose::{KeyPoint, Region, Skeleton};
+use crate::pose::{KeyPoint, Region};
 
 /// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
 const CONFIDENT: f32 = 0.3;
@@ -44,9 +44,9 @@ pub struct Pose {
 impl Anatomy {
     /// The body in the skeleton of that name, with so many points. Of Halpe's and the whole body's points the first 17
     /// are COCO's; face, hands and feet are left aside.
-    pub fn of(skeleton: &str, points: usize) -> Self {
+    /// `sigmas` tell how far labels of the points scatter (`Skeleton::sigmas`), where that is known.
+    pub fn of(skeleton: &str, points: usize, sigmas: Option<&'static [f32]>) -> Self {
         let human = matches!(skeleton, "coco-17" | "halpe-26" | "coco-wholebody-133") && points >= 17;
-        let sigmas = Skeleton::by_name(skeleton).and_then(Skeleton::sigmas);
         Self { points: if human { 17 } else { points }, human, sigmas }
     }
 

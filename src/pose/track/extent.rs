@@ -81,3 +81,86 @@ fn followed(region: &Region, to: &Region, kept: f32) -> Region {
     let (y, height) = axis(region.y, region.height, to.y, to.height);
     Region::new(x, y, width, height)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND_OF_FRAMES: usize = 60;
+    const FRAME: f64 = 1.0 / SECOND_OF_FRAMES as f64;
+
+    /// Somebody of 17 points from (0, 0) to (100, 100 + `reach`), of which the lowest, a foot, has that score; all moved by `x`.
+    fn pose(anatomy: &Anatomy, x: f32, reach: f32, foot: f32) -> Pose {
+        let mut points: Vec<_> = (0..16)
+            .map(|n| KeyPoint { x: x + 100.0 * (n % 2) as f32, y: 100.0 * (n / 8) as f32, score: 0.9 })
+            .collect();
+        points.push(KeyPoint { x: x + 50.0, y: 100.0 + reach, score: foot });
+        anatomy.pose(points).unwrap()
+    }
+
+    fn bottom(extent: &Extent) -> f32 {
+        let region = extent.region([].iter());
+        region.y + region.height
+    }
+
+    fn tight_bottom(extent: &Extent) -> f32 {
+        extent.tight.y + extent.tight.height
+    }
+
+    #[test]
+    fn a_foot_that_is_not_seen_for_a_moment_stays_in_the_box() {
+        let anatomy = Anatomy::of("coco-17", 17, None);
+        let mut extent = Extent::of(&anatomy, &pose(&anatomy, 0.0, 100.0, 0.9), 0.0);
+        let whole = extent.tight;
+        let mut reached = Vec::new();
+        for frame in 1..=SECOND_OF_FRAMES {
+            let now = frame as f64 * FRAME;
+            extent.follow(&anatomy, &pose(&anatomy, 0.0, 100.0, 0.1), now, FRAME, [0.0; 2]);
+            reached.push(tight_bottom(&extent));
+        }
+        // 200 high, grown by 1.2, then 100 high and up to 0.08 of the larger side below that.
+        assert_eq!(whole.y + whole.height, 220.0);
+        assert!(reached[..23].iter().all(|y| *y == 220.0), "for 0.4 s: {reached:?}");
+        assert!((reached[24] - (110.0 + 0.08 * 240.0)).abs() < 1e-3, "later: {}", reached[24]);
+        assert!(reached.last().unwrap() < &(110.0 + 0.08 * 240.0 + 1e-3));
+    }
+
+    #[test]
+    fn the_box_moves_with_the_body_and_so_does_a_foot_that_is_not_seen() {
+        let anatomy = Anatomy::of("coco-17", 17, None);
+        let mut extent = Extent::of(&anatomy, &pose(&anatomy, 0.0, 100.0, 0.9), 0.0);
+        for frame in 1..=20 {
+            let (now, x) = (frame as f64 * FRAME, 3.0 * frame as f32);
+            extent.follow(&anatomy, &pose(&anatomy, x, 100.0, 0.1), now, FRAME, [3.0, 0.0]);
+        }
+        let (point, seen) = extent.points[16];
+        assert_eq!((point.x, point.y, seen), (110.0, 200.0, 0.0));
+        let Region { x, y, width, height } = extent.tight;
+        for (found, expected) in [(x, 50.0), (y, -20.0), (width, 120.0), (height, 240.0)] {
+            assert!((found - expected).abs() < 1e-3, "{:?}", extent.tight);
+        }
+        assert_eq!(extent.ample, extent.tight);
+    }
+
+    #[test]
+    fn a_box_grows_at_once_and_shrinks_slowly_but_not_over_others() {
+        let anatomy = Anatomy::of("coco-17", 17, None);
+        let (short, tall) = (pose(&anatomy, 0.0, 0.0, 0.9), pose(&anatomy, 0.0, 100.0, 0.9));
+        let mut extent = Extent::of(&anatomy, &short, 0.0);
+        extent.follow(&anatomy, &tall, FRAME, FRAME, [0.0; 2]);
+        let loose = 0.08 * 240.0;
+        assert!((bottom(&extent) - (220.0 - loose)).abs() < 1e-3, "{}", bottom(&extent));
+        let mut extent = Extent::of(&anatomy, &tall, 0.0);
+        extent.follow(&anatomy, &short, 0.7, 0.7, [0.0; 2]);
+        // What is outside of the loose edge shrinks by e in 0.7 s.
+        let expected = 110.0 + loose + (110.0 - loose) / std::f32::consts::E;
+        assert!((bottom(&extent) - expected).abs() < 1e-3, "{} is not {expected}", bottom(&extent));
+        assert!((tight_bottom(&extent) - (110.0 + loose)).abs() < 1e-3);
+        let (below, beside) = (Region::new(0.0, 140.0, 100.0, 100.0), Region::new(500.0, 0.0, 100.0, 100.0));
+        assert_eq!(extent.region([beside].iter()), extent.ample);
+        assert_eq!(extent.region([beside, below].iter()), extent.tight);
+        extent.scale([0.5, 2.0]);
+        assert!((bottom(&extent) - 2.0 * expected).abs() < 1e-3);
+        assert_eq!(extent.points[16].0, KeyPoint { x: 25.0, y: 200.0, score: 0.9 });
+    }
+}

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{body::centre, *};
+use crate::pose::{ChromaSite, Colour, Component, Picture, Skeleton};
 
 const SIZE: (u32, u32) = (1280, 720);
 /// Seconds between two frames.
@@ -35,6 +36,10 @@ struct Someone {
     y: f32,
     height: f32,
     score: f32,
+}
+
+fn coco() -> Anatomy {
+    Anatomy::of("coco-17", 17, Skeleton::by_name("coco-17").and_then(Skeleton::sigmas))
 }
 
 fn someone(x: f32, y: f32, height: f32) -> Someone {
@@ -90,7 +95,7 @@ impl Stage {
     fn new(lookahead: usize) -> Self {
         Self {
             planner: Planner::default(),
-            tracks: Tracks::new(Anatomy::of("coco-17", 17)),
+            tracks: Tracks::new(coco()),
             settings: Settings::default(),
             lifetime: Duration::from_secs(1),
             now: 0.0,
@@ -181,7 +186,7 @@ fn what_scores_low_or_has_no_trunk_is_never_reported() {
     for _ in 0..200 {
         assert!(stage.frame(&[weak]).is_empty(), "a mean score of {}", weak.score);
     }
-    let anatomy = Anatomy::of("coco-17", 17);
+    let anatomy = coco();
     let mut points = someone(600.0, 400.0, 400.0).points();
     assert!(anatomy.is_plausible(&anatomy.pose(points.clone()).unwrap()));
     [5, 6, 11, 12].into_iter().for_each(|trunk| points[trunk].score = 0.1);
@@ -189,7 +194,10 @@ fn what_scores_low_or_has_no_trunk_is_never_reported() {
         !anatomy.is_plausible(&anatomy.pose(points.clone()).unwrap()),
         "arms, legs and a head, but no trunk"
     );
-    assert!(Anatomy::of("hand-21", 17).is_plausible(&anatomy.pose(points).unwrap()), "a hand has no trunk");
+    assert!(
+        Anatomy::of("hand-21", 17, None).is_plausible(&anatomy.pose(points).unwrap()),
+        "a hand has no trunk"
+    );
 }
 
 #[test]
@@ -385,6 +393,59 @@ fn the_search_keeps_its_budget() {
     assert!(share <= 1.21, "{share} crops for each frame of one person");
 }
 
+/// Looks for somebody who has gone are part of the search.
+#[test]
+fn who_is_lost_is_looked_for_within_the_budget() {
+    let mut stage = Stage::new(1);
+    (0..1800).for_each(|_| drop(stage.frame(&[])));
+    let person = someone(600.0, 400.0, 400.0);
+    stage.until_reported(&[person]);
+    (0..300).for_each(|_| drop(stage.frame(&[person])));
+    let before = stage.crops;
+    let mut looked_for = 0;
+    for _ in 0..300 {
+        assert!(stage.frame(&[]).is_empty());
+        looked_for += stage.looks.iter().filter(|look| look.purpose.key().is_some()).count();
+    }
+    let crops = stage.crops - before;
+    assert!(looked_for >= 10 && crops <= 62, "{crops} crops in 10 s, of them {looked_for} for whom is lost");
+}
+
+#[test]
+fn what_moves_where_a_closer_look_is_due_is_not_searched() {
+    let mut stage = Stage::new(1);
+    let person = someone(600.0, 400.0, 400.0);
+    let found = |stage: &Stage| !stage.targets.back().unwrap().list.is_empty();
+    while stage.targets.is_empty() || !found(&stage) {
+        stage.frame(&[person]);
+    }
+    let candidate = stage.targets.back().unwrap().list[0];
+    assert!(matches!(candidate.state, State::Candidate { .. }));
+    // Something moves within the candidate's box: 560 to 640 across, 220 to 580 down.
+    let moving = |brightness: u8| {
+        let inside = |at: usize| (28..32).contains(&(at % 64)) && (11..29).contains(&(at / 64));
+        let data: Vec<_> = (0..64 * 36).map(|at| if inside(at) { brightness } else { 0 }).collect();
+        let plane = Component { data: &data, row_stride: 64, pixel_stride: 1, width: 64, height: 36 };
+        let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
+        let chroma_site = ChromaSite::default();
+        Glimpse::of(&Picture { width, height, components: [plane; 3], colour: Colour::Gray, chroma_site })
+    };
+    let mut settings = Settings::default();
+    settings.search.crops = 2;
+    for (targets, expected) in [(Targets::default(), true), (stage.targets.pop_back().unwrap(), false)] {
+        let mut planner = Planner::default();
+        let mut plan = |now: f64, brightness: u8| {
+            planner.plan(now, SIZE, &targets, &settings, true, Some(moving(brightness)))
+        };
+        plan(0.0, 0);
+        plan(0.2, 90);
+        let looks = plan(0.4, 180);
+        let near =
+            |look: &Look| look.purpose == Purpose::Search && overlap(&look.region, &candidate.region) > 0.5;
+        assert_eq!(looks.iter().any(near), expected, "{looks:?}");
+    }
+}
+
 #[test]
 fn nobody_is_searched_without_crops() {
     let mut stage = Stage::new(1);
@@ -395,7 +456,7 @@ fn nobody_is_searched_without_crops() {
 
 #[test]
 fn a_pose_has_a_box_of_flesh_around_its_confident_points() {
-    let anatomy = Anatomy::of("coco-17", 17);
+    let anatomy = coco();
     let point = |x: f32, y: f32| KeyPoint { x, y, score: 0.9 };
     let mut points = vec![KeyPoint { x: 5000.0, y: -700.0, score: 0.29 }; 17];
     for (place, at) in
@@ -413,13 +474,13 @@ fn a_pose_has_a_box_of_flesh_around_its_confident_points() {
     assert!(anatomy.pose(points).is_none(), "four points tell nothing");
     let one_place = vec![point(50.0, 50.0); 17];
     assert_eq!(anatomy.pose(one_place).unwrap().region, Region::new(42.0, 42.0, 16.0, 16.0));
-    let three = Anatomy::of("custom-3", 3);
+    let three = Anatomy::of("custom-3", 3, None);
     assert!(three.pose(vec![point(0.0, 0.0), point(10.0, 0.0), point(0.0, 30.0)]).is_some(), "all it has");
 }
 
 #[test]
 fn similarities_are_those_of_their_definitions() {
-    let anatomy = Anatomy::of("coco-17", 17);
+    let anatomy = coco();
     let pose = |person: Someone| anatomy.pose(person.points()).unwrap();
     let here = pose(someone(600.0, 400.0, 400.0));
     assert_eq!(anatomy.oks(&here, &here), 1.0);
@@ -434,6 +495,12 @@ fn similarities_are_those_of_their_definitions() {
         sigmas.map(|sigma| (-100.0 / (8.0 * sigma * sigma * area)).exp()).iter().sum::<f32>() / 17.0;
     assert!((anatomy.oks(&here, &aside) - expected).abs() < 1e-4);
     assert!((anatomy.agreement(&here, &aside) - 1.0).abs() < 1e-4, "the same pose, walked on");
+    let of_shoulders = Anatomy::of("custom-17", 17, None);
+    let expected = (-100.0 / (8.0 * 0.079 * 0.079 * area)).exp();
+    assert!((of_shoulders.oks(&here, &aside) - expected).abs() < 1e-4, "no sigmas: those of a shoulder");
+    let own = Anatomy::of("custom-17", 17, Some(&[0.05; 17]));
+    let expected = (-100.0 / (8.0 * 0.05 * 0.05 * area)).exp();
+    assert!((own.oks(&here, &aside) - expected).abs() < 1e-4, "sigmas of a skeleton from a file");
     assert_eq!(anatomy.agreement(&here, &pose(someone(900.0, 400.0, 400.0))), 0.0, "too far away");
     assert_eq!(overlap(&Region::new(0.0, 0.0, 2.0, 2.0), &Region::new(1.0, 0.0, 2.0, 2.0)), 1.0 / 3.0);
     assert_eq!(overlap(&Region::new(0.0, 0.0, 1.0, 1.0), &Region::new(5.0, 0.0, 1.0, 1.0)), 0.0);
