@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{common::Behaviour, random::Random};
 
-/// Large enough that a box that follows somebody is never far outside.
-const SIZES: [(u32, u32); 4] = [(64, 48), (80, 60), (45, 63), (112, 28)];
+/// Large and square enough that each crop of a followed box has a pixel that lies wholly inside.
+const SIZES: [(u32, u32); 4] = [(64, 48), (80, 60), (45, 63), (72, 40)];
 /// Formats whose every pixel value the test can write and read exactly; the last one has only 8 bits for a number.
 const FORMATS: [&str; 6] = ["RGB", "BGR", "RGBx", "BGRx", "xRGB", "GRAY8"];
 const RATES: [&str; 4] = ["30/1", "0/1", "25/1", "60000/1001"];
