@@ -117,7 +117,8 @@ def tables(results, modes):
             cells.append("never" if one.wait is None else f"{one.wait / result.rate:.2f}")
             cells.append("-" if one.jitter is None else f"{one.jitter:.1f}")
         print(row(result.name, identity, *cells))
-    print("\nPeople a frame by truth, which are the crops of an oracle; crops a frame; found people on somebody whom another is already, and on nobody, over all frames:\n")
+    print("\nPeople a frame by truth, which are the crops of an oracle; crops a frame; found people on somebody whom another is already,")
+    print("and on nobody, over all frames:\n")
     print(row("video", "people", *(f"{what}: {mode}" for mode in modes for what in ("crops", "doubles", "strangers"))))
     print("|---" * (2 + 3 * len(modes)) + "|")
     for result in results:
