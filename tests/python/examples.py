@@ -32,8 +32,8 @@ def source(file):
 
 
 def pose(network):
-    """rtmposebatch, named pose, with a network of tests/networks."""
-    return f"rtmposebatch name=pose execution-provider=cpu model-file={ROOT}/tests/networks/{network}.onnx"
+    """rtmposebatch, named pose, with a network of tests/networks, which looks at the whole frame."""
+    return f"rtmposebatch name=pose execution-provider=cpu inference-region=full-frame model-file={ROOT}/tests/networks/{network}.onnx"
 
 
 def run(*command, status=0):

@@ -143,7 +143,7 @@ class Rtsp(unittest.TestCase):
         port = second_address.split(":")[2].split("/")[0]
         annotate = self.program(
             "annotate", first_address, second_address, "--port", 0, "--pose",
-            f"execution-provider=cpu model-file={ROOT}/tests/networks/colours.onnx")
+            f"execution-provider=cpu inference-region=full-frame model-file={ROOT}/tests/networks/colours.onnx")
         addresses = [annotate.line(f"/camera-{number}") for number in (1, 2)]
         annotate.line(": playing")
         annotate.line(": playing")
