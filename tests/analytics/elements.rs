@@ -26,8 +26,9 @@ fn black() -> gst::Buffer {
     Picture::new(SIZE.0, SIZE.1).frame(&nv12(), Layout::Plain)
 }
 
+/// Looks at the people of upstream's metadata, unless said otherwise.
 fn rig(properties: &str) -> Rig {
-    let mut rig = Rig::start("dots", &format!("batch-size=1 {properties}"));
+    let mut rig = Rig::start("dots", &format!("batch-size=1 inference-region=roi-list {properties}"));
     rig.set_video(&nv12());
     rig
 }
@@ -56,10 +57,10 @@ fn a_detectors_objects_are_looked_at() {
     assert_eq!(tracks(&buffer, detected).len(), 1);
 }
 
-/// What auto looks at, frame by frame of one stream.
+/// What auto looks at, frame by frame of one stream: the people, and how many boxes.
 #[test]
 fn an_empty_relation_meta_means_nobody() {
-    let mut rig = rig("");
+    let mut rig = rig("inference-region=auto");
     let mut look = |objects: Option<&[(&str, [i32; 4])]>| {
         let mut buffer = black();
         if let Some(objects) = objects {
@@ -68,19 +69,23 @@ fn an_empty_relation_meta_means_nobody() {
                 add_object(buffer.make_mut(), label, *place);
             }
         }
-        boxes(&rig.find(buffer))
+        let before = rig.stat("crops");
+        let people = boxes(&rig.find(buffer));
+        (people, rig.stat("crops") - before)
     };
-    assert_eq!(look(None), [[0, 0, 1280, 720]], "no detector");
-    assert_eq!(look(Some(&[])), [[0; 4]; 0], "a detector that found nothing");
-    assert_eq!(look(None), [[0; 4]; 0], "it did not look at this frame");
-    assert_eq!(look(Some(&[("car", BOX)])), [[0; 4]; 0]);
-    assert_eq!(look(Some(&[("car", BOX), ("Person", [10, 20, 30, 40])])), [[10, 20, 30, 40]]);
+    let (people, searched) = look(None);
+    assert_eq!(people, [[0; 4]; 0]);
+    assert!(searched > 0, "there is no detector: people are searched");
+    assert_eq!(look(Some(&[])), (vec![], 0), "a detector that found nothing");
+    assert_eq!(look(None), (vec![], 0), "it did not look at this frame");
+    assert_eq!(look(Some(&[("car", BOX)])), (vec![], 0));
+    assert_eq!(look(Some(&[("car", BOX), ("Person", [10, 20, 30, 40])])), (vec![[10, 20, 30, 40]], 1));
 }
 
 /// The relation meta of a pool's buffer stays on it: what we wrote into one frame must not speak of the next.
 #[test]
 fn buffers_that_come_again_are_looked_at_again() {
-    let mut rig = rig("");
+    let mut rig = rig("inference-region=full-frame");
     let pool = pool_of_one(nv12().size() as u32);
     for number in 1..=5 {
         let buffer = pool.acquire_buffer(None).unwrap();
@@ -147,7 +152,10 @@ fn tracks_have_running_times() {
 #[test]
 fn objectdetectionoverlay_boxes_our_people() {
     require("objectdetectionoverlay");
-    let line = format!("{} batch-size=1 ! objectdetectionoverlay draw-labels=false", with_network("dots"));
+    let line = format!(
+        "{} batch-size=1 inference-region=roi-list ! objectdetectionoverlay draw-labels=false",
+        with_network("dots")
+    );
     let mut rig = Rig::start_bin(&line);
     rig.set_video(&nv12());
     let mut buffer = black();
