@@ -31,6 +31,8 @@ def main():
     out = Path(options.out)
     chosen = options.videos.split(",")
     modes = options.modes.split(";")
+    for mode in MODES:
+        MODES[mode] += f" {options.properties}"
     if "videos" in options.parts:
         results = []
         for name in chosen:
@@ -53,6 +55,7 @@ def arguments():
     parser.add_argument("--parts", default="videos,loops,pictures", help="any of videos, loops, pictures")
     parser.add_argument("--videos", default=",".join(videos.FILES), help="names, with commas between")
     parser.add_argument("--modes", default=";".join(MODES), help="names, with semicolons between")
+    parser.add_argument("--properties", default="", help="of the element, in every mode: precision=fp32")
     parser.add_argument("--out", default="out/tracking", help="folder of the contact sheets")
     return parser.parse_args()
 

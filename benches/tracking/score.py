@@ -128,13 +128,19 @@ def follow(found, truth, grace=0, breaks=()):
     for frame, match in enumerate(matched):
         if frame not in truth:
             continue
+        # Who is found with a wrong pose, and alone on somebody, is that person, who is not right then.
+        taken = set(match) | set(anyhow[frame])
         for index, points in enumerate(found[frame].points):
             if index in match.values() or index in anyhow[frame].values():
                 continue
-            if max((covered(points, person) for person in truth[frame].values()), default=0) >= 0.5:
+            shares = ((covered(points, person), identity) for identity, person in truth[frame].items())
+            share, identity = max(shares, default=(0, None))
+            if share < 0.5:
+                strangers += 1
+            elif identity in taken:
                 doubles += 1
             else:
-                strangers += 1
+                taken.add(identity)
     identities = sorted({identity for people in truth.values() for identity in people})
     people = {identity: _person(identity, found, truth, matched, anyhow, grace, breaks) for identity in identities}
     return Report({i: p for i, p in people.items() if p.judged}, doubles, strangers)

@@ -101,6 +101,15 @@ class Score(unittest.TestCase):
         self.assertEqual((report.doubles, report.strangers), (7, 7))
         self.assertEqual((report.people[1].wait, report.people[1].right), (3, 7))
 
+    def test_who_lies_alone_on_somebody_with_a_wrong_pose_is_no_double(self):
+        people = {frame: {1: person()} for frame in range(10)}
+        wrong = found((0, 1))
+        wrong.points[0, 5:, 1] = 60
+        report = score.follow([wrong] * 10, people)
+        self.assertEqual((report.doubles, report.strangers, report.people[1].right), (0, 0, 0))
+        wrong.points = np.repeat(wrong.points, 2, axis=0)
+        self.assertEqual(score.follow([wrong] * 10, people).doubles, 10)
+
     def test_a_person_cut_by_the_edge_is_not_judged_and_no_stranger(self):
         people = {frame: {1: person(whole=False)} for frame in range(10)}
         report = score.follow([found((0, 1))] * 10, people)

@@ -54,6 +54,8 @@ const OWN_LOOK: f32 = 0.1;
 const SAME_POINTS: f32 = 0.7;
 /// A find that covers somebody who is followed this much is that person.
 const SAME_BOX: f32 = 0.5;
+/// Somebody found anew who covers somebody lost this much is that person.
+const SAME_PLACE: f32 = 0.3;
 /// How fast the measured velocity follows, in seconds.
 const STEADINESS: f64 = 0.2;
 
@@ -261,6 +263,8 @@ impl Tracks {
         let now = frame.now;
         let looked_at: Vec<_> = frame.seen.iter().filter_map(|seen| seen.look.purpose.key()).collect();
         let finds = self.finds(frame.seen);
+        let candidate = |track: &&Track| matches!(track.state, State::Candidate { .. });
+        let candidates: Vec<_> = self.list.iter().filter(candidate).map(|track| track.key).collect();
         let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
         let pairs = assign(self.list.len(), finds.len(), LEAST_SIMILAR, |row, column| {
             let (track, find) = (&self.list[row], &finds[column]);
@@ -279,6 +283,7 @@ impl Tracks {
             }
         }
         self.list.retain(|track| !track.is_nobody());
+        candidates.into_iter().for_each(|key| self.name(key, now));
         for find in free.into_iter().flatten() {
             self.take_stranger(find, now);
         }
@@ -337,12 +342,25 @@ impl Tracks {
             State::Lost { .. } => State::Followed,
             other => other,
         };
-        if state == State::Followed && self.list[row].id.is_none() && !self.upstream_ids {
-            self.list[row].id = Some(self.new_id());
-        }
         self.list[row].state = state;
         self.list[row].find(&self.anatomy, find.pose, now, own);
         true
+    }
+
+    /// Gives an id to somebody who has just become a person. Found where somebody is lost, he is that person: the box of the
+    /// lost one went astray, and a search has found the body again.
+    fn name(&mut self, key: Key, now: f64) {
+        let newcomer = self.list.iter().position(|track| track.key == key && track.state == State::Followed);
+        let Some(newcomer) = newcomer else { return };
+        let region = self.list[newcomer].pose.region;
+        let lost = self.list.iter().filter(|track| matches!(track.state, State::Lost { .. }));
+        let lost = lost.map(|track| (track.key, track.id, overlap(&track.predicted(now).region, &region)));
+        let same = lost.filter(|(.., share)| *share >= SAME_PLACE).max_by(|a, b| a.2.total_cmp(&b.2));
+        self.list[newcomer].id = match same {
+            Some((_, id, _)) => id,
+            None => (!self.upstream_ids).then(|| self.new_id()),
+        };
+        self.list.retain(|track| same.is_none_or(|(lost, ..)| track.key != lost));
     }
 
     /// A find that is nobody's becomes a candidate, unless it lies on somebody.

@@ -257,6 +257,42 @@ fn somebody_lost_keeps_the_id_within_the_life_time_and_gets_a_new_one_after_it()
     }
 }
 
+/// The box of somebody followed goes astray, a search finds the body, and nothing is seen in the first box any more.
+#[test]
+fn somebody_found_anew_where_somebody_is_lost_is_that_person() {
+    let cases = [(someone(600.0, 400.0, 400.0), Some(1)), (someone(900.0, 400.0, 400.0), Some(2))];
+    for (anew, expected) in cases {
+        let mut tracks = Tracks::new(coco());
+        let mut now = 0.0;
+        let mut observe = |looks: &[(Purpose, Someone)]| {
+            now += FRAME;
+            let region = Region::new(0.0, 0.0, 1280.0, 720.0);
+            let seen = looks.iter().map(|(purpose, someone)| Seen {
+                look: Look { region, purpose: *purpose },
+                points: someone.points(),
+            });
+            let (seen, lifetime) = (seen.collect(), Duration::from_secs(1));
+            tracks.observe(Observation { now, size: SIZE, detected: false, seen, lifetime })
+        };
+        let (old, new) = (Key(0), Key(1));
+        let astray = Someone { score: 0.35, ..someone(640.0, 430.0, 330.0) };
+        let nothing = Someone { score: 0.05, ..astray };
+        observe(&[(Purpose::Search, astray)]);
+        (0..4).for_each(|_| drop(observe(&[(Purpose::Confirm(old), Someone { score: 0.8, ..astray })])));
+        let people = observe(&[(Purpose::Follow(old), astray), (Purpose::Search, anew)]);
+        assert_eq!(ids(&people), [Some(1)]);
+        for _ in 0..3 {
+            assert!(observe(&[(Purpose::Follow(old), nothing), (Purpose::Confirm(new), anew)]).is_empty());
+        }
+        let people = observe(&[(Purpose::Follow(old), nothing), (Purpose::Confirm(new), anew)]);
+        assert_eq!((ids(&people), id_at(&people, anew)), (vec![expected], expected));
+        // Who was lost comes back; the look for him finds nobody where he was but the newcomer.
+        let people = observe(&[(Purpose::Follow(old), astray), (Purpose::Follow(new), anew)]);
+        let there = if expected == Some(1) { vec![expected] } else { vec![Some(1), expected] };
+        assert_eq!(ids(&people), there);
+    }
+}
+
 #[test]
 fn two_tracks_on_one_person_become_one() {
     let mut stage = Stage::new(1);
