@@ -1,0 +1,136 @@
+//! Faults of a real NVIDIA GPU: ignored by default, `cargo test --release --test cuda_faults -- --ignored` where there is
+//! one. The fake device plays the same in `faults.rs` and in the engine's own tests.
+
+mod common;
+
+use std::process::Command;
+
+use common::{errors_and_warnings, init};
+use cudarc::driver::{CudaContext, result};
+use gst::prelude::*;
+
+const SIDE: i32 = 256;
+
+/// One crop a frame through the embedded network on the first card.
+fn element() -> (gst::Element, gst::Bus) {
+    init();
+    let element = gst::ElementFactory::make("rtmposebatch")
+        .property_from_str("inference-region", "full-frame")
+        .property_from_str("execution-provider", "cuda")
+        .build()
+        .unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    (element, bus)
+}
+
+fn harness(element: &gst::Element) -> gst_check::Harness {
+    let mut harness = gst_check::Harness::with_element(element, Some("sink"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps_str(&format!("video/x-raw,format=GRAY8,width={SIDE},height={SIDE},framerate=30/1"));
+    harness.play();
+    harness
+}
+
+fn frame(number: u64) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_mut_slice(vec![number as u8; (SIDE * SIDE) as usize]);
+    let fields = buffer.get_mut().unwrap();
+    fields.set_pts(gst::ClockTime::from_mseconds(33) * number);
+    fields.set_offset(number);
+    buffer
+}
+
+/// Pulls that many frames, which come in order, each with its people.
+fn check(harness: &mut gst_check::Harness, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let buffer = harness.pull().unwrap();
+        assert_eq!(buffer.offset(), number);
+        assert_eq!(common::people(&buffer).expect("it was inferred").people.len(), 1);
+    }
+}
+
+fn provider(element: &gst::Element) -> String {
+    element.property("active-provider")
+}
+
+/// Batches of 64 need far more than the limit for their tensors, batches of a few do not.
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn where_memory_is_short_batches_are_made_smaller() {
+    let (element, bus) = element();
+    element.set_property("batch-size", 64u32);
+    element.set_property("gpu-memory-limit", 48u64 << 20);
+    let mut harness = harness(&element);
+    let (errors, warnings) = errors_and_warnings(&bus);
+    eprintln!("{warnings:#?}");
+    assert_eq!(errors, [""; 0]);
+    assert!(warnings.iter().any(|warning| warning.contains("trying again with one batch in flight")));
+    assert!(warnings.iter().any(|warning| warning.contains("trying again with batches of 32")));
+    (0..20).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+    assert!(harness.push_event(gst::event::Eos::new()));
+    check(&mut harness, 0..20);
+    assert_eq!(provider(&element), "cuda");
+    let stats: gst::Structure = element.property("stats");
+    let size: u32 = stats.get("batch-size").unwrap();
+    assert!((1..64).contains(&size), "{size}");
+    element.set_state(gst::State::Null).unwrap();
+    assert_eq!(errors_and_warnings(&bus), (vec![], vec![]));
+}
+
+/// Writes where nothing is: CUDA refuses every call of the process from then on, as when the card falls off the bus.
+fn lose_the_card() {
+    const KERNEL: &std::ffi::CStr = c"
+        .version 6.4
+        .target sm_75
+        .address_size 64
+        .visible .entry lose() {
+            .reg .b64 %address;
+            .reg .b32 %value;
+            mov.u64 %address, 16;
+            mov.u32 %value, 1;
+            st.global.u32 [%address], %value;
+            ret;
+        }";
+    let context = CudaContext::new(0).unwrap();
+    context.bind_to_thread().unwrap();
+    // SAFETY: the kernel takes no parameters, and what it does harms this process alone.
+    unsafe {
+        let module = result::module::load_data(KERNEL.as_ptr().cast()).unwrap();
+        let kernel = result::module::get_function(module, c"lose".to_owned()).unwrap();
+        let stream = std::ptr::null_mut();
+        result::launch_kernel(kernel, (1, 1, 1), (1, 1, 1), 0, stream, &mut []).unwrap();
+    }
+    let error = context.synchronize().unwrap_err();
+    eprintln!("the card is lost: {error:?}");
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn a_lost_card_loses_no_frame() {
+    // In a process of its own, since no other test can use the card afterwards.
+    const ALONE: &str = "RTMPOSE_TEST_LOSES_THE_CARD";
+    if std::env::var_os(ALONE).is_none() {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "a_lost_card_loses_no_frame", "--nocapture"])
+            .env(ALONE, "1")
+            .status()
+            .unwrap();
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let (element, bus) = element();
+    let mut harness = harness(&element);
+    (0..40).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+    assert_eq!(provider(&element), "cuda");
+    lose_the_card();
+    (40..100).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+    assert!(harness.push_event(gst::event::Eos::new()));
+    check(&mut harness, 0..100);
+    assert_eq!(provider(&element), "cpu");
+    let (errors, warnings) = errors_and_warnings(&bus);
+    eprintln!("{warnings:#?}");
+    assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
+    assert!(warnings[0].contains("cuda is lost"), "{warnings:?}");
+    element.set_state(gst::State::Null).unwrap();
+    assert_eq!(errors_and_warnings(&bus), (vec![], vec![]));
+}
