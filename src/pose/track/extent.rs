@@ -7,7 +7,7 @@ use super::{
 use crate::pose::{KeyPoint, Region};
 
 /// How far the edges of a box stay behind those of the pose, as a share of its side.
-const LOOSE: f32 = 0.08;
+const LOOSE: f32 = 0.12;
 /// A point that is not confident any more is taken to be where it was on the body for so long, in seconds: a hand or foot
 /// that swings is blurred or hidden for about half a step.
 const REMEMBERED: f64 = 0.4;
@@ -118,11 +118,11 @@ mod tests {
             extent.follow(&anatomy, &pose(&anatomy, 0.0, 100.0, 0.1), now, FRAME, [0.0; 2]);
             reached.push(tight_bottom(&extent));
         }
-        // 200 high, grown by 1.2, then 100 high and up to 0.08 of the larger side below that.
+        // 200 high, grown by 1.2, then 100 high and up to LOOSE of the larger side below that.
         assert_eq!(whole.y + whole.height, 220.0);
         assert!(reached[..23].iter().all(|y| *y == 220.0), "for 0.4 s: {reached:?}");
-        assert!((reached[24] - (110.0 + 0.08 * 240.0)).abs() < 1e-3, "later: {}", reached[24]);
-        assert!(reached.last().unwrap() < &(110.0 + 0.08 * 240.0 + 1e-3));
+        assert!((reached[24] - (110.0 + LOOSE * 240.0)).abs() < 1e-3, "later: {}", reached[24]);
+        assert!(reached.last().unwrap() < &(110.0 + LOOSE * 240.0 + 1e-3));
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         let (short, tall) = (pose(&anatomy, 0.0, 0.0, 0.9), pose(&anatomy, 0.0, 100.0, 0.9));
         let mut extent = Extent::of(&anatomy, &short, 0.0);
         extent.follow(&anatomy, &tall, FRAME, FRAME, [0.0; 2]);
-        let loose = 0.08 * 240.0;
+        let loose = LOOSE * 240.0;
         assert!((bottom(&extent) - (220.0 - loose)).abs() < 1e-3, "{}", bottom(&extent));
         let mut extent = Extent::of(&anatomy, &tall, 0.0);
         extent.follow(&anatomy, &short, 0.7, 0.7, [0.0; 2]);

@@ -34,8 +34,8 @@ use extent::Extent;
 /// Mean score from which a search's find is worth a closer look.
 const HINT: f32 = 0.25;
 /// Mean score of the closer looks that make a candidate a person, and the least of each.
-const ACCEPT: f32 = 0.52;
-const LEAST_ACCEPTED: f32 = 0.42;
+const ACCEPT: f32 = 0.57;
+const LEAST_ACCEPTED: f32 = 0.46;
 /// Mean score under which somebody who is followed counts as not found.
 const KEEP: f32 = 0.2;
 /// Agreement that a closer look must have with the look before.

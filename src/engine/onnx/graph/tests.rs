@@ -131,7 +131,8 @@ fn adapted_graphs_answer_as_the_plain_ones() {
 }
 
 /// Half precision rounds to 11 binary digits: scores of about 1 keep their third decimal, and places move only between
-/// bins whose answers are nearly equal. (The crops are no people, so that such are frequent.)
+/// bins whose answers are nearly equal. (The crops are no people, so that such are frequent:
+/// up to a tenth.)
 #[test]
 fn half_precision_answers_nearly_as_float32() {
     let model = model("models/rtmpose-t.onnx");
@@ -141,7 +142,7 @@ fn half_precision_answers_nearly_as_float32() {
     let expected = run_adapted(&mut whole, &crops, [256, 192]);
     let (moved, worst) = compare(&expected, &run_adapted(&mut session(&half), &crops, [256, 192]));
     eprintln!("{moved} of {} moved, maxima differ by {worst}", expected.len());
-    assert!(moved <= 4 && worst > 0.0 && worst < 2e-3, "{moved}, {worst}");
+    assert!(moved * 10 <= expected.len() && worst > 0.0 && worst < 2e-3, "{moved}, {worst}");
 }
 
 /// Networks of other operators, which half precision must keep right: a dot, found within a bin or two, because the top
