@@ -13,8 +13,10 @@ use crate::{
     network_rig::{self, messages, network, process},
 };
 
-/// Libraries for `ort-library`, one after the other, with `|` between; an empty one leaves the property unset.
+/// Libraries for `ort-library`, one after the other, with `|` between; an empty one leaves the property unset, and one
+/// behind [`GONE`] is deleted before that start.
 const LIBRARIES: &str = "RTMPOSE_TEST_LIBRARIES";
+const GONE: &str = "gone:";
 const PROGRAM: &str = "libraries::child_process";
 
 /// Only does something in a child process.
@@ -23,6 +25,9 @@ fn child_process() {
     let Ok(libraries) = std::env::var(LIBRARIES) else { return };
     network_rig::init();
     for library in libraries.split('|') {
+        let gone = library.strip_prefix(GONE);
+        gone.into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        let library = gone.unwrap_or(library);
         let element = gst::ElementFactory::make("rtmposebatch")
             .property_from_str("execution-provider", "cpu")
             .property("model-file", network("dots-small").to_str())
@@ -219,4 +224,18 @@ fn a_second_library_is_refused_in_the_same_process() {
     let words = ["ort-library", copy.to_str().unwrap(), real.to_str().unwrap(), "already runs", "the same"];
     assert_clear("a second library", results[1].as_ref().unwrap_err(), &words);
     assert_eq!((&results[0], &results[2], &results[3]), (&Ok(()), &Ok(()), &Ok(())));
+}
+
+/// What is loaded stays loaded: a library that is deleted between two starts is still the one that was named.
+#[test]
+fn a_library_that_disappears_between_starts_goes_on() {
+    let folder = process::Folder::new("gone");
+    let (copy, link) = (folder.path().join("copy.so"), folder.path().join("link.so"));
+    std::fs::copy(good_library(), &copy).unwrap();
+    std::os::unix::fs::symlink(good_library(), &link).unwrap();
+    for file in [copy, link] {
+        let gone = PathBuf::from(format!("{GONE}{}", file.display()));
+        let results = Try { libraries: &[&file, &gone], variable: None, loader: None }.results();
+        assert_eq!(results, [Ok(()), Ok(())], "{}", file.display());
+    }
 }

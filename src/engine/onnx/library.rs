@@ -23,7 +23,22 @@ pub struct Log {
 }
 
 /// The one environment that a process can have, kept for ever, and the library it came from.
-static ENVIRONMENT: OnceCell<(Environment, PathBuf)> = OnceCell::new();
+static LIBRARY: OnceCell<Library> = OnceCell::new();
+
+struct Library {
+    environment: Environment,
+    /// As it was named.
+    named: PathBuf,
+    /// Behind links.
+    real: PathBuf,
+}
+
+impl Library {
+    /// Whether that name means this library. The name it was loaded by still does when the file is gone.
+    fn is(&self, name: &Path) -> bool {
+        name == self.named || name == self.real || name.canonicalize().is_ok_and(|real| real == self.real)
+    }
+}
 
 /// Versions of ONNX Runtime whose names are tried, newest first: 1.20 is the oldest with the API that is called.
 const MINOR_VERSIONS: std::ops::RangeInclusive<u32> = 20..=40;
@@ -70,24 +85,24 @@ fn absolute(path: &Path) -> PathBuf {
 /// Hands in the environment of an application that uses `ort` itself: a process can have only one. Gives it back if
 /// there is one already.
 pub fn set_environment(environment: Environment) -> Result<(), Environment> {
-    ENVIRONMENT
-        .set((environment, PathBuf::from("the application's own ONNX Runtime")))
-        .map_err(|(environment, _)| environment)
+    let name = PathBuf::from("the application's own ONNX Runtime");
+    let library = Library { environment, named: name.clone(), real: name };
+    LIBRARY.set(library).map_err(|library| library.environment)
 }
 
 /// The library that this process runs.
 pub(super) fn loaded() -> Option<&'static Path> {
-    ENVIRONMENT.get().map(|(_, file)| file.as_path())
+    LIBRARY.get().map(|library| library.real.as_path())
 }
 
 /// The process's environment; loads the library if that has not been done. A failure may be tried again.
 pub(super) fn environment(search: &Search, log: Log) -> Result<&'static Environment, Error> {
     static LOADING: Mutex<()> = Mutex::new(());
     let _loading = lock(&LOADING);
-    let (environment, loaded) = ENVIRONMENT.get_or_try_init(|| load(search, log))?;
-    environment.set_log_level(log.level);
+    let library = LIBRARY.get_or_try_init(|| load(search, log))?;
+    library.environment.set_log_level(log.level);
     if let Some(wanted) = search.file.as_deref().map(absolute)
-        && !same_file(&wanted, loaded)
+        && !library.is(&wanted)
     {
         return Err(Error::new(
             ErrorKind::Library,
@@ -95,15 +110,11 @@ pub(super) fn environment(search: &Search, log: Log) -> Result<&'static Environm
                 "ort-library is {}, but this process already runs {}: one process can use one ONNX Runtime only, \
                  give every element the same",
                 wanted.display(),
-                loaded.display()
+                library.real.display()
             ),
         ));
     }
-    Ok(environment)
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    Ok(&library.environment)
 }
 
 /// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder and sends figures of its use
@@ -131,7 +142,7 @@ fn set_variables(variables: impl Iterator<Item = (&'static str, &'static str)>) 
     }
 }
 
-fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
+fn load(search: &Search, log: Log) -> Result<Library, Error> {
     set_variables(variables(super::has_driver()));
     let (origin, candidates) = search.candidates();
     // That a file is not there says nothing that the list of names does not say; the first other answer does.
@@ -155,7 +166,7 @@ fn load(search: &Search, log: Log) -> Result<(Environment, PathBuf), Error> {
                             format!("ONNX Runtime from {} cannot be started: {error}", file.display()),
                         )
                     })?;
-                return Ok((environment, real));
+                return Ok(Library { environment, named: file, real });
             }
             Err(error) => match reason(&real, &error) {
                 None if origin == Origin::Search => (),
