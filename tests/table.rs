@@ -23,8 +23,14 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Names of the tests in a file, behind its own name as cargo would show them.
-fn tests_of(file: &Path) -> Vec<String> {
+/// A test, behind its file's name as cargo would show it.
+struct Test {
+    name: String,
+    /// Runs only with `--ignored`.
+    ignored: bool,
+}
+
+fn tests_of(file: &Path) -> Vec<Test> {
     let text = fs::read_to_string(file).unwrap();
     let module = file.file_stem().unwrap().to_str().unwrap();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
@@ -32,12 +38,21 @@ fn tests_of(file: &Path) -> Vec<String> {
     let function = |line| {
         lines[line..].iter().find_map(|line| Some(line.strip_prefix("fn ")?.split_once('(')?.0)).unwrap()
     };
-    (0..lines.len()).filter(is_test).map(|line| format!("{module}::{}", function(line))).collect()
+    let test = |line| {
+        let attributes = lines[line..].iter().take_while(|line| line.starts_with("#["));
+        let ignored = attributes.clone().any(|attribute| attribute.starts_with("#[ignore"));
+        Test { name: format!("{module}::{}", function(line)), ignored }
+    };
+    (0..lines.len()).filter(is_test).map(test).collect()
 }
 
 /// What is wrong with a command of the table.
 fn check(command: &str) -> Result<(), String> {
-    let words: Vec<_> = command.split_whitespace().collect();
+    let (plain, ignored) = match command.strip_suffix(" -- --ignored") {
+        Some(plain) => (plain, true),
+        None => (command, false),
+    };
+    let words: Vec<_> = plain.split_whitespace().collect();
     let (files, filter) = match words[..] {
         ["make", target] => {
             let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
@@ -52,8 +67,9 @@ fn check(command: &str) -> Result<(), String> {
         [script, ..] if root().join(script).is_file() => return Ok(()),
         _ => return Err("neither a test, a target of make nor a script".to_string()),
     };
-    let found = files.iter().flat_map(|file| tests_of(file)).any(|name| name.contains(filter));
-    found.then_some(()).ok_or("no such test".to_string())
+    let runs = |test: &Test| test.name.contains(filter) && test.ignored == ignored;
+    let found = files.iter().flat_map(|file| tests_of(file)).any(|test| runs(&test));
+    found.then_some(()).ok_or("no such test, or one that is ignored".to_string())
 }
 
 fn program_files(program: &str) -> Vec<PathBuf> {
@@ -81,6 +97,8 @@ fn what_is_not_there_is_noticed() {
     for command in [
         "cargo test --test order no_such_test",
         "cargo test --lib eos_cuts_the_batch_at_every_fill",
+        "cargo test --test cuda_faults a_lost_card_loses_no_frame",
+        "cargo test --test order eos_cuts_the_batch_at_every_fill -- --ignored",
         "make nothing",
         "tests/nothing",
     ] {

@@ -10,6 +10,16 @@ const SIZES: [(u32, u32); 4] = [(64, 48), (80, 60), (45, 63), (72, 40)];
 const FORMATS: [&str; 6] = ["RGB", "BGR", "RGBx", "BGRx", "xRGB", "GRAY8"];
 const RATES: [&str; 4] = ["30/1", "0/1", "25/1", "60000/1001"];
 
+/// What can change at any moment without a change of what is checked: 64 people are more than any frame has.
+const PROPERTIES: [(&str, u64); 6] = [
+    ("max-people", 64),
+    ("track-lifetime", 1_000_000),
+    ("track-lifetime", 1_000_000_000),
+    ("search-crops", 1),
+    ("stats-interval", 1_000_000),
+    ("stats-interval", 0),
+];
+
 /// Streams of a sequence.
 pub const MOST_STREAMS: usize = 3;
 
@@ -40,6 +50,7 @@ pub struct StreamPlan {
     pub lateness: i64,
     pub interval: u32,
     pub region: &'static str,
+    pub smoothing: &'static str,
     pub source: Vec<SourceStep>,
     pub control: Vec<(Pause, ControlStep)>,
 }
@@ -84,8 +95,8 @@ pub enum ControlStep {
     Flush,
     /// A flushing seek from downstream, with this rate.
     Seek(f64),
-    /// One that only changes the segment.
-    SegmentSeek(f64),
+    /// One that flushes nothing; perhaps one of a segment.
+    SegmentSeek(f64, gst::SeekFlags),
     Restart(gst::State),
     PauseAndPlay,
     Reconfigure,
@@ -95,6 +106,8 @@ pub enum ControlStep {
     Timeout(u64),
     Adaptive(bool),
     ScoreMode(&'static str),
+    /// One that changes nothing of what is checked.
+    Property(&'static str, u64),
     /// Downstream's answer to the next frames: to one, or to all until it is changed.
     Answer(Result<gst::FlowSuccess, gst::FlowError>, bool),
     BlockSink,
@@ -164,6 +177,7 @@ impl StreamPlan {
         let skips = random.chance(20);
         let source_steps = 10 + random.below(50);
         let control_steps = random.below(14);
+        let region = random.one_of(&["auto", "auto", "track", "roi-list", "full-frame"]);
         Self {
             timeout: random.one_of(&[0, 1_000_000, 15_000_000, 15_000_000, 500_000_000]),
             adaptive: random.chance(50),
@@ -174,7 +188,9 @@ impl StreamPlan {
             overload: if skips { random.one_of(&["auto", "skip-inference"]) } else { "block" },
             lateness: if skips { random.one_of(&[-1, 0, 20_000_000]) } else { -1 },
             interval: if skips { 0 } else { random.one_of(&[0, 0, 0, 3]) },
-            region: random.one_of(&["auto", "auto", "roi-list", "full-frame"]),
+            region,
+            // Of those who are followed, the test must know where they were seen.
+            smoothing: if matches!(region, "roi-list" | "full-frame") { "one-euro" } else { "none" },
             source: (0..source_steps).map(|_| source_step(random)).collect(),
             control: (0..control_steps).map(|_| (pause(random), control_step(random, faults))).collect(),
         }
@@ -256,7 +272,7 @@ fn control_step(random: &mut Random, faults: Faults) -> ControlStep {
     let choices = [
         (8, Flush),
         (4, Seek(seek)),
-        (3, SegmentSeek(seek)),
+        (3, SegmentSeek(seek, random.one_of(&[gst::SeekFlags::empty(), gst::SeekFlags::SEGMENT]))),
         (3, Restart(gst::State::Ready)),
         (2, Restart(gst::State::Null)),
         (4, PauseAndPlay),
@@ -267,6 +283,7 @@ fn control_step(random: &mut Random, faults: Faults) -> ControlStep {
         (3, Timeout(random.one_of(&[0, 1_000_000, 15_000_000, 100_000_000]))),
         (2, Adaptive(random.chance(50))),
         (1, ScoreMode(random.one_of(&["min", "mean"]))),
+        (3, random.one_of(&PROPERTIES.map(|(name, value)| Property(name, value)))),
         (3, BlockSink),
         (3, UnblockSink),
         (3, SlowSink(random.below(300))),

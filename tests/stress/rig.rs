@@ -164,6 +164,7 @@ impl Rig {
         element.set_property("inference-interval", stream.interval);
         element.set_property_from_str("overload", stream.overload);
         element.set_property_from_str("inference-region", stream.region);
+        element.set_property_from_str("smoothing", stream.smoothing);
         element.set_property_from_str("on-error", if stream.passthrough { "passthrough" } else { "fail" });
         if plan.streams.len() > 1 {
             element.set_property("model-instance-id", format!("stress-{}", plan.seed));
@@ -391,6 +392,7 @@ impl Rig {
         let people = match (known, self.plan.region) {
             (false, _) => People::Unknown,
             (true, "full-frame") => People::Exactly(1),
+            (true, "track") => People::Any,
             (true, "auto") if people == 0 => People::Any,
             (true, "auto" | "roi-list") => People::Exactly(people),
             (true, region) => unreachable!("{region}"),
@@ -465,14 +467,14 @@ impl Rig {
         match step {
             ControlStep::Flush => self.flush(),
             ControlStep::Seek(rate) => self.send_seek(*rate, gst::SeekFlags::FLUSH),
-            ControlStep::SegmentSeek(rate) => {
+            ControlStep::SegmentSeek(rate, flags) => {
                 // The source's streaming thread must get out of its push first, as nothing flushes.
                 if self.network_is_lost {
                     return;
                 }
                 self.sink.unblock();
                 self.fake.gate.open();
-                self.send_seek(*rate, gst::SeekFlags::empty());
+                self.send_seek(*rate, *flags);
             }
             ControlStep::Restart(state) => self.restart(*state),
             ControlStep::PauseAndPlay => {
@@ -499,6 +501,9 @@ impl Rig {
             }
             ControlStep::Timeout(timeout) => self.element.set_property("batch-timeout", timeout),
             ControlStep::Adaptive(adaptive) => self.element.set_property("adaptive-timeout", adaptive),
+            ControlStep::Property(name, value) => {
+                self.element.set_property_from_str(name, &value.to_string());
+            }
             ControlStep::ScoreMode(mode) => self.element.set_property_from_str("score-mode", mode),
             ControlStep::Answer(answer, lasts) => {
                 let mut downstream = lock(&self.sink.downstream);
@@ -604,7 +609,17 @@ impl Sink {
         let format = lock(&self.formats)[&number];
         let people = common::people(&buffer).map(|people| Found {
             size: (people.width, people.height),
-            numbers: people.people.iter().map(|person| person.key_points[0].score as u32).collect(),
+            // Who is followed onto the frame's edge is seen darker than the frame is.
+            numbers: people
+                .people
+                .iter()
+                .map(|person| person.key_points[0])
+                .filter(|point| {
+                    let inside = |at: f32, size: u32| (0.0..=size as f32 - 1.0).contains(&at);
+                    inside(point.x, people.width) && inside(point.y, people.height)
+                })
+                .map(|point| point.score as u32)
+                .collect(),
             carried: people.carried,
         });
         let unchanged =
