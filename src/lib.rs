@@ -14,6 +14,7 @@
 //! [`engine`] and [`pose`] know no GStreamer. Dependencies point one way: `batch`, `overlay` and `json` use `meta`, `engine`
 //! and `pose`; `meta` and `engine` use `pose`.
 
+mod allocation;
 pub mod batch;
 pub mod engine;
 mod files;

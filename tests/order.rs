@@ -274,3 +274,26 @@ fn a_batch_goes_on_filling_while_downstream_is_slow() {
         assert_eq!(*fake.runs.lock().unwrap(), [8; 10], "no batch was cut early");
     }
 }
+
+/// A GstVideoMeta may be larger than the caps, with padding beside and below the picture.
+#[test]
+fn padding_is_no_part_of_the_picture() {
+    let element = element(&Fake::default());
+    element.set_property("batch-size", 1u32);
+    let mut harness = harness(&element);
+    // As `frame`, in the corner of a white 8x6 one.
+    let number = 4711u32;
+    let [r, g, b, _] = number.to_le_bytes();
+    let (stride, rows) = (8 * 3, 6);
+    let mut pixels = vec![255; stride * rows];
+    for row in pixels.chunks_exact_mut(stride).take(4) {
+        row[..4 * 3].chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&[r, g, b]));
+    }
+    let mut padded = gst::Buffer::from_mut_slice(pixels);
+    let buffer = padded.get_mut().unwrap();
+    buffer.set_offset(u64::from(number));
+    let (flags, format) = (gst_video::VideoFrameFlags::empty(), gst_video::VideoFormat::Rgb);
+    gst_video::VideoMeta::add_full(buffer, flags, format, 8, 6, &[0], &[stride as i32]).unwrap();
+    harness.push(padded).unwrap();
+    check(&harness.pull().unwrap(), number);
+}

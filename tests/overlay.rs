@@ -543,6 +543,7 @@ fn allocation_is_what_downstream_answers() {
         let mut harness = harness(&info);
         if offered {
             harness.add_propose_allocation_meta(VideoMeta::meta_api(), None);
+            harness.add_propose_allocation_meta(gst_video::VideoCropMeta::meta_api(), None);
         }
         overlay(&mut harness, blank(&info));
         let mut query = gst::query::Allocation::new(Some(&info.to_caps().unwrap()), true);
@@ -550,5 +551,29 @@ fn allocation_is_what_downstream_answers() {
         let answered = pad.query(&mut query);
         let found = query.find_allocation_meta::<VideoMeta>().is_some();
         assert_eq!(answered && found, offered);
+        // An element upstream would leave the whole picture in the frame, and people would be drawn in the wrong place.
+        assert_eq!(query.find_allocation_meta::<gst_video::VideoCropMeta>(), None);
+    }
+}
+
+/// A GstVideoMeta may be larger than the caps, with padding beside and below the picture.
+#[test]
+fn padding_is_no_part_of_the_picture() {
+    init();
+    let info = info(VideoFormat::Rgb, 320, 240);
+    let people = people(320, 240, vec![person(&[(NOSE, 300.0, 230.0), (LEFT_WRIST, 319.0, 100.0)])]);
+    let plain = overlay(&mut harness(&info), with_people(blank(&info), &people));
+    let (stride, height) = (352 * 3, 256);
+    let mut padded = gst::Buffer::from_mut_slice(vec![BACKGROUND; stride * height]);
+    let meta = padded.get_mut().unwrap();
+    let flags = gst_video::VideoFrameFlags::empty();
+    VideoMeta::add_full(meta, flags, VideoFormat::Rgb, 352, 256, &[0], &[stride as i32]).unwrap();
+    let padded = overlay(&mut harness(&info), with_people(padded, &people));
+    let (plain, padded) = (plain.map_readable().unwrap(), padded.map_readable().unwrap());
+    for (row, pixels) in padded.chunks_exact(stride).enumerate() {
+        let (picture, padding) = pixels.split_at(320 * 3);
+        let expected = plain.get(row * 320 * 3..(row + 1) * 320 * 3);
+        assert!(picture == expected.unwrap_or(&[BACKGROUND; 320 * 3]), "row {row}");
+        assert!(padding.iter().all(|value| *value == BACKGROUND), "padding of row {row}");
     }
 }

@@ -138,6 +138,8 @@ fn allocation(
     assert!(source.peer_query(&mut query), "the element answers even where downstream does not");
     let pools = query.allocation_pools().map(|(_, size, min, max)| (size, min, max)).collect();
     let meta = query.find_allocation_meta::<gst_video::VideoMeta>().is_some();
+    // An element upstream would leave the whole picture in the frame, and crops would be of the wrong place.
+    assert_eq!(query.find_allocation_meta::<gst_video::VideoCropMeta>(), None);
     element.set_state(gst::State::Null).unwrap();
     (pools, meta)
 }
@@ -150,6 +152,7 @@ fn allocation_asks_for_the_frames_that_are_kept() {
     let with_pool = |query: &mut gst::query::Allocation| {
         query.add_allocation_pool(gst::BufferPool::NONE, 64, 2, 5);
         query.add_allocation_pool(gst::BufferPool::NONE, 64, 0, 0);
+        query.add_allocation_meta::<gst_video::VideoCropMeta>(None);
         query.add_allocation_meta::<gst_video::VideoMeta>(None);
     };
     assert_eq!(allocation(&fresh(), Some(with_pool)), (vec![(64, 11, 14), (64, 9, 0)], true));

@@ -164,9 +164,14 @@ impl Following {
         if !frame.is_done() {
             return false;
         }
+        if frame.people.get().is_some() {
+            return true;
+        }
+        let state = lock(&self.0);
         let is_this = |other: &Arc<FollowedFrame>| std::ptr::eq(&**other, frame);
+        // Settled while the lock was waited for, it is not among the pending ones any more.
         frame.people.get().is_some()
-            || lock(&self.0).pending.iter().take_while(|other| !is_this(other)).all(|other| other.is_done())
+            || state.pending.iter().take_while(|other| !is_this(other)).all(|other| other.is_done())
     }
 
     /// Who is in the frame, once it is settled, which it is when it and all before it are done; none before.

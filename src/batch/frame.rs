@@ -44,9 +44,11 @@ fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
 /// The chroma of grey, which limited range needs to become RGB.
 const NO_CHROMA: Component = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
 
-/// The mapped frame as a picture; none if its layout cannot be read (negative strides, or outside its memory).
+/// The mapped frame as a picture of the size in its caps, `info`; none if its layout cannot be read (negative strides, or
+/// outside its memory). A GstVideoMeta may be larger than the picture: the rest is padding.
 pub(super) fn picture<'a>(
     frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    info: &gst_video::VideoInfo,
     colours: &Colours,
 ) -> Option<Picture<'a>> {
     let components = frame.format_info().n_components().min(3);
@@ -59,13 +61,13 @@ pub(super) fn picture<'a>(
                 .get(frame.comp_poffset(index) as usize..)?,
             row_stride: usize::try_from(frame.comp_stride(index)).ok()?,
             pixel_stride: usize::try_from(frame.comp_pstride(index)).ok()?,
-            width: frame.comp_width(index) as usize,
-            height: frame.comp_height(index) as usize,
+            width: info.comp_width(index as u8) as usize,
+            height: info.comp_height(index as u8) as usize,
         })
     };
     Some(Picture {
-        width: frame.width() as usize,
-        height: frame.height() as usize,
+        width: info.width() as usize,
+        height: info.height() as usize,
         components: [component(0)?, component(1)?, component(2)?],
         colour: colours.colour,
         chroma_site: colours.chroma_site,

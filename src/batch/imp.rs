@@ -316,7 +316,10 @@ impl RtmPoseBatch {
                     gst::ProgressType::Complete,
                     &format!("{} key points on {}", running.skeleton, model.provider),
                 );
-                *lock(&self.running) = Some(Arc::new(running));
+                let running = Arc::new(running);
+                *lock(&self.running) = Some(running.clone());
+                // They may have been set while the network was loaded.
+                running.stream.set_patience(self.settings().patience());
                 Ok(())
             }
             Err(error) if error.kind == ErrorKind::Cancelled => {

@@ -87,9 +87,9 @@ impl RtmPoseBatch {
         let settings = &running.settings;
         let queued = u64::from(settings.input_queue_size) + u64::from(settings.output_queue_size);
         let frames = queued + running.stream.crops_in_flight() as u64;
-        let own_max = frame_duration.map(|frame| (frame * frames).max(own_min));
-        let min = upstream_min + own_min;
-        let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream + own);
+        let own_max = frame_duration.map(|frame| frame.saturating_mul(frames).max(own_min));
+        let min = upstream_min.saturating_add(own_min);
+        let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream.saturating_add(own));
         gst::debug!(
             CAT,
             imp = self,

@@ -158,6 +158,7 @@ impl RtmPoseBatch {
         }
         let input = &mut *guard;
         let Some(video) = &input.video else {
+            drop(guard);
             return Err(self.not_negotiated());
         };
         let (width, height) = (video.info.width(), video.info.height());
@@ -182,7 +183,8 @@ impl RtmPoseBatch {
         input.since_inference = Some(0);
         let _in_progress = running.stream.begin_frame();
         let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &video.info);
-        let Some(picture) = mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.colours))
+        let Some(picture) =
+            mapped.as_ref().ok().and_then(|mapped| frame::picture(mapped, &video.info, &video.colours))
         else {
             let format = video.info.format();
             let size = buffer.size();

@@ -11,6 +11,7 @@ use super::{
     sink::refuse_pull_mode,
 };
 use crate::{
+    allocation::refuse_crop_meta,
     engine::{Error, ErrorKind},
     meta::{self, FramePeople},
     pose::Person,
@@ -281,6 +282,7 @@ impl RtmPoseBatch {
             (running.settings.input_queue_size, running.stream.batch_size() as u32)
         });
         let kept = input_queue.min(batch) + 1;
+        refuse_crop_meta(query);
         let pools: Vec<_> = query.allocation_pools().collect();
         if pools.is_empty() {
             let size = query.get_owned().0.and_then(|caps| gst_video::VideoInfo::from_caps(&caps).ok());

@@ -100,10 +100,18 @@ impl<T> Batcher<T> {
         }
     }
 
-    pub fn set_running(&mut self, id: StreamId, running: bool) {
+    /// Crops may come from now on.
+    pub fn start(&mut self, id: StreamId, now: Duration) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.running = running;
-            stream.rhythm = Rhythm::default();
+            stream.running = true;
+            stream.rhythm = Rhythm { heard: now, ..Rhythm::default() };
+        }
+    }
+
+    /// None comes before it is started again.
+    pub fn stop(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.running = false;
         }
     }
 
@@ -153,8 +161,14 @@ impl<T> Batcher<T> {
         self.streams.values().map(|stream| stream.pending.len()).sum()
     }
 
+    /// All that are attached.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Those whose crops can come.
+    pub fn running_streams(&self) -> usize {
+        self.streams.values().filter(|stream| stream.running).count()
     }
 
     pub fn decide(&self, now: Duration) -> Decision {
@@ -165,7 +179,7 @@ impl<T> Batcher<T> {
         let adaptive = waiting().all(|stream| stream.patience.adaptive);
         let more_to_come = || {
             let mut open = self.streams.values().filter(|stream| stream.running && !stream.blocked);
-            open.any(|stream| !adaptive || stream.rhythm.expects_before(deadline))
+            open.any(|stream| !adaptive || stream.rhythm.expects(now, deadline))
         };
         if self.pending() >= self.batch_size
             || deadline <= now
@@ -206,6 +220,8 @@ impl<T> Batcher<T> {
 #[derive(Debug, Default)]
 struct Rhythm {
     last: Option<Duration>,
+    /// When the last one came, or the stream was started.
+    heard: Duration,
     /// Between the last frames.
     intervals: VecDeque<Duration>,
     /// Crops of a frame are being submitted.
@@ -217,8 +233,16 @@ impl Rhythm {
     const LENGTH: usize = 32;
     /// Fewer intervals than this tell nothing.
     const ENOUGH: usize = 8;
+    /// A stream that was not heard of for so long, and for so many of its longest intervals, has stalled: a camera that is
+    /// dead, a branch that is closed.
+    const STALLED: (Duration, u32) = (Duration::from_secs(1), 4);
 
     fn begin_frame(&mut self, now: Duration) {
+        if self.has_stalled(now) {
+            // It begins anew: how long it was silent is no interval.
+            *self = Self::default();
+        }
+        self.heard = now;
         if let Some(last) = self.last.replace(now) {
             if self.intervals.len() == Self::LENGTH {
                 self.intervals.pop_front();
@@ -228,9 +252,18 @@ impl Rhythm {
         self.in_frame = true;
     }
 
-    /// Whether a crop can be expected before that moment: the next frame comes after one of the shorter intervals, their
-    /// 10th percentile. A frame that is late can come at any time.
-    fn expects_before(&self, deadline: Duration) -> bool {
+    fn has_stalled(&self, now: Duration) -> bool {
+        let longest = self.intervals.iter().max().copied().unwrap_or_default();
+        let (least, intervals) = Self::STALLED;
+        !self.in_frame && now.saturating_sub(self.heard) > least.max(longest.saturating_mul(intervals))
+    }
+
+    /// Whether a crop can be expected before the deadline: the next frame comes after one of the shorter intervals, their
+    /// 10th percentile. A frame that is late can come at any time, unless the stream has stalled.
+    fn expects(&self, now: Duration, deadline: Duration) -> bool {
+        if self.has_stalled(now) {
+            return false;
+        }
         let Some(last) = self.last.filter(|_| !self.in_frame && self.intervals.len() >= Self::ENOUGH) else {
             return true;
         };
@@ -249,7 +282,7 @@ mod tests {
 
     fn attach(batcher: &mut Batcher<u32>, timeout: Duration) -> StreamId {
         let id = batcher.attach(Patience { timeout, adaptive: true });
-        batcher.set_running(id, true);
+        batcher.start(id, Duration::ZERO);
         id
     }
 
@@ -373,7 +406,7 @@ mod tests {
         let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
         batcher.push(a, 0, MS).unwrap();
         batcher.set_blocked(a, true);
-        batcher.set_running(b, false);
+        batcher.stop(b);
         assert_eq!(batcher.decide(MS), Decision::Cut);
     }
 
@@ -422,6 +455,35 @@ mod tests {
         now += 33 * MS;
         batcher.push(camera, 101, now).unwrap();
         assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT));
+    }
+
+    #[test]
+    fn a_stream_that_has_stalled_is_not_waited_for() {
+        for frames in [0, 1, 20] {
+            let mut batcher = Batcher::new(8);
+            let (camera, dead) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
+            let last =
+                if frames == 0 { Duration::ZERO } else { play(&mut batcher, dead, MS, 33 * MS, frames) };
+            let start = last + 500 * MS;
+            let now = play(&mut batcher, camera, start, 33 * MS, 10);
+            let look = |batcher: &mut Batcher<u32>, now| {
+                batcher.begin_frame(camera, now);
+                batcher.push(camera, 0, now).unwrap();
+                batcher.end_frame(camera);
+                let decision = batcher.decide(now);
+                batcher.cut();
+                decision
+            };
+            let late = now + 33 * MS;
+            assert_eq!(look(&mut batcher, late), Decision::WaitUntil(late + TIMEOUT), "it may come");
+            let stalled = now + 500 * MS;
+            assert_eq!(look(&mut batcher, stalled), Decision::Cut, "{frames} frames had come");
+            // It is heard of again.
+            batcher.begin_frame(dead, stalled + MS);
+            batcher.end_frame(dead);
+            let again = stalled + 33 * MS;
+            assert_eq!(look(&mut batcher, again), Decision::WaitUntil(again + TIMEOUT));
+        }
     }
 
     #[test]

@@ -73,15 +73,17 @@ impl Registry {
             match slots.get(name) {
                 Some(Slot::Opening) => slots = wait(&self.0.changed, slots),
                 Some(Slot::Open { engine, agreement: agreed, owner: first }) => {
+                    let engine = engine.upgrade();
                     // One that is closed, or whose executors are gone, is nobody's any more.
-                    let Some(engine) = engine.upgrade().filter(|engine| !engine.has_failed()) else {
+                    let lives = engine.as_ref().is_some_and(|engine| !engine.has_failed());
+                    let disagreement =
+                        lives.then(|| disagreement(name, agreement, agreed, owner, first)).flatten();
+                    if !lives {
                         slots.insert(name.to_string(), Slot::Opening);
-                        return Ok(None);
-                    };
-                    let disagreement = disagreement(name, agreement, agreed, owner, first);
+                    }
                     // Should this be the last handle by now: an engine is not closed under the lock.
                     drop(slots);
-                    return disagreement.map_or(Ok(Some(engine)), Err);
+                    return disagreement.map_or(Ok(engine.filter(|_| lives)), Err);
                 }
                 None => {
                     slots.insert(name.to_string(), Slot::Opening);

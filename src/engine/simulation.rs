@@ -97,7 +97,7 @@ impl Simulation {
         let mut batcher = Batcher::new(BATCH_SIZE);
         let streams = sources.iter().map(|&source| {
             let id = batcher.attach(Patience { timeout: TIMEOUT, adaptive });
-            batcher.set_running(id, true);
+            batcher.start(id, Duration::ZERO);
             let mut stream = Stream {
                 id,
                 source,

@@ -60,7 +60,7 @@ impl Stream {
             if self.flushing.load(Ordering::SeqCst) || shared.closing {
                 break None;
             }
-            let streams = shared.batcher.streams();
+            let streams = shared.batcher.running_streams();
             if let Some(bytes) = shared.pool.take(self.id, streams) {
                 break Some(bytes);
             }
@@ -126,7 +126,7 @@ impl Stream {
 
     /// No further crop comes before `resume`.
     pub fn pause(&self) {
-        lock(&self.core.shared).batcher.set_running(self.id, false);
+        lock(&self.core.shared).batcher.stop(self.id);
         self.core.crops.notify_all();
     }
 
@@ -136,7 +136,7 @@ impl Stream {
         self.flushing.store(true, Ordering::SeqCst);
         let jobs = {
             let mut shared = lock(&self.core.shared);
-            shared.batcher.set_running(self.id, false);
+            shared.batcher.stop(self.id);
             shared.batcher.flush(self.id)
         };
         self.core.buffers.notify_all();
@@ -146,7 +146,8 @@ impl Stream {
     /// Crops come (again).
     pub fn resume(&self) {
         self.flushing.store(false, Ordering::SeqCst);
-        lock(&self.core.shared).batcher.set_running(self.id, true);
+        let now = self.core.clock.now();
+        lock(&self.core.shared).batcher.start(self.id, now);
     }
 
     /// How long one run of the full batch size takes: the 99th percentile of the last ones.

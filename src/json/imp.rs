@@ -258,16 +258,17 @@ impl RtmPoseJson {
     fn sink_chain(&self, _: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let line = self.line(&buffer)?;
         gst::trace!(CAT, imp = self, "{} bytes for {buffer:?}", line.len());
-        if let Some((path, file)) = &mut *lock(&self.file) {
-            // Unbuffered, so that whoever follows the file has whole lines at once.
-            file.write_all(&line).map_err(|error| {
-                let kind = match error.kind() {
-                    ErrorKind::StorageFull => gst::ResourceError::NoSpaceLeft,
-                    _ => gst::ResourceError::Write,
-                };
-                gst::element_imp_error!(self, kind, ("Writing to {} failed: {error}", path.display()));
-                gst::FlowError::Error
-            })?;
+        // Unbuffered, so that whoever follows the file has whole lines at once.
+        let failed = lock(&self.file)
+            .as_mut()
+            .and_then(|(path, file)| Some((path.clone(), file.write_all(&line).err()?)));
+        if let Some((path, error)) = failed {
+            let kind = match error.kind() {
+                ErrorKind::StorageFull => gst::ResourceError::NoSpaceLeft,
+                _ => gst::ResourceError::Write,
+            };
+            gst::element_imp_error!(self, kind, ("Writing to {} failed: {error}", path.display()));
+            return Err(gst::FlowError::Error);
         }
         let mut out = gst::Buffer::from_mut_slice(line);
         {

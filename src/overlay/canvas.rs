@@ -5,7 +5,7 @@
 //! are touched.
 
 use gst_video::prelude::*;
-use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef};
+use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef, VideoInfo};
 
 use crate::planes::PlanesMut;
 
@@ -51,11 +51,9 @@ pub struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// A canvas on the frame, with the colorimetry of its caps. None where the frame's layout leaves its memory.
-    pub fn new(
-        frame: &'a mut VideoFrameRef<&mut gst::BufferRef>,
-        colorimetry: VideoColorimetry,
-    ) -> Option<Self> {
+    /// A canvas on the frame, of the size and with the colorimetry of its caps, `info`: a GstVideoMeta may be larger than the
+    /// picture. None where the frame's layout leaves its memory.
+    pub fn new(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>, info: &VideoInfo) -> Option<Self> {
         let mut layers: Vec<Layer> = Vec::new();
         let format = frame.format_info();
         for index in 0..format.n_components() as usize {
@@ -71,16 +69,16 @@ impl<'a> Canvas<'a> {
             match layers.iter_mut().find(|layer| layer.step == step) {
                 Some(layer) => layer.components.push(component),
                 None => layers.push(Layer {
-                    width: frame.comp_width(index as u32) as usize,
-                    height: frame.comp_height(index as u32) as usize,
+                    width: info.comp_width(index as u8) as usize,
+                    height: info.comp_height(index as u8) as usize,
                     step,
                     origin: ((step.0 - 1.0) / 2.0, (step.1 - 1.0) / 2.0),
                     components: vec![component],
                 }),
             }
         }
-        let size = (frame.width(), frame.height());
-        Some(Self { format, size, planes: PlanesMut::of(frame)?, layers, colorimetry })
+        let size = (info.width(), info.height());
+        Some(Self { format, size, planes: PlanesMut::of(frame)?, layers, colorimetry: info.colorimetry() })
     }
 
     /// Width and height of the frame in pixels.

@@ -32,6 +32,7 @@ use gst_video::{VideoCapsBuilder, VideoFrameRef, VideoInfo};
 use super::canvas::Canvas;
 use super::draw::{self, Style};
 use crate::{
+    allocation::refuse_crop_meta,
     formats::FORMATS,
     meta::{self, FramePeople},
     pose::Skeleton,
@@ -241,7 +242,10 @@ impl BaseTransformImpl for RtmPoseOverlay {
     ) -> Result<(), gst::LoggableError> {
         let pad = self.obj().src_pad().clone();
         match pad.peer_query(query) {
-            true => Ok(()),
+            true => {
+                refuse_crop_meta(query);
+                Ok(())
+            }
             false => Err(gst::loggable_error!(CAT, "Downstream does not answer the allocation query")),
         }
     }
@@ -267,7 +271,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
             gst::FlowError::Error
         };
         let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| unusable())?;
-        let mut canvas = Canvas::new(&mut video, info.colorimetry()).ok_or_else(unusable)?;
+        let mut canvas = Canvas::new(&mut video, &info).ok_or_else(unusable)?;
         let (width, height) = canvas.size();
         for (mut frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
