@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cudarc::driver::{result, sys};
 use nvml_wrapper::{
     Device, Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
     error::NvmlError,
@@ -57,15 +58,43 @@ impl GpuMemory {
     }
 }
 
-/// None where the driver's library or the device is not there. `device` counts as NVML does, by PCI bus.
+/// None where the driver's library or the device is not there. `device` counts as CUDA does.
 pub fn memory(device: u32) -> Option<GpuMemory> {
-    let info = nvml()?.device_by_index(device).ok()?.memory_info().ok()?;
+    let info = card(&nvml()?, device).ok()?.memory_info().ok()?;
     Some(GpuMemory { total: info.total, free: info.free })
 }
 
 fn nvml() -> Option<Nvml> {
     // Only the versioned name comes with every driver.
     Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok()
+}
+
+/// CUDA counts cards as `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` say, NVML by PCI bus: what names a card for both is its
+/// UUID.
+fn card(nvml: &Nvml, device: u32) -> Result<Device<'_>, NvmlError> {
+    match uuid(device) {
+        Some(uuid) => nvml.device_by_uuid(uuid),
+        None => nvml.device_by_index(device),
+    }
+}
+
+/// None where CUDA does not know the card.
+fn uuid(device: u32) -> Option<String> {
+    // SAFETY: only loads libraries. Any other call without the driver's library would panic.
+    if !unsafe { sys::is_culib_present() } {
+        return None;
+    }
+    result::init().ok()?;
+    let device = result::device::get(i32::try_from(device).ok()?).ok()?;
+    Some(uuid_text(result::device::get_uuid(device).ok()?.bytes.map(|byte| byte as u8)))
+}
+
+/// As NVML writes it.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex = |range: std::ops::Range<usize>| -> String {
+        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    format!("GPU-{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
 }
 
 /// Asks a GPU for its figures, on a thread of its own, until it is dropped.
@@ -81,15 +110,15 @@ struct State {
 }
 
 impl GpuMonitor {
-    /// None where the driver's library or the device is not there. `device` counts as NVML does, by PCI bus. `warn` is
+    /// None where the driver's library or the device is not there. `device` counts as CUDA does. `warn` is
     /// called once, from the monitor's thread, when the card gets hot or slows down.
     pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
         let nvml = nvml()?;
-        read(&nvml.device_by_index(device).ok()?).ok()?;
+        read(&card(&nvml, device).ok()?).ok()?;
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let shared = state.clone();
         let watch = move || {
-            let Ok(card) = nvml.device_by_index(device) else { return };
+            let Ok(card) = card(&nvml, device) else { return };
             let mut warned = false;
             let mut guard = lock(&shared.0);
             while !guard.closing {
@@ -161,6 +190,12 @@ mod tests {
             [8, 16, 16]
         );
         assert_eq!(memory(1_000_000), None);
+    }
+
+    #[test]
+    fn a_cards_uuid_is_written_as_nvml_does() {
+        let bytes = [0x89, 0xfd, 0x86, 0x10, 0x7f, 0x00, 0x01, 0xab, 0xcd, 0xef, 1, 2, 3, 4, 5, 0xf6];
+        assert_eq!(uuid_text(bytes), "GPU-89fd8610-7f00-01ab-cdef-0102030405f6");
     }
 
     #[test]

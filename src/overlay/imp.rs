@@ -112,7 +112,7 @@ impl ObjectImpl for RtmPoseOverlay {
                     .build(),
                 glib::ParamSpecBoolean::builder("draw-box")
                     .nick("Draw box")
-                    .blurb("Draw the box in which each person was looked for")
+                    .blurb("Draw each person's box")
                     .default_value(draw_box)
                     .mutable_playing()
                     .build(),

@@ -23,7 +23,8 @@ pub struct KeyPoint {
     pub score: f32,
 }
 
-/// A person in a frame: the region it was looked for in, and its key points in the skeleton's order.
+/// A person in a frame: its box, which is upstream's or the one around the points that were found, and its key points in the
+/// skeleton's order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Person {
     /// The person's box in pixels, before padding: what a detector would call the box.
