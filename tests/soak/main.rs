@@ -86,12 +86,14 @@ fn file(path: &str) -> String {
     path.display().to_string()
 }
 
-/// All elements of the plugin behind that source.
+/// All elements of the plugin behind that source. The queues are short: how full a long one is, by what else the machine
+/// does, would look like growth.
 fn pipeline(source: &str, properties: &str) -> gst::Pipeline {
+    const QUEUE: &str = "queue max-size-buffers=2 max-size-bytes=0 max-size-time=0";
     let line = format!(
         "{source} ! rtmposebatch name=pose execution-provider=cpu {properties} ! tee name=t
-         t. ! queue ! rtmposeoverlay ! fakesink sync=false
-         t. ! queue ! rtmposejson ! fakesink sync=false"
+         t. ! {QUEUE} ! rtmposeoverlay ! fakesink sync=false
+         t. ! {QUEUE} ! rtmposejson ! fakesink sync=false"
     );
     gst::parse::launch(&line).unwrap().downcast().unwrap()
 }
