@@ -385,3 +385,34 @@ fn numbers_that_json_does_not_have_are_null() {
         ])
     );
 }
+
+/// Who connects to tcpserversink reads whole lines, in the frames' order.
+#[test]
+fn lines_come_over_tcp() {
+    use std::io::BufRead;
+
+    init();
+    let pipeline = gst::parse::launch(
+        "appsrc name=frames format=time caps=video/x-raw,format=RGB,width=64,height=32,framerate=25/1 ! rtmposejson !
+         tcpserversink name=server host=127.0.0.1 port=0 sync=false",
+    )
+    .unwrap()
+    .downcast::<gst::Pipeline>()
+    .unwrap();
+    let frames = pipeline.by_name("frames").unwrap().downcast::<gst_app::AppSrc>().unwrap();
+    let server = pipeline.by_name("server").unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let port = u16::try_from(server.property::<i32>("current-port")).unwrap();
+    let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // It is served from the frame on that comes after the server has heard of it.
+    while server.property::<u32>("num-handles") == 0 {
+        std::thread::yield_now();
+    }
+    (0..20).for_each(|number| _ = frames.push_buffer(with_people(frame(number), &people())).unwrap());
+    for (number, line) in std::io::BufReader::new(client).lines().take(20).enumerate() {
+        let frame: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(frame["pts"].as_u64(), Some(40_000_000 * number as u64), "{frame}");
+        assert_eq!(frame["people"].as_array().unwrap().len(), 1);
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+}

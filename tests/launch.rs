@@ -255,3 +255,22 @@ fn gst_inspect_shows_the_plugin() {
         ],
     );
 }
+
+/// The lines are all that comes out of the process, and each is whole.
+#[test]
+fn lines_of_json_come_through_a_pipe() {
+    let line = format!(
+        "-q videotestsrc num-buffers=30 ! video/x-raw,width=64,height=48 ! rtmposebatch execution-provider=cpu \
+         inference-region=full-frame model-file={} ! rtmposejson ! fdsink fd=1",
+        network("dots-small").display()
+    );
+    let output = launch(&line, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 30);
+    for (number, line) in lines.lines().enumerate() {
+        let frame: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(frame["people"].as_array().unwrap().len(), 1, "{frame}");
+        assert_eq!(frame["pts"].as_u64(), Some(number as u64 * 1_000_000_000 / 30), "{frame}");
+    }
+}
