@@ -78,6 +78,14 @@ impl Row {
             let value = self.text(word);
             let _ = match *word {
                 "batch" | "threads" | "scale" => write!(label, "{word}={value} "),
+                // Of a file the name alone.
+                "model" => write!(
+                    label,
+                    "{} ",
+                    std::path::Path::new(value)
+                        .file_stem()
+                        .map_or(value.into(), |name| name.to_string_lossy())
+                ),
                 "people" | "decoders" => write!(label, "{value} {word} "),
                 "in-flight" => write!(label, "{value} in flight "),
                 "processes" => write!(label, "{value} processes "),
