@@ -36,7 +36,7 @@ const A_START: Unit = Unit { name: "MB in 1,000 starts", limit: 1.0 };
 const LEAST_FRAMES: u64 = 100;
 
 /// What is asked of a series, by how long it is: short ones tell more of the start than of growth.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Demand {
     /// It is printed.
     Nothing,
@@ -244,16 +244,18 @@ fn memory_threads_and_files_do_not_grow() {
     gstrtmpose::plugin_register_static().unwrap();
     let length = Length::chosen();
     let mut wrong = Vec::new();
-    for (what, pipeline, time) in
-        [("tiny network", tiny(-1), length.tiny), ("embedded network", embedded(), length.embedded)]
-    {
+    // One frame more or less in the file's decoder is 2.6 MB, which makes any interval wide.
+    for (what, pipeline, time, most) in [
+        ("tiny network", tiny(-1), length.tiny, Demand::Held),
+        ("embedded network", embedded(), length.embedded, Demand::NotPassed),
+    ] {
         if time.is_zero() {
             continue;
         }
         let (series, frames) = play(&pipeline, time);
         println!("{what}, {} s at full speed, {frames} frames:", time.as_secs());
         assert!(frames > 0, "{what}: no frame came out");
-        wrong.extend(judge(what, &series, AN_HOUR, Demand::of(time)));
+        wrong.extend(judge(what, &series, AN_HOUR, Demand::of(time).min(most)));
     }
     let pipeline = tiny(8);
     let series = start_and_stop(&pipeline, length.starts);
