@@ -33,6 +33,16 @@ fail() {
   exit 1
 }
 
+# check_links PAGE...: what the pages link to, but for addresses, is there.
+check_links() {
+  local page link
+  for page; do
+    while read -r link; do
+      [ -e "$(dirname "$page")/$link" ] || fail "$page links to $link, which is not there"
+    done < <(sed -nE 's/\]\(/\n&/g; p' "$page" | sed -nE 's/^\]\(([^):#]+)[)#].*/\1/p')
+  done
+}
+
 has() { command -v "$1" >/dev/null; }
 
 # Started with sudo, a script goes on as the user who called it: as root, the files of the checkout would come to belong

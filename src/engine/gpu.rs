@@ -78,10 +78,15 @@ fn card(nvml: &Nvml, device: u32) -> Result<Device<'_>, NvmlError> {
     }
 }
 
+/// Whether CUDA's driver library is there: any call without it would panic.
+pub(super) fn has_cuda() -> bool {
+    // SAFETY: only loads libraries.
+    unsafe { sys::is_culib_present() }
+}
+
 /// None where CUDA does not know the card.
 fn uuid(device: u32) -> Option<String> {
-    // SAFETY: only loads libraries. Any other call without the driver's library would panic.
-    if !unsafe { sys::is_culib_present() } {
+    if !has_cuda() {
         return None;
     }
     result::init().ok()?;

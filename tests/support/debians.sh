@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced in the checkout's root by tests/gstreamer-versions and tests/validate: Debians of their own, made once and entered
+# Sourced in the checkout's root by tests/gstreamer-versions, tests/validate and scripts/test-deb: Debians of their own, made once and entered
 # without touching this one.
 #
 # Needs root (chroot, mounts in a private namespace), debootstrap, Rust and what scripts/setup fetched. ROOTS=folder says where

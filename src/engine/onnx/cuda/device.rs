@@ -7,7 +7,7 @@ use std::{
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
-use crate::engine::{Error, ErrorKind};
+use crate::engine::{Error, ErrorKind, gpu};
 
 /// An address in device memory.
 pub(super) type Address = sys::CUdeviceptr;
@@ -17,8 +17,7 @@ pub(super) struct Stream(Arc<CudaStream>);
 
 impl Stream {
     pub(super) fn new(device_id: i32) -> Result<Self, Error> {
-        // SAFETY: only loads libraries. Any other call without the driver's library would panic.
-        if !unsafe { sys::is_culib_present() } {
+        if !gpu::has_cuda() {
             return Err(Error::new(ErrorKind::Provider, "NVIDIA's driver library libcuda.so.1 is not there"));
         }
         let ordinal = usize::try_from(device_id)
