@@ -12,9 +12,9 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::{RtmPoseBatch, testing},
     engine::{self, Backend, Executor, Loading, Model, MonotonicClock},
-    pose::Peak,
+    network::Peak,
+    posebatch::{RtmPoseBatch, testing},
 };
 
 const FRAMES_A_SECOND: u32 = 60;

@@ -14,9 +14,9 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::{RtmPoseBatch, testing},
     engine::{Backend, Executor, Loading, Model, MonotonicClock},
-    pose::{Peak, decode},
+    network::{Peak, decode},
+    posebatch::{RtmPoseBatch, testing},
 };
 use ort::{environment::Environment, ep, session::Session, value::TensorRef};
 

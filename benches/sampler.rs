@@ -8,7 +8,8 @@
 #[path = "../tests/support/pictures.rs"]
 mod pictures;
 
-use gstrtmpose::pose::{ChromaSite, Crop, Region, Sampler};
+use gstrtmpose::pose::Region;
+use gstrtmpose::video::{ChromaSite, Crop, Sampler};
 use pictures::{FORMATS, Frame, Matrix};
 use std::time::{Duration, Instant};
 

@@ -16,10 +16,10 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::{RtmPoseBatch, testing},
     engine::{self, Backend, Executor, Loading, Model, MonotonicClock},
     meta,
-    pose::Peak,
+    network::Peak,
+    posebatch::{RtmPoseBatch, testing},
 };
 
 const STREAMS: [usize; 6] = [1, 2, 4, 8, 16, 32];

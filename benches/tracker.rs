@@ -5,10 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use gstrtmpose::pose::{
-    ChromaSite, Colour, Component, KeyPoint, Picture, Skeleton, YuvMatrix,
-    track::{Anatomy, Glimpse, Observation, Planner, Purpose, Seen, Settings, Tracks},
-};
+use gstrtmpose::pose::{KeyPoint, Skeleton};
+use gstrtmpose::track::{Anatomy, Glimpse, Observation, Planner, Purpose, Seen, Settings, Tracks};
+use gstrtmpose::video::{ChromaSite, Colour, Component, Picture, YuvMatrix};
 
 const SIZE: (u32, u32) = (1920, 1080);
 const PEOPLE: usize = 10;
@@ -72,7 +71,7 @@ fn main() {
         let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&picture));
         let looks = planner.plan(now, SIZE, &targets, &settings, true, glimpse);
         let planned = start.elapsed();
-        let answer = |look: &gstrtmpose::pose::track::Look| {
+        let answer = |look: &gstrtmpose::track::Look| {
             let middle = look.region.x + look.region.width / 2.0;
             let nearest = (((middle - 100.0) / 190.0).round().max(0.0) as usize).min(PEOPLE - 1);
             let fits = look.purpose != Purpose::Search || (250.0..600.0).contains(&look.region.height);

@@ -6,7 +6,7 @@
 use std::{error::Error, path::PathBuf};
 
 use clap::Parser;
-use gstrtmpose::engine::onnx::graph::{self, Adaptation};
+use gstrtmpose::network::graph::{self, Adaptation};
 
 /// Writes an RTMPose file as rtmposebatch runs it: `image` uint8 [N,H,W,3] in, `keypoints` [N,K,4] out.
 #[derive(Parser)]

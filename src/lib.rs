@@ -3,36 +3,48 @@
 //! `rtmposebatch` finds people's key points and attaches them to the frames, `rtmposeoverlay` draws them, `rtmposejson`
 //! turns them into lines of JSON. One frame's way through `rtmposebatch`, and no step back:
 //!
-//! 1. The sink pad's chain function ([`batch`], `sink.rs`) asks for the regions to look at ([`meta`], `regions.rs`),
-//!    samples each region's crop from the frame's own pixel format ([`pose`]) and submits it to the engine.
+//! 1. The sink pad's chain function ([`posebatch`], `sink.rs`) asks for the regions to look at ([`meta`], [`track`]),
+//!    samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.
 //! 2. The frame waits in the ordered queue (`queue.rs`) between the events and queries that came with it.
-//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`engine::onnx`]) on a graph that takes bytes and gives
-//!    key points ([`engine::onnx::graph`]); each crop's ticket is answered.
+//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`runtime`]) on a graph that takes bytes and gives
+//!    key points ([`network::graph`]); each crop's ticket is answered.
 //! 4. The source pad's task (`src.rs`) takes the head of the queue once its tickets are answered, turns the network's
-//!    peaks into key points in the frame ([`pose`]), attaches them ([`meta`]) and pushes the frame.
+//!    peaks into key points in the frame ([`network`]), attaches them ([`meta`]) and pushes the frame.
 //!
-//! [`engine`] and [`pose`] know no GStreamer. Dependencies point one way: `batch`, `overlay` and `json` use `meta`, `engine`
-//! and `pose`; `meta` and `engine` use `pose`.
+//! The rooms, top floor first:
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`posebatch`], [`overlay`], [`json`] | the elements |
+//! | [`track`] | following people from frame to frame |
+//! | [`meta`] | people and regions <-> buffer metadata |
+//! | [`runtime`] | who runs a network: ONNX Runtime |
+//! | [`network`] | what a network takes and gives: what a file must look like, the graph rewritten, answers decoded |
+//! | [`engine`] | batching: streams, when to cut, executors, shared engines |
+//! | [`pose`] | people: key points, skeletons, smoothing |
+//! | [`video`] | frames: formats, planes, colours, what a crop is, crops sampled |
+//! | `platform` | what differs between systems: files, drivers |
 
-mod allocation;
-pub mod batch;
 pub mod engine;
-mod files;
-mod formats;
 pub mod json;
 pub mod meta;
+pub mod network;
 pub mod overlay;
-mod planes;
+mod platform;
 pub mod pose;
+pub mod posebatch;
+pub mod runtime;
 mod sync;
+pub mod track;
+pub mod video;
 
 use gst::glib;
 
-pub use engine::onnx::set_environment;
+pub use runtime::onnx::set_environment;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::init();
-    batch::register(plugin)?;
+    posebatch::register(plugin)?;
     overlay::register(plugin)?;
     json::register(plugin)
 }

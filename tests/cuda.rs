@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gstrtmpose::{
-    engine::{
-        Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading, Model,
-        onnx::{Log, OnnxBackend, Precision, Provider},
-    },
-    pose::Peak,
+    engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading, Model},
+    network::Peak,
+    runtime::onnx::{Log, OnnxBackend, Precision, Provider},
 };
 use ort::logging::LogLevel;
 

@@ -133,7 +133,11 @@ fn a_warm_up_that_hangs_is_ended_by_an_interruption() {
         fn load(&mut self, row: usize, crop: &[u8]) {
             self.0.load(row, crop);
         }
-        fn run(&mut self, rows: usize, peaks: &mut [gstrtmpose::pose::Peak]) -> Result<usize, engine::Error> {
+        fn run(
+            &mut self,
+            rows: usize,
+            peaks: &mut [gstrtmpose::network::Peak],
+        ) -> Result<usize, engine::Error> {
             self.0.run(rows, peaks)
         }
         fn warm_up_sizes(&self) -> Vec<usize> {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, atomic::Ordering, mpsc};
 use common::*;
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::RtmPoseBatch,
     engine::{Error, ErrorKind},
+    posebatch::RtmPoseBatch,
 };
 
 /// The element between two pads of the test, the second of which answers as the test says.
@@ -342,7 +342,7 @@ fn a_change_to_null_interrupts_loading() {
 }
 
 fn testing_is_cancelled(element: &RtmPoseBatch) -> bool {
-    gstrtmpose::batch::testing::loading_is_cancelled(element)
+    gstrtmpose::posebatch::testing::loading_is_cancelled(element)
 }
 
 #[test]

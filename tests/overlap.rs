@@ -10,7 +10,7 @@ use gstrtmpose::{
         Backend, BatchReport, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Loading,
         ManualClock, Model, Notify, Overlapping, Patience, Stream, Ticket,
     },
-    pose::Peak,
+    network::Peak,
 };
 
 /// What the engine did with the executor.

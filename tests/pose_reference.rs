@@ -1,6 +1,7 @@
 //! Crops against OpenCV's: tests/reference/make_crops.py made the numbers.
 
-use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler};
+use gstrtmpose::pose::Region;
+use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler};
 
 const WIDTH: usize = 321;
 const HEIGHT: usize = 243;

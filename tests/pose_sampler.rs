@@ -3,7 +3,8 @@
 #[path = "support/pictures.rs"]
 mod pictures;
 
-use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler, YuvMatrix};
+use gstrtmpose::pose::Region;
+use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler, YuvMatrix};
 use pictures::{FORMATS, Frame, Layout, Matrix};
 
 const WIDTH: usize = 24;

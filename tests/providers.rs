@@ -6,11 +6,9 @@ use std::time::Instant;
 
 use gst::prelude::*;
 use gstrtmpose::{
-    engine::{
-        Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading, Model,
-        onnx::{OnnxBackend, Precision, Provider},
-    },
-    pose::Peak,
+    engine::{Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading, Model},
+    network::Peak,
+    runtime::onnx::{OnnxBackend, Precision, Provider},
 };
 
 type Opened = Result<(Model, Box<dyn Executor>), Error>;

@@ -115,7 +115,7 @@ fn a_longer_timeout_is_announced() {
 
 /// What the element answers to an ALLOCATION query when downstream answers by `downstream`.
 fn allocation(
-    element: &gstrtmpose::batch::RtmPoseBatch,
+    element: &gstrtmpose::posebatch::RtmPoseBatch,
     downstream: Option<fn(&mut gst::query::Allocation)>,
 ) -> (Vec<(u32, u32, u32)>, bool) {
     let sink = gst::Pad::builder(gst::PadDirection::Sink)

@@ -15,8 +15,8 @@ use std::{
 use common::*;
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::RtmPoseBatch,
     engine::{Error, ErrorKind},
+    posebatch::RtmPoseBatch,
 };
 
 fn set_states(elements: &[RtmPoseBatch], state: gst::State) {

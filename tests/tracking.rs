@@ -16,10 +16,10 @@ use common::{Gate, connect};
 use gst::prelude::*;
 use gst_video::VideoFormat;
 use gstrtmpose::{
-    batch::{RtmPoseBatch, testing},
     engine::{Backend, Clock, Error, Executor, Loading, ManualClock, Model, MonotonicClock},
     meta::{self, FramePeople},
-    pose::Peak,
+    network::Peak,
+    posebatch::{RtmPoseBatch, testing},
 };
 use network_rig::{NEVER, Rig, picture::*, process::watched};
 

@@ -11,7 +11,7 @@ use std::{
 
 use gstrtmpose::{
     engine::{Backend, Cancel, Executor, LoadEvent, Loading, Model},
-    pose::Peak,
+    network::Peak,
 };
 
 use super::{Options, Result, element::Card, report::Row};

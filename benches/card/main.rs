@@ -11,7 +11,7 @@ mod stall;
 
 use std::{collections::BTreeMap, error::Error, process::Command, time::Duration};
 
-use gstrtmpose::engine::onnx::{ConvAlgoSearch, OnnxBackend, Precision, Provider};
+use gstrtmpose::runtime::onnx::{ConvAlgoSearch, OnnxBackend, Precision, Provider};
 use report::Row;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use gstrtmpose::pose::Peak;
+use gstrtmpose::network::Peak;
 use ort::{ep, session::Session, value::TensorRef};
 
 use super::{Options, Result, bare, report::Row};

@@ -10,7 +10,9 @@ use std::{
 use gst::prelude::*;
 use gstrtmpose::{
     meta::{self, FramePeople},
-    pose::{ChromaSite, Crop, KeyPoint, Peak, Person, Region, Sampler, decode},
+    network::{Peak, decode},
+    pose::{KeyPoint, Person, Region},
+    video::{ChromaSite, Crop, Sampler},
 };
 use ort::{ep, session::Session, value::TensorRef};
 

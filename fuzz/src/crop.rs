@@ -1,6 +1,7 @@
 //! A region's crop of a picture in any layout, by the portable code and by the one for this CPU: the same bytes.
 
-use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler, YuvMatrix};
+use gstrtmpose::pose::Region;
+use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler, YuvMatrix};
 
 use super::input::Input;
 

@@ -16,10 +16,10 @@ use gst_video::ffi::{
     gst_buffer_add_video_region_of_interest_meta, gst_video_region_of_interest_meta_add_param,
 };
 use gstrtmpose::{
-    batch::{RtmPoseBatch, testing},
     engine::{Backend, Error, Executor, Loading, Model, MonotonicClock},
     meta,
-    pose::Peak,
+    network::Peak,
+    posebatch::{RtmPoseBatch, testing},
 };
 
 use super::input::Input;

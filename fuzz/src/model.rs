@@ -1,8 +1,8 @@
 //! A model file: read, checked against the contract, adapted. ONNX Runtime is not asked.
 
-use gstrtmpose::engine::onnx::{
-    graph::{Adaptation, adapt, read},
-    testing::check_and_adapt,
+use gstrtmpose::{
+    network::graph::{Adaptation, adapt, read},
+    runtime::onnx::testing::check_and_adapt,
 };
 
 pub fn run(bytes: &[u8]) {

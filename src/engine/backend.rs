@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::{
-    pose::Peak,
+    network::Peak,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},

@@ -9,8 +9,6 @@ mod batcher;
 mod clock;
 mod error;
 mod fallback;
-mod gpu;
-pub mod onnx;
 mod opening;
 mod pool;
 mod registry;
@@ -31,7 +29,6 @@ pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model, Overlapp
 pub use batcher::Patience;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{Error, ErrorKind};
-pub use gpu::{GpuFigures, GpuMonitor};
 pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
@@ -40,7 +37,7 @@ pub use thread::{PATIENCE, left_behind};
 pub use ticket::{Notify, Outcome, Ticket};
 
 use crate::{
-    pose::Peak,
+    network::Peak,
     sync::{Condvar, Mutex, lock, wait, wait_timeout},
 };
 use batcher::{Batcher, Decision, Entry};

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Error, ErrorKind};
 use crate::{
-    pose::Peak,
+    network::Peak,
     sync::atomic::{AtomicBool, Ordering},
 };
 

@@ -7,7 +7,7 @@
 use gst_video::prelude::*;
 use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef, VideoInfo};
 
-use crate::planes::PlanesMut;
+use crate::video::planes::PlanesMut;
 
 /// A position in pixels of the frame; whole numbers are the pixels' centres.
 pub type Point = (f32, f32);

@@ -32,11 +32,11 @@ use gst_video::{VideoCapsBuilder, VideoFrameRef, VideoInfo};
 use super::canvas::Canvas;
 use super::draw::{self, Style};
 use crate::{
-    allocation::refuse_crop_meta,
-    formats::FORMATS,
     meta::{self, FramePeople},
     pose::Skeleton,
     sync::{Mutex, lock},
+    video::FORMATS,
+    video::refuse_crop_meta,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -1,18 +1,13 @@
-//! The arithmetic of RTMPose: from a person's region to the network's crop, and from the network's answer back to key
-//! points in the frame. Nothing here knows GStreamer or ONNX Runtime.
+//! People: their key points, which skeletons these make, and how they are smoothed. Nothing here knows GStreamer or ONNX
+//! Runtime.
 
-mod region;
-pub mod sample;
-mod simcc;
 pub mod skeleton;
 mod smooth;
-pub mod track;
 
-pub use region::{Crop, Region};
-pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};
-pub use simcc::{Peak, ScoreMode, decode};
 pub use skeleton::{Side, Skeleton};
 pub use smooth::Smoother;
+
+pub use crate::video::Region;
 
 /// One key point in the frame: x and y in pixels (not clamped to the frame), and the network's raw score, which is
 /// about 0 to 1 but can be negative or pass 1.

@@ -1,9 +1,9 @@
 //! Model files made to do harm: they end with an error, and take neither memory nor other files. What the reader refuses
-//! in them is tested beside it (`src/engine/onnx/graph/scan.rs`), one case of each kind here through the element.
+//! in them is tested beside it (`src/network/graph/scan.rs`), one case of each kind here through the element.
 
 use std::{path::Path, process::Command};
 
-use gstrtmpose::engine::onnx::graph::{
+use gstrtmpose::network::graph::{
     self,
     messages::{Attribute, EXTERNAL, Graph, Model, Node, Tensor, element_type},
 };

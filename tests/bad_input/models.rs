@@ -113,7 +113,7 @@ fn damaged_networks_do_no_harm() {
 /// Sizes in a file are checked before anything is allocated by them.
 #[test]
 fn networks_with_absurd_sizes_are_refused() {
-    use gstrtmpose::engine::onnx::graph::{self, messages::Model};
+    use gstrtmpose::network::graph::{self, messages::Model};
     use prost::Message;
     const HUGE: i64 = 1 << 31;
     let folder = Folder::new("absurd");

@@ -12,12 +12,12 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::{RtmPoseBatch, testing},
     engine::{
         Backend, Clock, Error, ErrorKind, Executor, Loading, ManualClock, Model, MonotonicClock, Overlapping,
     },
     meta::{self, FramePeople},
-    pose::Peak,
+    network::Peak,
+    posebatch::{RtmPoseBatch, testing},
 };
 
 /// Side of the fake network's crops, and of the frames.

@@ -13,7 +13,8 @@ mod reference;
 use std::collections::HashSet;
 
 use gst_video::VideoFormat;
-use gstrtmpose::pose::{ChromaSite, Colour, Component, Crop, KeyPoint, Picture, Sampler, Side, Skeleton};
+use gstrtmpose::pose::{KeyPoint, Side, Skeleton};
+use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler};
 
 use network_rig::picture;
 use reference::{Answer, Frame, Kind, Size};

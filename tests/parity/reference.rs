@@ -6,7 +6,8 @@ use std::{
     sync::LazyLock,
 };
 
-use gstrtmpose::pose::{Crop, Region};
+use gstrtmpose::pose::Region;
+use gstrtmpose::video::Crop;
 
 use crate::network_rig::Rig;
 

@@ -10,8 +10,8 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    batch::RtmPoseBatch,
     engine::{Clock, MonotonicClock},
+    posebatch::RtmPoseBatch,
 };
 
 use crate::{

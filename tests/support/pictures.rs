@@ -1,6 +1,6 @@
 //! The same picture laid out in every format the sampler takes, for tests and benches.
 
-use gstrtmpose::pose::{ChromaSite, Colour, Component, Picture, YuvMatrix};
+use gstrtmpose::video::{ChromaSite, Colour, Component, Picture, YuvMatrix};
 
 /// How a format lays its samples out.
 #[derive(Clone, Copy, Debug)]

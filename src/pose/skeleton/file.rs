@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{Side, Skeleton, custom_name};
 use crate::{
-    files::{self, bounded},
+    platform::files::{self, bounded},
     sync::{Mutex, lock},
 };
 

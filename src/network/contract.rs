@@ -1,0 +1,302 @@
+//! What a model file must look like, checked before anything runs: RTMPose as mmdeploy exports it, or already in the
+//! adapted form (see `graph`).
+
+use super::graph::{
+    KEY_POINTS, is_adapted,
+    messages::{Graph, ValueInfo, element_type},
+};
+use crate::{
+    engine::{Error, ErrorKind, Model},
+    platform::files::bounded,
+};
+
+/// Largest side of a crop that is taken from a file, since crops are made of that size: above it the number is an error in the file,
+/// not a network.
+const MAX_SIDE: i64 = 1024;
+/// Largest number of key points that is taken from a file.
+const MAX_POINTS: i64 = 4096;
+/// Largest batch, as in the property batch-size.
+const MAX_BATCH: usize = 64;
+
+/// Names of the tensors in mmdeploy's export.
+pub(crate) const INPUT: &str = "input";
+pub(crate) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
+
+/// Bins of a SimCC output per pixel of the crop (`simcc_split_ratio` in mmpose's configs).
+const BINS_PER_PIXEL: i64 = 2;
+
+/// Shapes that the file declares. Symbolic dimensions are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contract {
+    pub width: u32,
+    pub height: u32,
+    /// The batch size, where the file fixes one.
+    pub fixed_batch: Option<usize>,
+    pub points: Option<usize>,
+    pub form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// mmdeploy's: normalised crops in, SimCC answers out.
+    Official {
+        /// The file says how many bins its answers have.
+        bins_declared: bool,
+    },
+    /// Bytes in, key points out.
+    Adapted { columns: Columns },
+}
+
+/// What the adapted form tells of a key point beside its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// The maxima of both axes.
+    Maxima,
+    /// The smaller one alone.
+    Score,
+}
+
+impl Columns {
+    /// Numbers of a key point.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Maxima => 4,
+            Self::Score => 3,
+        }
+    }
+}
+
+impl Contract {
+    /// What the adapted graph of the file gives.
+    pub fn columns(&self) -> Columns {
+        match self.form {
+            Form::Official { .. } => Columns::Maxima,
+            Form::Adapted { columns } => columns,
+        }
+    }
+
+    /// What the engine must know, with the number of key points that a run has shown.
+    pub fn model(&self, points: usize, provider: &str, sha256: String) -> Model {
+        Model {
+            width: self.width,
+            height: self.height,
+            points,
+            only_score: self.columns() == Columns::Score,
+            provider: provider.to_string(),
+            sha256,
+        }
+    }
+}
+
+/// Checks a file; `name` is the model's in messages.
+pub(crate) fn check(graph: &Graph, name: &str) -> Result<Contract, Error> {
+    let inputs: Vec<_> = graph.inputs().collect();
+    let found = || {
+        let outputs: Vec<_> = graph.output.iter().collect();
+        format!("inputs {} and outputs {}", list(&inputs), list(&outputs))
+    };
+    match &inputs[..] {
+        [input] if is_adapted(graph) => check_adapted(graph, input, &found, name),
+        [input] if input.name() == INPUT => check_official(graph, input, &found, name),
+        _ => Err(refused(name, "one input `input`", &found())),
+    }
+}
+
+fn check_official(
+    graph: &Graph,
+    input: &ValueInfo,
+    found: &dyn Fn() -> String,
+    name: &str,
+) -> Result<Contract, Error> {
+    let (batch, height, width) = match (input.element_type(), &input.dimensions()[..]) {
+        (element_type::FLOAT, &[batch, Some(3), Some(height @ 1..=MAX_SIDE), Some(width @ 1..=MAX_SIDE)]) => {
+            (batch, height, width)
+        }
+        _ => {
+            let expected =
+                "an input `input` of float32 [batch, 3, height, width] with height and width of 1 to 1024";
+            return Err(refused(name, expected, &describe(input)));
+        }
+    };
+    let mut points = None;
+    let mut bins_declared = true;
+    for (output_name, side) in OUTPUTS.into_iter().zip([width, height]) {
+        let bins = side * BINS_PER_PIXEL;
+        let expected = format!("an output `{output_name}` of float32 [batch, key points, {bins}]");
+        let Some(output) = graph.output.iter().find(|output| output.name() == output_name) else {
+            return Err(refused(name, &expected, &found()));
+        };
+        let (declared, length) = match (output.element_type(), &output.dimensions()[..]) {
+            (element_type::FLOAT, &[_, points, length])
+                if are_points(points) && length.is_none_or(|length| length == bins) =>
+            {
+                (points.map(|points| points as usize), length)
+            }
+            // Some files leave the outputs' shape out altogether.
+            (element_type::FLOAT, []) if output.shape().is_none() => (None, None),
+            _ => return Err(refused(name, &expected, &describe(output))),
+        };
+        bins_declared &= length.is_some();
+        match (points, declared) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(different_points(name, one, other));
+            }
+            _ => points = points.or(declared),
+        }
+    }
+    Ok(Contract {
+        width: width as u32,
+        height: height as u32,
+        fixed_batch: fixed(batch),
+        points,
+        form: Form::Official { bins_declared },
+    })
+}
+
+fn check_adapted(
+    graph: &Graph,
+    input: &ValueInfo,
+    found: &dyn Fn() -> String,
+    name: &str,
+) -> Result<Contract, Error> {
+    let (batch, height, width) = match (input.element_type(), &input.dimensions()[..]) {
+        (element_type::UINT8, &[batch, Some(height @ 1..=MAX_SIDE), Some(width @ 1..=MAX_SIDE), Some(3)]) => {
+            (batch, height, width)
+        }
+        _ => {
+            let expected =
+                "an input `image` of uint8 [batch, height, width, 3] with height and width of 1 to 1024";
+            return Err(refused(name, expected, &describe(input)));
+        }
+    };
+    let expected = "an output `keypoints` of float32 [batch, key points, 4] or [batch, key points, 3]";
+    let Some(output) = graph.output.iter().find(|output| output.name() == KEY_POINTS) else {
+        return Err(refused(name, expected, &found()));
+    };
+    let (points, columns) = match (output.element_type(), &output.dimensions()[..]) {
+        (element_type::FLOAT, &[_, points, Some(4)]) if are_points(points) => (points, Columns::Maxima),
+        (element_type::FLOAT, &[_, points, Some(3)]) if are_points(points) => (points, Columns::Score),
+        _ => return Err(refused(name, expected, &describe(output))),
+    };
+    Ok(Contract {
+        width: width as u32,
+        height: height as u32,
+        fixed_batch: fixed(batch),
+        points: points.map(|points| points as usize),
+        form: Form::Adapted { columns },
+    })
+}
+
+fn are_points(points: Option<i64>) -> bool {
+    points.is_none_or(|points| (1..=MAX_POINTS).contains(&points))
+}
+
+/// The batch size of a fixed batch dimension.
+fn fixed(batch: Option<i64>) -> Option<usize> {
+    batch.and_then(|batch| usize::try_from(batch).ok())
+}
+
+/// The batch size that a file with a fixed one needs must be the one asked for; 0 asks for any up to `MAX_BATCH`.
+pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) -> Result<(), Error> {
+    match contract.fixed_batch {
+        Some(batch) if !(1..=MAX_BATCH).contains(&batch) || (batch_size != 0 && batch != batch_size) => {
+            Err(Error::new(
+                ErrorKind::ModelRefused,
+                format!(
+                    "The model {name} has its batch dimension fixed at {batch}, but batch-size is {batch_size}: export \
+                 it with a dynamic batch dimension, or set batch-size={batch}"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the shape of a SimCC answer to `rows` crops; gives the number of key points.
+pub(crate) fn check_answer(
+    contract: &Contract,
+    rows: usize,
+    output: usize,
+    shape: &[i64],
+    name: &str,
+) -> Result<usize, Error> {
+    let bins = BINS_PER_PIXEL * i64::from([contract.width, contract.height][output]);
+    let expected = || (OUTPUTS[output], bins.to_string());
+    match *shape {
+        [_, _, length] if length != bins => Err(unexpected(contract, rows, expected(), shape, name)),
+        _ => points_of(contract, rows, expected(), shape, name),
+    }
+}
+
+/// Checks the shape of the key points of `rows` crops; gives their number for a crop.
+pub(crate) fn check_key_points(
+    contract: &Contract,
+    rows: usize,
+    shape: &[i64],
+    name: &str,
+) -> Result<usize, Error> {
+    let columns = contract.columns().count();
+    let expected = || (KEY_POINTS, columns.to_string());
+    match *shape {
+        [_, _, found] if found != columns as i64 => Err(unexpected(contract, rows, expected(), shape, name)),
+        _ => points_of(contract, rows, expected(), shape, name),
+    }
+}
+
+fn points_of(
+    contract: &Contract,
+    rows: usize,
+    expected: (&str, String),
+    shape: &[i64],
+    name: &str,
+) -> Result<usize, Error> {
+    match *shape {
+        [n, k @ 1..=MAX_POINTS, _]
+            if n == rows as i64 && contract.points.is_none_or(|points| points as i64 == k) =>
+        {
+            Ok(k as usize)
+        }
+        _ => Err(unexpected(contract, rows, expected, shape, name)),
+    }
+}
+
+fn unexpected(
+    contract: &Contract,
+    rows: usize,
+    (output, last): (&str, String),
+    shape: &[i64],
+    name: &str,
+) -> Error {
+    let points = contract.points.map_or("key points".to_string(), |points| points.to_string());
+    let expected = format!("`{output}` of [{rows}, {points}, {last}] for a batch of {rows}");
+    refused(name, &expected, &format!("{shape:?}"))
+}
+
+/// The two outputs have different numbers of key points.
+pub(crate) fn different_points(name: &str, one: usize, other: usize) -> Error {
+    refused(name, "as many key points in `simcc_x` as in `simcc_y`", &format!("{one} and {other}"))
+}
+
+fn refused(name: &str, expected: &str, found: &str) -> Error {
+    Error::new(
+        ErrorKind::ModelRefused,
+        format!(
+            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {}; set \
+             model-file to one that is, or export it with mmdeploy's configuration for RTMPose",
+            bounded(found)
+        ),
+    )
+}
+
+fn list(values: &[&ValueInfo]) -> String {
+    if values.is_empty() {
+        return "none".to_string();
+    }
+    values.iter().map(|value| describe(value)).collect::<Vec<_>>().join(", ")
+}
+
+fn describe(value: &ValueInfo) -> String {
+    let dims = value.dimensions().into_iter().map(|dim| dim.map_or("?".to_string(), |dim| dim.to_string()));
+    let dims = dims.collect::<Vec<_>>().join(", ");
+    format!("`{}` of {} [{dims}]", value.name(), element_type::name(value.element_type()))
+}

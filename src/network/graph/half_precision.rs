@@ -1,0 +1,258 @@
+//! A graph's float32 arithmetic turned into half precision.
+//!
+//! Kept in float32 ([`KEPT`]): the norm of ScaleNorm, because a sum of squares leaves half precision's range (65504) once
+//! the values pass about 37, and its floor of 1e-5, which half precision holds with 3 digits only. Between the two kinds
+//! of nodes stand casts. Weights that are stored in half precision and cast to float32, as in `models/store_half.py`,
+//! lose their casts.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    super::contract::{INPUT, OUTPUTS},
+    PREFIX,
+    messages::{Graph, Node, Tensor, element_type},
+};
+
+/// Operators that are computed in half precision. All their float inputs and outputs have one type.
+const HALVED: &[&str] = &[
+    "Abs",
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Div",
+    "Dropout",
+    "Einsum",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Less",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "Neg",
+    "PRelu",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Tanh",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Operators that stay in float32: what sums many numbers up, or floors and spreads them.
+const KEPT: &[&str] = &[
+    "Clip",
+    "Exp",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "Log",
+    "Pow",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Sqrt",
+    "ArgMax",
+];
+
+/// Operators that only tell a shape.
+const SHAPES: &[&str] = &["Shape", "Size"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Float {
+    Single,
+    Half,
+}
+
+/// Converts the nodes of `graph`, whose value `input` is in half precision from now on. Gives the names under which the
+/// outputs are to be had in float32.
+pub(super) fn convert(graph: &mut Graph) -> Result<[String; 2], String> {
+    let nodes = std::mem::take(&mut graph.node);
+    let mut conversion = Conversion::default();
+    conversion.floats.insert(INPUT.to_string(), Float::Half);
+    for tensor in std::mem::take(&mut graph.initializer) {
+        conversion.add_constant(tensor);
+    }
+    for node in nodes {
+        conversion.add_node(node)?;
+    }
+    let mut answers = OUTPUTS.map(str::to_string);
+    for answer in &mut answers {
+        *answer = conversion.want(answer, Float::Single)?;
+    }
+    let Conversion { nodes, mut constants, .. } = conversion;
+    let used: HashSet<_> =
+        nodes.iter().flat_map(|node| &node.input).chain(&answers).map(String::as_str).collect();
+    constants.retain(|tensor| used.contains(tensor.name()));
+    graph.initializer = constants;
+    graph.node = nodes;
+    Ok(answers)
+}
+
+#[derive(Default)]
+struct Conversion {
+    nodes: Vec<Node>,
+    constants: Vec<Tensor>,
+    /// Where the float32 constants are among `constants`.
+    by_name: HashMap<String, usize>,
+    /// What the float values are in the new graph.
+    floats: HashMap<String, Float>,
+    /// Values that went away, and which ones stand for them.
+    aliases: HashMap<String, String>,
+    /// Names of values' other form.
+    casts: HashMap<(String, Float), String>,
+}
+
+impl Conversion {
+    fn add_constant(&mut self, tensor: Tensor) {
+        let float = match tensor.data_type() {
+            element_type::FLOAT => Some(Float::Single),
+            element_type::FLOAT16 => Some(Float::Half),
+            _ => None,
+        };
+        if let Some(float) = float {
+            self.floats.insert(tensor.name().to_string(), float);
+            self.by_name.insert(tensor.name().to_string(), self.constants.len());
+        }
+        self.constants.push(tensor);
+    }
+
+    fn add_node(&mut self, mut node: Node) -> Result<(), String> {
+        for input in &mut node.input {
+            if let Some(alias) = self.aliases.get(input) {
+                input.clone_from(alias);
+            }
+        }
+        let op = node.op_type().to_string();
+        let own = node.is(&op);
+        match &op[..] {
+            "Constant" if own => return self.add_constant_node(node),
+            "Cast" if own => return self.add_cast(node),
+            op if own && SHAPES.contains(&op) => (),
+            op if own && HALVED.contains(&op) => self.add_float_node(&mut node, Float::Half)?,
+            op if own && KEPT.contains(&op) => self.add_float_node(&mut node, Float::Single)?,
+            other => {
+                return Err(format!("how its operator `{other}` behaves in half precision is not known"));
+            }
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn add_float_node(&mut self, node: &mut Node, float: Float) -> Result<(), String> {
+        // A condition comes before what is chosen.
+        let tells = usize::from(node.is("Where"));
+        let is_float = node.input.get(tells).is_some_and(|name| self.floats.contains_key(name));
+        for input in &mut node.input {
+            *input = self.want(input, float)?;
+        }
+        // Other outputs than the first are indices or masks, and comparisons give booleans.
+        let floats = match node.op_type() {
+            "Equal" | "Greater" | "Less" | "ArgMax" => 0,
+            "Split" => node.output.len(),
+            _ => 1,
+        };
+        if is_float {
+            self.floats.extend(node.output.iter().take(floats).map(|name| (name.clone(), float)));
+        }
+        Ok(())
+    }
+
+    fn add_constant_node(&mut self, node: Node) -> Result<(), String> {
+        let [output] = &node.output[..] else { return Err("a Constant has no output".to_string()) };
+        let tensor = node.attribute.iter().find_map(|attribute| match attribute.name() {
+            "value" => attribute.t.clone().map(|tensor| Tensor { name: Some(output.clone()), ..tensor }),
+            "value_float" => Some(Tensor::float32(output, &[], &[attribute.f()])),
+            "value_floats" => {
+                Some(Tensor::float32(output, &[attribute.floats.len() as i64], &attribute.floats))
+            }
+            _ => None,
+        });
+        match tensor {
+            Some(tensor) => self.add_constant(tensor),
+            None => self.nodes.push(node),
+        }
+        Ok(())
+    }
+
+    fn add_cast(&mut self, mut node: Node) -> Result<(), String> {
+        let ([input], [output]) = (&node.input[..], &node.output[..]) else {
+            return Err("a Cast has not one input and one output".to_string());
+        };
+        let (input, output) = (input.clone(), output.clone());
+        let to = node.attribute("to").map_or(0, |to| to.i());
+        let to_float =
+            [element_type::FLOAT, element_type::FLOAT16].iter().any(|float| i64::from(*float) == to);
+        if !to_float {
+            self.nodes.push(node);
+            return Ok(());
+        }
+        if self.floats.contains_key(&input) {
+            let half = self.want(&input, Float::Half)?;
+            self.aliases.insert(output, half);
+            return Ok(());
+        }
+        for attribute in node.attribute.iter_mut().filter(|attribute| attribute.name() == "to") {
+            attribute.i = Some(i64::from(element_type::FLOAT16));
+        }
+        self.floats.insert(output, Float::Half);
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// The name under which a value is to be had as `float`; its own name if it is none of floats.
+    fn want(&mut self, name: &str, float: Float) -> Result<String, String> {
+        let name = self.aliases.get(name).map_or(name, |alias| alias).to_string();
+        if self.floats.get(&name).is_none_or(|is| *is == float) {
+            return Ok(name);
+        }
+        let key = (name.clone(), float);
+        if let Some(known) = self.casts.get(&key) {
+            return Ok(known.clone());
+        }
+        let (suffix, to) = match float {
+            Float::Single => ("single", element_type::FLOAT),
+            Float::Half => ("half", element_type::FLOAT16),
+        };
+        let other = format!("{PREFIX}/{suffix}/{name}");
+        match self.by_name.get(&name) {
+            Some(index) if float == Float::Half => {
+                let tensor = self.constants[*index].to_float16(&other)?;
+                self.constants.push(tensor);
+            }
+            _ => self.nodes.push(Node::new("Cast", &[&name], &other).with_int("to", i64::from(to))),
+        }
+        self.floats.insert(other.clone(), float);
+        self.casts.insert(key, other.clone());
+        Ok(other)
+    }
+}

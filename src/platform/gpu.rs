@@ -1,0 +1,211 @@
+//! What the GPU is doing, by NVIDIA's management library (NVML), which comes with the driver.
+
+use std::{sync::Arc, time::Duration};
+
+use cudarc::driver::{result, sys};
+use nvml_wrapper::{
+    Device, Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
+    error::NvmlError,
+};
+
+use crate::sync::{
+    Condvar, Mutex, lock,
+    thread::{self, JoinHandle},
+    wait_timeout,
+};
+
+/// How often the card is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Above this a card is too hot for long, whether it says so or not.
+const HOT: u32 = 85;
+
+/// The card slows down because of heat or power.
+const HEAT_OR_POWER: ThrottleReasons = ThrottleReasons::HW_SLOWDOWN
+    .union(ThrottleReasons::SW_POWER_CAP)
+    .union(ThrottleReasons::SW_THERMAL_SLOWDOWN);
+
+/// Figures of one GPU; of all who use it, not of this process alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuFigures {
+    /// Share of time in which something ran on it, in percent.
+    pub utilization: u32,
+    /// Memory in use, in bytes.
+    pub memory: u64,
+    /// In °C.
+    pub temperature: u32,
+    /// In W.
+    pub power: f64,
+}
+
+/// Memory of one GPU, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuMemory {
+    pub total: u64,
+    pub free: u64,
+}
+
+impl GpuMemory {
+    /// Crops in one run that suit the card: 8; 6 where it has less than 6 GiB in all; 16 where 16 GiB are free, for a card
+    /// of that size has the arithmetic that twice the batch needs to be gone through in nearly the same time.
+    pub fn batch_size(self) -> usize {
+        const GIB: u64 = 1 << 30;
+        match self {
+            Self { total, .. } if total < 6 * GIB => 6,
+            Self { free, .. } if free >= 16 * GIB => 16,
+            _ => 8,
+        }
+    }
+}
+
+/// None where the driver's library or the device is not there. `device` counts as CUDA does.
+pub fn memory(device: u32) -> Option<GpuMemory> {
+    let info = card(&nvml()?, device).ok()?.memory_info().ok()?;
+    Some(GpuMemory { total: info.total, free: info.free })
+}
+
+fn nvml() -> Option<Nvml> {
+    // Only the versioned name comes with every driver.
+    Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok()
+}
+
+/// CUDA counts cards as `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` say, NVML by PCI bus: what names a card for both is its
+/// UUID.
+fn card(nvml: &Nvml, device: u32) -> Result<Device<'_>, NvmlError> {
+    match uuid(device) {
+        Some(uuid) => nvml.device_by_uuid(uuid),
+        None => nvml.device_by_index(device),
+    }
+}
+
+/// Whether CUDA's driver library is there: any call without it would panic.
+pub(crate) fn has_cuda() -> bool {
+    // SAFETY: only loads libraries.
+    unsafe { sys::is_culib_present() }
+}
+
+/// None where CUDA does not know the card.
+fn uuid(device: u32) -> Option<String> {
+    if !has_cuda() {
+        return None;
+    }
+    result::init().ok()?;
+    let device = result::device::get(i32::try_from(device).ok()?).ok()?;
+    Some(uuid_text(result::device::get_uuid(device).ok()?.bytes.map(|byte| byte as u8)))
+}
+
+/// As NVML writes it.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex = |range: std::ops::Range<usize>| -> String {
+        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    format!("GPU-{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+}
+
+/// Asks a GPU for its figures, on a thread of its own, until it is dropped.
+pub struct GpuMonitor {
+    state: Arc<(Mutex<State>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    figures: Option<GpuFigures>,
+    closing: bool,
+}
+
+impl GpuMonitor {
+    /// None where the driver's library or the device is not there. `device` counts as CUDA does. `warn` is
+    /// called once, from the monitor's thread, when the card gets hot or slows down.
+    pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
+        let nvml = nvml()?;
+        read(&card(&nvml, device).ok()?).ok()?;
+        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let shared = state.clone();
+        let watch = move || {
+            let Ok(card) = card(&nvml, device) else { return };
+            let mut warned = false;
+            let mut guard = lock(&shared.0);
+            while !guard.closing {
+                drop(guard);
+                let figures = read(&card).ok();
+                if !warned && let Some(complaint) = complaint(&card, figures) {
+                    warned = true;
+                    warn(complaint);
+                }
+                guard = lock(&shared.0);
+                guard.figures = figures;
+                if !guard.closing {
+                    guard = wait_timeout(&shared.1, guard, INTERVAL);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("rtmpose-gpu".to_string()).spawn(watch).ok()?;
+        Some(Self { state, thread: Some(thread) })
+    }
+
+    /// The last figures, at most about a second old.
+    pub fn figures(&self) -> Option<GpuFigures> {
+        lock(&self.state.0).figures
+    }
+}
+
+impl Drop for GpuMonitor {
+    fn drop(&mut self) {
+        lock(&self.state.0).closing = true;
+        self.state.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(card: &Device) -> Result<GpuFigures, NvmlError> {
+    Ok(GpuFigures {
+        utilization: card.utilization_rates()?.gpu,
+        memory: card.memory_info()?.used,
+        temperature: card.temperature(TemperatureSensor::Gpu)?,
+        power: f64::from(card.power_usage()?) / 1000.0,
+    })
+}
+
+/// What is wrong with the card, if anything.
+fn complaint(card: &Device, figures: Option<GpuFigures>) -> Option<String> {
+    let temperature = figures.map_or(0, |figures| figures.temperature);
+    let slowed = card.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(HEAT_OR_POWER));
+    (slowed || temperature > HOT).then(|| {
+        format!(
+            "The GPU is at {temperature} °C{}: cool it, give it more power, or use a smaller batch-size",
+            if slowed { " and slows down for heat or power" } else { "" }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_batch_size_follows_the_memory() {
+        const GIB: u64 = 1 << 30;
+        let size = |total: u64, free: u64| GpuMemory { total, free }.batch_size();
+        assert_eq!([size(4 * GIB, 4 * GIB), size(6 * GIB - 1, 0), size(6 * GIB, 0)], [6, 6, 8]);
+        assert_eq!(
+            [size(24 * GIB, 16 * GIB - 1), size(24 * GIB, 16 * GIB), size(80 * GIB, 79 * GIB)],
+            [8, 16, 16]
+        );
+        assert_eq!(memory(1_000_000), None);
+    }
+
+    #[test]
+    fn a_cards_uuid_is_written_as_nvml_does() {
+        let bytes = [0x89, 0xfd, 0x86, 0x10, 0x7f, 0x00, 0x01, 0xab, 0xcd, 0xef, 1, 2, 3, 4, 5, 0xf6];
+        assert_eq!(uuid_text(bytes), "GPU-89fd8610-7f00-01ab-cdef-0102030405f6");
+    }
+
+    #[test]
+    fn without_a_driver_there_is_no_monitor() {
+        // On a machine with a driver there is none for a card that no machine has.
+        assert!(GpuMonitor::start(1_000_000, |_| ()).is_none());
+    }
+}

@@ -1,0 +1,31 @@
+//! The element `rtmposebatch`.
+
+mod enums;
+mod follow;
+mod imp;
+mod latency;
+mod log;
+mod queue;
+mod regions;
+#[cfg(all(test, shuttle))]
+mod schedules;
+mod settings;
+mod sink;
+mod skip;
+mod src;
+mod stats;
+pub mod testing;
+mod timeline;
+
+use gst::{glib, prelude::*};
+
+pub use enums::*;
+
+glib::wrapper! {
+    pub struct RtmPoseBatch(ObjectSubclass<imp::RtmPoseBatch>) @extends gst::Element, gst::Object;
+}
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    enums::mark_as_plugin_api();
+    gst::Element::register(Some(plugin), "rtmposebatch", gst::Rank::NONE, RtmPoseBatch::static_type())
+}

@@ -1,0 +1,312 @@
+//! The ordered queue between the sink pad's streaming thread and the source pad's task.
+
+use std::{collections::VecDeque, ptr::NonNull, sync::Arc};
+
+use super::follow::{FollowedFrame, Following};
+use crate::{
+    engine::{Stream, Ticket},
+    pose::Region,
+    sync::{Condvar, Mutex, MutexGuard, lock, mpsc, wait},
+    video::Crop,
+};
+
+/// A person to be looked for in a frame.
+pub(super) struct Candidate {
+    pub region: Region,
+    pub id: Option<i64>,
+    pub crop: Crop,
+    pub ticket: Ticket,
+}
+
+pub(super) struct Frame {
+    pub buffer: gst::Buffer,
+    /// Size of the frame in pixels.
+    pub width: u32,
+    pub height: u32,
+    /// When it is, by the stream's own time, in seconds.
+    pub now: f64,
+    pub work: Work,
+}
+
+/// What becomes of a frame.
+pub(super) enum Work {
+    /// It goes on without metadata.
+    Pass,
+    /// It carries the people of the last frame that was inferred.
+    Carry,
+    /// It carries the people found in its crops.
+    Infer(Vec<Candidate>),
+    /// It carries the people who are followed in it.
+    Follow(Arc<Following>, Arc<FollowedFrame>),
+    /// Its crops could not be made, for this reason.
+    Fail(String),
+}
+
+impl Frame {
+    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        let candidates: &[Candidate] =
+            if let Work::Infer(candidates) = &self.work { candidates } else { &[] };
+        let looks = if let Work::Follow(_, frame) = &self.work { frame.looks.as_slice() } else { &[] };
+        let of_looks = looks.iter().map(|(_, _, ticket)| ticket);
+        candidates.iter().map(|candidate| &candidate.ticket).chain(of_looks)
+    }
+
+    /// Whether a crop of the frame was not yet handed to an executor.
+    fn is_waiting(&self) -> bool {
+        self.tickets().any(|ticket| !ticket.is_handed())
+    }
+
+    /// Whether all is there that the frame needs: its own crops' answers, and where people are followed those of the
+    /// frames before it.
+    fn is_done(&self) -> bool {
+        match &self.work {
+            Work::Follow(following, frame) => following.is_answered(frame),
+            _ => self.tickets().all(|ticket| ticket.outcome().is_some()),
+        }
+    }
+}
+
+/// A serialized query whose caller waits; dropped unanswered, the caller hears false.
+pub(super) struct Query {
+    query: NonNull<gst::QueryRef>,
+    answer: mpsc::SyncSender<bool>,
+}
+
+// SAFETY: the caller gave its only reference away and waits for the answer, or for the drop of this value.
+unsafe impl Send for Query {}
+
+impl Query {
+    /// The query, and where its caller waits for the answer.
+    pub fn new(query: &mut gst::QueryRef) -> (Self, mpsc::Receiver<bool>) {
+        let (answer, answered) = mpsc::sync_channel(1);
+        (Self { query: NonNull::from(query), answer }, answered)
+    }
+
+    pub fn answer(mut self, handle: impl FnOnce(&mut gst::QueryRef) -> bool) {
+        // SAFETY: the caller of `new` waits in `Receiver::recv`, so the query lives and nobody else uses it.
+        let handled = handle(unsafe { self.query.as_mut() });
+        let _ = self.answer.send(handled);
+    }
+}
+
+pub(super) enum Item {
+    Frame(Frame),
+    Event(gst::Event),
+    Query(Query),
+}
+
+impl Item {
+    pub fn into_event(self) -> Option<gst::Event> {
+        if let Self::Event(event) = self { Some(event) } else { None }
+    }
+}
+
+/// How many frames the queue holds.
+pub(super) struct Fill {
+    /// With a crop that waits for its batch.
+    pub waiting: usize,
+    /// That downstream could have at once: finished, and with no unfinished one before them.
+    pub finished: usize,
+    pub all: usize,
+}
+
+/// What the queue's lock guards. Names follow gstqueue.c.
+pub(super) struct State {
+    pub items: VecDeque<Item>,
+    /// What the source pad's last push gave: the chain function's answer while it is an error.
+    pub flow: Result<gst::FlowSuccess, gst::FlowError>,
+    /// The error behind `flow` was posted already, with its own text.
+    pub error_posted: bool,
+    /// EOS was queued: nothing more may come but a new stream.
+    pub eos: bool,
+    /// Downstream had enough: frames are refused until a new segment.
+    pub unexpected: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            flow: Err(gst::FlowError::Flushing),
+            error_posted: false,
+            eos: false,
+            unexpected: false,
+        }
+    }
+}
+
+impl State {
+    /// Why a frame cannot come in; nothing where it can.
+    pub fn refusal(&self) -> Result<(), gst::FlowError> {
+        self.flow?;
+        if self.eos || self.unexpected { Err(gst::FlowError::Eos) } else { Ok(()) }
+    }
+
+    /// Whether the source pad's task can take the head.
+    pub fn head_is_ready(&self) -> bool {
+        match self.items.front() {
+            Some(Item::Frame(frame)) => frame.is_done(),
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    pub fn fill(&self) -> Fill {
+        let frames = || {
+            self.items
+                .iter()
+                .filter_map(|item| if let Item::Frame(frame) = item { Some(frame) } else { None })
+        };
+        Fill {
+            waiting: frames().filter(|frame| frame.is_waiting()).count(),
+            finished: frames().take_while(|frame| frame.is_done()).count(),
+            all: frames().count(),
+        }
+    }
+
+    /// Takes the queries out of the queue. They are answered with false when they are dropped.
+    pub fn take_queries(&mut self) -> VecDeque<Item> {
+        let (queries, others) = self.items.drain(..).partition(|item| matches!(item, Item::Query(_)));
+        self.items = others;
+        queries
+    }
+
+    /// Refuses frames and takes all out but the events, some of which outlive a flush. What is handed back may only be
+    /// dropped without the lock.
+    pub fn flush(&mut self) -> VecDeque<Item> {
+        self.flow = Err(gst::FlowError::Flushing);
+        let (events, dropped) = self.items.drain(..).partition(|item| matches!(item, Item::Event(_)));
+        self.items = events;
+        dropped
+    }
+
+    /// Lets frames in again and hands back the events that a flush has left.
+    pub fn resume(&mut self) -> Vec<gst::Event> {
+        self.flow = Ok(gst::FlowSuccess::Ok);
+        self.error_posted = false;
+        self.eos = false;
+        self.unexpected = false;
+        self.items.drain(..).filter_map(Item::into_event).collect()
+    }
+}
+
+/// What the sink pad's streaming thread still waits for.
+enum Wait {
+    Over,
+    ForNetwork,
+    ForDownstream,
+}
+
+/// The queue with its lock. One condition serves all who wait: the task for a ready head, the chain function for room.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub state: Mutex<State>,
+    pub changed: Condvar,
+}
+
+/// How many frames may be in the queue.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub waiting: usize,
+    pub finished: usize,
+    /// Finished frames behind one that is not count as the queues' and the batches' room together.
+    pub all: usize,
+}
+
+impl Room {
+    fn is_for(&self, fill: &Fill) -> bool {
+        fill.waiting < self.waiting && fill.finished < self.finished && fill.all < self.all
+    }
+}
+
+impl Queue {
+    /// Puts an item behind the others, unless frames are refused.
+    pub fn push(&self, item: Item) -> Result<(), gst::FlowError> {
+        let mut state = lock(&self.state);
+        state.refusal()?;
+        state.items.push_back(item);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Takes the head once it is ready. An error is why the source pad's task must stop, with the lock.
+    pub fn take_ready(&self) -> Result<Item, (MutexGuard<'_, State>, gst::FlowError)> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Err(error) = state.flow {
+                return Err((state, error));
+            }
+            if state.head_is_ready() {
+                let item = state.items.pop_front().expect("a ready head is there");
+                drop(state);
+                // There may be room now for the chain function.
+                self.changed.notify_all();
+                return Ok(item);
+            }
+            state = wait(&self.changed, state);
+        }
+    }
+
+    /// Waits until another frame can come. `full` hears of each look that found no room.
+    pub fn wait_for_room(
+        &self,
+        room: Room,
+        stream: &Stream,
+        full: impl Fn(&Fill),
+    ) -> Result<(), gst::FlowError> {
+        self.wait_for(stream, |state| {
+            let fill = state.fill();
+            if room.is_for(&fill) {
+                return Wait::Over;
+            }
+            full(&fill);
+            // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
+            // head is ready, downstream is what all wait for, and the batch can go on filling.
+            if state.head_is_ready() { Wait::ForDownstream } else { Wait::ForNetwork }
+        })
+    }
+
+    /// Waits until `is_there` says so, which the network must bring about.
+    pub fn wait_for_results(
+        &self,
+        stream: &Stream,
+        is_there: impl Fn() -> bool,
+    ) -> Result<(), gst::FlowError> {
+        self.wait_for(stream, |_| if is_there() { Wait::Over } else { Wait::ForNetwork })
+    }
+
+    fn wait_for(&self, stream: &Stream, look: impl Fn(&State) -> Wait) -> Result<(), gst::FlowError> {
+        let mut state = lock(&self.state);
+        let mut blocked = false;
+        let result = loop {
+            if let Err(error) = state.refusal() {
+                break Err(error);
+            }
+            blocked = match look(&state) {
+                Wait::Over => break Ok(()),
+                Wait::ForNetwork => true,
+                Wait::ForDownstream => false,
+            };
+            stream.set_blocked(blocked);
+            state = wait(&self.changed, state);
+        };
+        drop(state);
+        if blocked {
+            stream.set_blocked(false);
+        }
+        result
+    }
+
+    /// Refuses frames and drops what is queued, and wakes all who wait.
+    pub fn flush(&self) {
+        let dropped = lock(&self.state).flush();
+        self.changed.notify_all();
+        drop(dropped);
+    }
+
+    /// Wakes all who wait, after something they look at has changed without the lock.
+    pub fn wake(&self) {
+        let _state = lock(&self.state);
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,354 @@
+//! The ordered queue and the engine together, under many orders of their threads' steps, which shuttle plays: the sink
+//! pad's streaming thread, the source pad's task, the executors, and who flushes, stops or moves the clock. A deadlock, a
+//! lost wake-up, a frame without its own result or out of order fails, and the order of steps that led there is printed.
+//!
+//! GStreamer's own locks are not played: pads and elements are left out, what they call is the real code. No time goes by
+//! but where a test moves the clock, so that nothing can be saved by a deadline.
+//!
+//! `scripts/schedules` runs this. `RTMPOSE_SCHEDULES=n` plays so many orders a test, `RTMPOSE_SCHEDULE=text` the one that
+//! a failure has printed.
+
+use std::{sync::Arc, time::Duration};
+
+use shuttle::{
+    Config, Runner,
+    scheduler::{PctScheduler, RandomScheduler},
+    thread,
+};
+
+use super::queue::{Candidate, Frame, Item, Query, Queue, Room, Work};
+use crate::{
+    engine::{
+        Backend, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading, ManualClock,
+        Model, Patience, Stream,
+    },
+    network::Peak,
+    pose::Region,
+    sync::{Mutex, lock},
+    video::Crop,
+};
+
+const TIMEOUT: Duration = Duration::from_millis(15);
+const ROOM: Room = Room { waiting: 2, finished: 2, all: 5 };
+
+/// Plays a test in many orders: half of them at random, half with few preemptions in unlikely places.
+fn play(test: impl Fn() + Send + Sync + 'static) {
+    gst::init().unwrap();
+    let test = Arc::new(test);
+    let played = test.clone();
+    if let Ok(schedule) = std::env::var("RTMPOSE_SCHEDULE") {
+        return shuttle::replay(move || played(), &schedule);
+    }
+    let orders = std::env::var("RTMPOSE_SCHEDULES").map_or(2000, |text| text.parse().unwrap());
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    Runner::new(RandomScheduler::new(orders / 2), config.clone()).run(move || played());
+    Runner::new(PctScheduler::new(3, orders / 2), config).run(move || test());
+}
+
+/// A network that finds the number that fills a crop.
+#[derive(Clone, Default)]
+struct Numbers {
+    fails: bool,
+    /// Takes its place when it fails.
+    spare: bool,
+}
+
+struct NumbersExecutor(bool, Vec<u8>);
+
+impl Backend for Numbers {
+    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+        let (provider, sha256) = ("numbers".to_string(), String::new());
+        let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
+        Ok((model, Box::new(NumbersExecutor(self.fails, Vec::new()))))
+    }
+
+    fn fallback(&self, _: &Model, _: usize) -> Option<Arc<dyn Backend>> {
+        self.spare.then(|| Arc::new(Numbers::default()) as Arc<dyn Backend>)
+    }
+}
+
+impl Executor for NumbersExecutor {
+    fn load(&mut self, row: usize, crop: &[u8]) {
+        self.1.truncate(row);
+        self.1.push(crop[0]);
+    }
+
+    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+        thread::yield_now();
+        if self.0 {
+            return Err(Error::new(ErrorKind::Run, "on purpose"));
+        }
+        for (peak, number) in peaks.iter_mut().zip(&self.1[..rows]) {
+            peak.max_x = f32::from(*number);
+        }
+        Ok(rows)
+    }
+
+    fn warm_up_sizes(&self) -> Vec<usize> {
+        Vec::new()
+    }
+}
+
+fn engine(network: Numbers, batch_size: usize, executors: usize) -> (Engine, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    let fallback = network.spare;
+    let settings = EngineSettings { batch_size, executors, fallback, clock: clock.clone(), observer: |_| () };
+    (Engine::open(Arc::new(network), settings, &Cancel::default(), &|_| ()).unwrap(), clock)
+}
+
+/// What came out of an element's queue.
+#[derive(Clone, Debug, PartialEq)]
+enum Out {
+    /// A frame, and the number that was found in it.
+    Frame(u8, Result<u8, String>),
+    Query,
+    Eos,
+}
+
+/// What an element has between its pads.
+struct Way {
+    queue: Arc<Queue>,
+    stream: Stream,
+    out: Mutex<Vec<Out>>,
+}
+
+impl Way {
+    fn new(engine: &Engine) -> Self {
+        let queue = Arc::new(Queue::default());
+        let woken = queue.clone();
+        let patience = Patience { timeout: TIMEOUT, adaptive: true };
+        let stream = engine.attach(patience, Arc::new(move || woken.wake()));
+        let way = Self { queue, stream, out: Mutex::new(Vec::new()) };
+        way.resume();
+        way
+    }
+
+    fn resume(&self) {
+        self.stream.resume();
+        lock(&self.queue.state).resume();
+    }
+
+    fn flush(&self) {
+        self.queue.flush();
+        self.stream.flush();
+    }
+
+    /// As the sink pad's chain function.
+    fn push(&self, number: u8) -> Result<(), gst::FlowError> {
+        self.queue.wait_for_room(ROOM, &self.stream, |_| ())?;
+        let work = {
+            let _in_progress = self.stream.begin_frame();
+            let mut pixels = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
+            pixels.fill(number);
+            let region = Region::new(0.0, 0.0, 1.0, 1.0);
+            let crop = Crop::new(&region, 1, 1).unwrap();
+            let ticket = self.stream.submit(pixels);
+            Work::Infer(vec![Candidate { region, id: None, crop, ticket }])
+        };
+        let mut buffer = gst::Buffer::new();
+        buffer.get_mut().unwrap().set_offset(number.into());
+        self.queue.push(Item::Frame(Frame { buffer, width: 1, height: 1, now: 0.0, work }))
+    }
+
+    fn push_all(&self, numbers: std::ops::Range<u8>) -> Result<(), gst::FlowError> {
+        numbers.into_iter().try_for_each(|number| self.push(number))
+    }
+
+    /// As the sink pad's event function.
+    fn push_eos(&self) -> Result<(), gst::FlowError> {
+        self.queue.push(Item::Event(gst::event::Eos::new()))?;
+        self.stream.hurry();
+        self.stream.pause();
+        Ok(())
+    }
+
+    /// As the sink pad's query function.
+    fn drain(&self) -> bool {
+        let mut query = gst::query::Drain::new();
+        let (query, answered) = Query::new(query.get_mut().unwrap());
+        if self.queue.push(Item::Query(query)).is_err() {
+            return false;
+        }
+        self.stream.hurry();
+        answered.recv().unwrap_or(false)
+    }
+
+    /// As the source pad's task, until EOS or a flush.
+    fn run_task(&self) {
+        loop {
+            let out = match self.queue.take_ready() {
+                Err((mut state, _)) => {
+                    let queries = state.take_queries();
+                    drop(state);
+                    drop(queries);
+                    return;
+                }
+                Ok(Item::Event(_)) => return lock(&self.out).push(Out::Eos),
+                Ok(Item::Query(query)) => {
+                    query.answer(|_| true);
+                    Out::Query
+                }
+                Ok(Item::Frame(frame)) => {
+                    let Work::Infer(candidates) = &frame.work else { unreachable!("push makes no other") };
+                    let found = candidates[0].ticket.outcome().expect("the frame is done");
+                    let found = found.as_ref().map(|peaks| peaks[0].max_x as u8);
+                    Out::Frame(frame.buffer.offset() as u8, found.map_err(|error| error.message.clone()))
+                }
+            };
+            lock(&self.out).push(out);
+        }
+    }
+
+    fn out(&self) -> Vec<Out> {
+        lock(&self.out).clone()
+    }
+}
+
+/// Each with its own result.
+fn found(numbers: std::ops::Range<u8>) -> impl Iterator<Item = Out> {
+    numbers.map(|number| Out::Frame(number, Ok(number)))
+}
+
+#[test]
+fn frames_come_out_in_order_with_their_own_results_before_a_query_and_eos() {
+    for (batch_size, executors) in [(1, 1), (2, 1), (3, 2)] {
+        play(move || {
+            let (engine, _clock) = engine(Numbers::default(), batch_size, executors);
+            let way = Way::new(&engine);
+            thread::scope(|scope| {
+                scope.spawn(|| way.run_task());
+                way.push_all(0..5).unwrap();
+                assert!(way.drain());
+                way.push_all(5..7).unwrap();
+                way.push_eos().unwrap();
+            });
+            let expected: Vec<_> =
+                found(0..5).chain([Out::Query]).chain(found(5..7)).chain([Out::Eos]).collect();
+            assert_eq!(way.out(), expected);
+        });
+    }
+}
+
+#[test]
+fn a_deadline_is_not_slept_through() {
+    play(|| {
+        let (engine, clock) = engine(Numbers::default(), 3, 1);
+        let way = Way::new(&engine);
+        thread::scope(|scope| {
+            scope.spawn(|| way.run_task());
+            let moving = clock.clone();
+            way.push(0).unwrap();
+            // Whether the executor sleeps already or not.
+            scope.spawn(move || moving.advance(TIMEOUT));
+            let ticket_is_there = || lock(&way.out).first().cloned();
+            while ticket_is_there().is_none() {
+                thread::yield_now();
+            }
+            way.push_eos().unwrap();
+        });
+        assert_eq!(way.out(), [Out::Frame(0, Ok(0)), Out::Eos]);
+    });
+}
+
+#[test]
+fn after_a_flush_at_any_moment_only_new_frames_come() {
+    play(|| {
+        let (engine, _clock) = engine(Numbers::default(), 2, 2);
+        let way = Way::new(&engine);
+        thread::scope(|scope| {
+            let source = scope.spawn(|| way.push_all(0..6));
+            let task = scope.spawn(|| way.run_task());
+            way.flush();
+            let _ = source.join().unwrap();
+            task.join().unwrap();
+        });
+        let before = way.out();
+        assert_eq!(before, found(0..before.len() as u8).collect::<Vec<_>>());
+        lock(&way.out).clear();
+        way.resume();
+        thread::scope(|scope| {
+            scope.spawn(|| way.run_task());
+            way.push_all(10..13).unwrap();
+            way.push_eos().unwrap();
+        });
+        assert_eq!(way.out(), found(10..13).chain([Out::Eos]).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_stop_at_any_moment_ends_all_who_wait() {
+    play(|| {
+        let (engine, _clock) = engine(Numbers::default(), 2, 1);
+        let way = Way::new(&engine);
+        thread::scope(|scope| {
+            let source = scope.spawn(|| way.push_all(0..6).map(|()| way.drain()));
+            let task = scope.spawn(|| way.run_task());
+            // Both pads are deactivated, then the engine goes.
+            way.flush();
+            let _ = source.join().unwrap();
+            task.join().unwrap();
+            engine.close().unwrap();
+        });
+        let out = way.out();
+        let frames = out.iter().filter(|out| **out != Out::Query).count() as u8;
+        assert_eq!(out[..frames.into()], found(0..frames).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn who_shares_an_engine_is_not_held_up_by_one_who_leaves() {
+    play(|| {
+        let (engine, _clock) = engine(Numbers::default(), 2, 1);
+        let (stays, leaves) = (Way::new(&engine), Way::new(&engine));
+        thread::scope(|scope| {
+            scope.spawn(|| stays.run_task());
+            scope.spawn(|| {
+                stays.push_all(0..4).unwrap();
+                stays.push_eos().unwrap();
+            });
+            scope.spawn(move || {
+                thread::scope(|scope| {
+                    let source = scope.spawn(|| leaves.push_all(100..104));
+                    let task = scope.spawn(|| leaves.run_task());
+                    leaves.flush();
+                    let _ = source.join().unwrap();
+                    task.join().unwrap();
+                });
+                let out = leaves.out();
+                assert_eq!(out, found(100..100 + out.len() as u8).collect::<Vec<_>>());
+                drop(leaves);
+            });
+        });
+        assert_eq!(stays.out(), found(0..4).chain([Out::Eos]).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_network_that_fails_answers_every_frame() {
+    play(|| {
+        let (engine, _clock) = engine(Numbers { fails: true, spare: false }, 2, 2);
+        let way = Way::new(&engine);
+        thread::scope(|scope| {
+            scope.spawn(|| way.run_task());
+            way.push_all(0..5).unwrap();
+            way.push_eos().unwrap();
+        });
+        let failed = (0..5).map(|number| Out::Frame(number, Err("on purpose".to_string())));
+        assert_eq!(way.out(), failed.chain([Out::Eos]).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_network_that_is_lost_is_replaced_without_losing_a_frame() {
+    play(|| {
+        let (engine, _clock) = engine(Numbers { fails: true, spare: true }, 2, 2);
+        let way = Way::new(&engine);
+        thread::scope(|scope| {
+            scope.spawn(|| way.run_task());
+            way.push_all(0..5).unwrap();
+            way.push_eos().unwrap();
+        });
+        assert_eq!(way.out(), found(0..5).chain([Out::Eos]).collect::<Vec<_>>());
+    });
+}

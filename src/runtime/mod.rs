@@ -1,0 +1,3 @@
+//! Who runs a network: each room in here makes `engine::Backend`s.
+
+pub mod onnx;

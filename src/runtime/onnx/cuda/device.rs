@@ -1,0 +1,148 @@
+//! The CUDA driver behind a few calls: a stream, pinned host memory, and copies between that and tensors on the device.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+
+use crate::{
+    engine::{Error, ErrorKind},
+    platform::gpu,
+};
+
+/// An address in device memory.
+pub(super) type Address = sys::CUdeviceptr;
+
+/// A stream of its own in the device's primary context, which ONNX Runtime uses too.
+pub(super) struct Stream(Arc<CudaStream>);
+
+impl Stream {
+    pub(super) fn new(device_id: i32) -> Result<Self, Error> {
+        if !gpu::has_cuda() {
+            return Err(Error::new(ErrorKind::Provider, "NVIDIA's driver library libcuda.so.1 is not there"));
+        }
+        let ordinal = usize::try_from(device_id)
+            .map_err(|_| Error::new(ErrorKind::Provider, format!("there is no device-id {device_id}")))?;
+        let open = || CudaContext::new(ordinal)?.new_stream();
+        open().map(Self).map_err(|error| failed("device or stream", error))
+    }
+
+    /// The stream as CUDA's C interface knows it; lives as long as this value.
+    pub(super) fn handle(&self) -> *mut () {
+        self.0.cu_stream().cast()
+    }
+
+    /// Pinned memory of `len` values, all of the default one.
+    pub(super) fn pinned<T: Copy + Default>(&self, len: usize) -> Result<Pinned<T>, Error> {
+        Pinned::new(self.0.context().clone(), len).map_err(|error| failed("pinned memory", error))
+    }
+
+    /// Begins to copy values to the device.
+    ///
+    /// # Safety
+    /// At `to` is room for them. They are not written before `wait` has returned.
+    pub(super) unsafe fn copy_in<T: Copy>(&self, from: &[T], to: Address) -> Result<(), Error> {
+        self.0
+            .context()
+            .bind_to_thread()
+            .and_then(|()| unsafe { result::memcpy_htod_async(to, from, self.0.cu_stream()) })
+            .map_err(|error| failed("copy to the device", error))
+    }
+
+    /// Begins to copy values from the device.
+    ///
+    /// # Safety
+    /// At `from` are as many values of this type. `to` is not touched before `wait` has returned.
+    pub(super) unsafe fn copy_out<T: Copy>(&self, from: Address, to: &mut [T]) -> Result<(), Error> {
+        self.0
+            .context()
+            .bind_to_thread()
+            .and_then(|()| unsafe { result::memcpy_dtoh_async(to, from, self.0.cu_stream()) })
+            .map_err(|error| failed("copy from the device", error))
+    }
+
+    /// Whether the device still does what was begun.
+    pub(super) fn is_busy(&self) -> bool {
+        // SAFETY: the stream lives as long as this value.
+        let state = unsafe { sys::cuStreamQuery(self.0.cu_stream()) };
+        state == sys::CUresult::CUDA_ERROR_NOT_READY
+    }
+
+    /// Waits until all that was begun is done.
+    pub(super) fn wait(&self) -> Result<(), Error> {
+        self.0.synchronize().map_err(|error| failed("wait for the device", error))
+    }
+}
+
+fn failed(what: &str, error: DriverError) -> Error {
+    let kind = if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        ErrorKind::OutOfMemory
+    } else {
+        ErrorKind::Run
+    };
+    // CUresult's names are those of NVIDIA's documentation.
+    Error::new(kind, format!("CUDA {what}: {:?}", error.0))
+}
+
+/// Host memory that the device reads and writes by itself.
+pub(super) struct Pinned<T: Copy> {
+    start: *mut T,
+    len: usize,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: it is owned memory, as in a Box.
+unsafe impl<T: Copy + Send> Send for Pinned<T> {}
+
+impl<T: Copy + Default> Pinned<T> {
+    fn new(context: Arc<CudaContext>, len: usize) -> Result<Self, DriverError> {
+        context.bind_to_thread()?;
+        // CUDA gives no memory for 0 bytes.
+        let bytes = (len * size_of::<T>()).max(1);
+        // SAFETY: the memory is freed in `drop`, and filled before anyone reads it. Its start is that of a page.
+        let start = unsafe { result::malloc_host(bytes, 0) }?.cast::<T>();
+        (0..len).for_each(|index| unsafe { start.add(index).write(T::default()) });
+        Ok(Self { start, len, context })
+    }
+}
+
+impl<T: Copy> Deref for Pinned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `new` has filled so many.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+impl<T: Copy> DerefMut for Pinned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above; the value is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+}
+
+impl<T: Copy> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: `malloc_host` gave it, and nobody uses it any more.
+            let _ = unsafe { result::free_host(self.start.cast()) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a driver, and on a machine with one, where no card has this number.
+    #[test]
+    fn a_device_that_is_not_there_is_an_error() {
+        for device_id in [-1, 4096] {
+            let error = Stream::new(device_id).err().expect("no machine has such a device");
+            assert!(!error.message.is_empty());
+        }
+    }
+}

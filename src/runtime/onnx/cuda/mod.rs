@@ -1,0 +1,417 @@
+//! Runs a network on an NVIDIA GPU as captured CUDA graphs, one for each of a few batch sizes: without them a change of
+//! the batch size costs ONNX Runtime seconds, and a run spends its time on launching kernels.
+//!
+//! Each size has a session of its own. (One session can hold several graphs, but what it frees when it sees the next
+//! size, a graph captured before may still use: with `prefer_nhwc` the replay read freed memory.) Its tensors on the
+//! device are bound once, since a replay knows only their addresses. Crops come from pinned memory and key points go to
+//! pinned memory, on the session's own stream. Pinned memory holds two batches: while one runs the next one is loaded,
+//! where ONNX Runtime replays a graph without waiting for its end (1.31 does, 1.24 does not).
+
+mod device;
+pub(super) mod turns;
+
+use std::sync::RwLockReadGuard;
+
+use ort::{
+    ep,
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
+    session::{IoBinding, RunOptions, Session},
+    value::{Tensor, TensorRef},
+};
+
+use super::{executor::to_peaks, run_error};
+use crate::{
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model, Overlapping},
+    network::{
+        Peak,
+        contract::{self, Contract},
+        graph::{IMAGE, KEY_POINTS},
+    },
+};
+use device::{Address, Pinned, Stream};
+use turns::DroppedInTurn;
+
+/// How often captures are tried: what others do in the process can spoil one.
+const ATTEMPTS: usize = 3;
+
+/// Runs of a size, with its tensors bound, before it is captured: even a second run can allocate memory, which a
+/// capture must not.
+const RUNS_BEFORE_CAPTURE: usize = 2;
+
+/// `gpu_graph_id` of runs that are not captured, and of those that are.
+const UNCAPTURED: &str = "-1";
+const CAPTURED: &str = "0";
+
+/// What to capture.
+pub(super) struct Plan<'a> {
+    /// Makes the session of the adapted graph for a batch size.
+    pub session: &'a dyn Fn(usize, ep::CUDA) -> Result<Session, Error>,
+    pub contract: Contract,
+    /// The model's name in messages.
+    pub name: &'a str,
+    pub device_id: i32,
+    /// Batch sizes, ascending.
+    pub sizes: &'a [usize],
+}
+
+impl Plan<'_> {
+    fn input_shape(&self, rows: usize) -> [usize; 4] {
+        [rows, self.contract.height as usize, self.contract.width as usize, 3]
+    }
+}
+
+/// Runs prepared batch sizes. Closed when nobody captures.
+pub(super) struct CapturedExecutor(DroppedInTurn<Captured>);
+
+struct Captured {
+    /// By batch size, ascending.
+    graphs: Vec<Graph>,
+    /// Replays the graphs.
+    options: RunOptions,
+    host: Host,
+    contract: Contract,
+    /// ONNX Runtime does not wait for the end of a replay.
+    overlaps: bool,
+    begun: Option<Begun>,
+}
+
+/// A run that the device is busy with.
+struct Begun {
+    graph: usize,
+    rows: usize,
+    _turn: RwLockReadGuard<'static, ()>,
+}
+
+/// What is copied to the device and back.
+struct Host {
+    /// Crops of two runs, [largest size, height, width, 3] each.
+    inputs: [Pinned<u8>; 2],
+    /// Which of them is loaded for the next run; the other one can be on its way to the device.
+    loading: usize,
+    /// Key points, [largest size, K, columns].
+    output: Pinned<f32>,
+    /// Values of one row of both.
+    crop_values: usize,
+    answer_values: usize,
+    points: usize,
+}
+
+/// A batch size with its tensors on the device.
+struct Graph {
+    rows: usize,
+    /// Keeps the tensors.
+    binding: IoBinding,
+    input: Address,
+    output: Address,
+    session: Session,
+    /// Dropped last: the session uses it.
+    stream: Stream,
+}
+
+/// A session that has run once, in which cuDNN chose its kernels: that takes most of the time of loading.
+struct Loaded {
+    rows: usize,
+    points: usize,
+    session: Session,
+    stream: Stream,
+}
+
+/// Why there are no graphs.
+enum Failure {
+    /// A capture was spoiled: another one may succeed.
+    Capture(Error),
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl CapturedExecutor {
+    /// Loads the network and captures a graph of each size.
+    pub(super) fn open(plan: &Plan, loading: &Loading) -> Result<Self, Error> {
+        retried(loading, || Self::try_open(plan, loading))
+    }
+
+    fn try_open(plan: &Plan, loading: &Loading) -> Result<Self, Failure> {
+        let uncaptured = std::sync::Arc::new(run_options(UNCAPTURED)?);
+        let terminated = uncaptured.clone();
+        loading.cancelled.on_cancel(move || drop(terminated.terminate()));
+        let mut loaded = Vec::new();
+        for rows in plan.sizes {
+            loaded.push(Loaded::new(plan, *rows, &uncaptured, loading)?);
+        }
+
+        let largest = loaded.last().ok_or_else(|| Error::new(ErrorKind::Run, "No batch size"))?;
+        let (rows, points) = (largest.rows, largest.points);
+        let crop_values = plan.input_shape(1).iter().product();
+        let answer_values = points * plan.contract.columns().count();
+        let host = {
+            let _turn = turns::load();
+            let input = || largest.stream.pinned(rows * crop_values);
+            let inputs = [input()?, input()?];
+            let output = largest.stream.pinned(rows * answer_values)?;
+            Host { inputs, loading: 0, output, crop_values, answer_values, points }
+        };
+        let capturing = run_options(CAPTURED)?;
+        let mut options = run_options(CAPTURED)?;
+        options.set("disable_synchronize_execution_providers", "1").map_err(run_error)?;
+        let mut captured = DroppedInTurn::new(Captured {
+            graphs: Vec::new(),
+            options,
+            host,
+            contract: plan.contract,
+            overlaps: false,
+            begun: None,
+        });
+        for loaded in loaded {
+            loading.cancelled.check()?;
+            let rows = loaded.rows;
+            (loading.report)(LoadEvent::Step(format!("Capturing batches of {rows} on cuda")));
+            let Captured { graphs, host, .. } = &mut *captured;
+            graphs.push({
+                let _turn = turns::load();
+                Graph::bind(loaded, plan)?
+            });
+            let graph = graphs.last_mut().expect("one was pushed just now");
+            for _ in 0..RUNS_BEFORE_CAPTURE {
+                let _turn = turns::load();
+                graph.run(host, rows, &uncaptured)?;
+            }
+            let _turn = turns::capture();
+            graph.run(host, rows, &capturing).map_err(Failure::Capture)?;
+        }
+        captured.try_overlapping()?;
+        if !captured.overlaps {
+            let text = "ONNX Runtime waits for the end of each run: batches are loaded between runs; a newer version is faster";
+            (loading.report)(LoadEvent::Info(text.to_string()));
+        }
+        Ok(Self(captured))
+    }
+
+    pub(super) fn with_model(self, sha256: String) -> (Model, Box<dyn Executor>) {
+        let model = self.0.contract.model(self.0.host.points, "cuda", sha256);
+        (model, Box::new(self))
+    }
+}
+
+/// Opens anew what a spoiled capture has made useless, a few times.
+fn retried<T>(loading: &Loading, mut open: impl FnMut() -> Result<T, Failure>) -> Result<T, Error> {
+    let mut attempt = 1;
+    loop {
+        match open() {
+            Ok(opened) => return Ok(opened),
+            Err(Failure::Capture(error)) if attempt < ATTEMPTS => {
+                let text = format!("CUDA graphs: attempt {attempt} of {ATTEMPTS} failed ({error})");
+                (loading.report)(LoadEvent::Info(text));
+                attempt += 1;
+            }
+            Err(Failure::Capture(error) | Failure::Final(error)) => return Err(error),
+        }
+    }
+}
+
+impl Loaded {
+    fn new(plan: &Plan, rows: usize, uncaptured: &RunOptions, loading: &Loading) -> Result<Self, Error> {
+        let _turn = turns::load();
+        let stream = Stream::new(plan.device_id)?;
+        let provider = ep::CUDA::default().with_cuda_graph(true);
+        // SAFETY: the stream is dropped after the session, here as well as in the structs.
+        let provider = unsafe { provider.with_compute_stream(stream.handle()) };
+        let mut session = (plan.session)(rows, provider)?;
+        loading.cancelled.check()?;
+        let step = format!("Choosing kernels for batches of {rows} on cuda");
+        (loading.report)(LoadEvent::Step(step));
+        let points = count_points(&mut session, plan, rows, uncaptured)?;
+        Ok(Self { rows, points, session, stream })
+    }
+}
+
+/// Runs the session with tensors in host memory: not every file says the number of key points.
+fn count_points(
+    session: &mut Session,
+    plan: &Plan,
+    rows: usize,
+    options: &RunOptions,
+) -> Result<usize, Error> {
+    let shape = plan.input_shape(rows);
+    let crops = vec![0u8; shape.iter().product()];
+    let input = TensorRef::from_array_view((shape, crops.as_slice())).map_err(run_error)?;
+    let outputs = session.run_with_options(ort::inputs![IMAGE => input], options).map_err(run_error)?;
+    let (found, _) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
+    contract::check_key_points(&plan.contract, rows, found, plan.name)
+}
+
+fn run_options(graph: &str) -> Result<RunOptions, Error> {
+    let mut options = RunOptions::new().map_err(run_error)?;
+    options.set("gpu_graph_id", graph).map_err(run_error)?;
+    Ok(options)
+}
+
+impl Graph {
+    /// Gives a session its tensors.
+    fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
+        let Loaded { rows, points, session, stream } = loaded;
+        let bind = || -> ort::Result<_> {
+            let device = AllocationDevice::CUDA;
+            let memory = MemoryInfo::new(device, plan.device_id, AllocatorType::Device, MemoryType::Default)?;
+            let memory = Allocator::new(&session, memory)?;
+            let mut input = Tensor::<u8>::new(&memory, plan.input_shape(rows))?;
+            let mut output = Tensor::<f32>::new(&memory, [rows, points, plan.contract.columns().count()])?;
+            let addresses = (input.data_ptr_mut() as Address, output.data_ptr_mut() as Address);
+            let mut binding = session.create_binding()?;
+            binding.bind_input(IMAGE, &input)?;
+            binding.bind_output(KEY_POINTS, output)?;
+            Ok((binding, addresses))
+        };
+        let (binding, (input, output)) = bind().map_err(run_error)?;
+        Ok(Self { rows, binding, input, output, session, stream })
+    }
+
+    /// Runs the first rows that are loaded, whose key points are in `host.output` then. The first run with the graph's
+    /// own options captures it.
+    fn run(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
+        // SAFETY: `wait` comes next.
+        let begun = unsafe { self.begin(host, rows, options) };
+        // Also after a failure: the device must not read or write any more when this returns.
+        begun.and(self.stream.wait())
+    }
+
+    /// Begins that run, and waits for its end only where ONNX Runtime does.
+    ///
+    /// # Safety
+    /// Before the stream was waited for, which must be done after a failure too, the rows are not written to and
+    /// `host.output` is not touched.
+    unsafe fn begin(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
+        let input = &host.inputs[host.loading][..rows * host.crop_values];
+        // SAFETY: the tensors hold `self.rows` rows, which is as many or more; for the rest the caller answers.
+        unsafe { self.stream.copy_in(input, self.input)? };
+        let ran = self.session.run_binding_with_options(&self.binding, options).map(drop).map_err(run_error);
+        // SAFETY: likewise.
+        let copied =
+            unsafe { self.stream.copy_out(self.output, &mut host.output[..rows * host.answer_values]) };
+        ran.and(copied)
+    }
+}
+
+impl Captured {
+    /// The smallest graph that has room for the rows.
+    fn graph_for(&self, rows: usize) -> Result<usize, Error> {
+        let found = self.graphs.iter().position(|graph| graph.rows >= rows);
+        found.ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))
+    }
+
+    fn read(&self, rows: usize, peaks: &mut [Peak]) {
+        let answers = &self.host.output[..rows * self.host.answer_values];
+        to_peaks(answers, self.contract.columns(), &mut peaks[..rows * self.host.points]);
+    }
+
+    /// Sees whether the device is still busy when ONNX Runtime has begun a run of the largest size: older versions wait
+    /// for the end of a replay, whatever the options say.
+    fn try_overlapping(&mut self) -> Result<(), Error> {
+        let Some(graph) = self.graphs.last_mut() else { return Ok(()) };
+        for _ in 0..3 {
+            let _turn = turns::run();
+            let rows = graph.rows;
+            // SAFETY: nobody loads here, and `wait` comes below.
+            let begun = unsafe { graph.begin(&mut self.host, rows, &self.options) };
+            self.overlaps |= graph.stream.is_busy();
+            begun.and(graph.stream.wait())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CapturedExecutor {
+    /// After a panic in mid-run: the device must not read or write host memory that is freed, and the turn must be over
+    /// before the one for closing is asked for.
+    fn drop(&mut self) {
+        if let Some(Begun { graph, .. }) = self.0.begun.take() {
+            let _ = self.0.graphs[graph].stream.wait();
+        }
+    }
+}
+
+impl Executor for CapturedExecutor {
+    fn load(&mut self, row: usize, crop: &[u8]) {
+        let Host { inputs, loading, crop_values, .. } = &mut self.0.host;
+        inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop);
+    }
+
+    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+        let index = self.0.graph_for(rows)?;
+        let Captured { graphs, options, host, .. } = &mut *self.0;
+        let _turn = turns::run();
+        graphs[index].run(host, rows, options)?;
+        self.0.read(rows, peaks);
+        Ok(self.0.graphs[index].rows)
+    }
+
+    fn warm_up_sizes(&self) -> Vec<usize> {
+        self.0.graphs.iter().map(|graph| graph.rows).collect()
+    }
+
+    fn overlapping(&mut self) -> Option<&mut dyn Overlapping> {
+        if self.0.overlaps { Some(self) } else { None }
+    }
+}
+
+impl Overlapping for CapturedExecutor {
+    fn begin(&mut self, rows: usize) -> Result<(), Error> {
+        let index = self.0.graph_for(rows)?;
+        let Captured { graphs, options, host, begun, .. } = &mut *self.0;
+        let turn = turns::run();
+        let graph = &mut graphs[index];
+        // SAFETY: `load` takes the other half from now on; `finish` waits before it reads, and `drop` before memory is
+        // freed.
+        if let Err(error) = unsafe { graph.begin(host, rows, options) } {
+            let _ = graph.stream.wait();
+            return Err(error);
+        }
+        host.loading = 1 - host.loading;
+        *begun = Some(Begun { graph: index, rows, _turn: turn });
+        Ok(())
+    }
+
+    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error> {
+        let Some(Begun { graph, rows, _turn }) = self.0.begun.take() else {
+            return Err(Error::new(ErrorKind::Run, "No run was begun"));
+        };
+        let graph = &self.0.graphs[graph];
+        graph.stream.wait()?;
+        self.0.read(rows, peaks);
+        Ok(graph.rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of results that come one after another, how many were asked for, and how much was told.
+    fn attempts(results: Vec<Result<u32, Failure>>) -> (Result<u32, String>, usize, usize) {
+        let told = std::cell::Cell::new(0);
+        let report = |_| told.set(told.get() + 1);
+        let loading = Loading { report: &report, cancelled: &Default::default(), most_crops: 1 };
+        let (mut results, mut asked) = (results.into_iter(), 0);
+        let result = retried(&loading, || {
+            asked += 1;
+            results.next().expect("no more is asked for")
+        });
+        (result.map_err(|error| error.message), asked, told.get())
+    }
+
+    #[test]
+    fn a_spoiled_capture_is_tried_three_times() {
+        let error = |text: &str| Error::new(ErrorKind::Run, text);
+        let spoiled = |text| Err(Failure::Capture(error(text)));
+        assert_eq!(attempts(vec![Ok(7)]), (Ok(7), 1, 0));
+        assert_eq!(attempts(vec![spoiled("1"), spoiled("2"), Ok(7)]), (Ok(7), 3, 2));
+        let all = vec![spoiled("1"), spoiled("2"), spoiled("3")];
+        assert_eq!(attempts(all), (Err("3".to_string()), 3, 2));
+        let other = vec![spoiled("1"), Err(Failure::Final(error("no device")))];
+        assert_eq!(attempts(other), (Err("no device".to_string()), 2, 1));
+    }
+}

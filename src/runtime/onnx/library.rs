@@ -1,0 +1,244 @@
+//! Finds and loads ONNX Runtime's shared library, once in a process.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use once_cell::sync::OnceCell;
+use ort::{environment::Environment, logging::LogLevel};
+
+use crate::{
+    engine::{Error, ErrorKind},
+    sync::{Mutex, lock},
+};
+
+/// Receives ONNX Runtime's own log.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// The least important level that is wanted: ONNX Runtime spends time on all that it writes.
+    pub level: LogLevel,
+    /// Called with level, place in ONNX Runtime's code, and message.
+    pub write: fn(LogLevel, &str, &str),
+}
+
+/// The one environment that a process can have, kept for ever, and the library it came from.
+static LIBRARY: OnceCell<Library> = OnceCell::new();
+
+struct Library {
+    environment: Environment,
+    /// As it was named.
+    named: PathBuf,
+    /// Behind links.
+    real: PathBuf,
+}
+
+impl Library {
+    /// Whether that name means this library. The name it was loaded by still does when the file is gone.
+    fn is(&self, name: &Path) -> bool {
+        name == self.named || name == self.real || name.canonicalize().is_ok_and(|real| real == self.real)
+    }
+}
+
+/// Versions of ONNX Runtime whose names are tried, newest first: 1.20 is the oldest with the API that is called.
+const MINOR_VERSIONS: std::ops::RangeInclusive<u32> = 20..=40;
+
+/// Where ONNX Runtime is looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Named by the user: nothing else is tried.
+    pub file: Option<PathBuf>,
+    /// The folder of the plugin, tried before the loader's own folders.
+    pub beside: Option<PathBuf>,
+}
+
+impl Search {
+    /// Who named the library, and the files to try in order.
+    fn candidates(&self) -> (Origin, Vec<PathBuf>) {
+        if let Some(file) = &self.file {
+            return (Origin::Property, vec![absolute(file)]);
+        }
+        if let Some(file) = std::env::var_os("ORT_DYLIB_PATH").filter(|file| !file.is_empty()) {
+            return (Origin::Variable, vec![absolute(Path::new(&file))]);
+        }
+        let names = || {
+            let versioned = MINOR_VERSIONS.rev().map(|minor| format!("libonnxruntime.so.1.{minor}"));
+            ["libonnxruntime.so".to_string(), "libonnxruntime.so.1".to_string()].into_iter().chain(versioned)
+        };
+        let beside = self.beside.iter().flat_map(|folder| names().map(|name| absolute(folder).join(name)));
+        (Origin::Search, beside.filter(|file| file.exists()).chain(names().map(PathBuf::from)).collect())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Property,
+    Variable,
+    Search,
+}
+
+/// `ort` would resolve a relative path against the executable; people mean the working directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Hands in the environment of an application that uses `ort` itself: a process can have only one. Gives it back if
+/// there is one already.
+pub fn set_environment(environment: Environment) -> Result<(), Environment> {
+    let name = PathBuf::from("the application's own ONNX Runtime");
+    let library = Library { environment, named: name.clone(), real: name };
+    LIBRARY.set(library).map_err(|library| library.environment)
+}
+
+/// The library that this process runs.
+pub(super) fn loaded() -> Option<&'static Path> {
+    LIBRARY.get().map(|library| library.real.as_path())
+}
+
+/// The process's environment; loads the library if that has not been done. A failure may be tried again.
+pub(crate) fn environment(search: &Search, log: Log) -> Result<&'static Environment, Error> {
+    static LOADING: Mutex<()> = Mutex::new(());
+    let _loading = lock(&LOADING);
+    let library = LIBRARY.get_or_try_init(|| load(search, log))?;
+    library.environment.set_log_level(log.level);
+    if let Some(wanted) = search.file.as_deref().map(absolute)
+        && !library.is(&wanted)
+    {
+        return Err(Error::new(
+            ErrorKind::Library,
+            format!(
+                "ort-library is {}, but this process already runs {}: one process can use one ONNX Runtime only, \
+                 give every element the same",
+                wanted.display(),
+                library.real.display()
+            ),
+        ));
+    }
+    Ok(&library.environment)
+}
+
+/// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder and sends figures of its use
+/// to its makers, beginning before `with_telemetry(false)` reaches it. Only this variable keeps it from that.
+const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
+/// Room in which cuBLAS works, for each session: two pieces of 4 MiB. Of its own accord it takes so much on an H100 that
+/// two executors of RTMPose-m had 226 MiB more on the card, and were no faster for it.
+const SMALL_CUBLAS: (&str, &str) = ("CUBLAS_WORKSPACE_CONFIG", ":4096:2");
+
+/// What ONNX Runtime and NVIDIA's libraries read from the environment only.
+fn variables(has_driver: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    [Some(NO_TELEMETRY), has_driver.then_some(SMALL_CUBLAS)].into_iter().flatten()
+}
+
+/// What the user has set stays.
+fn set_variables(variables: impl Iterator<Item = (&'static str, &'static str)>) {
+    for (name, value) in variables {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: a thread that reads the environment by C's getenv at this moment could see it move. It moves here
+            // alone, at one moment in a process, before the libraries are loaded that these variables are for; glibc
+            // keeps the environment that the process was started with where it is.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+}
+
+fn load(search: &Search, log: Log) -> Result<Library, Error> {
+    set_variables(variables(super::has_driver()));
+    let (origin, candidates) = search.candidates();
+    // That a file is not there says nothing that the list of names does not say; the first other answer does.
+    let mut telling = None;
+    for file in candidates {
+        // Through a link, ONNX Runtime would look for its execution providers beside the link.
+        let real = if file.is_absolute() { file.canonicalize().ok() } else { None };
+        let real = real.unwrap_or_else(|| file.clone());
+        match ort::init_from(&real) {
+            Ok(builder) => {
+                let environment = builder
+                    .with_name("rtmpose")
+                    .with_telemetry(false)
+                    .with_logger(Arc::new(move |level, _: &str, _: &str, place: &str, message: &str| {
+                        (log.write)(level, place, message);
+                    }))
+                    .build()
+                    .map_err(|error| {
+                        Error::new(
+                            ErrorKind::Library,
+                            format!("ONNX Runtime from {} cannot be started: {error}", file.display()),
+                        )
+                    })?;
+                return Ok(Library { environment, named: file, real });
+            }
+            Err(error) => match reason(&real, &error) {
+                None if origin == Origin::Search => (),
+                reason => {
+                    let reason = reason.unwrap_or_else(|| "there is no such file".to_string());
+                    telling.get_or_insert((file, reason));
+                }
+            },
+        }
+    }
+    let message = match (origin, telling) {
+        (Origin::Property, Some((file, reason))) => named("The property ort-library", &file, &reason),
+        (Origin::Variable, Some((file, reason))) => named("The variable ORT_DYLIB_PATH", &file, &reason),
+        (_, Some((file, reason))) => format!(
+            "ONNX Runtime was found as {}, but cannot be used: {reason}; {REMEDY} with the property ort-library or the \
+             variable ORT_DYLIB_PATH",
+            file.display()
+        ),
+        (_, None) => {
+            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin nor in the loader's \
+             folders: install it, or name it with the property ort-library or the variable ORT_DYLIB_PATH"
+                .to_string()
+        }
+    };
+    Err(Error::new(ErrorKind::Library, message))
+}
+
+const REMEDY: &str = "name ONNX Runtime's libonnxruntime.so, 1.20 or newer,";
+
+fn named(what: &str, file: &Path, reason: &str) -> String {
+    format!("{what} names {}, which cannot be used: {reason}; {REMEDY} or unset it", file.display())
+}
+
+/// Why the library cannot be used; none if there is no such file.
+fn reason(file: &Path, error: &ort::LoadDynamicError) -> Option<String> {
+    Some(match error {
+        ort::LoadDynamicError::Dlopen { .. } if file.is_dir() => "it is a folder".to_string(),
+        ort::LoadDynamicError::Dlopen { error, .. } => {
+            // The outer error only says that dlopen failed; its source is the loader's text, `FILE: what is wrong`.
+            let source = std::error::Error::source(error).map(ToString::to_string);
+            let text = source.unwrap_or_else(|| error.to_string());
+            match text.strip_prefix(&format!("{}: ", file.display())) {
+                // Said of a library that this one needs, it is worth telling.
+                Some(text) if text.contains("No such file or directory") => return None,
+                stripped => format!("the loader says `{}`", stripped.unwrap_or(&text)),
+            }
+        }
+        ort::LoadDynamicError::MissingApi { .. } => {
+            "it is another library, without the function OrtGetApiBase".to_string()
+        }
+        ort::LoadDynamicError::InvalidVersionString => "it does not tell its version".to_string(),
+        ort::LoadDynamicError::BadVersion { version_str, .. } => {
+            format!("it is ONNX Runtime {version_str}, but 1.20 or newer is needed")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cublas_is_kept_small_where_there_is_a_driver() {
+        assert_eq!(variables(false).collect::<Vec<_>>(), [("ORT_DISABLE_TELEMETRY", "1")]);
+        assert_eq!(variables(true).nth(1), Some(("CUBLAS_WORKSPACE_CONFIG", ":4096:2")));
+    }
+
+    #[test]
+    fn a_named_file_is_the_only_candidate_and_made_absolute() {
+        let search = Search { file: Some("lib/x.so".into()), beside: Some("/plugins".into()) };
+        let (origin, files) = search.candidates();
+        assert_eq!(origin, Origin::Property);
+        assert_eq!(files, [std::env::current_dir().unwrap().join("lib/x.so")]);
+    }
+}

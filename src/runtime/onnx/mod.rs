@@ -1,0 +1,451 @@
+//! The backend that runs a model file with ONNX Runtime in this process.
+
+mod cuda;
+mod executor;
+pub(crate) mod library;
+mod message;
+mod network;
+mod nvidia;
+mod providers;
+pub mod testing;
+mod threads;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ort::{
+    ep,
+    session::{Session, builder::SessionBuilder},
+};
+
+pub use library::{Log, Search, set_environment};
+
+use crate::{
+    engine::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model},
+    network::{contract, graph::Adaptation},
+    platform::gpu,
+};
+use executor::OnnxExecutor;
+use message::readable;
+use network::Network;
+
+/// Files that NVIDIA's driver shows when it runs; the last one is the driver of WSL.
+const DRIVER_FILES: [&str; 3] = ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"];
+
+/// The copies of one batch overlap with the run of another.
+const EXECUTORS_ON_A_GPU: usize = 2;
+
+fn has_driver() -> bool {
+    DRIVER_FILES.iter().any(|file| Path::new(file).exists())
+}
+
+/// The execution provider asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provider {
+    /// CUDA, or the CPU where CUDA cannot be used.
+    #[default]
+    Auto,
+    Cuda,
+    TensorRt,
+    OpenVino,
+    Cpu,
+}
+
+/// Number formats of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As the file says; float32 products may use TF32. The embedded network has a form in 8-bit integers, too, which the
+    /// CPU provider takes where the processor has VNNI instructions.
+    #[default]
+    Model,
+    Tf32,
+    /// float32 without TF32.
+    Fp32,
+    /// Half precision, converted at load where the provider gains from it.
+    Fp16,
+}
+
+/// How cuDNN chooses a convolution's algorithm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConvAlgoSearch {
+    Exhaustive,
+    #[default]
+    Heuristic,
+    Default,
+}
+
+/// A model file and how to run it.
+#[derive(Clone, Debug)]
+pub struct OnnxBackend {
+    /// None: the embedded model.
+    pub model_file: Option<PathBuf>,
+    /// Crops in one run; 0: as many as suit the device and its memory.
+    pub batch_size: usize,
+    /// Batches in flight at once, which share the processor; 0: as many as suit the provider.
+    pub executors: usize,
+    /// Threads that compute one batch on the processor; 0: its cores, divided by the batches in flight.
+    pub threads: usize,
+    pub provider: Provider,
+    pub device_id: i32,
+    pub precision: Precision,
+    pub conv_algo_search: ConvAlgoSearch,
+    /// Bytes that ONNX Runtime's CUDA provider may take for tensors, for each prepared batch size of each executor; 0: any.
+    pub gpu_memory_limit: u64,
+    /// Where what takes long to build (TensorRT's engines) is kept; none: it is built at every load.
+    pub cache_folder: Option<PathBuf>,
+    pub library: Search,
+    pub log: Log,
+}
+
+impl Default for OnnxBackend {
+    /// The embedded model on the best provider, with ONNX Runtime's log unheard.
+    fn default() -> Self {
+        Self {
+            model_file: None,
+            batch_size: DEFAULT_BATCH_SIZE,
+            executors: 0,
+            threads: 0,
+            provider: Provider::default(),
+            device_id: 0,
+            precision: Precision::default(),
+            conv_algo_search: ConvAlgoSearch::default(),
+            gpu_memory_limit: 0,
+            cache_folder: None,
+            library: Search::default(),
+            log: Log { level: ort::logging::LogLevel::Fatal, write: |_, _, _| () },
+        }
+    }
+}
+
+/// Crops in one run where neither the user nor the device says otherwise.
+const DEFAULT_BATCH_SIZE: usize = 8;
+
+impl Backend for OnnxBackend {
+    fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+        let network = Network::read(self.model_file.as_deref())?;
+        contract::check_batch(&network.contract, self.batch_size, &network.name)?;
+        network.probe(|| self.builder()).map_err(|error| network.first_run_error(error))?;
+        if self.precision == Precision::Fp16 && network.is_adapted() {
+            (loading.report)(LoadEvent::Warning(format!(
+                "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
+                 half precision instead",
+                network.name
+            )));
+        }
+        match self.provider {
+            Provider::Cpu => self.open_on_cpu(&network, loading),
+            Provider::Cuda => self.open_on_cuda(&network, loading).map_err(with_remedy),
+            Provider::TensorRt => self.open_on_tensorrt(&network, loading).map_err(with_remedy),
+            Provider::OpenVino => self.open_on_openvino(&network, loading).map_err(with_remedy),
+            Provider::Auto => self.open_on_the_best(has_driver(), &network, loading),
+        }
+    }
+
+    fn likely_executors(&self) -> usize {
+        match self.provider {
+            Provider::Cuda | Provider::TensorRt => EXECUTORS_ON_A_GPU,
+            Provider::Auto if has_driver() => EXECUTORS_ON_A_GPU,
+            Provider::Auto | Provider::OpenVino | Provider::Cpu => threads::executors(threads::cores()),
+        }
+    }
+
+    fn best_executors(&self, model: &Model) -> usize {
+        if ["cuda", "tensorrt"].contains(&&model.provider[..]) {
+            EXECUTORS_ON_A_GPU
+        } else {
+            threads::executors(threads::cores())
+        }
+    }
+
+    fn fallback(&self, model: &Model, batch_size: usize) -> Option<Arc<dyn Backend>> {
+        // Half precision was for the device that is lost.
+        let precision = if self.precision == Precision::Fp16 { Precision::Model } else { self.precision };
+        let on_the_cpu = Self { provider: Provider::Cpu, precision, batch_size, ..self.clone() };
+        (model.provider != "cpu").then(|| Arc::new(on_the_cpu) as Arc<dyn Backend>)
+    }
+}
+
+/// Tells the user of a provider that was asked for and cannot be used what to do without it.
+fn with_remedy(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Provider => Error::new(
+            error.kind,
+            format!("{}; execution-provider=cpu, or auto, runs without it", error.message),
+        ),
+        _ => error,
+    }
+}
+
+impl OnnxBackend {
+    /// CUDA where there is a driver for it; where that fails nevertheless, the CPU with a warning.
+    fn open_on_the_best(
+        &self,
+        has_driver: bool,
+        network: &Network,
+        loading: &Loading,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
+        if !has_driver {
+            let text = "No NVIDIA driver on this machine: inference runs on the CPU";
+            (loading.report)(LoadEvent::Info(text.to_string()));
+            return self.open_on_cpu(network, loading);
+        }
+        match self.open_on_cuda(network, loading) {
+            Err(error) if error.kind == ErrorKind::Provider => {
+                (loading.report)(LoadEvent::Warning(format!(
+                    "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
+                    error.message
+                )));
+                self.open_on_cpu(network, loading)
+            }
+            other => other,
+        }
+    }
+
+    fn open_on_cpu(&self, network: &Network, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+        self.explain_half_precision("the CPU", loading);
+        let int8 = self.takes_int8().then(Network::embedded_int8).transpose()?;
+        let network = int8.as_ref().unwrap_or(network);
+        let session = self.session(network, &Adaptation::default(), loading, "cpu", |builder| {
+            builder.with_intra_threads(self.cpu_threads()).map_err(|error| run_error(error.into()))
+        })?;
+        self.any_size(network, session, "cpu", DEFAULT_BATCH_SIZE)
+            .map_err(|error| network.first_run_error(error))
+    }
+
+    /// An executor on a provider that takes any size as it is, unless the file fixes one.
+    fn any_size(
+        &self,
+        network: &Network,
+        session: Session,
+        provider: &str,
+        best_size: usize,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
+        let sizes = match network.contract.fixed_batch {
+            Some(fixed) => vec![fixed],
+            None => (1..=self.batch_size_or(best_size)).collect(),
+        };
+        let executor = OnnxExecutor::new(vec![session], sizes, network.contract, &network.name)?;
+        Ok(executor.with_model(provider, network.sha256.clone()))
+    }
+
+    /// Whether the embedded network is run in 8-bit integers: .53 to .67 of the time where the processor has instructions
+    /// for them (measured), on others less is gained and sums can saturate.
+    fn takes_int8(&self) -> bool {
+        self.model_file.is_none() && self.precision == Precision::Model && threads::has_vnni()
+    }
+
+    /// Threads of one executor on the processor.
+    fn cpu_threads(&self) -> usize {
+        match self.threads {
+            0 => threads::of_an_executor(threads::cores(), self.executors),
+            set => set,
+        }
+    }
+
+    fn batch_size_or(&self, best: usize) -> usize {
+        if self.batch_size == 0 { best } else { self.batch_size }
+    }
+
+    /// The batch size that suits the GPU.
+    fn gpu_batch_size(&self) -> usize {
+        let memory = u32::try_from(self.device_id).ok().and_then(gpu::memory);
+        memory.map_or(DEFAULT_BATCH_SIZE, gpu::GpuMemory::batch_size)
+    }
+
+    /// Where half precision gains nothing it is not used, but not silently.
+    fn explain_half_precision(&self, place: &str, loading: &Loading) {
+        if self.precision == Precision::Fp16 {
+            (loading.report)(LoadEvent::Warning(format!(
+                "precision=fp16 has no effect on {place}, which gains nothing from it: the network runs in float32"
+            )));
+        }
+    }
+
+    fn open_on_cuda(
+        &self,
+        network: &Network,
+        loading: &Loading,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
+        let unusable = |error: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::Provider,
+                format!(
+                    "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
+                     Runtime, and the CUDA and cuDNN libraries that build asks for beside it or in the loader's path; \
+                     `make setup GPU=1` in the plugin's source folder installs them",
+                    readable(&error.to_string())
+                ),
+            )
+        };
+        let contract = network.contract;
+        let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
+        let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
+        let session = |rows: usize, cuda: ep::CUDA| {
+            let adaptation = Adaptation { half: self.half(), fixed_batch: Some(rows) };
+            self.session(network, &adaptation, loading, "cuda", |builder| {
+                providers::preload_nvidia(loading);
+                builder
+                    // The threads would have nothing to do.
+                    .with_intra_threads(1)
+                    .map_err(|error| unusable(&error))?
+                    .with_execution_providers([cuda.build().error_on_failure()])
+                    .map_err(|error| unusable(&error))
+            })
+            .map_err(|error| match error.kind {
+                // A file that the CPU cannot read either is refused as such; whatever else fails is the device's.
+                ErrorKind::Run => unusable(&error),
+                _ => error,
+            })
+        };
+        let plan = cuda::Plan {
+            session: &|rows, provider| session(rows, self.cuda(provider)),
+            contract,
+            name: &network.name,
+            device_id: self.device_id,
+            sizes: &sizes,
+        };
+        let failed = match cuda::CapturedExecutor::open(&plan, loading) {
+            Ok(executor) => return Ok(executor.with_model(network.sha256.clone())),
+            Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => error,
+            Err(error) => return Err(error),
+        };
+        // A change of shape costs the CUDA provider seconds: each size that can occur has a session of its own.
+        let open = || -> Result<OnnxExecutor, Error> {
+            let _turn = cuda::turns::load();
+            let provider = || self.cuda(ep::CUDA::default().with_device_id(self.device_id));
+            let sessions = sizes.iter().map(|rows| session(*rows, provider())).collect::<Result<_, _>>()?;
+            OnnxExecutor::new(sessions, sizes.clone(), contract, &network.name)
+        };
+        let executor =
+            open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
+        (loading.report)(LoadEvent::Warning(format!(
+            "The network runs without CUDA graphs, which takes longer: {failed}"
+        )));
+        Ok(executor.with_model("cuda", network.sha256.clone()))
+    }
+
+    /// Whether the network is to be computed in half precision, on providers that gain from it.
+    fn half(&self) -> bool {
+        self.precision == Precision::Fp16
+    }
+
+    /// A session of the adapted graph.
+    fn session(
+        &self,
+        network: &Network,
+        adaptation: &Adaptation,
+        loading: &Loading,
+        provider: &str,
+        add_provider: impl FnOnce(SessionBuilder) -> Result<SessionBuilder, Error>,
+    ) -> Result<Session, Error> {
+        loading.cancelled.check()?;
+        (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", network.name)));
+        network.load(add_provider(self.builder()?)?, adaptation)
+    }
+
+    fn builder(&self) -> Result<SessionBuilder, Error> {
+        let environment = library::environment(&self.library, self.log)?;
+        Session::builder(environment)
+            // With a busy neighbour spinning threads cost half again as much time (measured).
+            .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
+            .and_then(|builder| Ok(builder.with_inter_op_spinning(false)?))
+            // Or a file whose producer's name begins with ORTM would be taken for ONNX Runtime's own format.
+            .and_then(|builder| Ok(builder.with_config_entry("session.load_model_format", "ONNX")?))
+            .map_err(run_error)
+    }
+}
+
+impl From<ConvAlgoSearch> for ep::cuda::ConvAlgorithmSearch {
+    fn from(search: ConvAlgoSearch) -> Self {
+        match search {
+            ConvAlgoSearch::Exhaustive => Self::Exhaustive,
+            ConvAlgoSearch::Heuristic => Self::Heuristic,
+            ConvAlgoSearch::Default => Self::Default,
+        }
+    }
+}
+
+/// The batch sizes that are prepared where each one costs start-up time and memory, ascending: the whole, and a quarter
+/// of the one before as long as padding up to that would cost much; 1 at last, for a camera alone.
+fn fixed_sizes(batch_size: usize) -> Vec<usize> {
+    let mut sizes: Vec<_> =
+        std::iter::successors(Some(batch_size), |size| Some(size / 4).filter(|size| *size > 2)).collect();
+    if batch_size > 1 {
+        sizes.push(1);
+    }
+    sizes.reverse();
+    sizes
+}
+
+fn run_error(error: ort::Error) -> Error {
+    let text = readable(error.message());
+    let kind = if is_out_of_memory(&text) { ErrorKind::OutOfMemory } else { ErrorKind::Run };
+    Error::new(kind, text)
+}
+
+/// Whether ONNX Runtime, CUDA or one of its libraries says so: they have no code for it in common.
+fn is_out_of_memory(text: &str) -> bool {
+    [
+        "out of memory",
+        "OUT_OF_MEMORY",
+        "smaller than requested bytes",
+        "Failed to allocate memory",
+        "ALLOC_FAILED",
+    ]
+    .iter()
+    .any(|hint| text.contains(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a driver but an ONNX Runtime that cannot use it, as the CPU build of the tests.
+    #[test]
+    fn auto_warns_and_takes_the_cpu_where_cuda_fails() {
+        let backend = OnnxBackend {
+            model_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/dots-small.onnx").into()),
+            batch_size: 2,
+            ..OnnxBackend::default()
+        };
+        let network = Network::read(backend.model_file.as_deref()).unwrap();
+        for has_driver in [true, false] {
+            let events = std::cell::RefCell::new(Vec::new());
+            let report = |event| events.borrow_mut().push(event);
+            let loading = Loading { report: &report, cancelled: &Default::default(), most_crops: 2 };
+            let (model, _) = backend.open_on_the_best(has_driver, &network, &loading).unwrap();
+            let is_warning =
+                |event: &&LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("CUDA"));
+            let warnings = events.borrow().iter().filter(is_warning).count();
+            // A GPU build on a machine with a GPU has nothing to warn of.
+            let expected = usize::from(has_driver && model.provider == "cpu");
+            assert_eq!(warnings, expected, "driver {has_driver}, {}", model.provider);
+        }
+    }
+
+    #[test]
+    fn too_little_memory_is_known_by_its_words() {
+        for text in [
+            "CUDA failure 2: out of memory ; GPU=0",
+            "bfc_arena.cc:376 Available memory of 1024 is smaller than requested bytes; Failed to allocate memory for \
+             requested buffer of size 2048",
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+            "CUDA pinned memory: CUDA_ERROR_OUT_OF_MEMORY",
+        ] {
+            assert!(is_out_of_memory(text), "{text}");
+        }
+        assert!(!is_out_of_memory("CUDA failure 700: an illegal memory access was encountered"));
+    }
+
+    #[test]
+    fn prepared_sizes_are_the_whole_its_quarters_and_one() {
+        assert_eq!(fixed_sizes(64), [1, 4, 16, 64]);
+        assert_eq!(fixed_sizes(32), [1, 8, 32]);
+        assert_eq!(fixed_sizes(16), [1, 4, 16]);
+        assert_eq!(fixed_sizes(8), [1, 8]);
+        assert_eq!(fixed_sizes(2), [1, 2]);
+        assert_eq!(fixed_sizes(1), [1]);
+    }
+}

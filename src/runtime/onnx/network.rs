@@ -1,0 +1,200 @@
+//! A model file: read, checked against the contract, and made into sessions.
+
+use std::path::Path;
+
+use ort::{
+    session::{Session, builder::SessionBuilder},
+    value::TensorRef,
+};
+use prost::bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{is_out_of_memory, message::readable, run_error};
+use crate::{
+    engine::{Error, ErrorKind},
+    network::{
+        contract::{self, Contract, Form, INPUT, OUTPUTS},
+        graph::{self, Adaptation, messages},
+    },
+    platform::files::{self, bounded},
+};
+
+/// The RTMPose-t that is compiled in, and its form whose backbone computes in 8-bit integers; see `models/README.md`.
+#[cfg(feature = "embedded-model")]
+const EMBEDDED_MODELS: Option<[&[u8]; 2]> = Some([
+    include_bytes!("../../../models/rtmpose-t.onnx"),
+    include_bytes!("../../../models/rtmpose-t-int8.onnx"),
+]);
+#[cfg(not(feature = "embedded-model"))]
+const EMBEDDED_MODELS: Option<[&[u8]; 2]> = None;
+
+/// Protobuf's own limit for one message.
+const LARGEST_FILE: u64 = (1 << 31) - 1;
+
+pub(super) struct Network {
+    bytes: Bytes,
+    model: messages::Model,
+    pub contract: Contract,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// The model's name in messages.
+    pub name: String,
+}
+
+impl Network {
+    /// Reads a model file, or the embedded model.
+    pub fn read(file: Option<&Path>) -> Result<Self, Error> {
+        let name = file.map_or("embedded in the plugin".to_string(), |file| file.display().to_string());
+        let bytes = match file {
+            Some(file) => read_file(file)?,
+            None => Bytes::from_static(embedded()?[0]),
+        };
+        Self::of(bytes, name)
+    }
+
+    /// The embedded model with a backbone that computes in 8-bit integers.
+    pub fn embedded_int8() -> Result<Self, Error> {
+        Self::of(Bytes::from_static(embedded()?[1]), "embedded in the plugin (int8)".to_string())
+    }
+
+    /// Checks a model file's bytes; `name` is the model's in messages.
+    pub fn of(bytes: Bytes, name: String) -> Result<Self, Error> {
+        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
+        let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
+        let contract = contract::check(graph, &name)?;
+        Ok(Self { contract, bytes, model, sha256, name })
+    }
+
+    /// Whether the file takes bytes already.
+    pub fn is_adapted(&self) -> bool {
+        matches!(self.contract.form, Form::Adapted { .. })
+    }
+
+    /// The file that ONNX Runtime gets.
+    pub fn adapted(&self, adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
+        graph::adapt(&self.model, adaptation).map_err(|why| {
+            Error::new(
+                ErrorKind::ModelRefused,
+                format!(
+                    "The model {} cannot be adapted to take bytes and give key points{}: {}; {}",
+                    self.name,
+                    if adaptation.half { " in half precision" } else { "" },
+                    bounded(&why),
+                    if adaptation.half {
+                        "set precision=model"
+                    } else {
+                        "export it with mmdeploy's configuration for RTMPose, as one file"
+                    }
+                ),
+            )
+        })
+    }
+
+    /// Adapts the graph and loads it.
+    pub fn load(&self, mut builder: SessionBuilder, adaptation: &Adaptation) -> Result<Session, Error> {
+        builder.commit_from_memory(&self.adapted(adaptation)?).map_err(|error| self.load_error(&error))
+    }
+
+    /// Where the file does not say how many bins its answers have, one run of the plain graph on the CPU shows it: the
+    /// adapted graph gives nothing that would tell.
+    pub fn probe(&self, builder: impl FnOnce() -> Result<SessionBuilder, Error>) -> Result<(), Error> {
+        if self.contract.form != (Form::Official { bins_declared: false }) {
+            return Ok(());
+        }
+        let (width, height) = (self.contract.width as usize, self.contract.height as usize);
+        let rows = self.contract.fixed_batch.unwrap_or(1);
+        let mut session =
+            builder()?.commit_from_memory(&self.bytes).map_err(|error| self.load_error(&error))?;
+        let black = vec![0f32; rows * 3 * height * width];
+        let input = TensorRef::from_array_view(([rows, 3, height, width], &black[..])).map_err(run_error)?;
+        let outputs = session.run(ort::inputs![INPUT => input]).map_err(run_error)?;
+        let points = |output: usize| {
+            let answer = outputs
+                .get(OUTPUTS[output])
+                .ok_or_else(|| Error::new(ErrorKind::Run, format!("No output {}", OUTPUTS[output])))?;
+            let (shape, _) = answer.try_extract_tensor::<f32>().map_err(run_error)?;
+            contract::check_answer(&self.contract, rows, output, shape, &self.name)
+        };
+        match (points(0)?, points(1)?) {
+            (x, y) if x == y => Ok(()),
+            (x, y) => Err(contract::different_points(&self.name, x, y)),
+        }
+    }
+
+    /// What ONNX Runtime says when the network is run first knows nothing of the file.
+    pub fn first_run_error(&self, error: Error) -> Error {
+        match error.kind {
+            ErrorKind::Run | ErrorKind::OutOfMemory => Error::new(
+                error.kind,
+                format!(
+                    "The model {} cannot be run ({}): set model-file to an RTMPose network, or a smaller batch-size if \
+                     memory is short",
+                    self.name, error.message
+                ),
+            ),
+            _ => error,
+        }
+    }
+
+    fn load_error(&self, error: &ort::Error) -> Error {
+        let text = readable(error.message());
+        match error.code() {
+            ort::ErrorCode::InvalidProtobuf
+            | ort::ErrorCode::InvalidGraph
+            | ort::ErrorCode::InvalidArgument
+            | ort::ErrorCode::NotImplemented
+            | ort::ErrorCode::ModelLoaded
+            | ort::ErrorCode::NoModel => not_loadable(&self.name, &text),
+            // The general code, also for what is wrong with a device.
+            _ if ["Invalid model", "invalid model", "ShapeInferenceError"]
+                .iter()
+                .any(|hint| text.contains(hint)) =>
+            {
+                not_loadable(&self.name, &text)
+            }
+            _ => {
+                let kind = if is_out_of_memory(&text) { ErrorKind::OutOfMemory } else { ErrorKind::Run };
+                Error::new(kind, format!("The model {} cannot be loaded ({text})", self.name))
+            }
+        }
+    }
+}
+
+fn embedded() -> Result<[&'static [u8]; 2], Error> {
+    EMBEDDED_MODELS.ok_or_else(|| {
+        Error::new(
+            ErrorKind::ModelMissing,
+            "This build of the plugin has no embedded model: set the property model-file to an RTMPose ONNX file",
+        )
+    })
+}
+
+fn read_file(file: &Path) -> Result<Bytes, Error> {
+    let bytes = files::read(file, LARGEST_FILE).map_err(|why| {
+        Error::new(
+            ErrorKind::ModelMissing,
+            format!(
+                "The model file {} cannot be read: {why}; set model-file to an RTMPose ONNX file",
+                file.display()
+            ),
+        )
+    })?;
+    if bytes.is_empty() {
+        return Err(Error::new(
+            ErrorKind::ModelRefused,
+            format!("The model file {} is empty: get it again", file.display()),
+        ));
+    }
+    Ok(bytes.into())
+}
+
+fn not_loadable(name: &str, why: &str) -> Error {
+    Error::new(
+        ErrorKind::ModelRefused,
+        format!(
+            "The model {name} is not an ONNX file that ONNX Runtime can load ({}): get it again, or export it anew as one file",
+            bounded(why)
+        ),
+    )
+}

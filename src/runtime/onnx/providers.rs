@@ -1,0 +1,133 @@
+//! How the execution providers other than the CPU's are asked for.
+
+use std::fmt::Display;
+
+use ort::{
+    ep::{self, ArbitrarilyConfigurableExecutionProvider},
+    session::builder::SessionBuilder,
+};
+
+use super::{
+    DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision, cuda::turns, library, message::readable, nvidia,
+};
+use crate::{
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model},
+    network::graph::Adaptation,
+};
+
+/// Loads NVIDIA's libraries that lie beside ONNX Runtime.
+pub(super) fn preload_nvidia(loading: &Loading) {
+    let failed = library::loaded().map_or(&[][..], nvidia::preload);
+    if !failed.is_empty() {
+        let text = format!("NVIDIA's libraries that cannot be loaded: {}", failed.join("; "));
+        (loading.report)(LoadEvent::Info(text));
+    }
+}
+
+impl OnnxBackend {
+    /// Gives a CUDA provider the user's settings.
+    pub(super) fn cuda(&self, provider: ep::CUDA) -> ep::CUDA {
+        let cuda = provider
+            .with_device_id(self.device_id)
+            // Tensor cores want channels last: in half precision a seventh faster. In float32 it is a quarter, but takes
+            // ten seconds of choosing kernels instead of two (measured on an H100).
+            .with_prefer_nhwc(self.half())
+            .with_tf32(self.precision != Precision::Fp32)
+            .with_conv_algorithm_search(self.conv_algo_search.into());
+        match usize::try_from(self.gpu_memory_limit) {
+            Ok(0) | Err(_) => cuda,
+            // Without doubling what is there, which would pass the limit early.
+            Ok(limit) => cuda
+                .with_memory_limit(limit)
+                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested),
+        }
+    }
+
+    /// TensorRT, and CUDA for what TensorRT does not take. One engine for batches of 1 to the largest, tuned for half of
+    /// it; building it takes minutes, so it is kept in the cache folder.
+    pub(super) fn open_on_tensorrt(
+        &self,
+        network: &Network,
+        loading: &Loading,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
+        let unusable = |error: &dyn Display| {
+            Error::new(
+                ErrorKind::Provider,
+                format!(
+                    "The TensorRT execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
+                     Runtime with its TensorRT provider, and the TensorRT, CUDA and cuDNN libraries that build asks for \
+                     in the loader's path",
+                    readable(&error.to_string())
+                ),
+            )
+        };
+        let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
+        let mut tensorrt = ep::TensorRT::default().with_device_id(self.device_id).with_fp16(self.half());
+        if network.contract.fixed_batch.is_none() {
+            let contract = network.contract;
+            let shape = |batch: usize| format!("image:{batch}x{}x{}x3", contract.height, contract.width);
+            tensorrt = tensorrt
+                .with_profile_min_shapes(shape(1))
+                .with_profile_opt_shapes(shape(batch_size.div_ceil(2)))
+                .with_profile_max_shapes(shape(batch_size));
+        }
+        if let Some(folder) = &self.cache_folder {
+            // TensorRT tells models apart by their graph, but not by their weights: each has a folder of its own.
+            let folder = folder.join("tensorrt").join(&network.sha256);
+            match std::fs::create_dir_all(&folder) {
+                Ok(()) => {
+                    let folder = folder.display().to_string();
+                    tensorrt = tensorrt.with_engine_cache(true).with_engine_cache_path(&folder);
+                    tensorrt = tensorrt.with_timing_cache(true).with_timing_cache_path(folder);
+                }
+                Err(error) => (loading.report)(LoadEvent::Warning(format!(
+                    "TensorRT's engine cannot be kept in {} ({error}): it is built anew at every start",
+                    folder.display()
+                ))),
+            }
+        }
+        let adaptation = Adaptation { half: self.half(), fixed_batch: None };
+        let _turn = turns::load();
+        let session = self
+            .session(network, &adaptation, loading, "tensorrt", |builder: SessionBuilder| {
+                preload_nvidia(loading);
+                let cuda = self.cuda(ep::CUDA::default()).build().error_on_failure();
+                builder
+                    .with_execution_providers([tensorrt.build().error_on_failure(), cuda])
+                    .map_err(|error| unusable(&error))
+            })
+            .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
+        self.any_size(network, session, "tensorrt", batch_size)
+    }
+
+    /// OpenVINO on the CPU, held to float32: its own default may be bfloat16 where the processor can.
+    pub(super) fn open_on_openvino(
+        &self,
+        network: &Network,
+        loading: &Loading,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
+        let unusable = |error: &dyn Display| {
+            Error::new(
+                ErrorKind::Provider,
+                format!(
+                    "The OpenVINO execution provider cannot be used ({}): it needs a build of ONNX Runtime with OpenVINO, \
+                     such as the one in the Python package onnxruntime-openvino, named with ort-library",
+                    readable(&error.to_string())
+                ),
+            )
+        };
+        self.explain_half_precision("OpenVINO's CPU device", loading);
+        let session = self
+            .session(network, &Adaptation::default(), loading, "openvino", |builder| {
+                let openvino = ep::OpenVINO::default()
+                    .with_device_type("CPU")
+                    .with_num_threads(self.cpu_threads())
+                    .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#);
+                builder
+                    .with_execution_providers([openvino.build().error_on_failure()])
+                    .map_err(|error| unusable(&error))
+            })
+            .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
+        self.any_size(network, session, "openvino", DEFAULT_BATCH_SIZE)
+    }
+}

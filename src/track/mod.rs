@@ -1,0 +1,477 @@
+//! Finds people in a stream of frames and follows them. Nothing here has a clock, a thread or a frame's pixels: the
+//! stream's time comes in, boxes to look at go out, and the key points that a network found in them come back.
+//!
+//! The two halves share no state, so that looks can be planned while earlier frames are still with the network:
+//!
+//! - [`Planner::plan`] says where to look in a frame, given the [`Targets`] of some earlier frame: the predicted boxes of
+//!   those who are followed, those of candidates, and what the budget allows of a search.
+//! - [`Tracks::observe`] takes the looks' key points, frame by frame in order, and says who is in the frame.
+//!
+//! Somebody found by a search is a candidate, whom nobody hears of, until a look with a box of its own agrees. Somebody
+//! followed who is not found is lost, looked for where he was going, and forgotten after the life time.
+
+mod assign;
+mod body;
+mod extent;
+mod motion;
+mod plan;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use body::Anatomy;
+pub use motion::Glimpse;
+pub use plan::{Planner, Settings};
+pub use search::Budget;
+
+use crate::pose::{KeyPoint, Person, Region};
+use assign::assign;
+use body::{Pose, overlap};
+use extent::Extent;
+
+/// Mean score from which a search's find is worth a closer look.
+const HINT: f32 = 0.25;
+/// Mean score of the closer looks that make a candidate a person, and the least of each.
+const ACCEPT: f32 = 0.57;
+const LEAST_ACCEPTED: f32 = 0.46;
+/// Mean score under which somebody who is followed counts as not found.
+const KEEP: f32 = 0.2;
+/// Agreement that a closer look must have with the look before.
+const AGREEMENT: f32 = 0.5;
+/// So many more closer looks must agree than not before anybody hears of a candidate.
+const AGREEMENTS: u32 = 4;
+/// After so many closer looks in which it was not found, or otherwise, a candidate is nobody.
+const FAILURES: u32 = 5;
+/// Nor is one on whom so many looks agree that it is hardly like a person.
+const DOUBTS: u32 = 8;
+/// A pose this unlike a track's prediction is somebody else.
+const LEAST_SIMILAR: f32 = 0.15;
+/// What the look that was made for a track counts more than others'.
+const OWN_LOOK: f32 = 0.1;
+/// Two poses this similar by their points are the same person.
+const SAME_POINTS: f32 = 0.7;
+/// A find that covers somebody who is followed this much is that person.
+const SAME_BOX: f32 = 0.5;
+/// Somebody found anew who covers somebody lost this much is that person.
+const SAME_PLACE: f32 = 0.3;
+/// How fast the measured velocity follows, in seconds.
+const STEADINESS: f64 = 0.2;
+
+/// Names a track while it lives, also before it has an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u64);
+
+/// Why a box is looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Purpose {
+    /// Upstream found somebody there, and may have a number for that person.
+    Detected {
+        id: Option<i64>,
+    },
+    /// Somebody who is followed, or lost.
+    Follow(Key),
+    /// Somebody a search has found.
+    Confirm(Key),
+    Search,
+}
+
+/// A box of the frame to look at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    pub region: Region,
+    pub purpose: Purpose,
+}
+
+/// What the network found in a look.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub look: Look,
+    pub points: Vec<KeyPoint>,
+}
+
+/// A frame's looks with their answers.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The stream's time in seconds.
+    pub now: f64,
+    /// Of the frame, in pixels.
+    pub size: (u32, u32),
+    /// The looks are upstream's word on who is in the frame, rather than the planner's.
+    pub detected: bool,
+    pub seen: Vec<Seen>,
+    /// How long somebody who is lost is looked for.
+    pub lifetime: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Found by a search; then by so many looks of its own that agreed with the one before, with that sum of mean scores,
+    /// and by so many that did not.
+    Candidate {
+        agreed: u32,
+        scores: f32,
+        failed: u32,
+    },
+    Followed,
+    Lost {
+        since: f64,
+    },
+}
+
+impl State {
+    const NEW: Self = Self::Candidate { agreed: 0, scores: 0.0, failed: 0 };
+}
+
+/// Somebody.
+#[derive(Clone, Debug)]
+struct Track {
+    key: Key,
+    id: Option<i64>,
+    state: State,
+    /// As last found.
+    pose: Pose,
+    extent: Extent,
+    /// Of the box's centre, in pixels a second.
+    velocity: [f32; 2],
+    /// When it was last found.
+    seen: f64,
+    /// The pose comes from a look with a box of its own.
+    own: bool,
+}
+
+/// Where people are expected, as of one frame.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    size: (u32, u32),
+    list: Vec<Target>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    key: Key,
+    state: State,
+    region: Region,
+    velocity: [f32; 2],
+    seen: f64,
+}
+
+/// Who is in the stream.
+#[derive(Debug)]
+pub struct Tracks {
+    anatomy: Anatomy,
+    list: Vec<Track>,
+    size: (u32, u32),
+    next_key: u64,
+    next_id: i64,
+    /// Upstream numbers people: none are invented beside its numbers.
+    upstream_ids: bool,
+}
+
+impl Tracks {
+    pub fn new(anatomy: Anatomy) -> Self {
+        Self { anatomy, list: Vec::new(), size: (0, 0), next_key: 0, next_id: 1, upstream_ids: false }
+    }
+
+    /// Where people are expected after the last frame.
+    pub fn targets(&self) -> Targets {
+        let others = |key: Key| {
+            let others = self.list.iter().filter(move |other| other.key != key);
+            others.map(|other| &other.pose.region)
+        };
+        let target = |track: &Track| Target {
+            key: track.key,
+            state: track.state,
+            region: track.extent.region(others(track.key)),
+            velocity: track.velocity,
+            seen: track.seen,
+        };
+        Targets { size: self.size, list: self.list.iter().map(target).collect() }
+    }
+
+    /// Takes the next frame's looks in; gives the people who are in it.
+    pub fn observe(&mut self, frame: Observation) -> Vec<Person> {
+        self.scale_to(frame.size);
+        let (now, lifetime) = (frame.now, frame.lifetime.as_secs_f64());
+        // What time has passed over is gone before it is compared with anything.
+        self.list.retain(|track| now - track.seen <= lifetime);
+        if frame.detected { self.take_detected(frame) } else { self.take_planned(frame) }
+    }
+
+    /// Frames of another size show the same scene: everything is scaled with them.
+    fn scale_to(&mut self, size: (u32, u32)) {
+        if self.size != size && self.size.0 > 0 && self.size.1 > 0 {
+            let by = [size.0 as f32 / self.size.0 as f32, size.1 as f32 / self.size.1 as f32];
+            for track in &mut self.list {
+                track.extent.scale(by);
+                track.pose.region = scaled(&track.pose.region, by);
+                track.velocity = [track.velocity[0] * by[0], track.velocity[1] * by[1]];
+                for point in &mut track.pose.points {
+                    (point.x, point.y) = (point.x * by[0], point.y * by[1]);
+                }
+            }
+        }
+        self.size = size;
+    }
+
+    /// Upstream says who is there: its boxes are the frame's people, and everybody else is gone.
+    fn take_detected(&mut self, frame: Observation) -> Vec<Person> {
+        let now = frame.now;
+        let mut poses = Vec::new();
+        for Seen { look, points } in &frame.seen {
+            let id = if let Purpose::Detected { id } = look.purpose { id } else { None };
+            self.upstream_ids |= id.is_some();
+            // A detector's box stays a person where the points say little.
+            let pose = self.anatomy.pose(points.clone());
+            let score = pose.map_or(0.0, |pose| pose.score);
+            poses.push((id, Pose { points: points.clone(), region: look.region, score }));
+        }
+        let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
+        let pairs = assign(self.list.len(), poses.len(), LEAST_SIMILAR, |row, column| {
+            let (track, (id, pose)) = (&self.list[row], &poses[column]);
+            match (track.id, id) {
+                (Some(own), Some(id)) if self.upstream_ids => f32::from(own == *id),
+                (_, Some(_)) if self.upstream_ids => 0.0,
+                _ => self.anatomy.similarity(&predicted[row], pose),
+            }
+        });
+        let mut owners = vec![None; poses.len()];
+        pairs.into_iter().for_each(|(row, column)| owners[column] = Some(row));
+        let mut tracks = Vec::with_capacity(poses.len());
+        for ((id, pose), owner) in poses.into_iter().zip(owners) {
+            let mut track = match owner {
+                Some(row) => {
+                    let mut track = self.list[row].clone();
+                    // Upstream's box, from which the points' go on while nothing comes from there.
+                    let extent = Extent::of(&self.anatomy, &pose, now);
+                    track.find(&self.anatomy, pose, now, true);
+                    track.extent = extent;
+                    track
+                }
+                None => self.new_track(pose, now, true),
+            };
+            track.state = State::Followed;
+            track.id = if self.upstream_ids { id } else { Some(track.id.unwrap_or_else(|| self.new_id())) };
+            tracks.push(track);
+        }
+        self.list = tracks;
+        self.list.iter().map(Track::person).collect()
+    }
+
+    fn take_planned(&mut self, frame: Observation) -> Vec<Person> {
+        let now = frame.now;
+        let looked_at: Vec<_> = frame.seen.iter().filter_map(|seen| seen.look.purpose.key()).collect();
+        let finds = self.finds(frame.seen);
+        let candidate = |track: &&Track| matches!(track.state, State::Candidate { .. });
+        let candidates: Vec<_> = self.list.iter().filter(candidate).map(|track| track.key).collect();
+        let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
+        let pairs = assign(self.list.len(), finds.len(), LEAST_SIMILAR, |row, column| {
+            let (track, find) = (&self.list[row], &finds[column]);
+            let own = if find.key == Some(track.key) { OWN_LOOK } else { 0.0 };
+            self.anatomy.similarity(&predicted[row], &find.pose) + own
+        });
+        let mut free: Vec<_> = finds.into_iter().map(Some).collect();
+        let mut found = vec![false; self.list.len()];
+        for (row, column) in pairs {
+            let find = free[column].take().expect("a find is assigned once");
+            found[row] = self.take_find(row, find, &predicted[row], now);
+        }
+        for (track, found) in self.list.iter_mut().zip(found) {
+            if !found && looked_at.contains(&track.key) {
+                track.miss(now);
+            }
+        }
+        self.list.retain(|track| !track.is_nobody());
+        candidates.into_iter().for_each(|key| self.name(key, now));
+        for find in free.into_iter().flatten() {
+            self.take_stranger(find, now);
+        }
+        let here = |track: &&Track| track.state == State::Followed && track.seen == now;
+        let mut people: Vec<_> = self.list.iter().filter(here).map(Track::person).collect();
+        people.sort_by_key(|person| person.id);
+        people
+    }
+
+    /// The looks that found a body, each body once: the best look at it.
+    fn finds(&self, seen: Vec<Seen>) -> Vec<Find> {
+        let mut finds: Vec<Find> = seen
+            .into_iter()
+            .filter_map(|Seen { look, points }| {
+                let pose = self.anatomy.pose(points)?;
+                let least = if look.purpose == Purpose::Search { HINT } else { KEEP };
+                (pose.score >= least).then_some(Find { key: look.purpose.key(), pose })
+            })
+            .collect();
+        // Looks with a box of their own see more precisely than a search.
+        finds.sort_by(|a, b| {
+            b.key.is_some().cmp(&a.key.is_some()).then(b.pose.score.total_cmp(&a.pose.score))
+        });
+        let mut unique: Vec<Find> = Vec::with_capacity(finds.len());
+        for find in finds {
+            if unique.iter().all(|other| self.anatomy.oks(&other.pose, &find.pose) < SAME_POINTS) {
+                unique.push(find);
+            }
+        }
+        unique
+    }
+
+    /// Whether the find is good enough for the track, which then goes on from there.
+    fn take_find(&mut self, row: usize, find: Find, predicted: &Pose, now: f64) -> bool {
+        let plausible = self.anatomy.is_plausible(&find.pose);
+        let hint = find.pose.score >= HINT && self.anatomy.is_hint(&find.pose);
+        let own = find.key.is_some();
+        let agrees = || self.anatomy.agreement(predicted, &find.pose) >= AGREEMENT;
+        let state = match self.list[row].state {
+            State::Candidate { agreed, scores, failed } if own => {
+                if plausible && find.pose.score >= LEAST_ACCEPTED && agrees() {
+                    let (agreed, scores) = (agreed + 1, scores + find.pose.score);
+                    if agreed >= AGREEMENTS + failed && scores >= ACCEPT * agreed as f32 {
+                        State::Followed
+                    } else {
+                        State::Candidate { agreed, scores, failed }
+                    }
+                } else if agreed > 0 {
+                    // Somebody else, beside the candidate.
+                    return false;
+                } else {
+                    State::Candidate { agreed, scores, failed: failed + 1 }
+                }
+            }
+            State::Lost { .. } if !hint => return false,
+            State::Lost { .. } => State::Followed,
+            other => other,
+        };
+        self.list[row].state = state;
+        self.list[row].find(&self.anatomy, find.pose, now, own);
+        true
+    }
+
+    /// Gives an id to somebody who has just become a person. Found where somebody is lost, he is that person: the box of the
+    /// lost one went astray, and a search has found the body again.
+    fn name(&mut self, key: Key, now: f64) {
+        let newcomer = self.list.iter().position(|track| track.key == key && track.state == State::Followed);
+        let Some(newcomer) = newcomer else { return };
+        let region = self.list[newcomer].pose.region;
+        let lost = self.list.iter().filter(|track| matches!(track.state, State::Lost { .. }));
+        let lost = lost.map(|track| (track.key, track.id, overlap(&track.predicted(now).region, &region)));
+        let same = lost.filter(|(.., share)| *share >= SAME_PLACE).max_by(|a, b| a.2.total_cmp(&b.2));
+        self.list[newcomer].id = match same {
+            Some((_, id, _)) => id,
+            None => (!self.upstream_ids).then(|| self.new_id()),
+        };
+        self.list.retain(|track| same.is_none_or(|(lost, ..)| track.key != lost));
+    }
+
+    /// A find that is nobody's becomes a candidate, unless it lies on somebody.
+    fn take_stranger(&mut self, find: Find, now: f64) {
+        let known = |track: &Track| {
+            overlap(&track.pose.region, &find.pose.region) > SAME_BOX
+                || self.anatomy.oks(&track.pose, &find.pose) > AGREEMENT
+        };
+        let good = find.pose.score >= HINT && self.anatomy.is_hint(&find.pose);
+        if good && !self.list.iter().any(known) {
+            let track = self.new_track(find.pose, now, find.key.is_some());
+            self.list.push(track);
+        }
+    }
+
+    fn new_track(&mut self, pose: Pose, now: f64, own: bool) -> Track {
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        let extent = Extent::of(&self.anatomy, &pose, now);
+        Track { key, id: None, state: State::NEW, pose, extent, velocity: [0.0; 2], seen: now, own }
+    }
+
+    fn new_id(&mut self) -> i64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+}
+
+/// A body in the frame.
+struct Find {
+    /// The track whose look found it; none for a search.
+    key: Option<Key>,
+    pose: Pose,
+}
+
+impl Purpose {
+    fn key(self) -> Option<Key> {
+        match self {
+            Self::Follow(key) | Self::Confirm(key) => Some(key),
+            Self::Detected { .. } | Self::Search => None,
+        }
+    }
+}
+
+impl Track {
+    /// The last pose, moved on to that time.
+    fn predicted(&self, now: f64) -> Pose {
+        let passed = (now - self.seen) as f32;
+        let shift = self.velocity.map(|velocity| velocity * passed);
+        let mut pose = self.pose.clone();
+        (pose.region.x, pose.region.y) = (pose.region.x + shift[0], pose.region.y + shift[1]);
+        for point in &mut pose.points {
+            (point.x, point.y) = (point.x + shift[0], point.y + shift[1]);
+        }
+        pose
+    }
+
+    /// A candidate who was looked at often enough.
+    fn is_nobody(&self) -> bool {
+        matches!(
+            self.state,
+            State::Candidate { failed: FAILURES.., .. } | State::Candidate { agreed: DOUBTS.., .. }
+        )
+    }
+
+    /// A look with a box of its own did not find it.
+    fn miss(&mut self, now: f64) {
+        self.state = match self.state {
+            State::Candidate { failed, .. } => {
+                State::Candidate { agreed: 0, scores: 0.0, failed: failed + 1 }
+            }
+            State::Followed => State::Lost { since: now },
+            lost => lost,
+        };
+    }
+
+    /// Goes on from a new pose, which a look with a box of its own has found, or a search.
+    fn find(&mut self, anatomy: &Anatomy, pose: Pose, now: f64, own: bool) {
+        let passed = now - self.seen;
+        // Nobody jumps: that is another place for the same name.
+        let jumped = overlap(&self.pose.region, &pose.region) == 0.0;
+        if jumped {
+            self.velocity = [0.0; 2];
+        } else if passed > 0.0
+            && own
+            && self.own
+            && let Some(shift) = anatomy.shift(&pose, &self.pose)
+        {
+            // A search tells the place too roughly for a speed.
+            let share = (1.0 - (-passed / STEADINESS).exp()) as f32;
+            for (velocity, shift) in self.velocity.iter_mut().zip(shift) {
+                *velocity += (shift / passed as f32 - *velocity) * share;
+            }
+        }
+        if jumped || !self.own {
+            self.extent = Extent::of(anatomy, &pose, now);
+        } else {
+            // The speed of the last while: points that are suddenly wrong do not carry the box away.
+            let shift = self.velocity.map(|velocity| velocity * passed as f32);
+            self.extent.follow(anatomy, &pose, now, passed, shift);
+        }
+        self.pose = pose;
+        self.own = own;
+        self.seen = now;
+    }
+
+    fn person(&self) -> Person {
+        Person { region: self.pose.region, key_points: self.pose.points.clone(), id: self.id }
+    }
+}
+
+fn scaled(region: &Region, by: [f32; 2]) -> Region {
+    Region::new(region.x * by[0], region.y * by[1], region.width * by[0], region.height * by[1])
+}

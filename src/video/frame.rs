@@ -1,0 +1,74 @@
+//! GStreamer's video frames as the crop sampler's pictures.
+
+use gst_video::{VideoColorRange, prelude::*};
+
+use super::{ChromaSite, Colour, Component, Picture, YuvMatrix, planes};
+
+/// What the sampler must know of the caps' colours.
+#[derive(Clone, Copy)]
+pub(crate) struct Colours {
+    colour: Colour,
+    chroma_site: ChromaSite,
+}
+
+impl Colours {
+    pub fn of(info: &gst_video::VideoInfo) -> Self {
+        let format = info.format_info();
+        let range = info.colorimetry().range();
+        let full_range = range == VideoColorRange::Range0_255;
+        let colour = if format.is_gray() && range != VideoColorRange::Range16_235 {
+            Colour::Gray
+        } else if format.is_gray() || format.is_yuv() {
+            // Caps without a matrix: BT.601, as videoconvert takes them.
+            let (kr, kb) = info.colorimetry().matrix().kr_kb().unwrap_or((0.299, 0.114));
+            Colour::Yuv(YuvMatrix::new(kr, kb, full_range))
+        } else {
+            Colour::Rgb
+        };
+        Self { colour, chroma_site: chroma_site(info.chroma_site()) }
+    }
+}
+
+fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
+    use gst_video::VideoChromaSite as Site;
+    if site.is_empty() {
+        return ChromaSite::default();
+    }
+    ChromaSite {
+        horizontally_cosited: site.contains(Site::H_COSITED),
+        vertically_cosited: site.contains(Site::V_COSITED),
+    }
+}
+
+/// The chroma of grey, which limited range needs to become RGB.
+const NO_CHROMA: Component = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
+
+/// The mapped frame as a picture of the size in its caps, `info`; none if its layout cannot be read (negative strides, or
+/// outside its memory). A GstVideoMeta may be larger than the picture: the rest is padding.
+pub(crate) fn picture<'a>(
+    frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    info: &gst_video::VideoInfo,
+    colours: &Colours,
+) -> Option<Picture<'a>> {
+    let components = frame.format_info().n_components().min(3);
+    let component = |index: u32| {
+        if index >= components {
+            return Some(NO_CHROMA);
+        }
+        Some(Component {
+            data: planes::plane(frame, frame.comp_plane(index) as usize)?
+                .get(frame.comp_poffset(index) as usize..)?,
+            row_stride: usize::try_from(frame.comp_stride(index)).ok()?,
+            pixel_stride: usize::try_from(frame.comp_pstride(index)).ok()?,
+            width: info.comp_width(index as u8) as usize,
+            height: info.comp_height(index as u8) as usize,
+        })
+    };
+    Some(Picture {
+        width: info.width() as usize,
+        height: info.height() as usize,
+        components: [component(0)?, component(1)?, component(2)?],
+        colour: colours.colour,
+        chroma_site: colours.chroma_site,
+    })
+}

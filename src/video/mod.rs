@@ -1,0 +1,14 @@
+//! Frames: formats, planes, colours, pictures, what a crop is, and how it is sampled.
+
+mod allocation;
+mod formats;
+mod frame;
+pub(crate) mod planes;
+mod region;
+pub mod sample;
+
+pub(crate) use allocation::refuse_crop_meta;
+pub(crate) use formats::FORMATS;
+pub(crate) use frame::{Colours, picture};
+pub use region::{Crop, Region};
+pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};

@@ -1,0 +1,177 @@
+//! Samples a crop straight from a frame's own pixel format: no frame is ever converted or copied as a whole.
+//!
+//! Every format is described as three components, each with its own strides and size, so that one code serves packed
+//! RGB in any order, NV12 and NV21, I420 and YV12, YUY2 and UYVY, and grey. Where each output column and row lies is
+//! worked out once per crop (`axis.rs`); rows are then drawn by portable code (`scalar.rs`, `colour.rs`) or, where the
+//! CPU has it, by AVX2 (`avx2.rs`), with the same results bit for bit. What lies partly outside the frame is darkened
+//! afterwards, for both, here.
+
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_avx2.rs")]
+mod avx2;
+mod axis;
+mod colour;
+mod group;
+mod picture;
+mod scalar;
+
+use super::region::Crop;
+use avx2::Avx2;
+use axis::{Axis, COLUMN_BITS, FULL, Pair, Place, ROW_WEIGHT_BITS};
+pub use colour::{Colour, YuvMatrix};
+use group::{Group, Part};
+pub use picture::{ChromaSite, Component, Picture};
+
+/// Cuts crops out of pictures, for one size of network input. It keeps its tables from crop to crop, so that sampling
+/// allocates nothing once it has run: one sampler per stream.
+#[derive(Debug)]
+pub struct Sampler {
+    network: [usize; 2],
+    scale: f64,
+    columns: Axis,
+    rows: Axis,
+    plain: Tables<1>,
+    resized: Tables<2>,
+    avx2: Option<Avx2>,
+}
+
+/// Scratch memory, for crops from the frame (1 pair of samples per axis) and from a resized frame (2 pairs).
+#[derive(Debug, Default)]
+struct Tables<const PAIRS: usize> {
+    /// For each group of components.
+    pairs: [Pairs<PAIRS>; 3],
+    scalar: scalar::Rows,
+    avx2: avx2::Rows<PAIRS>,
+}
+
+#[derive(Debug, Default)]
+struct Pairs<const PAIRS: usize> {
+    columns: Vec<[Pair; PAIRS]>,
+    rows: Vec<[Pair; PAIRS]>,
+}
+
+impl Sampler {
+    /// For network inputs of that many pixels. With an `inference_scale` below 1 a crop equals one from the frame
+    /// resized by it first (as `cv2.resize` does, bilinear; sizes `round(w * scale)`, at least 1). It is held to
+    /// 0.01..=1; NaN counts as 1.
+    pub fn new(network_width: u32, network_height: u32, inference_scale: f64) -> Self {
+        let scale = if inference_scale < 1.0 { inference_scale.max(0.01) } else { 1.0 };
+        Self {
+            network: [network_width as usize, network_height as usize],
+            scale,
+            columns: Axis::default(),
+            rows: Axis::default(),
+            plain: Tables::default(),
+            resized: Tables::default(),
+            avx2: Avx2::detect(),
+        }
+    }
+
+    /// Keeps to the portable code, whatever the CPU has: to compare with. Its crops are the same, byte for byte.
+    pub fn portable(self) -> Self {
+        Self { avx2: None, ..self }
+    }
+
+    /// Fills `out` (`H * W * 3` bytes, rows of RGB) with the crop, as `cv2.warpAffine` would from the frame converted
+    /// to RGB: bilinear, without half-pixel offset, black outside the frame (mmpose
+    /// `datasets/transforms/topdown_transforms.py` `TopdownAffine`).
+    ///
+    /// All black where there is nothing to take: no picture, a component whose data is too short for its size, a crop
+    /// wholly outside the frame. Bytes of `out` beyond `H * W * 3` become 0 too; in one that is too short, the rows
+    /// that fit are filled.
+    pub fn sample(&mut self, picture: &Picture, crop: &Crop, out: &mut [u8]) {
+        let ((cx, cy), (width, height)) = (crop.centre(), crop.size());
+        let Self { network, scale, columns, rows, avx2, .. } = self;
+        columns.plan(cx.into(), width.into(), network[0], picture.width, *scale);
+        rows.plan(cy.into(), height.into(), network[1], picture.height, *scale);
+        let groups = Group::all(picture);
+        if !groups.iter().flatten().all(Group::is_whole) {
+            rows.places.clear();
+        }
+        let drawn = columns.places.len() * rows.places.len() * 3;
+        if [network[0] * network[1] * 3, out.len()] != [drawn; 2] {
+            out.fill(0);
+        }
+        if drawn > 0 && self.scale < 1.0 {
+            self.resized.fill(*avx2, picture, groups, [columns, rows], network[0], out);
+        } else if drawn > 0 {
+            self.plain.fill(*avx2, picture, groups, [columns, rows], network[0], out);
+        }
+    }
+}
+
+impl<const PAIRS: usize> Tables<PAIRS> {
+    fn fill(
+        &mut self,
+        avx2: Option<Avx2>,
+        picture: &Picture,
+        groups: [Option<Group>; 3],
+        [columns, rows]: [&Axis; 2],
+        network_width: usize,
+        out: &mut [u8],
+    ) {
+        let mut pairs = self.pairs.iter_mut();
+        let parts = groups.map(|group| Some(pairs.next()?.plan(group?, picture, columns, rows)));
+        let avx2 = avx2.filter(|_| self.avx2.plan(&parts, picture.colour));
+
+        let inside = columns.first * 3..(columns.first + columns.places.len()) * 3;
+        let lines = out.chunks_exact_mut(network_width * 3).skip(rows.first);
+        for (y, (line, place)) in lines.zip(&rows.places).enumerate() {
+            let line = &mut line[inside.clone()];
+            match avx2 {
+                Some(avx2) => self.avx2.draw(avx2, &parts, y, picture.colour, line),
+                None => self.scalar.draw(&parts, y, picture.colour, line),
+            }
+            shade(line, columns, place.coverage);
+        }
+    }
+}
+
+impl<const PAIRS: usize> Pairs<PAIRS> {
+    /// Makes the tables of one group.
+    fn plan<'a>(
+        &'a mut self,
+        group: Group<'a>,
+        picture: &Picture,
+        columns: &Axis,
+        rows: &Axis,
+    ) -> Part<'a, PAIRS> {
+        let site = picture.chroma_site;
+        let (across, down) = (picture.width.div_ceil(group.width), picture.height.div_ceil(group.height));
+        columns.pairs(across, site.horizontally_cosited, group.width, COLUMN_BITS, &mut self.columns);
+        rows.pairs(down, site.vertically_cosited, group.height, ROW_WEIGHT_BITS, &mut self.rows);
+
+        let used = || self.columns.iter().flatten().map(|pair| pair.at as usize);
+        let (first, last) = (used().min().unwrap_or(0), used().max().unwrap_or(0) + 1);
+        for pair in self.columns.iter_mut().flatten() {
+            pair.at = ((pair.at as usize - first) * group.pixel_stride) as u32;
+        }
+        // A component one sample wide has no second sample for its pair.
+        let taken = last.min(group.width - 1) - first;
+        Part {
+            group,
+            start: first * group.pixel_stride,
+            len: taken * group.pixel_stride + group.pixel_span(),
+            columns: &self.columns,
+            rows: &self.rows,
+        }
+    }
+}
+
+/// Darkens what lies only partly inside the frame.
+fn shade(line: &mut [u8], columns: &Axis, row_coverage: u32) {
+    let (pixels, _) = line.as_chunks_mut::<3>();
+    let partly = |place: &&Place| place.coverage < FULL;
+    let places = &columns.places;
+    let (left, right) = if row_coverage < FULL {
+        (places.len(), 0)
+    } else {
+        // In a whole row only the ends can be covered in part.
+        let left = places.iter().take_while(partly).count();
+        (left, places[left..].iter().rev().take_while(partly).count())
+    };
+    for x in (0..left).chain(places.len() - right..places.len()) {
+        let coverage = places[x].coverage * row_coverage;
+        pixels[x] =
+            pixels[x].map(|value| ((u32::from(value) * coverage + FULL * FULL / 2) / (FULL * FULL)) as u8);
+    }
+}
