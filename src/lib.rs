@@ -34,6 +34,7 @@ mod platform;
 pub mod pose;
 pub mod posebatch;
 pub mod runtime;
+mod stage;
 mod sync;
 pub mod track;
 pub mod video;

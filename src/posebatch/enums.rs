@@ -2,7 +2,7 @@
 
 use gst::{glib, prelude::*};
 
-use crate::{network, runtime::onnx};
+use crate::{network, runtime::onnx, stage::properties::enumerations};
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtmPoseBatchExecutionProvider")]
@@ -180,19 +180,14 @@ pub enum Fallback {
     Cpu,
 }
 
-/// Lets documentation tools find the enumerations.
-pub(super) fn mark_as_plugin_api() {
-    for enumeration in [
-        ExecutionProvider::static_type(),
-        Precision::static_type(),
-        CudnnConvAlgoSearch::static_type(),
-        InferenceRegion::static_type(),
-        ScoreMode::static_type(),
-        Smoothing::static_type(),
-        Overload::static_type(),
-        OnError::static_type(),
-        Fallback::static_type(),
-    ] {
-        enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
-    }
-}
+enumerations!(
+    ExecutionProvider,
+    Precision,
+    CudnnConvAlgoSearch,
+    InferenceRegion,
+    ScoreMode,
+    Smoothing,
+    Overload,
+    OnError,
+    Fallback,
+);

@@ -1,0 +1,3 @@
+//! What inference elements are made of.
+
+pub(crate) mod properties;

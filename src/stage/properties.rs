@@ -1,0 +1,213 @@
+//! Properties of an element, declared once: each row of a table is name, type, default, nick, blurb, range and flags of one,
+//! and the field that holds its value.
+//!
+//! ```text
+//! settings! {
+//!     /// Values of all writable properties.
+//!     pub(super) struct Settings {
+//!         #[shared]
+//!         batch_size: u32 = 8, "Batch size", "Crops in one run", .maximum(64);
+//!     }
+//! }
+//! ```
+//!
+//! is the property `batch-size`. `#[shared]` marks what all elements must give alike that share an engine.
+
+use gst::{glib, prelude::*};
+
+/// A type that a property can have.
+pub(crate) trait Setting: Sized {
+    type Builder<'a>
+    where
+        Self: 'a;
+
+    /// The property's specification, to be completed.
+    fn specify<'a>(name: &'a str, default: &'a Self) -> Self::Builder<'a>;
+
+    fn read(value: &glib::Value) -> Self;
+
+    fn write(&self) -> glib::Value;
+
+    /// The value in a message to users; empty where there is none.
+    fn text(&self) -> String;
+}
+
+macro_rules! plain {
+    ($($type:ty: $spec:ident, $builder:ident;)*) => {$(
+        impl Setting for $type {
+            type Builder<'a> = glib::$builder<'a>;
+
+            fn specify<'a>(name: &'a str, default: &'a Self) -> Self::Builder<'a> {
+                glib::$spec::builder(name).default_value(*default)
+            }
+
+            fn read(value: &glib::Value) -> Self {
+                get(value)
+            }
+
+            fn write(&self) -> glib::Value {
+                self.to_value()
+            }
+
+            fn text(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+plain! {
+    bool: ParamSpecBoolean, ParamSpecBooleanBuilder;
+    i32: ParamSpecInt, ParamSpecIntBuilder;
+    i64: ParamSpecInt64, ParamSpecInt64Builder;
+    u32: ParamSpecUInt, ParamSpecUIntBuilder;
+    u64: ParamSpecUInt64, ParamSpecUInt64Builder;
+    f64: ParamSpecDouble, ParamSpecDoubleBuilder;
+}
+
+/// An empty string stands for none, as in a launch line's `skeleton=""`.
+impl Setting for Option<String> {
+    type Builder<'a> = glib::ParamSpecStringBuilder<'a>;
+
+    fn specify<'a>(name: &'a str, default: &'a Self) -> Self::Builder<'a> {
+        glib::ParamSpecString::builder(name).default_value(default.as_deref())
+    }
+
+    fn read(value: &glib::Value) -> Self {
+        get::<Self>(value).filter(|text| !text.is_empty())
+    }
+
+    fn write(&self) -> glib::Value {
+        self.to_value()
+    }
+
+    fn text(&self) -> String {
+        self.clone().unwrap_or_default()
+    }
+}
+
+impl Setting for String {
+    type Builder<'a> = glib::ParamSpecStringBuilder<'a>;
+
+    fn specify<'a>(name: &'a str, default: &'a Self) -> Self::Builder<'a> {
+        glib::ParamSpecString::builder(name).default_value(Some(default.as_str()))
+    }
+
+    fn read(value: &glib::Value) -> Self {
+        get::<Option<Self>>(value).unwrap_or_default()
+    }
+
+    fn write(&self) -> glib::Value {
+        self.to_value()
+    }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
+pub(crate) fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+    value.get().expect("GObject checks a property's type")
+}
+
+/// The nick of an enumeration's value.
+pub(crate) fn nick(value: &glib::Value) -> String {
+    glib::EnumValue::from_value(value).map_or_else(String::new, |(_, value)| value.nick().to_string())
+}
+
+/// Lets properties have these enumerations, and documentation tools find them by `mark_as_plugin_api`.
+macro_rules! enumerations {
+    ($($type:ident),* $(,)?) => {
+        $(impl $crate::stage::properties::Setting for $type {
+            type Builder<'a> = glib::ParamSpecEnumBuilder<'a, Self>;
+
+            fn specify<'a>(name: &'a str, default: &'a Self) -> Self::Builder<'a> {
+                glib::ParamSpecEnum::builder_with_default(name, *default)
+            }
+
+            fn read(value: &glib::Value) -> Self {
+                $crate::stage::properties::get(value)
+            }
+
+            fn write(&self) -> glib::Value {
+                self.to_value()
+            }
+
+            fn text(&self) -> String {
+                $crate::stage::properties::nick(&self.to_value())
+            }
+        })*
+
+        pub(super) fn mark_as_plugin_api() {
+            for enumeration in [$($type::static_type()),*] {
+                enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+            }
+        }
+    };
+}
+
+/// One property of the settings `S`.
+pub(crate) struct Row<S> {
+    pub specification: glib::ParamSpec,
+    /// All who share an engine must give it alike.
+    pub shared: bool,
+    pub set: fn(&mut S, &glib::Value),
+    pub get: fn(&S) -> glib::Value,
+    pub text: fn(&S) -> String,
+}
+
+impl<S> Row<S> {
+    /// The property's row; none for the read-only ones, which are no settings.
+    pub fn find<'a>(rows: &'a [Self], property: &str) -> Option<&'a Self> {
+        rows.iter().find(|row| row.specification.name() == property)
+    }
+}
+
+/// Declares the struct of the settings, its defaults and `rows()`, the properties' table.
+macro_rules! settings {
+    (
+        $(#[$about:meta])*
+        $visible:vis struct $settings:ident {
+            $(
+                $(#[$shared:ident])?
+                $field:ident: $type:ty = $default:expr, $nick:literal, $blurb:literal
+                $(, .$more:ident($($argument:expr),*))*;
+            )*
+        }
+    ) => {
+        $(#[$about])*
+        $visible struct $settings {
+            $(pub $field: $type,)*
+        }
+
+        impl Default for $settings {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $settings {
+            $visible fn rows() -> &'static [$crate::stage::properties::Row<Self>] {
+                use $crate::stage::properties::{Row, Setting};
+
+                static ROWS: std::sync::LazyLock<Vec<Row<$settings>>> = std::sync::LazyLock::new(|| {
+                    let default = $settings::default();
+                    vec![$({
+                        let name = stringify!($field).replace('_', "-");
+                        let builder = Setting::specify(&name, &default.$field).nick($nick).blurb($blurb);
+                        Row {
+                            specification: builder$(.$more($($argument),*))*.build(),
+                            shared: false $(|| stringify!($shared) == "shared")?,
+                            set: |settings, value| settings.$field = Setting::read(value),
+                            get: |settings| settings.$field.write(),
+                            text: |settings| settings.$field.text(),
+                        }
+                    },)*]
+                });
+                &ROWS
+            }
+        }
+    };
+}
+
+pub(crate) use {enumerations, settings};
