@@ -8,6 +8,7 @@
 #[cfg(feature = "v1_26")]
 pub mod analytics;
 mod people;
+mod person;
 mod regions;
 
 use std::fmt;
@@ -17,7 +18,8 @@ use gst::meta::CustomMeta;
 
 use crate::pose::Person;
 
-pub use regions::{PersonRegion, person_regions};
+pub use person::PersonRegion;
+pub use regions::person_regions;
 
 /// Name of the custom meta.
 pub const NAME: &str = "RtmPoseMeta";

@@ -1,22 +1,9 @@
 //! Regions of people that an upstream detector put on the buffer.
 
-use std::ffi::CStr;
-
-use gst::glib;
 use gst_video::VideoRegionOfInterestMeta;
 
+use super::person::{PersonRegion, is_called};
 use crate::pose::Region;
-
-/// A person that upstream found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PersonRegion {
-    /// The person's box in pixels of the frame.
-    pub region: Region,
-    /// The tracker's number of this person, if there is a tracker upstream.
-    pub id: Option<i64>,
-    /// How sure the detector is, if it says so.
-    pub confidence: Option<f32>,
-}
 
 /// The people that upstream found: the objects of GstAnalytics that are persons (with a build feature `v1_26` or newer),
 /// else every GstVideoRegionOfInterestMeta of a person, in order; some detectors write both for each. A person is what is
@@ -46,18 +33,6 @@ pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<Pe
         })
         .collect();
     if regions.is_empty() { objects } else { Some(regions) }
-}
-
-/// Whether that is one of the labels, in any case. A quark as it is in the meta, since a wrapped one is trusted to be UTF-8.
-pub(super) fn is_called(label: glib::ffi::GQuark, labels: &[&str]) -> bool {
-    // SAFETY: any number can be asked for; GLib keeps a quark's string for ever.
-    unsafe {
-        let name = glib::ffi::g_quark_to_string(label);
-        !name.is_null()
-            && labels
-                .iter()
-                .any(|label| CStr::from_ptr(name).to_bytes().eq_ignore_ascii_case(label.as_bytes()))
-    }
 }
 
 fn id(meta: &VideoRegionOfInterestMeta) -> Option<i64> {

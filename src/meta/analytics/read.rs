@@ -5,7 +5,7 @@ use gst_analytics::{AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd,
 
 use super::related;
 use crate::{
-    meta::regions::{PersonRegion, is_called},
+    meta::person::{PersonRegion, is_called},
     pose::Region,
 };
 

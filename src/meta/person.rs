@@ -1,0 +1,30 @@
+//! A person that an upstream detector found, and how such a one is known.
+
+use std::ffi::CStr;
+
+use gst::glib;
+
+use crate::pose::Region;
+
+/// A person that upstream found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PersonRegion {
+    /// The person's box in pixels of the frame.
+    pub region: Region,
+    /// The tracker's number of this person, if there is a tracker upstream.
+    pub id: Option<i64>,
+    /// How sure the detector is, if it says so.
+    pub confidence: Option<f32>,
+}
+
+/// Whether that is one of the labels, in any case. A quark as it is in the meta, since a wrapped one is trusted to be UTF-8.
+pub(super) fn is_called(label: glib::ffi::GQuark, labels: &[&str]) -> bool {
+    // SAFETY: any number can be asked for; GLib keeps a quark's string for ever.
+    unsafe {
+        let name = glib::ffi::g_quark_to_string(label);
+        !name.is_null()
+            && labels
+                .iter()
+                .any(|label| CStr::from_ptr(name).to_bytes().eq_ignore_ascii_case(label.as_bytes()))
+    }
+}
