@@ -1,7 +1,27 @@
 # shellcheck shell=bash
-# Sourced by install-user and uninstall-user: the folder, and the list of what was put there.
+# Sourced by install-user and uninstall-user (and tests/installed.rs): the folder, and the list of what was put there.
 folder=${XDG_DATA_HOME:-$HOME/.local/share}/gstreamer-1.0/plugins
 list=rtmpose.sha256
+
+# put_installed PLUGIN LIBRARY [link]: puts the plugin there, and ONNX Runtime beside it, or a link to it.
+put_installed() {
+  local file target
+  for file in libgstrtmpose.so libonnxruntime.so.1; do
+    [ ! -e "$folder/$file" ] || fail "$folder/$file is there already and was not put there by this script: move it away."
+  done
+  mkdir -p "$folder"
+  # The list comes first: an interrupted installation can then be removed, too.
+  sha256sum "$1" "$2" | sed 's#  .*/#  #' >"$folder/$list"
+  for file in "$1" "$2"; do
+    target=$folder/$(basename "$file")
+    if [ "${3:-}" = link ] && [ "$file" = "$2" ]; then
+      ln -s "$(realpath -s "$file")" "$target"
+    else
+      cp "$file" "$target.part"
+      mv "$target.part" "$target"
+    fi
+  done
+}
 
 # Removes what the list names; a file that is no longer the installed one is left and named.
 remove_installed() {

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use gstrtmpose::{
     engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading, Model},
     network::Peak,
-    runtime::onnx::{Log, OnnxBackend, Precision, Provider},
+    runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
 };
-use ort::logging::LogLevel;
 
 const BATCH: usize = 8;
 

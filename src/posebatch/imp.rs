@@ -436,6 +436,7 @@ impl RtmPoseBatch {
                 beside: plugin_file.and_then(|file| file.parent().map(Into::into)),
             },
             log: onnx_runtime_log(),
+            ..OnnxBackend::default()
         }
     }
 

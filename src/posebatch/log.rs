@@ -2,9 +2,10 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use ort::logging::LogLevel;
-
-use crate::{engine::BatchReport, runtime::onnx::Log};
+use crate::{
+    engine::BatchReport,
+    runtime::onnx::{Log, LogLevel},
+};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(

@@ -10,7 +10,10 @@ use gst::prelude::*;
 
 use crate::{
     assert_clear,
-    network_rig::{self, messages, network, process},
+    network_rig::{
+        self, messages, network, process,
+        stub::{compile, stub},
+    },
 };
 
 /// Libraries for `ort-library`, one after the other, with `|` between; an empty one leaves the property unset, and one
@@ -115,17 +118,6 @@ fn bad_libraries(folder: &process::Folder) -> Vec<(&'static str, PathBuf, &'stat
     ]
 }
 
-/// A library that answers like ONNX Runtime of that version, up to the version.
-fn stub(folder: &process::Folder, version: &str) -> PathBuf {
-    let source = format!(
-        r#"static const char *version(void) {{ return "{version}"; }}
-           static const void *api(unsigned number) {{ return (void *)0; }}
-           static const struct {{ const void *(*api)(unsigned); const char *(*version)(void); }} base = {{ api, version }};
-           const void *OrtGetApiBase(void) {{ return &base; }}"#
-    );
-    compile(folder, &format!("libonnxruntime.so.{version}"), &source, &[])
-}
-
 fn needing_another(folder: &process::Folder) -> PathBuf {
     let other =
         compile(folder, "libnowhere.so", "int nowhere(void) { return 1; }", &["-Wl,-soname,libnowhere.so"]);
@@ -133,17 +125,6 @@ fn needing_another(folder: &process::Folder) -> PathBuf {
     let needing = compile(folder, "needing.so", source, &[other.to_str().unwrap()]);
     std::fs::remove_file(other).unwrap();
     needing
-}
-
-/// Compiles a C text with the linker's own compiler, which every Rust installation on Linux has.
-fn compile(folder: &process::Folder, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
-    let text = folder.write(&format!("{name}.c"), source);
-    let library = folder.path().join(name);
-    let mut command = Command::new("cc");
-    command.args(["-shared", "-fPIC", "-o"]).args([&library, &text]).args(arguments);
-    let output = process::run(command);
-    assert!(output.status.success(), "{}", process::text(&output));
-    library
 }
 
 #[test]

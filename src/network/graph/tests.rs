@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use ort::{session::Session, value::TensorRef};
-
 use super::*;
 use crate::{
     network::{Peak, decode},
-    runtime::onnx::library::{self, Log, Search},
+    runtime::onnx::{
+        library::{Log, LogLevel, Runtime, Search},
+        session::Session,
+    },
 };
 
 fn session(file: &[u8]) -> Session {
-    let log = Log { level: ort::logging::LogLevel::Warning, write: |_, _, text| eprintln!("{text}") };
-    let environment = library::environment(&Search::default(), log).unwrap();
-    Session::builder(environment).unwrap().commit_from_memory(file).unwrap()
+    let log = Log { level: LogLevel::Warning, write: |_, _, text| eprintln!("{text}") };
+    let runtime = Runtime::load(&Search::default(), log).unwrap();
+    runtime.builder().unwrap().load(file).ok().expect("the file is one that ONNX Runtime can load")
 }
 
 fn file(name: &str) -> Vec<u8> {
@@ -71,10 +72,9 @@ fn run_plain(session: &mut Session, crops: &[Vec<u8>], [height, width]: [usize; 
             planes[channel * height * width + pixel] = (f32::from(*value) - MEAN[channel]) / STD[channel];
         }
     }
-    let input = TensorRef::from_array_view(([crops.len(), 3, height, width], &input[..])).unwrap();
-    let outputs = session.run(ort::inputs![INPUT => input]).unwrap();
-    let (shape, simcc_x) = outputs[OUTPUTS[0]].try_extract_tensor::<f32>().unwrap();
-    let (_, simcc_y) = outputs[OUTPUTS[1]].try_extract_tensor::<f32>().unwrap();
+    let outputs = session.run((INPUT, [crops.len(), 3, height, width], &input[..]), None).unwrap();
+    let (shape, simcc_x) = outputs.get(OUTPUTS[0]).unwrap();
+    let (_, simcc_y) = outputs.get(OUTPUTS[1]).unwrap();
     let mut peaks = vec![Peak::default(); crops.len() * shape[1] as usize];
     decode(simcc_x, simcc_y, &mut peaks);
     peaks
@@ -82,9 +82,8 @@ fn run_plain(session: &mut Session, crops: &[Vec<u8>], [height, width]: [usize; 
 
 fn run_adapted(session: &mut Session, crops: &[Vec<u8>], [height, width]: [usize; 2]) -> Vec<Peak> {
     let bytes = crops.concat();
-    let input = TensorRef::from_array_view(([crops.len(), height, width, 3], &bytes[..])).unwrap();
-    let outputs = session.run(ort::inputs![IMAGE => input]).unwrap();
-    let (shape, values) = outputs[KEY_POINTS].try_extract_tensor::<f32>().unwrap();
+    let outputs = session.run((IMAGE, [crops.len(), height, width, 3], &bytes[..]), None).unwrap();
+    let (shape, values) = outputs.get(KEY_POINTS).unwrap();
     assert_eq!((shape[0], shape[2]), (crops.len() as i64, 4));
     let (rows, _) = values.as_chunks();
     rows.iter().map(|[x, y, max_x, max_y]| Peak { x: *x, y: *y, max_x: *max_x, max_y: *max_y }).collect()

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use ort::{
+use super::{
+    cuda::turns,
+    library::Runtime,
     session::{RunOptions, Session},
-    value::TensorRef,
 };
-
-use super::{cuda::turns, run_error};
 use crate::{
     engine::{Error, ErrorKind, Executor, Model},
     network::{
@@ -35,6 +34,7 @@ pub(super) struct OnnxExecutor {
 impl OnnxExecutor {
     /// Runs the largest size once, which shows the number of key points where the file does not say it.
     pub(super) fn new(
+        runtime: Runtime,
         sessions: Vec<Session>,
         sizes: Vec<usize>,
         contract: Contract,
@@ -47,7 +47,7 @@ impl OnnxExecutor {
             contract,
             points: 0,
             input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
-            run_options: Arc::new(RunOptions::new().map_err(run_error)?),
+            run_options: Arc::new(runtime.run_options()?),
             name: name.to_string(),
             takes_turns: false,
         };
@@ -67,14 +67,9 @@ impl OnnxExecutor {
         let index = self.sizes.iter().position(|size| *size == rows).unwrap_or_default();
         let session = if self.sessions.len() == 1 { 0 } else { index };
         let input = &self.input[..rows * height * width * 3];
-        let input = TensorRef::from_array_view(([rows, height, width, 3], input)).map_err(run_error)?;
-        let outputs = self.sessions[session]
-            .run_with_options(ort::inputs![IMAGE => input], &self.run_options)
-            .map_err(run_error)?;
-        let output = outputs
-            .get(KEY_POINTS)
-            .ok_or_else(|| Error::new(ErrorKind::Run, format!("No output {KEY_POINTS}")))?;
-        let (shape, key_points) = output.try_extract_tensor::<f32>().map_err(run_error)?;
+        let input = (IMAGE, [rows, height, width, 3], input);
+        let outputs = self.sessions[session].run(input, Some(&self.run_options))?;
+        let (shape, key_points) = outputs.get(KEY_POINTS)?;
         let points = contract::check_key_points(&self.contract, rows, shape, &self.name)?;
         read(key_points);
         Ok(points)
@@ -127,9 +122,7 @@ impl Executor for OnnxExecutor {
 
     fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {
         let run_options = self.run_options.clone();
-        Arc::new(move || {
-            let _ = run_options.terminate();
-        })
+        Arc::new(move || run_options.terminate())
     }
 }
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use once_cell::sync::OnceCell;
-use ort::{environment::Environment, logging::LogLevel};
+use ort::environment::Environment;
+pub use ort::logging::LogLevel;
 
 use crate::{
     engine::{Error, ErrorKind},
@@ -90,31 +91,46 @@ pub fn set_environment(environment: Environment) -> Result<(), Environment> {
     LIBRARY.set(library).map_err(|library| library.environment)
 }
 
-/// The library that this process runs.
-pub(super) fn loaded() -> Option<&'static Path> {
-    LIBRARY.get().map(|library| library.real.as_path())
+/// Proof that this process has ONNX Runtime loaded, and its environment made: what calls into it is made from this.
+#[derive(Clone, Copy)]
+pub(crate) struct Runtime(&'static Library);
+
+impl Runtime {
+    /// Loads the library if that has not been done. A failure may be tried again.
+    pub fn load(search: &Search, log: Log) -> Result<Self, Error> {
+        static LOADING: Mutex<()> = Mutex::new(());
+        let _loading = lock(&LOADING);
+        let library = LIBRARY.get_or_try_init(|| load(search, log))?;
+        library.environment.set_log_level(log.level);
+        if let Some(wanted) = search.file.as_deref().map(absolute)
+            && !library.is(&wanted)
+        {
+            return Err(Error::new(
+                ErrorKind::Library,
+                format!(
+                    "ort-library is {}, but this process already runs {}: one process can use one ONNX Runtime only, \
+                     give every element the same",
+                    wanted.display(),
+                    library.real.display()
+                ),
+            ));
+        }
+        Ok(Self(library))
+    }
+
+    pub(super) fn environment(self) -> &'static Environment {
+        &self.0.environment
+    }
+
+    /// The library's file, behind links.
+    pub fn file(self) -> &'static Path {
+        &self.0.real
+    }
 }
 
-/// The process's environment; loads the library if that has not been done. A failure may be tried again.
-pub(crate) fn environment(search: &Search, log: Log) -> Result<&'static Environment, Error> {
-    static LOADING: Mutex<()> = Mutex::new(());
-    let _loading = lock(&LOADING);
-    let library = LIBRARY.get_or_try_init(|| load(search, log))?;
-    library.environment.set_log_level(log.level);
-    if let Some(wanted) = search.file.as_deref().map(absolute)
-        && !library.is(&wanted)
-    {
-        return Err(Error::new(
-            ErrorKind::Library,
-            format!(
-                "ort-library is {}, but this process already runs {}: one process can use one ONNX Runtime only, \
-                 give every element the same",
-                wanted.display(),
-                library.real.display()
-            ),
-        ));
-    }
-    Ok(&library.environment)
+/// Loads a library that others will ask for by its name, for as long as the process runs.
+pub(super) fn preload(file: &Path) -> Result<(), impl std::fmt::Display + use<>> {
+    ort::util::preload_dylib(file)
 }
 
 /// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder and sends figures of its use

@@ -7,6 +7,7 @@ mod message;
 mod network;
 mod nvidia;
 mod providers;
+pub(crate) mod session;
 pub mod testing;
 mod threads;
 
@@ -15,12 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use ort::{
-    ep,
-    session::{Session, builder::SessionBuilder},
-};
-
-pub use library::{Log, Search, set_environment};
+pub use library::{Log, LogLevel, Search, set_environment};
 
 use crate::{
     engine::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model},
@@ -28,8 +24,10 @@ use crate::{
     platform::gpu,
 };
 use executor::OnnxExecutor;
+use library::Runtime;
 use message::readable;
 use network::Network;
+use session::{Builder, Session};
 
 /// Files that NVIDIA's driver shows when it runs; the last one is the driver of WSL.
 const DRIVER_FILES: [&str; 3] = ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"];
@@ -95,6 +93,8 @@ pub struct OnnxBackend {
     pub gpu_memory_limit: u64,
     /// Where what takes long to build (TensorRT's engines) is kept; none: it is built at every load.
     pub cache_folder: Option<PathBuf>,
+    /// NVIDIA's driver is on this machine: CUDA is worth a try.
+    pub has_driver: bool,
     pub library: Search,
     pub log: Log,
 }
@@ -113,8 +113,9 @@ impl Default for OnnxBackend {
             conv_algo_search: ConvAlgoSearch::default(),
             gpu_memory_limit: 0,
             cache_folder: None,
+            has_driver: has_driver(),
             library: Search::default(),
-            log: Log { level: ort::logging::LogLevel::Fatal, write: |_, _, _| () },
+            log: Log { level: LogLevel::Fatal, write: |_, _, _| () },
         }
     }
 }
@@ -126,7 +127,8 @@ impl Backend for OnnxBackend {
     fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
         let network = Network::read(self.model_file.as_deref())?;
         contract::check_batch(&network.contract, self.batch_size, &network.name)?;
-        network.probe(|| self.builder()).map_err(|error| network.first_run_error(error))?;
+        let runtime = Runtime::load(&self.library, self.log)?;
+        network.probe(|| runtime.builder()).map_err(|error| network.first_run_error(error))?;
         if self.precision == Precision::Fp16 && network.is_adapted() {
             (loading.report)(LoadEvent::Warning(format!(
                 "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
@@ -135,18 +137,18 @@ impl Backend for OnnxBackend {
             )));
         }
         match self.provider {
-            Provider::Cpu => self.open_on_cpu(&network, loading),
-            Provider::Cuda => self.open_on_cuda(&network, loading).map_err(with_remedy),
-            Provider::TensorRt => self.open_on_tensorrt(&network, loading).map_err(with_remedy),
-            Provider::OpenVino => self.open_on_openvino(&network, loading).map_err(with_remedy),
-            Provider::Auto => self.open_on_the_best(has_driver(), &network, loading),
+            Provider::Cpu => self.open_on_cpu(runtime, &network, loading),
+            Provider::Cuda => self.open_on_cuda(runtime, &network, loading).map_err(with_remedy),
+            Provider::TensorRt => self.open_on_tensorrt(runtime, &network, loading).map_err(with_remedy),
+            Provider::OpenVino => self.open_on_openvino(runtime, &network, loading).map_err(with_remedy),
+            Provider::Auto => self.open_on_the_best(runtime, &network, loading),
         }
     }
 
     fn likely_executors(&self) -> usize {
         match self.provider {
             Provider::Cuda | Provider::TensorRt => EXECUTORS_ON_A_GPU,
-            Provider::Auto if has_driver() => EXECUTORS_ON_A_GPU,
+            Provider::Auto if self.has_driver => EXECUTORS_ON_A_GPU,
             Provider::Auto | Provider::OpenVino | Provider::Cpu => threads::executors(threads::cores()),
         }
     }
@@ -182,41 +184,47 @@ impl OnnxBackend {
     /// CUDA where there is a driver for it; where that fails nevertheless, the CPU with a warning.
     fn open_on_the_best(
         &self,
-        has_driver: bool,
+        runtime: Runtime,
         network: &Network,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
-        if !has_driver {
+        if !self.has_driver {
             let text = "No NVIDIA driver on this machine: inference runs on the CPU";
             (loading.report)(LoadEvent::Info(text.to_string()));
-            return self.open_on_cpu(network, loading);
+            return self.open_on_cpu(runtime, network, loading);
         }
-        match self.open_on_cuda(network, loading) {
+        match self.open_on_cuda(runtime, network, loading) {
             Err(error) if error.kind == ErrorKind::Provider => {
                 (loading.report)(LoadEvent::Warning(format!(
                     "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
                     error.message
                 )));
-                self.open_on_cpu(network, loading)
+                self.open_on_cpu(runtime, network, loading)
             }
             other => other,
         }
     }
 
-    fn open_on_cpu(&self, network: &Network, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+    fn open_on_cpu(
+        &self,
+        runtime: Runtime,
+        network: &Network,
+        loading: &Loading,
+    ) -> Result<(Model, Box<dyn Executor>), Error> {
         self.explain_half_precision("the CPU", loading);
         let int8 = self.takes_int8().then(Network::embedded_int8).transpose()?;
         let network = int8.as_ref().unwrap_or(network);
-        let session = self.session(network, &Adaptation::default(), loading, "cpu", |builder| {
-            builder.with_intra_threads(self.cpu_threads()).map_err(|error| run_error(error.into()))
+        let session = self.session(runtime, network, &Adaptation::default(), loading, "cpu", |builder| {
+            builder.with_threads(self.cpu_threads())
         })?;
-        self.any_size(network, session, "cpu", DEFAULT_BATCH_SIZE)
+        self.any_size(runtime, network, session, "cpu", DEFAULT_BATCH_SIZE)
             .map_err(|error| network.first_run_error(error))
     }
 
     /// An executor on a provider that takes any size as it is, unless the file fixes one.
     fn any_size(
         &self,
+        runtime: Runtime,
         network: &Network,
         session: Session,
         provider: &str,
@@ -226,7 +234,7 @@ impl OnnxBackend {
             Some(fixed) => vec![fixed],
             None => (1..=self.batch_size_or(best_size)).collect(),
         };
-        let executor = OnnxExecutor::new(vec![session], sizes, network.contract, &network.name)?;
+        let executor = OnnxExecutor::new(runtime, vec![session], sizes, network.contract, &network.name)?;
         Ok(executor.with_model(provider, network.sha256.clone()))
     }
 
@@ -265,6 +273,7 @@ impl OnnxBackend {
 
     fn open_on_cuda(
         &self,
+        runtime: Runtime,
         network: &Network,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
@@ -282,15 +291,14 @@ impl OnnxBackend {
         let contract = network.contract;
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
-        let session = |rows: usize, cuda: ep::CUDA| {
+        let session = |rows: usize, captured_on: Option<&cuda::Stream>| {
             let adaptation = Adaptation { half: self.half(), fixed_batch: Some(rows) };
-            self.session(network, &adaptation, loading, "cuda", |builder| {
-                providers::preload_nvidia(loading);
+            self.session(runtime, network, &adaptation, loading, "cuda", |builder| {
+                providers::preload_nvidia(runtime, loading);
                 builder
                     // The threads would have nothing to do.
-                    .with_intra_threads(1)
-                    .map_err(|error| unusable(&error))?
-                    .with_execution_providers([cuda.build().error_on_failure()])
+                    .with_threads(1)
+                    .and_then(|builder| builder.with_providers(&[self.cuda(captured_on)]))
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| match error.kind {
@@ -300,7 +308,8 @@ impl OnnxBackend {
             })
         };
         let plan = cuda::Plan {
-            session: &|rows, provider| session(rows, self.cuda(provider)),
+            runtime,
+            session: &|rows, stream| session(rows, Some(stream)),
             contract,
             name: &network.name,
             device_id: self.device_id,
@@ -314,9 +323,8 @@ impl OnnxBackend {
         // A change of shape costs the CUDA provider seconds: each size that can occur has a session of its own.
         let open = || -> Result<OnnxExecutor, Error> {
             let _turn = cuda::turns::load();
-            let provider = || self.cuda(ep::CUDA::default().with_device_id(self.device_id));
-            let sessions = sizes.iter().map(|rows| session(*rows, provider())).collect::<Result<_, _>>()?;
-            OnnxExecutor::new(sessions, sizes.clone(), contract, &network.name)
+            let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
+            OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &network.name)
         };
         let executor =
             open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
@@ -334,36 +342,16 @@ impl OnnxBackend {
     /// A session of the adapted graph.
     fn session(
         &self,
+        runtime: Runtime,
         network: &Network,
         adaptation: &Adaptation,
         loading: &Loading,
         provider: &str,
-        add_provider: impl FnOnce(SessionBuilder) -> Result<SessionBuilder, Error>,
+        add_provider: impl FnOnce(Builder) -> Result<Builder, Error>,
     ) -> Result<Session, Error> {
         loading.cancelled.check()?;
         (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", network.name)));
-        network.load(add_provider(self.builder()?)?, adaptation)
-    }
-
-    fn builder(&self) -> Result<SessionBuilder, Error> {
-        let environment = library::environment(&self.library, self.log)?;
-        Session::builder(environment)
-            // With a busy neighbour spinning threads cost half again as much time (measured).
-            .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
-            .and_then(|builder| Ok(builder.with_inter_op_spinning(false)?))
-            // Or a file whose producer's name begins with ORTM would be taken for ONNX Runtime's own format.
-            .and_then(|builder| Ok(builder.with_config_entry("session.load_model_format", "ONNX")?))
-            .map_err(run_error)
-    }
-}
-
-impl From<ConvAlgoSearch> for ep::cuda::ConvAlgorithmSearch {
-    fn from(search: ConvAlgoSearch) -> Self {
-        match search {
-            ConvAlgoSearch::Exhaustive => Self::Exhaustive,
-            ConvAlgoSearch::Heuristic => Self::Heuristic,
-            ConvAlgoSearch::Default => Self::Default,
-        }
+        network.load(add_provider(runtime.builder()?)?, adaptation)
     }
 }
 
@@ -379,25 +367,6 @@ fn fixed_sizes(batch_size: usize) -> Vec<usize> {
     sizes
 }
 
-fn run_error(error: ort::Error) -> Error {
-    let text = readable(error.message());
-    let kind = if is_out_of_memory(&text) { ErrorKind::OutOfMemory } else { ErrorKind::Run };
-    Error::new(kind, text)
-}
-
-/// Whether ONNX Runtime, CUDA or one of its libraries says so: they have no code for it in common.
-fn is_out_of_memory(text: &str) -> bool {
-    [
-        "out of memory",
-        "OUT_OF_MEMORY",
-        "smaller than requested bytes",
-        "Failed to allocate memory",
-        "ALLOC_FAILED",
-    ]
-    .iter()
-    .any(|hint| text.contains(hint))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,17 +374,19 @@ mod tests {
     /// With a driver but an ONNX Runtime that cannot use it, as the CPU build of the tests.
     #[test]
     fn auto_warns_and_takes_the_cpu_where_cuda_fails() {
-        let backend = OnnxBackend {
-            model_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/dots-small.onnx").into()),
-            batch_size: 2,
-            ..OnnxBackend::default()
-        };
-        let network = Network::read(backend.model_file.as_deref()).unwrap();
         for has_driver in [true, false] {
+            let backend = OnnxBackend {
+                model_file: Some(
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/dots-small.onnx").into(),
+                ),
+                batch_size: 2,
+                has_driver,
+                ..OnnxBackend::default()
+            };
             let events = std::cell::RefCell::new(Vec::new());
             let report = |event| events.borrow_mut().push(event);
             let loading = Loading { report: &report, cancelled: &Default::default(), most_crops: 2 };
-            let (model, _) = backend.open_on_the_best(has_driver, &network, &loading).unwrap();
+            let (model, _) = backend.open(&loading).unwrap();
             let is_warning =
                 |event: &&LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("CUDA"));
             let warnings = events.borrow().iter().filter(is_warning).count();
@@ -423,20 +394,6 @@ mod tests {
             let expected = usize::from(has_driver && model.provider == "cpu");
             assert_eq!(warnings, expected, "driver {has_driver}, {}", model.provider);
         }
-    }
-
-    #[test]
-    fn too_little_memory_is_known_by_its_words() {
-        for text in [
-            "CUDA failure 2: out of memory ; GPU=0",
-            "bfc_arena.cc:376 Available memory of 1024 is smaller than requested bytes; Failed to allocate memory for \
-             requested buffer of size 2048",
-            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
-            "CUDA pinned memory: CUDA_ERROR_OUT_OF_MEMORY",
-        ] {
-            assert!(is_out_of_memory(text), "{text}");
-        }
-        assert!(!is_out_of_memory("CUDA failure 700: an illegal memory access was encountered"));
     }
 
     #[test]

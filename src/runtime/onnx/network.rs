@@ -2,14 +2,10 @@
 
 use std::path::Path;
 
-use ort::{
-    session::{Session, builder::SessionBuilder},
-    value::TensorRef,
-};
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{is_out_of_memory, message::readable, run_error};
+use super::session::{Builder, LoadError, Session};
 use crate::{
     engine::{Error, ErrorKind},
     network::{
@@ -92,28 +88,23 @@ impl Network {
     }
 
     /// Adapts the graph and loads it.
-    pub fn load(&self, mut builder: SessionBuilder, adaptation: &Adaptation) -> Result<Session, Error> {
-        builder.commit_from_memory(&self.adapted(adaptation)?).map_err(|error| self.load_error(&error))
+    pub fn load(&self, builder: Builder, adaptation: &Adaptation) -> Result<Session, Error> {
+        builder.load(&self.adapted(adaptation)?).map_err(|error| self.load_error(error))
     }
 
     /// Where the file does not say how many bins its answers have, one run of the plain graph on the CPU shows it: the
     /// adapted graph gives nothing that would tell.
-    pub fn probe(&self, builder: impl FnOnce() -> Result<SessionBuilder, Error>) -> Result<(), Error> {
+    pub fn probe(&self, builder: impl FnOnce() -> Result<Builder, Error>) -> Result<(), Error> {
         if self.contract.form != (Form::Official { bins_declared: false }) {
             return Ok(());
         }
         let (width, height) = (self.contract.width as usize, self.contract.height as usize);
         let rows = self.contract.fixed_batch.unwrap_or(1);
-        let mut session =
-            builder()?.commit_from_memory(&self.bytes).map_err(|error| self.load_error(&error))?;
+        let mut session = builder()?.load(&self.bytes).map_err(|error| self.load_error(error))?;
         let black = vec![0f32; rows * 3 * height * width];
-        let input = TensorRef::from_array_view(([rows, 3, height, width], &black[..])).map_err(run_error)?;
-        let outputs = session.run(ort::inputs![INPUT => input]).map_err(run_error)?;
+        let outputs = session.run((INPUT, [rows, 3, height, width], &black[..]), None)?;
         let points = |output: usize| {
-            let answer = outputs
-                .get(OUTPUTS[output])
-                .ok_or_else(|| Error::new(ErrorKind::Run, format!("No output {}", OUTPUTS[output])))?;
-            let (shape, _) = answer.try_extract_tensor::<f32>().map_err(run_error)?;
+            let (shape, _) = outputs.get(OUTPUTS[output])?;
             contract::check_answer(&self.contract, rows, output, shape, &self.name)
         };
         match (points(0)?, points(1)?) {
@@ -137,25 +128,11 @@ impl Network {
         }
     }
 
-    fn load_error(&self, error: &ort::Error) -> Error {
-        let text = readable(error.message());
-        match error.code() {
-            ort::ErrorCode::InvalidProtobuf
-            | ort::ErrorCode::InvalidGraph
-            | ort::ErrorCode::InvalidArgument
-            | ort::ErrorCode::NotImplemented
-            | ort::ErrorCode::ModelLoaded
-            | ort::ErrorCode::NoModel => not_loadable(&self.name, &text),
-            // The general code, also for what is wrong with a device.
-            _ if ["Invalid model", "invalid model", "ShapeInferenceError"]
-                .iter()
-                .any(|hint| text.contains(hint)) =>
-            {
-                not_loadable(&self.name, &text)
-            }
-            _ => {
-                let kind = if is_out_of_memory(&text) { ErrorKind::OutOfMemory } else { ErrorKind::Run };
-                Error::new(kind, format!("The model {} cannot be loaded ({text})", self.name))
+    fn load_error(&self, error: LoadError) -> Error {
+        match error {
+            LoadError::File(text) => not_loadable(&self.name, &text),
+            LoadError::Other(Error { kind, message }) => {
+                Error::new(kind, format!("The model {} cannot be loaded ({message})", self.name))
             }
         }
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use once_cell::sync::OnceCell;
 
+use super::library;
+
 /// What ONNX Runtime's CUDA provider and cuDNN load by name, in an order in which each finds what it needs itself. The
 /// version follows the point.
 const LIBRARIES: [&str; 14] = [
@@ -30,7 +32,7 @@ pub(super) fn preload(onnxruntime: &Path) -> &'static [String] {
     static FAILED: OnceCell<Vec<String>> = OnceCell::new();
     FAILED.get_or_init(|| {
         let failed = |file: PathBuf| {
-            let error = ort::util::preload_dylib(&file).err()?;
+            let error = library::preload(&file).err()?;
             Some(format!("{} ({error})", file.display()))
         };
         libraries(onnxruntime).into_iter().filter_map(failed).collect()

@@ -2,13 +2,15 @@
 
 use std::fmt::Display;
 
-use ort::{
-    ep::{self, ArbitrarilyConfigurableExecutionProvider},
-    session::builder::SessionBuilder,
-};
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 
 use super::{
-    DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision, cuda::turns, library, message::readable, nvidia,
+    ConvAlgoSearch, DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision,
+    cuda::{Stream, turns},
+    library::Runtime,
+    message::readable,
+    nvidia,
+    session::Builder,
 };
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model},
@@ -16,8 +18,8 @@ use crate::{
 };
 
 /// Loads NVIDIA's libraries that lie beside ONNX Runtime.
-pub(super) fn preload_nvidia(loading: &Loading) {
-    let failed = library::loaded().map_or(&[][..], nvidia::preload);
+pub(super) fn preload_nvidia(runtime: Runtime, loading: &Loading) {
+    let failed = nvidia::preload(runtime.file());
     if !failed.is_empty() {
         let text = format!("NVIDIA's libraries that cannot be loaded: {}", failed.join("; "));
         (loading.report)(LoadEvent::Info(text));
@@ -25,28 +27,37 @@ pub(super) fn preload_nvidia(loading: &Loading) {
 }
 
 impl OnnxBackend {
-    /// Gives a CUDA provider the user's settings.
-    pub(super) fn cuda(&self, provider: ep::CUDA) -> ep::CUDA {
-        let cuda = provider
+    /// CUDA with the user's settings; to be captured on a stream, which must outlive the session.
+    pub(super) fn cuda(&self, captured_on: Option<&Stream>) -> ExecutionProviderDispatch {
+        let cuda = match captured_on {
+            // SAFETY: whoever has a stream keeps it with the session, and drops it afterwards.
+            Some(stream) => unsafe {
+                ep::CUDA::default().with_cuda_graph(true).with_compute_stream(stream.handle())
+            },
+            None => ep::CUDA::default(),
+        };
+        let cuda = cuda
             .with_device_id(self.device_id)
             // Tensor cores want channels last: in half precision a seventh faster. In float32 it is a quarter, but takes
             // ten seconds of choosing kernels instead of two (measured on an H100).
             .with_prefer_nhwc(self.half())
             .with_tf32(self.precision != Precision::Fp32)
             .with_conv_algorithm_search(self.conv_algo_search.into());
-        match usize::try_from(self.gpu_memory_limit) {
+        let cuda = match usize::try_from(self.gpu_memory_limit) {
             Ok(0) | Err(_) => cuda,
             // Without doubling what is there, which would pass the limit early.
             Ok(limit) => cuda
                 .with_memory_limit(limit)
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested),
-        }
+        };
+        cuda.build().error_on_failure()
     }
 
     /// TensorRT, and CUDA for what TensorRT does not take. One engine for batches of 1 to the largest, tuned for half of
     /// it; building it takes minutes, so it is kept in the cache folder.
     pub(super) fn open_on_tensorrt(
         &self,
+        runtime: Runtime,
         network: &Network,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
@@ -89,20 +100,20 @@ impl OnnxBackend {
         let adaptation = Adaptation { half: self.half(), fixed_batch: None };
         let _turn = turns::load();
         let session = self
-            .session(network, &adaptation, loading, "tensorrt", |builder: SessionBuilder| {
-                preload_nvidia(loading);
-                let cuda = self.cuda(ep::CUDA::default()).build().error_on_failure();
+            .session(runtime, network, &adaptation, loading, "tensorrt", |builder: Builder| {
+                preload_nvidia(runtime, loading);
                 builder
-                    .with_execution_providers([tensorrt.build().error_on_failure(), cuda])
+                    .with_providers(&[tensorrt.build().error_on_failure(), self.cuda(None)])
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(network, session, "tensorrt", batch_size)
+        self.any_size(runtime, network, session, "tensorrt", batch_size)
     }
 
     /// OpenVINO on the CPU, held to float32: its own default may be bfloat16 where the processor can.
     pub(super) fn open_on_openvino(
         &self,
+        runtime: Runtime,
         network: &Network,
         loading: &Loading,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
@@ -118,16 +129,26 @@ impl OnnxBackend {
         };
         self.explain_half_precision("OpenVINO's CPU device", loading);
         let session = self
-            .session(network, &Adaptation::default(), loading, "openvino", |builder| {
+            .session(runtime, network, &Adaptation::default(), loading, "openvino", |builder| {
                 let openvino = ep::OpenVINO::default()
                     .with_device_type("CPU")
                     .with_num_threads(self.cpu_threads())
                     .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#);
                 builder
-                    .with_execution_providers([openvino.build().error_on_failure()])
+                    .with_providers(&[openvino.build().error_on_failure()])
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(network, session, "openvino", DEFAULT_BATCH_SIZE)
+        self.any_size(runtime, network, session, "openvino", DEFAULT_BATCH_SIZE)
+    }
+}
+
+impl From<ConvAlgoSearch> for ep::cuda::ConvAlgorithmSearch {
+    fn from(search: ConvAlgoSearch) -> Self {
+        match search {
+            ConvAlgoSearch::Exhaustive => Self::Exhaustive,
+            ConvAlgoSearch::Heuristic => Self::Heuristic,
+            ConvAlgoSearch::Default => Self::Default,
+        }
     }
 }

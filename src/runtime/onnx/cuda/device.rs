@@ -16,7 +16,7 @@ use crate::{
 pub(super) type Address = sys::CUdeviceptr;
 
 /// A stream of its own in the device's primary context, which ONNX Runtime uses too.
-pub(super) struct Stream(Arc<CudaStream>);
+pub struct Stream(Arc<CudaStream>);
 
 impl Stream {
     pub(super) fn new(device_id: i32) -> Result<Self, Error> {
@@ -30,7 +30,7 @@ impl Stream {
     }
 
     /// The stream as CUDA's C interface knows it; lives as long as this value.
-    pub(super) fn handle(&self) -> *mut () {
+    pub fn handle(&self) -> *mut () {
         self.0.cu_stream().cast()
     }
 

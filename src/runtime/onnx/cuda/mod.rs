@@ -12,14 +12,11 @@ pub(super) mod turns;
 
 use std::sync::RwLockReadGuard;
 
-use ort::{
-    ep,
-    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
-    session::{IoBinding, RunOptions, Session},
-    value::{Tensor, TensorRef},
+use super::{
+    executor::to_peaks,
+    library::Runtime,
+    session::{Binding, RunOptions, Session},
 };
-
-use super::{executor::to_peaks, run_error};
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model, Overlapping},
     network::{
@@ -28,7 +25,8 @@ use crate::{
         graph::{IMAGE, KEY_POINTS},
     },
 };
-use device::{Address, Pinned, Stream};
+use device::Pinned;
+pub use device::Stream;
 use turns::DroppedInTurn;
 
 /// How often captures are tried: what others do in the process can spoil one.
@@ -44,8 +42,9 @@ const CAPTURED: &str = "0";
 
 /// What to capture.
 pub(super) struct Plan<'a> {
-    /// Makes the session of the adapted graph for a batch size.
-    pub session: &'a dyn Fn(usize, ep::CUDA) -> Result<Session, Error>,
+    pub runtime: Runtime,
+    /// Makes the session of the adapted graph for a batch size, to be captured on a stream that it must not outlive.
+    pub session: &'a dyn Fn(usize, &Stream) -> Result<Session, Error>,
     pub contract: Contract,
     /// The model's name in messages.
     pub name: &'a str,
@@ -100,9 +99,7 @@ struct Host {
 struct Graph {
     rows: usize,
     /// Keeps the tensors.
-    binding: IoBinding,
-    input: Address,
-    output: Address,
+    binding: Binding,
     session: Session,
     /// Dropped last: the session uses it.
     stream: Stream,
@@ -136,9 +133,9 @@ impl CapturedExecutor {
     }
 
     fn try_open(plan: &Plan, loading: &Loading) -> Result<Self, Failure> {
-        let uncaptured = std::sync::Arc::new(run_options(UNCAPTURED)?);
+        let uncaptured = std::sync::Arc::new(run_options(plan.runtime, UNCAPTURED)?);
         let terminated = uncaptured.clone();
-        loading.cancelled.on_cancel(move || drop(terminated.terminate()));
+        loading.cancelled.on_cancel(move || terminated.terminate());
         let mut loaded = Vec::new();
         for rows in plan.sizes {
             loaded.push(Loaded::new(plan, *rows, &uncaptured, loading)?);
@@ -155,9 +152,9 @@ impl CapturedExecutor {
             let output = largest.stream.pinned(rows * answer_values)?;
             Host { inputs, loading: 0, output, crop_values, answer_values, points }
         };
-        let capturing = run_options(CAPTURED)?;
-        let mut options = run_options(CAPTURED)?;
-        options.set("disable_synchronize_execution_providers", "1").map_err(run_error)?;
+        let capturing = run_options(plan.runtime, CAPTURED)?;
+        let mut options = run_options(plan.runtime, CAPTURED)?;
+        options.set("disable_synchronize_execution_providers", "1")?;
         let mut captured = DroppedInTurn::new(Captured {
             graphs: Vec::new(),
             options,
@@ -217,10 +214,8 @@ impl Loaded {
     fn new(plan: &Plan, rows: usize, uncaptured: &RunOptions, loading: &Loading) -> Result<Self, Error> {
         let _turn = turns::load();
         let stream = Stream::new(plan.device_id)?;
-        let provider = ep::CUDA::default().with_cuda_graph(true);
-        // SAFETY: the stream is dropped after the session, here as well as in the structs.
-        let provider = unsafe { provider.with_compute_stream(stream.handle()) };
-        let mut session = (plan.session)(rows, provider)?;
+        // The stream is dropped after the session, here as well as in the structs.
+        let mut session = (plan.session)(rows, &stream)?;
         loading.cancelled.check()?;
         let step = format!("Choosing kernels for batches of {rows} on cuda");
         (loading.report)(LoadEvent::Step(step));
@@ -238,15 +233,14 @@ fn count_points(
 ) -> Result<usize, Error> {
     let shape = plan.input_shape(rows);
     let crops = vec![0u8; shape.iter().product()];
-    let input = TensorRef::from_array_view((shape, crops.as_slice())).map_err(run_error)?;
-    let outputs = session.run_with_options(ort::inputs![IMAGE => input], options).map_err(run_error)?;
-    let (found, _) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
+    let outputs = session.run((IMAGE, shape, &crops[..]), Some(options))?;
+    let (found, _) = outputs.get(KEY_POINTS)?;
     contract::check_key_points(&plan.contract, rows, found, plan.name)
 }
 
-fn run_options(graph: &str) -> Result<RunOptions, Error> {
-    let mut options = RunOptions::new().map_err(run_error)?;
-    options.set("gpu_graph_id", graph).map_err(run_error)?;
+fn run_options(runtime: Runtime, graph: &str) -> Result<RunOptions, Error> {
+    let mut options = runtime.run_options()?;
+    options.set("gpu_graph_id", graph)?;
     Ok(options)
 }
 
@@ -254,20 +248,10 @@ impl Graph {
     /// Gives a session its tensors.
     fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
         let Loaded { rows, points, session, stream } = loaded;
-        let bind = || -> ort::Result<_> {
-            let device = AllocationDevice::CUDA;
-            let memory = MemoryInfo::new(device, plan.device_id, AllocatorType::Device, MemoryType::Default)?;
-            let memory = Allocator::new(&session, memory)?;
-            let mut input = Tensor::<u8>::new(&memory, plan.input_shape(rows))?;
-            let mut output = Tensor::<f32>::new(&memory, [rows, points, plan.contract.columns().count()])?;
-            let addresses = (input.data_ptr_mut() as Address, output.data_ptr_mut() as Address);
-            let mut binding = session.create_binding()?;
-            binding.bind_input(IMAGE, &input)?;
-            binding.bind_output(KEY_POINTS, output)?;
-            Ok((binding, addresses))
-        };
-        let (binding, (input, output)) = bind().map_err(run_error)?;
-        Ok(Self { rows, binding, input, output, session, stream })
+        let input = (IMAGE, plan.input_shape(rows));
+        let output = (KEY_POINTS, [rows, points, plan.contract.columns().count()]);
+        let binding = session.bind(plan.device_id, input, output)?;
+        Ok(Self { rows, binding, session, stream })
     }
 
     /// Runs the first rows that are loaded, whose key points are in `host.output` then. The first run with the graph's
@@ -287,11 +271,12 @@ impl Graph {
     unsafe fn begin(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
         let input = &host.inputs[host.loading][..rows * host.crop_values];
         // SAFETY: the tensors hold `self.rows` rows, which is as many or more; for the rest the caller answers.
-        unsafe { self.stream.copy_in(input, self.input)? };
-        let ran = self.session.run_binding_with_options(&self.binding, options).map(drop).map_err(run_error);
+        unsafe { self.stream.copy_in(input, self.binding.input)? };
+        let ran = self.session.run_bound(&self.binding, options);
         // SAFETY: likewise.
-        let copied =
-            unsafe { self.stream.copy_out(self.output, &mut host.output[..rows * host.answer_values]) };
+        let copied = unsafe {
+            self.stream.copy_out(self.binding.output, &mut host.output[..rows * host.answer_values])
+        };
         ran.and(copied)
     }
 }
