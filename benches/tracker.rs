@@ -68,7 +68,7 @@ fn main() {
         let now = frame as f64 / 30.0;
         let targets = tracks.targets();
         let start = Instant::now();
-        let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&picture));
+        let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&picture, SIZE));
         let looks = planner.plan(now, SIZE, &targets, &settings, true, glimpse);
         let planned = start.elapsed();
         let answer = |look: &gstrtmpose::track::Look| {

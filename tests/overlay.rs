@@ -187,6 +187,39 @@ fn points_have_the_colour_of_their_side_in_every_format() {
     }
 }
 
+/// Pixels of a disc's row and column through its middle.
+fn sides_of_a_disc(format: VideoFormat, (width, height): (u32, u32), aspect: (i32, i32)) -> (usize, usize) {
+    let info = VideoInfo::builder(format, width, height).par(aspect).build().unwrap();
+    let (x, y) = (width as usize / 2, height as usize / 2);
+    let before = blank(&info);
+    let found = person(&[(NOSE, x as f32, y as f32)]);
+    let drawn = with_people(before.copy(), &people(width, height, vec![found]));
+    let mut harness = harness(&info);
+    harness.element().unwrap().set_property("point-radius", 20.0f32);
+    let drawn = Picture::new(&overlay(&mut harness, drawn), &info);
+    let differences = drawn.differences(&Picture::new(&before, &info));
+    (differences.iter().filter(|at| at.1 == y).count(), differences.iter().filter(|at| at.0 == x).count())
+}
+
+#[test]
+fn what_is_round_is_shown_round() {
+    init();
+    for format in [VideoFormat::Rgb, VideoFormat::I420, VideoFormat::Yuy2] {
+        let (across, down) = sides_of_a_disc(format, (320, 240), (1, 1));
+        assert!((40..52).contains(&across) && across.abs_diff(down) <= 2, "{format}: {across} by {down}");
+        for (size, aspect, expected) in [
+            ((160, 240), (2, 1), (across / 2, down)),
+            ((320, 120), (1, 2), (across * 2, down)),
+            ((320, 240), (16, 15), (across * 15 / 16, down)),
+            ((320, 240), (0, 1), (across, down)),
+        ] {
+            let found = sides_of_a_disc(format, size, aspect);
+            let near = found.0.abs_diff(expected.0) <= 3 && found.1.abs_diff(expected.1) <= 3;
+            assert!(near, "{format}, pixels of {aspect:?}: {found:?}, not {expected:?}");
+        }
+    }
+}
+
 #[test]
 fn matrix_and_range_are_those_of_the_caps() {
     init();

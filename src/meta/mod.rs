@@ -37,7 +37,7 @@ pub struct FramePeople {
     pub skeleton: String,
     /// Key points of each person, K.
     pub points: usize,
-    /// The people, in pixels of the frame of `width` x `height`.
+    /// The people, in the frame's own pixels: those of `width` x `height`, square or not.
     pub people: Vec<Person>,
     /// The people are those of an earlier frame; this one was not looked at.
     pub carried: bool,
@@ -49,15 +49,8 @@ impl FramePeople {
         if (self.width, self.height) == (width, height) {
             return;
         }
-        let (sx, sy) = (width as f32 / self.width as f32, height as f32 / self.height as f32);
-        for person in &mut self.people {
-            let region = &mut person.region;
-            (region.x, region.width) = (region.x * sx, region.width * sx);
-            (region.y, region.height) = (region.y * sy, region.height * sy);
-            for point in &mut person.key_points {
-                (point.x, point.y) = (point.x * sx, point.y * sy);
-            }
-        }
+        let by = [width as f32 / self.width as f32, height as f32 / self.height as f32];
+        self.people.iter_mut().for_each(|person| person.scale(by));
         (self.width, self.height) = (width, height);
     }
 }

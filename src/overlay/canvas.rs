@@ -7,9 +7,9 @@
 use gst_video::prelude::*;
 use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef, VideoInfo};
 
-use crate::video::planes::PlanesMut;
+use crate::video::{FrameShape, planes::PlanesMut};
 
-/// A position in pixels of the frame; whole numbers are the pixels' centres.
+/// A position in square pixels of the frame ([`FrameShape`]), so that what is round looks round. 0 is the first pixel's centre.
 pub type Point = (f32, f32);
 
 /// Red, green and blue, 0 to 255.
@@ -24,7 +24,7 @@ pub struct Paint([u8; 4]);
 struct Layer {
     width: usize,
     height: usize,
-    /// Pixels of the frame from one sample to the next.
+    /// Square pixels from one sample to the next.
     step: Point,
     /// Position in the frame of the first sample: the middle of the pixels it stands for.
     origin: Point,
@@ -45,7 +45,7 @@ struct Component {
 pub struct Canvas<'a> {
     planes: PlanesMut<'a>,
     format: VideoFormatInfo,
-    size: (u32, u32),
+    size: (f32, f32),
     layers: Vec<Layer>,
     colorimetry: VideoColorimetry,
 }
@@ -54,6 +54,8 @@ impl<'a> Canvas<'a> {
     /// A canvas on the frame, of the size and with the colorimetry of its caps, `info`: a GstVideoMeta may be larger than the
     /// picture. None where the frame's layout leaves its memory.
     pub fn new(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>, info: &VideoInfo) -> Option<Self> {
+        let shape = FrameShape::from(info);
+        let [across, down] = shape.to_square();
         let mut layers: Vec<Layer> = Vec::new();
         let format = frame.format_info();
         for index in 0..format.n_components() as usize {
@@ -65,24 +67,27 @@ impl<'a> Canvas<'a> {
                 stride: usize::try_from(frame.plane_stride()[plane]).unwrap_or(0),
                 pixel_stride: usize::try_from(format.pixel_stride()[index]).unwrap_or(0).max(1),
             };
-            let step = ((1u32 << format.w_sub()[index]) as f32, (1u32 << format.h_sub()[index]) as f32);
+            // Pixels that a sample stands for.
+            let (columns, rows) =
+                ((1u32 << format.w_sub()[index]) as f32, (1u32 << format.h_sub()[index]) as f32);
+            let step = (columns * across, rows * down);
             match layers.iter_mut().find(|layer| layer.step == step) {
                 Some(layer) => layer.components.push(component),
                 None => layers.push(Layer {
                     width: info.comp_width(index as u8) as usize,
                     height: info.comp_height(index as u8) as usize,
                     step,
-                    origin: ((step.0 - 1.0) / 2.0, (step.1 - 1.0) / 2.0),
+                    origin: ((columns - 1.0) / 2.0 * across, (rows - 1.0) / 2.0 * down),
                     components: vec![component],
                 }),
             }
         }
-        let size = (info.width(), info.height());
+        let size = (shape.width as f32 * across, shape.height as f32 * down);
         Some(Self { format, size, planes: PlanesMut::of(frame)?, layers, colorimetry: info.colorimetry() })
     }
 
-    /// Width and height of the frame in pixels.
-    pub fn size(&self) -> (u32, u32) {
+    /// Width and height of the frame in square pixels.
+    pub fn size(&self) -> (f32, f32) {
         self.size
     }
 
@@ -135,7 +140,7 @@ impl<'a> Canvas<'a> {
         let margin = f64::from(margin);
         let (mut first, mut last) = (0.0f64, 1.0f64);
         for (start, delta, size) in [(start.0, delta.0, width), (start.1, delta.1, height)] {
-            let (low, high) = (-margin, f64::from(size) - 1.0 + margin);
+            let (low, high) = (-margin, f64::from(size) + margin);
             if delta == 0.0 {
                 if start < low || start > high {
                     return None;
@@ -152,7 +157,7 @@ impl<'a> Canvas<'a> {
 }
 
 impl Layer {
-    /// Draws the line, given in pixels of the frame and already clipped, on the layer's samples.
+    /// Draws the line, given in square pixels and already clipped, on the layer's samples.
     fn line(&self, planes: &mut PlanesMut, from: Point, to: Point, radius: f32, paint: Paint) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {

@@ -9,9 +9,9 @@ use crate::pose::{KeyPoint, Person, Side, Skeleton};
 pub struct Style {
     /// Points with a lower score, and links with such an end, are not drawn.
     pub score_threshold: f32,
-    /// Width of a link's line in pixels, without its outline; 0 = by frame size.
+    /// Width of a link's line in square pixels, without its outline; 0 = by frame size.
     pub line_width: f32,
-    /// Radius of a point's disc in pixels, without its outline; 0 = by frame size.
+    /// Radius of a point's disc in square pixels, without its outline; 0 = by frame size.
     pub point_radius: f32,
     pub draw_box: bool,
     pub draw_id: bool,
@@ -24,7 +24,7 @@ const RIGHT: Rgb = [255, 140, 0];
 const CENTRE: Rgb = [255, 255, 255];
 const OUTLINE: Rgb = [16, 16, 16];
 
-/// Sizes in pixels, and the colours in the frame's format.
+/// Sizes in square pixels, and the colours in the frame's format.
 struct Pen {
     line: f32,
     radius: f32,
@@ -43,7 +43,7 @@ impl Pen {
     fn new(canvas: &Canvas, style: &Style) -> Self {
         let (width, height) = canvas.size();
         // 1080 lines: lines 4 px wide, points 10 px; the size of a stamp at least 1.5 px.
-        let by_size = (width.min(height) as f32 / 270.0).max(1.5);
+        let by_size = (width.min(height) / 270.0).max(1.5);
         let or_auto = |value: f32, auto| if value > 0.0 { value } else { auto };
         Self {
             line: or_auto(style.line_width, by_size),
@@ -67,7 +67,7 @@ impl Pen {
     }
 }
 
-/// Draws the people, whose positions are in pixels of this canvas: with the skeleton that is asked for where it has as
+/// Draws the people, whose positions are in square pixels of this canvas: with the skeleton that is asked for where it has as
 /// many points, else with the one that their metadata names. `links` are those of a skeleton not known by its name.
 pub fn people(
     canvas: &mut Canvas,
@@ -163,7 +163,6 @@ fn draw_box(canvas: &mut Canvas, person: &Person, pen: &Pen) {
 /// The id above the left end of the box's upper side, moved into the frame where it would stick out.
 fn draw_id(canvas: &mut Canvas, person: &Person, id: i64, pen: &Pen) {
     let (width, height) = canvas.size();
-    let (width, height) = (width as f32, height as f32);
     let region = person.region;
     let inside = region.x < width
         && region.y < height

@@ -35,8 +35,7 @@ use crate::{
     meta::{self, FramePeople},
     pose::Skeleton,
     sync::{Mutex, lock},
-    video::FORMATS,
-    video::refuse_crop_meta,
+    video::{FORMATS, FrameShape, refuse_crop_meta},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -96,7 +95,7 @@ impl ObjectImpl for RtmPoseOverlay {
                     .build(),
                 glib::ParamSpecFloat::builder("line-width")
                     .nick("Line width")
-                    .blurb("Width of the links' lines in pixels, without their dark outline (0 = by frame size)")
+                    .blurb("Width of the links' lines in pixels, without their dark outline (0 = by frame size); where pixels are not square, in lines of the picture")
                     .minimum(0.0)
                     .maximum(1000.0)
                     .default_value(line_width)
@@ -104,7 +103,7 @@ impl ObjectImpl for RtmPoseOverlay {
                     .build(),
                 glib::ParamSpecFloat::builder("point-radius")
                     .nick("Point radius")
-                    .blurb("Radius of the key points' discs in pixels, without their dark outline; half of it on faces and on the hands of a whole body (0 = by frame size)")
+                    .blurb("Radius of the key points' discs in pixels, without their dark outline; half of it on faces and on the hands of a whole body (0 = by frame size); where pixels are not square, in lines of the picture")
                     .minimum(0.0)
                     .maximum(1000.0)
                     .default_value(point_radius)
@@ -272,10 +271,11 @@ impl BaseTransformImpl for RtmPoseOverlay {
         };
         let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| unusable())?;
         let mut canvas = Canvas::new(&mut video, &info).ok_or_else(unusable)?;
-        let (width, height) = canvas.size();
+        let shape = FrameShape::from(&info);
         for (mut frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
-            frame.scale_to(width, height);
+            frame.scale_to(shape.width, shape.height);
+            frame.people.iter_mut().for_each(|person| person.scale(shape.to_square()));
             draw::people(&mut canvas, &frame, skeleton, &links, &style);
         }
         Ok(gst::FlowSuccess::Ok)

@@ -9,7 +9,8 @@ pub use smooth::Smoother;
 
 pub use crate::video::Region;
 
-/// One key point in the frame: x and y in pixels (not clamped to the frame), and the network's raw score, which is
+/// One key point in the frame: x and y in pixels (square ones, see [`FrameShape`](crate::video::FrameShape), but the frame's
+/// own in `meta::FramePeople`; not clamped to the frame), and the network's raw score, which is
 /// about 0 to 1 but can be negative or pass 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct KeyPoint {
@@ -22,7 +23,7 @@ pub struct KeyPoint {
 /// skeleton's order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Person {
-    /// The person's box in pixels, before padding: what a detector would call the box.
+    /// The person's box in the same pixels as the key points, before padding: what a detector would call the box.
     pub region: Region,
     pub key_points: Vec<KeyPoint>,
     /// The detector's or tracker's number of this person; none when not tracked.
@@ -30,6 +31,15 @@ pub struct Person {
 }
 
 impl Person {
+    /// Multiplies all positions: those in the frame's own pixels become square ones, or back, or those in a frame of another
+    /// size.
+    pub fn scale(&mut self, by: [f32; 2]) {
+        self.region = self.region.scaled(by);
+        for point in &mut self.key_points {
+            (point.x, point.y) = (point.x * by[0], point.y * by[1]);
+        }
+    }
+
     /// Mean of the key points' scores; 0 without key points.
     pub fn score(&self) -> f32 {
         if self.key_points.is_empty() {

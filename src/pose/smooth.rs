@@ -9,7 +9,7 @@ use super::{KeyPoint, Person};
 
 /// Cut-off frequency of a point that rests, in hertz.
 const MIN_CUTOFF: f64 = 1.0;
-/// By how much the cut-off frequency rises with the speed: hertz for each pixel a second.
+/// By how much the cut-off frequency rises with the speed: hertz for each square pixel a second.
 const BETA: f64 = 0.007;
 /// Cut-off frequency of the speed, in hertz.
 const SPEED_CUTOFF: f64 = 1.0;
@@ -30,7 +30,7 @@ struct Smoothed {
 #[derive(Clone, Copy, Debug)]
 struct Point {
     position: [f64; 2],
-    /// Pixels a second.
+    /// Square pixels a second.
     velocity: [f64; 2],
 }
 

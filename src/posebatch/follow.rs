@@ -54,6 +54,7 @@ struct State {
 pub(super) struct FollowedFrame {
     /// The stream's time in seconds.
     pub now: f64,
+    /// Of the frame, in square pixels.
     pub size: (u32, u32),
     /// Upstream said where people are.
     pub detected: bool,
@@ -256,7 +257,7 @@ mod tests {
         let mut bases = Vec::new();
         for number in 0..24 {
             let now = f64::from(number) / 30.0;
-            let glimpse = || Glimpse::of(&dark());
+            let glimpse = || Glimpse::of(&dark(), SIZE);
             let looks = following.plan(now, SIZE, lookahead, &Settings::default(), true, glimpse);
             let mut state = lock(&following.0);
             bases.push(state.base);

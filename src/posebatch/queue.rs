@@ -7,7 +7,7 @@ use crate::{
     engine::{Stream, Ticket},
     pose::Region,
     sync::{Condvar, Mutex, MutexGuard, lock, mpsc, wait},
-    video::Crop,
+    video::{Crop, FrameShape},
 };
 
 /// A person to be looked for in a frame.
@@ -20,9 +20,7 @@ pub(super) struct Candidate {
 
 pub(super) struct Frame {
     pub buffer: gst::Buffer,
-    /// Size of the frame in pixels.
-    pub width: u32,
-    pub height: u32,
+    pub shape: FrameShape,
     /// When it is, by the stream's own time, in seconds.
     pub now: f64,
     pub work: Work,

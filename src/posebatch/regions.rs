@@ -4,6 +4,7 @@ use super::{enums::InferenceRegion, settings::Settings};
 use crate::{
     meta::{self, PersonRegion},
     pose::Region,
+    video::FrameShape,
 };
 
 /// Follows a stream, since what earlier frames carried counts.
@@ -19,22 +20,19 @@ impl Regions {
         self.detector_upstream = false;
     }
 
-    /// Where to look for the people of this frame.
-    pub fn of_frame(
-        &mut self,
-        buffer: &gst::BufferRef,
-        width: u32,
-        height: u32,
-        settings: &Settings,
-    ) -> Where {
+    /// Where to look for the people of this frame, in square pixels.
+    pub fn of_frame(&mut self, buffer: &gst::BufferRef, shape: FrameShape, settings: &Settings) -> Where {
         match settings.inference_region {
             InferenceRegion::FullFrame => {
-                let region = Region::new(0.0, 0.0, width as f32, height as f32);
+                let (width, height) = (shape.width as f32, shape.height as f32);
+                let region = Region::new(0.0, 0.0, width, height).scaled(shape.to_square());
                 Where::Regions(vec![PersonRegion { region, id: None, confidence: None }])
             }
-            InferenceRegion::RoiList => Where::Regions(from_upstream(buffer, settings).unwrap_or_default()),
+            InferenceRegion::RoiList => {
+                Where::Regions(from_upstream(buffer, shape, settings).unwrap_or_default())
+            }
             InferenceRegion::Track => Where::Tracked { search: true },
-            InferenceRegion::Auto => match from_upstream(buffer, settings) {
+            InferenceRegion::Auto => match from_upstream(buffer, shape, settings) {
                 Some(regions) => {
                     self.detector_upstream = true;
                     Where::Detected(regions)
@@ -58,8 +56,15 @@ pub(super) enum Where {
 
 /// The people that upstream found: those that a crop can be made of, at most `max-people`, the surest first where
 /// upstream says how sure it is, in upstream's order. None: it says nothing of this frame.
-fn from_upstream(buffer: &gst::BufferRef, settings: &Settings) -> Option<Vec<PersonRegion>> {
+fn from_upstream(
+    buffer: &gst::BufferRef,
+    shape: FrameShape,
+    settings: &Settings,
+) -> Option<Vec<PersonRegion>> {
     let mut regions = meta::person_regions(buffer, &settings.region_labels())?;
+    for person in &mut regions {
+        person.region = person.region.scaled(shape.to_square());
+    }
     regions.retain(|person| person.region.is_usable());
     let most = settings.max_people as usize;
     if regions.len() > most {

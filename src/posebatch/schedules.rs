@@ -25,7 +25,7 @@ use crate::{
     network::Peak,
     pose::Region,
     sync::{Mutex, lock},
-    video::Crop,
+    video::{Crop, FrameShape},
 };
 
 const TIMEOUT: Duration = Duration::from_millis(15);
@@ -148,7 +148,7 @@ impl Way {
         };
         let mut buffer = gst::Buffer::new();
         buffer.get_mut().unwrap().set_offset(number.into());
-        self.queue.push(Item::Frame(Frame { buffer, width: 1, height: 1, now: 0.0, work }))
+        self.queue.push(Item::Frame(Frame { buffer, shape: FrameShape::new(1, 1, (1, 1)), now: 0.0, work }))
     }
 
     fn push_all(&self, numbers: std::ops::Range<u8>) -> Result<(), gst::FlowError> {

@@ -19,7 +19,7 @@ use crate::{
     pose::Region,
     sync::lock,
     track::{Anatomy, Glimpse, Look, Purpose},
-    video::{Colours, Crop, Picture, Sampler, picture},
+    video::{Colours, Crop, FrameShape, Picture, Sampler, picture},
 };
 
 /// The stream as the sink pad sees it at the moment.
@@ -159,9 +159,9 @@ impl RtmPoseBatch {
             drop(guard);
             return Err(self.not_negotiated());
         };
-        let (width, height) = (video.info.width(), video.info.height());
+        let shape = FrameShape::from(&video.info);
         let now = input.timeline.advance(buffer.pts(), frame_duration(&video.info));
-        let frame = |work| Frame { buffer: buffer.clone(), width, height, now, work };
+        let frame = |work| Frame { buffer: buffer.clone(), shape, now, work };
         if buffer.flags().contains(gst::BufferFlags::GAP) || buffer.size() == 0 {
             gst::trace!(CAT, imp = self, "A gap goes on without inference");
             return Ok(frame(Work::Pass));
@@ -186,6 +186,7 @@ impl RtmPoseBatch {
         else {
             let format = video.info.format();
             let size = buffer.size();
+            let FrameShape { width, height, .. } = shape;
             let reason = format!("A frame of {size} bytes cannot be read as {width}x{height} {format}");
             return Ok(frame(Work::Fail(reason)));
         };
@@ -193,8 +194,8 @@ impl RtmPoseBatch {
         let sampler = input
             .sampler
             .get_or_insert_with(|| Sampler::new(model.width, model.height, running.settings.inference_scale));
-        let mut camera = Camera { picture, sampler, running };
-        let place = input.regions.of_frame(&buffer, width, height, &settings);
+        let mut camera = Camera { picture, to_pixels: shape.to_pixels(), sampler, running };
+        let place = input.regions.of_frame(&buffer, shape, &settings);
         if let Where::Regions(regions) = place {
             return Ok(frame(Work::Infer(camera.take_candidates(regions)?)));
         }
@@ -202,12 +203,13 @@ impl RtmPoseBatch {
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let detected = matches!(place, Where::Detected(_));
+        let size = shape.square_size();
         let looks = match place {
             Where::Tracked { search } => {
                 // The frame from whose people this one's boxes come.
                 self.queue.wait_for_results(&running.stream, || following.is_ready(lookahead))?;
-                let glimpse = || Glimpse::of(&camera.picture);
-                following.plan(now, (width, height), lookahead, &settings.tracking(), search, glimpse)
+                let glimpse = || Glimpse::of(&camera.picture, size);
+                following.plan(now, size, lookahead, &settings.tracking(), search, glimpse)
             }
             Where::Detected(regions) | Where::Regions(regions) => {
                 let look =
@@ -221,8 +223,7 @@ impl RtmPoseBatch {
         };
         lock(&self.stats).search_crops += looks.iter().filter(searched).count() as u64;
         let lifetime = std::time::Duration::from_nanos(settings.track_lifetime);
-        let followed =
-            FollowedFrame::new(now, (width, height), detected, looks, settings.score_mode.into(), lifetime);
+        let followed = FollowedFrame::new(now, size, detected, looks, settings.score_mode.into(), lifetime);
         let followed = Arc::new(followed);
         following.add(followed.clone(), lookahead);
         Ok(frame(Work::Follow(following.clone(), followed)))
@@ -414,6 +415,8 @@ fn lookahead(running: &Running) -> Lookahead {
 /// Takes crops of a frame and hands them to the engine, one by one.
 struct Camera<'a> {
     picture: Picture<'a>,
+    /// From square pixels to the picture's own.
+    to_pixels: [f32; 2],
     sampler: &'a mut Sampler,
     running: &'a Running,
 }
@@ -425,7 +428,7 @@ impl Camera<'_> {
         let model = stream.model();
         let Some(crop) = Crop::new(region, model.width, model.height) else { return Ok(None) };
         let mut pixels = stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-        self.sampler.sample(&self.picture, &crop, &mut pixels);
+        self.sampler.sample(&self.picture, &crop.scaled(self.to_pixels), &mut pixels);
         Ok(Some((crop, stream.submit(pixels))))
     }
 

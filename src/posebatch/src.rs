@@ -194,10 +194,11 @@ impl RtmPoseBatch {
                 Smoothing::OneEuro => smoother.smooth(frame.now, &mut people),
             }
         }
+        people.iter_mut().for_each(|person| person.scale(frame.shape.to_pixels()));
         let people = FramePeople {
             source: self.obj().name().into(),
-            width: frame.width,
-            height: frame.height,
+            width: frame.shape.width,
+            height: frame.shape.height,
             skeleton: running.skeleton.clone(),
             points: running.stream.model().points,
             people,
@@ -212,7 +213,7 @@ impl RtmPoseBatch {
     /// Gives the frame the people of the last one that was inferred, if there are any yet.
     fn carry(&self, frame: &mut Frame) {
         let Some(mut people) = lock(&self.last_people).clone() else { return };
-        people.scale_to(frame.width, frame.height);
+        people.scale_to(frame.shape.width, frame.shape.height);
         people.carried = true;
         self.write(frame, &people);
     }
@@ -335,7 +336,7 @@ impl State {
     }
 }
 
-/// From the network's peaks to people in the frame. The first crop that failed fails the frame.
+/// From the network's peaks to people in the frame, in square pixels. The first crop that failed fails the frame.
 fn decode(people: &[Candidate], settings: &Settings) -> Result<Vec<Person>, String> {
     let mode = settings.score_mode.into();
     people

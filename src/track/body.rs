@@ -11,7 +11,7 @@ const ENOUGH_POINTS: usize = 5;
 const FLESH: f32 = 1.2;
 /// Narrowest box, as a share of its longer side: a person seen from the side, or lying.
 const NARROWEST: f32 = 0.3;
-/// Smallest side of a box, in pixels of the frame.
+/// Smallest side of a box, in square pixels of the frame.
 const SMALLEST_SIDE: f32 = 16.0;
 
 /// Boxes of somebody who walks overlap this much from one look to the next.

@@ -1,6 +1,8 @@
 //! Finds people in a stream of frames and follows them. Nothing here has a clock, a thread or a frame's pixels: the
 //! stream's time comes in, boxes to look at go out, and the key points that a network found in them come back.
 //!
+//! All positions are in square pixels ([`FrameShape`](crate::video::FrameShape)), whatever the shape of the frame's own.
+//!
 //! The two halves share no state, so that looks can be planned while earlier frames are still with the network:
 //!
 //! - [`Planner::plan`] says where to look in a frame, given the [`Targets`] of some earlier frame: the predicted boxes of
@@ -96,7 +98,7 @@ pub struct Seen {
 pub struct Observation {
     /// The stream's time in seconds.
     pub now: f64,
-    /// Of the frame, in pixels.
+    /// Of the frame, in square pixels.
     pub size: (u32, u32),
     /// The looks are upstream's word on who is in the frame, rather than the planner's.
     pub detected: bool,
@@ -133,7 +135,7 @@ struct Track {
     /// As last found.
     pose: Pose,
     extent: Extent,
-    /// Of the box's centre, in pixels a second.
+    /// Of the box's centre, in square pixels a second.
     velocity: [f32; 2],
     /// When it was last found.
     seen: f64,

@@ -30,18 +30,21 @@ const LOWEST: usize = 2;
 pub struct Glimpse {
     columns: usize,
     rows: usize,
-    /// Size of the frame in pixels.
+    /// Size of the frame in square pixels.
     size: (u32, u32),
     cells: Vec<u8>,
 }
 
 impl Glimpse {
-    pub fn of(picture: &Picture) -> Self {
+    /// Of the picture, whose size in square pixels is `size`.
+    pub fn of(picture: &Picture, size: (u32, u32)) -> Self {
         // Green stands for brightness.
         let plane = &picture.components[if matches!(picture.colour, Colour::Rgb) { 1 } else { 0 }];
         let (width, height) = (plane.width.max(1), plane.height.max(1));
-        let scale = |side: usize| (side * CELLS).div_ceil(width.max(height)).clamp(1, CELLS);
-        let (columns, rows) = (scale(width), scale(height));
+        let longer = u64::from(size.0.max(size.1).max(1));
+        let cells =
+            |side: u32| (u64::from(side) * CELLS as u64).div_ceil(longer).clamp(1, CELLS as u64) as usize;
+        let (columns, rows) = (cells(size.0), cells(size.1));
         let mut cells = Vec::with_capacity(columns * rows);
         let at = |index: usize, of: usize, side: usize| (2 * index + 1) * side / (2 * of * SAMPLES);
         for row in 0..rows {
@@ -56,7 +59,7 @@ impl Glimpse {
                 cells.push((sum / (SAMPLES * SAMPLES)) as u8);
             }
         }
-        Self { columns, rows, size: (picture.width as u32, picture.height as u32), cells }
+        Self { columns, rows, size, cells }
     }
 
     fn fits(&self, other: &Self) -> bool {
@@ -85,7 +88,7 @@ impl Glimpse {
 pub struct Movement {
     /// Another scene has begun.
     pub cut: bool,
-    /// Boxes around what moves, in pixels, largest first. None while the camera moves.
+    /// Boxes around what moves, in square pixels, largest first. None while the camera moves.
     pub boxes: Vec<Region>,
 }
 
@@ -196,7 +199,8 @@ mod tests {
             Component { data: &data, row_stride: SIDE.0, pixel_stride: 1, width: SIDE.0, height: SIDE.1 };
         let colour = Colour::Yuv(YuvMatrix::new(0.299, 0.114, false));
         let chroma_site = ChromaSite::default();
-        Glimpse::of(&Picture { width: SIDE.0, height: SIDE.1, components: [plane; 3], colour, chroma_site })
+        let picture = Picture { width: SIDE.0, height: SIDE.1, components: [plane; 3], colour, chroma_site };
+        Glimpse::of(&picture, (SIDE.0 as u32, SIDE.1 as u32))
     }
 
     fn look(motion: &mut Motion, number: usize, glimpse: Glimpse, known: &[Region]) -> Movement {
@@ -263,8 +267,9 @@ mod tests {
             colour: Colour::Gray,
             chroma_site: ChromaSite::default(),
         };
-        assert!(Glimpse::of(&picture).cells.iter().all(|cell| *cell == 7));
+        assert!(Glimpse::of(&picture, (3, 4)).cells.iter().all(|cell| *cell == 7));
         let none = Component { data: &[], row_stride: 0, pixel_stride: 1, width: 0, height: 0 };
-        Glimpse::of(&Picture { width: 0, height: 0, components: [none; 3], ..picture });
+        Glimpse::of(&Picture { width: 0, height: 0, components: [none; 3], ..picture }, (0, 0));
+        Glimpse::of(&picture, (u32::MAX, u32::MAX));
     }
 }

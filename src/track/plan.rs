@@ -45,7 +45,7 @@ impl Planner {
         self.motion.is_due(now)
     }
 
-    /// Where to look in a frame of that size at that time of the stream (in seconds), as `targets` of an earlier frame
+    /// Where to look in a frame of that size (in square pixels) at that time of the stream (in seconds), as `targets` of an earlier frame
     /// say. With `search`, also for people nobody knows of, where a `glimpse` of the frame shows that something moves.
     pub fn plan(
         &mut self,

@@ -465,7 +465,8 @@ fn what_moves_where_a_closer_look_is_due_is_not_searched() {
         let plane = Component { data: &data, row_stride: 64, pixel_stride: 1, width: 64, height: 36 };
         let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
         let chroma_site = ChromaSite::default();
-        Glimpse::of(&Picture { width, height, components: [plane; 3], colour: Colour::Gray, chroma_site })
+        let colour = Colour::Gray;
+        Glimpse::of(&Picture { width, height, components: [plane; 3], colour, chroma_site }, SIZE)
     };
     let mut settings = Settings::default();
     settings.search.crops = 2;

@@ -6,9 +6,11 @@ mod frame;
 pub(crate) mod planes;
 mod region;
 pub mod sample;
+mod shape;
 
 pub(crate) use allocation::refuse_crop_meta;
 pub(crate) use formats::FORMATS;
 pub(crate) use frame::{Colours, picture};
 pub use region::{Crop, Region};
 pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};
+pub use shape::FrameShape;

@@ -3,7 +3,8 @@
 /// How much larger than the region the crop is (mmpose `GetBBoxCenterScale`, `padding=1.25`).
 const PADDING: f64 = 1.25;
 
-/// A box in frame pixels: left, top, width, height. May reach over the frame's border.
+/// A box in the frame's square pixels ([`FrameShape`](super::FrameShape)): left, top, width, height. May reach over the frame's
+/// border.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Region {
     pub x: f32,
@@ -17,6 +18,11 @@ impl Region {
         Self { x, y, width, height }
     }
 
+    /// The same box where x and y are multiplied by these.
+    pub fn scaled(&self, by: [f32; 2]) -> Self {
+        Self::new(self.x * by[0], self.y * by[1], self.width * by[0], self.height * by[1])
+    }
+
     /// Whether a crop can be made of it: four finite numbers, and an area.
     pub fn is_usable(&self) -> bool {
         [self.x, self.y, self.width, self.height].iter().all(|number| number.is_finite())
@@ -25,7 +31,7 @@ impl Region {
     }
 }
 
-/// The part of the frame that becomes one network input, in frame pixels: the region grown by 1.25 around its centre,
+/// The part of the frame that becomes one network input, in square pixels: the region grown by 1.25 around its centre,
 /// then on its smaller side to the network's aspect, so that nothing is distorted (mmpose
 /// `datasets/transforms/common_transforms.py` `GetBBoxCenterScale`, `topdown_transforms.py` `TopdownAffine`).
 /// May reach over the frame's border, and may lie wholly outside.
@@ -60,17 +66,23 @@ impl Crop {
         finite.then_some(crop)
     }
 
-    /// The centre (x, y) in frame pixels.
+    /// The same part of the frame where x and y are multiplied by these: in the frame's own pixels, as it is sampled.
+    pub fn scaled(&self, [x, y]: [f32; 2]) -> Self {
+        let scaled = |[a, b]: [f32; 2]| [a * x, b * y];
+        Self { centre: scaled(self.centre), size: scaled(self.size), ..*self }
+    }
+
+    /// The centre (x, y).
     pub fn centre(&self) -> (f32, f32) {
         (self.centre[0], self.centre[1])
     }
 
-    /// Width and height in frame pixels.
+    /// Width and height.
     pub fn size(&self) -> (f32, f32) {
         (self.size[0], self.size[1])
     }
 
-    /// From network pixels to frame pixels: `(p - (W, H) / 2) * sw / W + c`.
+    /// From network pixels to the frame: `(p - (W, H) / 2) * sw / W + c`.
     pub fn to_frame(&self, x: f32, y: f32) -> (f32, f32) {
         let axis =
             |p: f32, i: usize| (p - self.network[i] / 2.0) * self.size[i] / self.network[i] + self.centre[i];

@@ -70,6 +70,22 @@ impl Picture {
         self
     }
 
+    /// The same picture of so many times fewer columns and rows: each pixel is the mean of those that it stands for.
+    pub fn squeezed(&self, across: usize, down: usize) -> Self {
+        let (width, height) = (self.width / across, self.height / down);
+        let mean = |index: usize| {
+            let (left, top) = (index % width * across, index / width * down);
+            let all = (top..top + down).flat_map(|y| (left..left + across).map(move |x| (x, y)));
+            let sums = all.fold([0; 3], |mut sums, (x, y)| {
+                let pixel = self.pixels[y * self.width + x];
+                sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += usize::from(value));
+                sums
+            });
+            sums.map(|sum| (sum / (across * down)) as u8)
+        };
+        Self { width, height, pixels: (0..width * height).map(mean).collect() }
+    }
+
     /// The picture as a frame, by GStreamer's own converter: its matrices and chroma sites are not ours.
     pub fn frame(&self, info: &VideoInfo, layout: Layout) -> gst::Buffer {
         let rgb = video(VideoFormat::Rgb, self.width as u32, self.height as u32);

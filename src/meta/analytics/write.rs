@@ -32,7 +32,7 @@ struct Detection {
 }
 
 /// Adds the people to the buffer's relation meta, which is made if there is none yet; what others have added stays. A
-/// person in exactly the box of an object that is already there is that object, and gets no second one.
+/// person in the box of an object that is already there, to the pixel, is that object, and gets no second one.
 ///
 /// `now` is the frame's running time, where it is known. It says when a tracked person was seen first and last.
 pub fn write(
@@ -85,16 +85,14 @@ fn detections(buffer: &gst::BufferRef) -> Vec<Detection> {
 fn detection_of<'a>(person: &Person, detections: &'a mut [Detection]) -> Option<&'a Detection> {
     let detection = detections
         .iter_mut()
-        .filter(|detection| !detection.used && detection.region == person.region)
+        .filter(|detection| !detection.used && corners(&detection.region) == corners(&person.region))
         .min_by_key(|detection| !detection.is_person)?;
     detection.used = true;
     Some(detection)
 }
 
 fn add_object(meta: &mut MetaMut, person: &Person) -> Result<u32, glib::BoolError> {
-    let Region { x, y, width, height } = person.region;
-    let (left, top) = (whole(x), whole(y));
-    let (right, bottom) = (whole(x + width), whole(y + height));
+    let [left, top, right, bottom] = corners(&person.region);
     let object = meta.add_od_mtd(
         glib::Quark::from_str("person"),
         left,
@@ -123,6 +121,11 @@ fn add_track(
         ffi::gst_analytics_tracking_mtd_update_last_seen((&raw mut handle).cast(), now.nseconds());
     }
     meta.set_relation(RelTypes::RELATE_TO, object, track)
+}
+
+/// Left, top, right and bottom in whole pixels, as objects have them.
+fn corners(&Region { x, y, width, height }: &Region) -> [i32; 4] {
+    [x, y, x + width, y + height].map(whole)
 }
 
 /// Whole pixels; what is not a number is 0, and what is too large the largest there is.
