@@ -65,6 +65,7 @@ fn colour_at(picture: &Picture, matrix: Matrix, x: f64, y: f64) -> [f64; 3] {
     match picture.colour {
         Colour::Gray => [sample(first, x, y); 3],
         Colour::Rgb => [sample(first, x, y), sample(second, x, y), sample(third, x, y)],
+        Colour::LimitedRgb => [first, second, third].map(|c| (sample(c, x, y) - 16.0) * 255.0 / 219.0),
         Colour::Yuv(_) => {
             let Matrix { kr, kb, full_range } = matrix;
             let (luma, u, v) = (sample(first, x, y), chroma(second) - 128.0, chroma(third) - 128.0);
@@ -274,6 +275,24 @@ fn limited_grey_is_luma_with_one_chroma_sample() {
     let inside = sample(&picture, [10.0, 8.0, 4.0, 4.0], 1.0);
     // (126 - 16) * 255 / 219 = 128.1
     assert!(inside.iter().all(|value| *value == 128));
+}
+
+/// Also what lies beyond black and white, and crops in part outside the frame, where black is 0.
+#[test]
+fn limited_rgb_equals_the_exact_crop() {
+    let rgb = |x, y| std::array::from_fn(|i| (noise(x / 3, y / 3, i) / 2 + 8 + 16 * i) as u8);
+    for (name, layout) in &FORMATS[..10] {
+        let frame = Frame::new(*layout, (101, 77), 5, BT601, ChromaSite::MPEG2, rgb);
+        let picture = Picture { colour: Colour::LimitedRgb, ..frame.picture() };
+        for scale in [1.0, 0.65] {
+            let whole = Exact::resized(&picture, BT601, scale);
+            for region in REGIONS {
+                let wanted = exact_crop(&picture, BT601, region, &whole);
+                let what = format!("{name} {region:?} scale {scale}");
+                assert_near(&sample(&picture, region, scale), &wanted, (0.5, 2.0), &what);
+            }
+        }
+    }
 }
 
 #[test]

@@ -148,9 +148,10 @@ fn every_layout_is_the_same_in_both_codes() {
         let pictures: Vec<Picture> = (0..6)
             .map(|_| {
                 let (width, height) = (1 + random.below(100), 1 + random.below(120));
-                let colour = match random.below(4) {
+                let colour = match random.below(5) {
                     0 => Colour::Gray,
                     1 => Colour::Rgb,
+                    4 => Colour::LimitedRgb,
                     // Also a matrix that leaves i16, and so saturates.
                     2 => Colour::Yuv(YuvMatrix::new(0.98, 0.0, false)),
                     _ => Colour::Yuv(YuvMatrix::bt709(random.below(2) == 0)),

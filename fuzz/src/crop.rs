@@ -5,6 +5,9 @@ use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler, Y
 
 use super::input::Input;
 
+/// Of a picture.
+const MOST_BYTES: usize = 8 << 20;
+
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let network = [1 + u32::from(input.below(48)), 1 + u32::from(input.below(48))];
@@ -12,9 +15,10 @@ pub fn run(bytes: &[u8]) {
     let region = Region::new(input.f32(), input.f32(), input.f32(), input.f32());
     let Some(crop) = Crop::new(&region, network[0], network[1]) else { return };
     let (width, height) = (side(&mut input), side(&mut input));
-    let colour = match input.below(3) {
+    let colour = match input.below(4) {
         0 => Colour::Gray,
         1 => Colour::Rgb,
+        3 => Colour::LimitedRgb,
         _ => Colour::Yuv(YuvMatrix::new(input.f64(), input.f64(), input.chance(2))),
     };
     let chroma_site =
@@ -31,7 +35,15 @@ pub fn run(bytes: &[u8]) {
         };
         (width, height, row_stride, pixel_stride, usize::from(input.byte()))
     });
-    let pixels = input.0;
+    // As they are, or over and over to some MiB.
+    let repeated;
+    let pixels = if input.chance(4) && !input.0.is_empty() {
+        let most = (width.saturating_mul(height).saturating_mul(4)).min(MOST_BYTES);
+        repeated = input.0.iter().copied().cycle().take(most).collect::<Vec<_>>();
+        &repeated[..]
+    } else {
+        input.0
+    };
     let components = layouts.map(|(width, height, row_stride, pixel_stride, start)| Component {
         data: pixels.get(start..).unwrap_or_default(),
         row_stride,
@@ -55,6 +67,7 @@ fn side(input: &mut Input) -> usize {
         0 => 0,
         1 => input.u32() as usize,
         2 => usize::MAX - usize::from(input.byte()),
+        3 => usize::from(input.u16()),
         small => usize::from(small % 40),
     }
 }

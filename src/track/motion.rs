@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::pose::Region;
-use crate::video::{Colour, Picture};
+use crate::video::Picture;
 
 /// Cells across the frame's longer side.
 const CELLS: usize = 64;
@@ -39,7 +39,7 @@ impl Glimpse {
     /// Of the picture, whose size in square pixels is `size`.
     pub fn of(picture: &Picture, size: (u32, u32)) -> Self {
         // Green stands for brightness.
-        let plane = &picture.components[if matches!(picture.colour, Colour::Rgb) { 1 } else { 0 }];
+        let plane = &picture.components[usize::from(picture.colour.is_rgb())];
         let (width, height) = (plane.width.max(1), plane.height.max(1));
         let longer = u64::from(size.0.max(size.1).max(1));
         let cells =
@@ -184,7 +184,7 @@ fn boxes(glimpse: &Glimpse, mut changed: Vec<bool>, known: &[Region]) -> Vec<Reg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::video::{ChromaSite, Component, YuvMatrix};
+    use crate::video::{ChromaSite, Colour, Component, YuvMatrix};
 
     const SIDE: (usize, usize) = (640, 360);
 

@@ -22,6 +22,8 @@ impl Colours {
             // Caps without a matrix: BT.601, as videoconvert takes them.
             let (kr, kb) = info.colorimetry().matrix().kr_kb().unwrap_or((0.299, 0.114));
             Colour::Yuv(YuvMatrix::new(kr, kb, full_range))
+        } else if range == VideoColorRange::Range16_235 {
+            Colour::LimitedRgb
         } else {
             Colour::Rgb
         };

@@ -114,6 +114,31 @@ fn grey_has_the_range_of_the_caps() {
     }
 }
 
+#[test]
+fn rgb_has_the_range_of_the_caps() {
+    let mut rig = Rig::start("dots", "batch-size=1");
+    for format in [VideoFormat::Rgb, VideoFormat::Bgrx, VideoFormat::Argb] {
+        for (name, colorimetry) in [("limited", "2:1:7:1"), ("full", "1:1:7:1"), ("unsaid", "0:1:7:1")] {
+            for colour in COLOURS {
+                let picture = Picture::new(SIZE.0, SIZE.1).dot(CENTRE, DIAMETER, colour);
+                let mut buffer = picture.frame(&video(format, SIZE.0, SIZE.1), Layout::Plain);
+                if name == "limited" {
+                    // GStreamer's converter copies RGB of either range as it is.
+                    let mut bytes = buffer.make_mut().map_writable().unwrap();
+                    bytes.iter_mut().for_each(|byte| *byte = (f32::from(*byte) * 219.0 / 255.0 + 16.5) as u8);
+                }
+                rig.set_video(&video_with(format, SIZE.0, SIZE.1, &format!(",colorimetry={colorimetry}")));
+                let found = scores_of(&rig.find(buffer));
+                let expected = colour.map(|value| f32::from(value) / 255.0);
+                assert!(
+                    distance(found, expected) < 0.006,
+                    "{format} {name} {colour:?}: {found:?}, not {expected:?}"
+                );
+            }
+        }
+    }
+}
+
 /// Chroma that lies on the pixel or between two pixels, as the caps say, is not shifted.
 #[test]
 fn coloured_dots_stay_in_place_for_every_chroma_site() {

@@ -6,7 +6,7 @@
 //! (`Picker::pick`; checking each made a crop 15 to 35 % slower).
 
 use super::axis::{COLUMN_BITS, Pair, ROW_WEIGHT_BITS};
-use super::colour::{Colour, MATRIX_BITS, ROW_BITS, YuvMatrix};
+use super::colour::{Colour, LIMITED_BLACK, LIMITED_TO_FULL, MATRIX_BITS, ROW_BITS, YuvMatrix};
 use super::group::Part;
 use std::arch::x86_64::*;
 
@@ -79,7 +79,7 @@ impl<const PAIRS: usize> Rows<PAIRS> {
         let mut width = 0;
         for (part, columns) in parts.iter().zip(&mut self.groups) {
             let Some(part) = part else { continue };
-            if part.group.count == 3 && colour != Colour::Rgb || !columns.plan(part) {
+            if part.group.count == 3 && !colour.is_rgb() || !columns.plan(part) {
                 return false;
             }
             width = part.columns.len().next_multiple_of(16);
@@ -112,7 +112,10 @@ impl<const PAIRS: usize> Rows<PAIRS> {
             columns.blend(part, y, &mut self.spare);
             let picker = columns.steps.over(&columns.blended);
             match (&mut self.output[part.group.component..], columns.loads) {
-                _ if part.group.count == 3 => picker.packed_rgb(target),
+                _ if part.group.count == 3 && colour == Colour::LimitedRgb => {
+                    picker.packed_rgb::<true>(target)
+                }
+                _ if part.group.count == 3 => picker.packed_rgb::<false>(target),
                 ([u, v, ..], 2) if part.group.count == 2 => picker.two::<2>(u, v),
                 ([u, v, ..], _) if part.group.count == 2 => picker.two::<4>(u, v),
                 ([row, ..], 2) => picker.one::<2>(row),
@@ -124,9 +127,11 @@ impl<const PAIRS: usize> Rows<PAIRS> {
         let [first, second, third] = &self.output;
         match colour {
             Colour::Yuv(matrix) => write_yuv(&matrix, [first, second, third], target),
-            Colour::Gray => write_rgb([first, first, first], target),
-            Colour::Rgb if parts[1].is_some() => write_rgb([first, second, third], target),
-            Colour::Rgb => {}
+            Colour::Gray => write_rgb::<false>([first, first, first], target),
+            // Those that lie together are written.
+            Colour::Rgb | Colour::LimitedRgb if parts[1].is_none() => {}
+            Colour::Rgb => write_rgb::<false>([first, second, third], target),
+            Colour::LimitedRgb => write_rgb::<true>([first, second, third], target),
         }
         if !whole {
             line.copy_from_slice(&self.line[..line.len()]);
@@ -377,15 +382,18 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
 
     /// A row of RGB from R, G and B that lie together.
     #[target_feature(enable = "avx2")]
-    fn packed_rgb(self, line: &mut [u8]) {
+    fn packed_rgb<const LIMITED: bool>(self, line: &mut [u8]) {
         const N: i8 = NONE as i8;
         // RGB0 -> RGB in each half, then both halves together.
         let tight =
             _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, N, N, N, N));
         let join = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
         for (i, line) in line.as_chunks_mut::<24>().0.iter_mut().enumerate() {
-            let ab = _mm256_packs_epi32(self.sums::<2>(4 * i), self.sums::<2>(4 * i + 1));
-            let cd = _mm256_packs_epi32(self.sums::<2>(4 * i + 2), self.sums::<2>(4 * i + 3));
+            let sums = |step: usize| {
+                let sums = self.sums::<2>(4 * i + step);
+                if LIMITED { to_full_range(sums) } else { sums }
+            };
+            let (ab, cd) = (_mm256_packs_epi32(sums(0), sums(1)), _mm256_packs_epi32(sums(2), sums(3)));
             let rgb0 = to_bytes(ab, cd);
             let rgb = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(rgb0, tight), join);
             write(line, 0, _mm256_castsi256_si128(rgb));
@@ -401,6 +409,15 @@ fn to_bytes(first: __m256i, second: __m256i) -> __m256i {
     let round = _mm256_set1_epi16(1 << (ROW_BITS - 1));
     let bytes = |samples| _mm256_srai_epi16::<{ ROW_BITS as i32 }>(_mm256_adds_epi16(samples, round));
     _mm256_packus_epi16(bytes(first), bytes(second))
+}
+
+/// Samples of limited range with `ROW_BITS` fraction bits in full range; what is beyond black and white stays beyond.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn to_full_range(samples: __m256i) -> __m256i {
+    let above_black = _mm256_sub_epi32(samples, _mm256_set1_epi32(i32::from(LIMITED_BLACK) << ROW_BITS));
+    let levels = _mm256_mullo_epi32(above_black, _mm256_set1_epi32(LIMITED_TO_FULL.into()));
+    _mm256_srai_epi32::<{ MATRIX_BITS as i32 }>(levels)
 }
 
 /// A row of RGB from rows of Y, U and V.
@@ -439,11 +456,21 @@ fn interleave(a: __m256i, b: __m256i) -> [__m256i; 2] {
 
 /// A row of RGB from rows of R, G and B.
 #[target_feature(enable = "avx2")]
-fn write_rgb(rows: [&[i16]; 3], line: &mut [u8]) {
+fn write_rgb<const LIMITED: bool>(rows: [&[i16]; 3], line: &mut [u8]) {
     let rows = rows.map(|row| row.as_chunks::<16>().0);
     let samples = rows[0].iter().zip(rows[1]).zip(rows[2]);
+    let level = |row: &[i16; 16]| {
+        let samples: __m256i = read(row, 0);
+        if LIMITED {
+            // Each half of the 16 samples as 32 bits, in the order in which they are packed again.
+            let [low, high] = interleave(samples, _mm256_srai_epi16::<15>(samples));
+            _mm256_packs_epi32(to_full_range(low), to_full_range(high))
+        } else {
+            samples
+        }
+    };
     for (((r, g), b), line) in samples.zip(line.as_chunks_mut::<48>().0) {
-        write_16([read(r, 0), read(g, 0), read(b, 0)], line);
+        write_16([level(r), level(g), level(b)], line);
     }
 }
 

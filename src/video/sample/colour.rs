@@ -9,6 +9,8 @@ pub(super) const MATRIX_BITS: u32 = 13;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Colour {
     Rgb,
+    /// Limited range: 16 is black, 235 white.
+    LimitedRgb,
     /// Full range, in the first component. Limited-range grey is `Yuv` with two components of 1x1 sample, 128.
     Gray,
     Yuv(YuvMatrix),
@@ -24,6 +26,22 @@ pub struct YuvMatrix {
     pub(super) u_to_b: i16,
     /// What Y is at black.
     pub(super) black: i16,
+}
+
+impl Colour {
+    /// Whether the components are red, green and blue.
+    pub fn is_rgb(self) -> bool {
+        matches!(self, Self::Rgb | Self::LimitedRgb)
+    }
+}
+
+/// Black of limited range, and what is above it times 255 / 219, with `MATRIX_BITS` fraction bits, for full range.
+pub(super) const LIMITED_BLACK: i16 = 16;
+pub(super) const LIMITED_TO_FULL: i16 = ((255 << MATRIX_BITS) as f64 / 219.0 + 0.5) as i16;
+
+/// A level with `ROW_BITS` fraction bits, held to 0..=255, from a sum of products with `MATRIX_BITS` more.
+fn level(sum: i32) -> i16 {
+    (sum >> MATRIX_BITS).clamp(0, 255 << ROW_BITS) as i16
 }
 
 impl YuvMatrix {
@@ -50,7 +68,6 @@ impl YuvMatrix {
     fn convert(&self, first: &mut [i16], second: &mut [i16], third: &mut [i16]) {
         // i16 x i16 -> i32 is what vector units multiply fastest.
         let times = |a: i16, b: i16| i32::from(a) * i32::from(b);
-        let level = |sum: i32| (sum >> MATRIX_BITS).clamp(0, 255 << ROW_BITS) as i16;
         let (black, middle) = (self.black << ROW_BITS, 128 << ROW_BITS);
         for ((first, second), third) in first.iter_mut().zip(second).zip(third) {
             let (y, u, v) = (times(*first - black, self.y), *second - middle, *third - middle);
@@ -74,11 +91,17 @@ impl YuvMatrix {
 }
 
 /// Writes one row of RGB from rows of components (R, G, B or Y, U, V) with `ROW_BITS` fraction bits; all as long.
-/// YUV rows are turned into RGB rows in place.
+/// Rows of YUV and of limited range are turned into RGB rows in place.
 pub(super) fn write_rgb(colour: Colour, rows: [&mut [i16]; 3], out: &mut [u8]) {
     let [first, second, third] = rows;
-    if let Colour::Yuv(matrix) = colour {
-        matrix.convert(first, second, third);
+    match colour {
+        Colour::Yuv(matrix) => matrix.convert(first, second, third),
+        Colour::LimitedRgb => {
+            for value in first.iter_mut().chain(&mut *second).chain(&mut *third) {
+                *value = level(i32::from(*value - (LIMITED_BLACK << ROW_BITS)) * i32::from(LIMITED_TO_FULL));
+            }
+        }
+        Colour::Rgb | Colour::Gray => {}
     }
     let byte = |value: i16| ((value + (1 << (ROW_BITS - 1))) >> ROW_BITS) as u8;
     let (out, _) = out.as_chunks_mut::<3>();
