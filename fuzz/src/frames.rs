@@ -28,7 +28,7 @@ const POINTS: usize = 17;
 /// Frames of one input.
 const MOST_FRAMES: u8 = 6;
 /// Larger frames are not made: the caps may say what they like.
-const MOST_BYTES: usize = 1 << 16;
+const MOST_BYTES: usize = 8 << 20;
 const FORMATS: [&str; 19] = [
     "RGB",
     "BGR",
@@ -207,6 +207,7 @@ fn caps(input: &mut Input) -> gst::Caps {
         0 => caps.field(name, input.u32() as i32),
         1 => caps.field(name, gst::IntRange::new(1, 7)),
         2 => caps,
+        3 => caps.field(name, (input.u32() % MOST_BYTES as u32) as i32),
         small => caps.field(name, i32::from(small % 64)),
     };
     caps = side("width", caps);
@@ -216,8 +217,16 @@ fn caps(input: &mut Input) -> gst::Caps {
         1 => caps.field("framerate", gst::Fraction::new(input.u32() as i32, 1 + i32::from(input.byte()))),
         _ => caps.field("framerate", gst::Fraction::new(30, 1)),
     };
+    if input.chance(4) {
+        let side =
+            |input: &mut Input| if input.chance(4) { input.u32() as i32 } else { i32::from(input.byte()) };
+        let (across, down) = (side(input), side(input));
+        if down != 0 && down != i32::MIN && across != i32::MIN {
+            caps = caps.field("pixel-aspect-ratio", gst::Fraction::new(across, down));
+        }
+    }
     for (name, values) in [
-        ("colorimetry", &["bt601", "bt709", "bt2020", "sRGB", "1:3:5:1", "9:9:9:9", "?"][..]),
+        ("colorimetry", &["bt601", "bt709", "bt2020", "sRGB", "1:3:5:1", "2:1:7:1", "9:9:9:9", "?"][..]),
         ("chroma-site", &["mpeg2", "jpeg", "cosited", "dv", "?"]),
         ("interlace-mode", &["progressive", "mixed", "interleaved", "fields", "alternate", "?"]),
     ] {

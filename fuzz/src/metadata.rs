@@ -25,7 +25,9 @@ const FIELDS: [&str; 12] = [
 const SKELETONS: [&str; 4] = ["coco-17", "hand-21", "custom-3", "no-such"];
 const FORMATS: [&str; 6] = ["RGB", "BGRA", "NV12", "I420", "YUY2", "GRAY8"];
 /// Of the frames.
-const SIZE: (u32, u32) = (30, 22);
+const SIZES: [(u32, u32); 3] = [(30, 22), (70_001, 3), (3, 50_001)];
+/// Of the frame that metadata says it was found in, unless it says something else.
+const FOUND_IN: (u32, u32) = SIZES[0];
 
 /// Elements that stay from input to input, each with its bus.
 struct Rig {
@@ -40,18 +42,18 @@ thread_local! {
 impl Rig {
     fn new() -> Self {
         super::frames::init();
-        let overlay = |format: &&str| {
-            let caps = caps(format);
+        let overlay = |(format, size): (&&str, (u32, u32))| {
+            let caps = caps(format, size);
             let size = gst_video::VideoInfo::from_caps(&caps).unwrap().size();
             let (harness, bus) = start("rtmposeoverlay draw-box=true score-threshold=0", &caps);
             (harness, bus, size)
         };
-        Self { overlays: FORMATS.iter().map(overlay).collect(), json: start("rtmposejson", &caps("RGB")) }
+        let all = SIZES.into_iter().flat_map(|size| FORMATS.iter().map(move |format| (format, size)));
+        Self { overlays: all.map(overlay).collect(), json: start("rtmposejson", &caps("RGB", FOUND_IN)) }
     }
 }
 
-fn caps(format: &str) -> gst::Caps {
-    let (width, height) = SIZE;
+fn caps(format: &str, (width, height): (u32, u32)) -> gst::Caps {
     let text = format!("video/x-raw,format={format},width={width},height={height},framerate=25/1");
     text.parse().unwrap()
 }
@@ -72,7 +74,8 @@ pub fn run(bytes: &[u8]) {
 
 impl Rig {
     fn run(&mut self, input: &mut Input) {
-        let (overlay, bus, size) = &mut self.overlays[usize::from(input.byte()) % FORMATS.len()];
+        let (overlay, bus, size) =
+            &mut self.overlays[usize::from(input.byte()) % (FORMATS.len() * SIZES.len())];
         let mut frame = gst::Buffer::from_mut_slice(vec![100u8; *size]);
         for _ in 0..=input.below(3) {
             add(frame.make_mut(), input);
@@ -105,8 +108,8 @@ fn add(frame: &mut gst::BufferRef, input: &mut Input) {
     let structure = meta.mut_structure();
     structure.set("version", 1u32);
     structure.set("source", "fuzz");
-    structure.set("width", SIZE.0);
-    structure.set("height", SIZE.1);
+    structure.set("width", FOUND_IN.0);
+    structure.set("height", FOUND_IN.1);
     structure.set("skeleton", skeleton);
     structure.set("people", people);
     structure.set("points", points);

@@ -287,7 +287,8 @@ impl RtmPoseBatch {
         let pools: Vec<_> = query.allocation_pools().collect();
         if pools.is_empty() {
             let size = query.get_owned().0.and_then(|caps| gst_video::VideoInfo::from_caps(&caps).ok());
-            let size = size.map_or(0, |info| info.size() as u32);
+            // 0 is any size, as for caps whose frames are larger than can be told.
+            let size = size.map_or(0, |info| u32::try_from(info.size()).unwrap_or(0));
             query.add_allocation_pool(gst::BufferPool::NONE, size, kept, 0);
         }
         for (index, (pool, size, min, max)) in pools.into_iter().enumerate() {

@@ -18,6 +18,9 @@ const SHRINK: f32 = 0.5;
 const SIZES: usize = 3;
 /// Distance of neighbouring boxes as a share of their side: a person up to 0.3 of it off the centre is found.
 const STEP: f32 = 0.6;
+/// Boxes beside one another at most, or below one another: in a frame 28 times as wide as high this is as `STEP` says, in longer
+/// ones they lie farther apart, so that the grid takes little memory whatever the frame's shape.
+const MOST_IN_A_LINE: f32 = 256.0;
 /// A box mostly filled by somebody who is followed shows that person again.
 const COVERED: f32 = 0.5;
 
@@ -172,7 +175,7 @@ fn grid((width, height): (u32, u32)) -> (Vec<Region>, usize) {
 /// Left or upper edges of boxes that cover a side with equal steps.
 fn starts(side: f32, box_side: f32) -> impl Iterator<Item = f32> {
     let room = (side - box_side).max(0.0);
-    let steps = (room / (box_side * STEP)).ceil().max(0.0);
+    let steps = (room / (box_side * STEP)).ceil().clamp(0.0, MOST_IN_A_LINE - 1.0);
     (0..=steps as usize).map(move |n| if steps > 0.0 { room * n as f32 / steps } else { room / 2.0 })
 }
 
@@ -217,6 +220,16 @@ mod tests {
                     assert!(finds(&boxes, x, y, person), "{width}x{height}: {person} high at {x}, {y}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_grid_is_small_whatever_the_shape_of_the_frame() {
+        let sides = [1, 2, 3, 17, 1000, 65_536, i32::MAX as u32, u32::MAX];
+        for (width, height) in sides.into_iter().flat_map(|width| sides.map(|height| (width, height))) {
+            let (boxes, large) = grid((width, height));
+            assert!(boxes.len() <= 5000 && large < boxes.len(), "{width}x{height}: {} boxes", boxes.len());
+            assert!(boxes.iter().all(Region::is_usable), "{width}x{height}");
         }
     }
 
