@@ -33,6 +33,7 @@ pub mod overlay;
 mod platform;
 pub mod pose;
 pub mod posebatch;
+mod properties;
 pub mod runtime;
 mod stage;
 mod sync;

@@ -297,6 +297,39 @@ fn a_file_is_its_owners_and_is_not_overwritten_unasked() {
 }
 
 #[test]
+fn a_property_that_comes_too_late_is_warned_of() {
+    init();
+    let folder = Folder::new("json-late");
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let element =
+        gst::ElementFactory::make("rtmposejson").property("location", file("first")).build().unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    element.set_property("skeleton", "coco-17");
+    element.set_state(gst::State::Paused).unwrap();
+    assert!(bus.pop_filtered(&[gst::MessageType::Warning]).is_none(), "they were in time");
+    element.set_property("location", file("second"));
+    element.set_property("overwrite", true);
+    element.set_property("skeleton", "hand-21");
+    let texts = messages(&bus, gst::MessageType::Warning);
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    for (text, name) in texts.iter().zip(["location", "overwrite", "skeleton"]) {
+        assert!(text.contains(name) && text.contains("READY to PAUSED"), "{text}");
+    }
+    element.set_state(gst::State::Ready).unwrap();
+    assert!(!folder.path().join("second").exists());
+    element.set_state(gst::State::Paused).unwrap();
+    assert!(folder.path().join("second").exists(), "it takes effect at the next start");
+    element.set_state(gst::State::Null).unwrap();
+    // An element that could not start does not run.
+    element.set_property("location", file("none/file"));
+    assert!(element.set_state(gst::State::Paused).is_err());
+    element.set_property("location", file("third"));
+    assert_eq!(messages(&bus, gst::MessageType::Warning), [""; 0]);
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
     let text = |location: &str| {
         format!(

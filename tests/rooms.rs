@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 11] = [
     &["pose"],
     &["video"],
     &["platform"],
-    &["sync"],
+    &["properties", "sync"],
 ];
 
 /// What is not in order yet. Each line that comes true is taken out here.

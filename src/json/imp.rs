@@ -14,7 +14,7 @@
  *
  * ## Example launch lines
  * |[
- * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposejson ! filesink location=people.jsonl
+ * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto ! rtmposebatch ! rtmposejson ! filesink location=people.jsonl
  * ]| Writes the key points of a video's people.
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! rtmposebatch ! tee name=t ! queue ! rtmposeoverlay ! videoconvert ! autovideosink t. ! queue ! rtmposejson ! tcpserversink port=5000
@@ -36,6 +36,7 @@ use super::{
 use crate::{
     meta,
     pose::Skeleton,
+    properties::warn_of_late_property,
     sync::{Mutex, lock},
 };
 
@@ -69,8 +70,8 @@ pub struct RtmPoseJson {
     state: Mutex<State>,
     /// From PAUSED on, where there is a location.
     file: Mutex<Option<(PathBuf, File)>>,
-    /// What the property `skeleton` names, from PAUSED on.
-    skeleton: Mutex<Option<&'static Skeleton>>,
+    /// What the property `skeleton` names, from PAUSED on; none before.
+    skeleton: Mutex<Option<Option<&'static Skeleton>>>,
 }
 
 #[glib::object_subclass]
@@ -162,6 +163,10 @@ impl ObjectImpl for RtmPoseJson {
             }
             _ => unimplemented!(),
         }
+        drop(settings);
+        if lock(&self.skeleton).is_some() {
+            warn_of_late_property(&*self.obj(), pspec);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -232,13 +237,17 @@ impl RtmPoseJson {
             );
             gst::StateChangeError
         })?;
-        *lock(&self.skeleton) = skeleton;
-        let Some(path) = location else { return Ok(()) };
+        let file = location.map(|path| self.create(path, overwrite)).transpose()?;
+        *lock(&self.file) = file;
+        *lock(&self.skeleton) = Some(skeleton);
+        Ok(())
+    }
+
+    fn create(&self, path: PathBuf, overwrite: bool) -> Result<(PathBuf, File), gst::StateChangeError> {
         match file::create(&path, overwrite) {
             Ok(file) => {
                 gst::info!(CAT, imp = self, "Writing to {}", path.display());
-                *lock(&self.file) = Some((path, file));
-                Ok(())
+                Ok((path, file))
             }
             Err(error) => {
                 let remedy = match error.kind() {
@@ -302,7 +311,7 @@ impl RtmPoseJson {
                 })
                 .ok()
         });
-        let skeleton = *lock(&self.skeleton);
+        let skeleton = lock(&self.skeleton).flatten();
         line(&frame, found.collect(), skeleton).map_err(|error| {
             gst::element_imp_error!(
                 self,
