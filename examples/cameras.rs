@@ -204,7 +204,8 @@ impl Input {
             false => options.sink.replace("{}", &(index + 1).to_string()),
         };
         let line = format!(
-            "{source} ! videoconvert ! rtmposebatch name=pose {SHARED} {} ! rtmposeoverlay ! videoconvert ! {sink}",
+            "{source} ! videoconvert ! videoflip video-direction=auto ! rtmposebatch name=pose {SHARED} {} ! \
+             rtmposeoverlay ! videoconvert ! {sink}",
             options.pose
         );
         self.opened += 1;

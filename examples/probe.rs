@@ -1,7 +1,7 @@
 //! Reads people's key points in Rust, in a probe on a pad.
 //!
 //!     cargo run --release --example probe -- 'filesrc location=video.mp4 ! decodebin ! videoconvert !
-//!         rtmposebatch name=pose ! fakesink'
+//!         videoflip video-direction=auto ! rtmposebatch name=pose ! fakesink'
 //!
 //! Prints a line for each person of each frame. `examples/c/pose_probe.c` and `examples/python/pose_probe.py` are the same
 //! program in other languages.

@@ -250,6 +250,31 @@ fn matrix_and_range_are_those_of_the_caps() {
 }
 
 #[test]
+fn rgb_has_the_range_of_the_caps() {
+    init();
+    for (range, blue) in [("1:1:7:1", LEFT), ("0:1:7:1", LEFT), ("2:1:7:1", [16, 153, 235])] {
+        let colorimetry: VideoColorimetry = range.parse().unwrap();
+        let info = VideoInfo::builder(VideoFormat::Rgb, 320, 240).colorimetry(&colorimetry).build().unwrap();
+        let left = person(&[(LEFT_WRIST, 250.0, 121.0)]);
+        let drawn = overlay(&mut harness(&info), with_people(blank(&info), &people(320, 240, vec![left])));
+        assert_eq!(bytes(&drawn)[3 * (121 * 320 + 250)..][..3], blue, "{range}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_drawn_on_is_no_gap_any_more() {
+    init();
+    let info = info(VideoFormat::Rgb, 320, 240);
+    let mut harness = harness(&info);
+    for (found, expected) in [(vec![person(&[(NOSE, 100.0, 100.0)])], false), (vec![], true)] {
+        let mut gap = with_people(blank(&info), &people(320, 240, found));
+        gap.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+        let passed = overlay(&mut harness, gap);
+        assert_eq!(passed.flags().contains(gst::BufferFlags::GAP), expected);
+    }
+}
+
+#[test]
 fn strides_come_from_the_buffer() {
     init();
     for (format, stride, offset) in [
@@ -396,6 +421,28 @@ fn properties_can_change_while_playing() {
     // Scores pass 1.
     element.set_property("score-threshold", 1.5f32);
     assert_eq!(touched(None), 0);
+}
+
+#[test]
+fn a_property_that_comes_too_late_is_warned_of() {
+    init();
+    let element =
+        gst::ElementFactory::make("rtmposeoverlay").property("skeleton", "coco-17").build().unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    for _ in 0..2 {
+        element.set_property("skeleton", "halpe-26");
+        element.set_state(gst::State::Paused).unwrap();
+        assert!(bus.pop_filtered(&[gst::MessageType::Warning]).is_none(), "it is in time");
+        element.set_property("skeleton", "hand-21");
+        let texts = network_rig::messages(&bus, gst::MessageType::Warning);
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("skeleton") && texts[0].contains("READY to PAUSED"), "{texts:?}");
+        element.set_property("draw-box", true);
+        element.set_state(gst::State::Ready).unwrap();
+        assert!(bus.pop_filtered(&[gst::MessageType::Warning]).is_none(), "that takes effect at once");
+    }
+    element.set_state(gst::State::Null).unwrap();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 /* Reads people's key points in C, in a probe on a pad, without any header of the plugin.
  *
  *   cc pose_probe.c -o pose_probe $(pkg-config --cflags --libs gstreamer-1.0)
- *   ./pose_probe 'filesrc location=video.mp4 ! decodebin ! videoconvert ! rtmposebatch name=pose ! fakesink'
+ *   ./pose_probe 'filesrc location=video.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto !
+ *       rtmposebatch name=pose ! fakesink'
  *
  * Prints a line for each person of each frame. docs/metadata.md says what the fields mean.
  */

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """An application that looks at people: says who raises a hand, and draws the pictures itself.
 
-    ./pose_app.py --sink autovideosink 'filesrc location=video.mp4 ! decodebin ! videoconvert ! rtmposebatch'
+    ./pose_app.py --sink autovideosink 'filesrc location=video.mp4 ! decodebin ! videoconvert !
+        videoflip video-direction=auto ! rtmposebatch'
 
 The launch line ends with frames that carry key points. They come out of an appsink as numpy arrays, are drawn on, and go
 through an appsrc into --sink. A wrist above the shoulder of its side is a raised hand: the point turns red, and the number

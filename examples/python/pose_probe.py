@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Reads people's key points in Python, in a probe on a pad.
 
-    ./pose_probe.py 'filesrc location=video.mp4 ! decodebin ! videoconvert ! rtmposebatch name=pose ! fakesink'
+    ./pose_probe.py 'filesrc location=video.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto !
+        rtmposebatch name=pose ! fakesink'
 
 Prints a line for each person of each frame. Needs python3-gst-1.0 and numpy; docs/metadata.md says what the fields mean.
 """

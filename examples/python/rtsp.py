@@ -127,7 +127,7 @@ class PlayedCamera:
     def __init__(self, server, name, options, file):
         self.file, self.watchers = file, []
         size = f"width={options.width},height={options.height},framerate={options.fps}/1,pixel-aspect-ratio=1/1"
-        self.pipeline = Pipeline("filesrc name=file ! decodebin ! videoconvert ! videoscale ! videorate ! "
+        self.pipeline = Pipeline("filesrc name=file ! decodebin ! videoconvert ! videoflip video-direction=auto ! videoscale ! videorate ! "
                                  f"video/x-raw,format=RGB,{size} ! appsink name=frames emit-signals=true max-buffers=2",
                                  self.ended)
         self.pipeline.pipeline.get_by_name("file").set_property("location", file)

@@ -17,7 +17,7 @@
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
+ * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
  * ]| Shows a video with the skeletons of the people in it.
  */
 use std::sync::LazyLock;
@@ -34,8 +34,9 @@ use super::draw::{self, Style};
 use crate::{
     meta::{self, FramePeople},
     pose::Skeleton,
+    properties::warn_of_late_property,
     sync::{Mutex, lock},
-    video::{FORMATS, FrameShape, refuse_crop_meta},
+    video::{FORMATS, FrameShape, log_refusal, misfit, refuse_crop_meta},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -67,8 +68,8 @@ impl Default for Settings {
 #[derive(Default)]
 pub struct RtmPoseOverlay {
     settings: Mutex<Settings>,
-    /// What the property `skeleton` names, from start to stop.
-    skeleton: Mutex<Option<&'static Skeleton>>,
+    /// What the property `skeleton` names, from start to stop; none outside of that.
+    skeleton: Mutex<Option<Option<&'static Skeleton>>>,
     /// The negotiated format; none before caps.
     info: Mutex<Option<VideoInfo>>,
 }
@@ -148,6 +149,10 @@ impl ObjectImpl for RtmPoseOverlay {
                 let text: Option<String> = value.get().expect("type checked");
                 // An empty string stands for none, as in a launch line's `skeleton=""`.
                 settings.skeleton = text.filter(|text| !text.is_empty());
+                drop(settings);
+                if lock(&self.skeleton).is_some() {
+                    warn_of_late_property(&*self.obj(), pspec);
+                }
             }
             _ => unimplemented!(),
         }
@@ -168,7 +173,7 @@ impl ObjectImpl for RtmPoseOverlay {
 
     fn constructed(&self) {
         self.parent_constructed();
-        // A frame flagged GAP keeps its flag: it carries no people, so nothing is drawn on it.
+        // A frame flagged GAP keeps its flag where nothing is drawn on it.
         self.obj().set_gap_aware(true);
     }
 }
@@ -223,7 +228,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
                 ("The property skeleton names {what}, or leave the property unset")
             )
         })?;
-        *lock(&self.skeleton) = skeleton;
+        *lock(&self.skeleton) = Some(skeleton);
         Ok(())
     }
 
@@ -259,26 +264,26 @@ impl BaseTransformImpl for RtmPoseOverlay {
             return Ok(gst::FlowSuccess::Ok);
         }
 
-        let style = lock(&self.settings).style;
-        let skeleton = *lock(&self.skeleton);
-        let unusable = || {
+        if self.draw(buffer, &info, frames).is_none() {
+            let reason = misfit(buffer, &info);
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Failed,
-                ("A frame cannot be mapped for drawing as {}", info.format())
+                ("Nothing can be drawn on a frame: {reason}")
             );
-            gst::FlowError::Error
-        };
-        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, &info).map_err(|_| unusable())?;
-        let mut canvas = Canvas::new(&mut video, &info).ok_or_else(unusable)?;
-        let shape = FrameShape::from(&info);
-        for (mut frame, links) in frames {
-            gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
-            frame.scale_to(shape.width, shape.height);
-            frame.people.iter_mut().for_each(|person| person.scale(shape.to_square()));
-            draw::people(&mut canvas, &frame, skeleton, &links, &style);
+            return Err(gst::FlowError::Error);
         }
+        // It has become a picture of its own.
+        buffer.unset_flags(gst::BufferFlags::GAP);
         Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if direction == gst::PadDirection::Sink {
+            log_refusal(*CAT, self.obj().sink_pad(), query);
+        }
+        answered
     }
 }
 
@@ -286,6 +291,27 @@ impl BaseTransformImpl for RtmPoseOverlay {
 type Links = Vec<(u16, u16)>;
 
 impl RtmPoseOverlay {
+    /// None where the frame cannot be drawn on.
+    fn draw(
+        &self,
+        buffer: &mut gst::BufferRef,
+        info: &VideoInfo,
+        frames: Vec<(FramePeople, Links)>,
+    ) -> Option<()> {
+        let style = lock(&self.settings).style;
+        let skeleton = lock(&self.skeleton).flatten();
+        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, info).ok()?;
+        let mut canvas = Canvas::new(&mut video, info)?;
+        let shape = FrameShape::from(info);
+        for (mut frame, links) in frames {
+            gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
+            frame.scale_to(shape.width, shape.height);
+            frame.people.iter_mut().for_each(|person| person.scale(shape.to_square()));
+            draw::people(&mut canvas, &frame, skeleton, &links, &style);
+        }
+        Some(())
+    }
+
     /// The people of every valid `RtmPoseMeta`; there may be nobody in one.
     fn people_on(&self, buffer: &gst::BufferRef) -> Vec<(FramePeople, Links)> {
         let mut frames = Vec::new();

@@ -19,7 +19,7 @@ use crate::{
     pose::Region,
     sync::lock,
     track::{Anatomy, Glimpse, Look, Purpose},
-    video::{Colours, Crop, FrameShape, Picture, Sampler, picture},
+    video::{Colours, Crop, FrameShape, Picture, Sampler, log_refusal, misfit, picture},
 };
 
 /// The stream as the sink pad sees it at the moment.
@@ -36,6 +36,7 @@ pub(super) struct Input {
     sampler: Option<Sampler>,
     /// Frames since the last one that was inferred; none before the first.
     since_inference: Option<u32>,
+    warned_of_orientation: bool,
     /// Whether upstream is live; none until it was asked.
     live: Option<bool>,
 }
@@ -162,8 +163,10 @@ impl RtmPoseBatch {
         let shape = FrameShape::from(&video.info);
         let now = input.timeline.advance(buffer.pts(), frame_duration(&video.info));
         let frame = |work| Frame { buffer: buffer.clone(), shape, now, work };
-        if buffer.flags().contains(gst::BufferFlags::GAP) || buffer.size() == 0 {
-            gst::trace!(CAT, imp = self, "A gap goes on without inference");
+        // One with pixels is a frame also where it is flagged GAP: videorate's copies are, and pictures of sources that had
+        // nothing new.
+        if buffer.size() == 0 {
+            gst::trace!(CAT, imp = self, "An empty frame goes on without inference");
             return Ok(frame(Work::Pass));
         }
         let since_inference = input.since_inference.unwrap_or(u32::MAX);
@@ -184,11 +187,7 @@ impl RtmPoseBatch {
         let Some(picture) =
             mapped.as_ref().ok().and_then(|mapped| picture(mapped, &video.info, &video.colours))
         else {
-            let format = video.info.format();
-            let size = buffer.size();
-            let FrameShape { width, height, .. } = shape;
-            let reason = format!("A frame of {size} bytes cannot be read as {width}x{height} {format}");
-            return Ok(frame(Work::Fail(reason)));
+            return Ok(frame(Work::Fail(format!("A frame of {}", misfit(&buffer, &video.info)))));
         };
         let model = running.stream.model();
         let sampler = input
@@ -288,9 +287,42 @@ impl RtmPoseBatch {
                 }
             }
             gst::EventView::Caps(caps) => self.set_caps(caps.caps())?,
+            gst::EventView::Tag(tag) => self.warn_of_orientation(tag.tag()),
             _ => (),
         }
         self.queue_event(event)
+    }
+
+    /// A picture that lies on its side has few people in it: one warning, which tells how it is turned.
+    fn warn_of_orientation(&self, tags: &gst::TagListRef) {
+        let Some(tag) = tags.get::<gst::tags::ImageOrientation>() else { return };
+        let orientation = tag.get();
+        if orientation == "rotate-0" || lock(&self.input).warned_of_orientation || self.pictures_are_turned()
+        {
+            return;
+        }
+        lock(&self.input).warned_of_orientation = true;
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Format,
+            ("The pictures are not upright (image-orientation {orientation}), and so their people are hardly found: put \
+                 videoflip video-direction=auto in front of the element")
+        );
+    }
+
+    /// Whether an element of the pipeline turns pictures. In GStreamer 1.22 videoflip leaves the tag as it is when it does.
+    fn pictures_are_turned(&self) -> bool {
+        let mut root: gst::Object = self.obj().clone().upcast();
+        while let Some(parent) = root.parent() {
+            root = parent;
+        }
+        let Ok(bin) = root.downcast::<gst::Bin>() else { return false };
+        bin.iterate_recurse().into_iter().flatten().any(|element| {
+            const DIRECTION: &str = "video-direction";
+            let direction = element.find_property(DIRECTION).map(|_| element.property_value(DIRECTION));
+            let direction = direction.as_ref().and_then(gst::glib::EnumValue::from_value);
+            direction.is_some_and(|(_, direction)| direction.nick() != "identity")
+        })
     }
 
     /// From the next frame on, crops are sampled from this format.
@@ -371,7 +403,9 @@ impl RtmPoseBatch {
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         gst::log!(CAT, obj = pad, "Query {query:?}");
         if !query.is_serialized() {
-            return gst::Pad::query_default(pad, Some(&*self.obj()), query);
+            let answered = gst::Pad::query_default(pad, Some(&*self.obj()), query);
+            log_refusal(*CAT, pad, query);
+            return answered;
         }
         let (query, answered) = Query::new(query);
         {

@@ -45,6 +45,40 @@ fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
 /// The chroma of grey, which limited range needs to become RGB.
 const NO_CHROMA: Component = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
 
+/// Why a buffer cannot be taken as a frame of these caps, and what to do about it.
+pub(crate) fn misfit(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> String {
+    let (size, format) = (buffer.size(), info.format());
+    let frame = format!("{}x{} {format}", info.width(), info.height());
+    let remedy = if buffer.meta::<gst_video::VideoMeta>().is_some() {
+        "its GstVideoMeta places rows outside of its memory, or backwards; correct the offsets and strides"
+            .to_string()
+    } else if size < info.size() {
+        let (stride, row) = (info.stride()[0], row_bytes(info));
+        let padded = if stride as usize > row {
+            format!("{stride} bytes, not {row}: GStreamer pads rows to multiples of 4")
+        } else {
+            format!("{stride} bytes")
+        };
+        let needed = info.size();
+        format!(
+            "{needed} bytes are needed, in rows of {padded}; send such rows, or add a GstVideoMeta that tells yours"
+        )
+    } else {
+        "its memory cannot be mapped; put videoconvert, or what downloads from a device, in front".to_string()
+    };
+    format!("{size} bytes cannot be read as {frame}: {remedy}")
+}
+
+/// Bytes of the samples in a row of the first plane.
+fn row_bytes(info: &gst_video::VideoInfo) -> usize {
+    let format = info.format_info();
+    let ends = (0..info.n_components()).filter(|index| format.plane()[*index as usize] == 0).map(|index| {
+        let last = (info.comp_width(index as u8) as usize).saturating_sub(1);
+        info.comp_poffset(index as u8) as usize + last * info.comp_pstride(index as u8) as usize + 1
+    });
+    ends.max().unwrap_or(0)
+}
+
 /// The mapped frame as a picture of the size in its caps, `info`; none if its layout cannot be read (negative strides, or
 /// outside its memory). A GstVideoMeta may be larger than the picture: the rest is padding.
 pub(crate) fn picture<'a>(

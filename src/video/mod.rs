@@ -9,8 +9,8 @@ pub mod sample;
 mod shape;
 
 pub(crate) use allocation::refuse_crop_meta;
-pub(crate) use formats::FORMATS;
-pub(crate) use frame::{Colours, picture};
+pub(crate) use formats::{FORMATS, log_refusal};
+pub(crate) use frame::{Colours, misfit, picture};
 pub use region::{Crop, Region};
 pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};
 pub use shape::FrameShape;

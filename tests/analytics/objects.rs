@@ -39,6 +39,24 @@ fn each_person_is_an_object_in_whole_pixels() {
     assert_eq!(tracks, [vec![], vec![(0, now, now)], vec![(i64::MAX as u64, now, now)], vec![]]);
 }
 
+/// Relations are a square of all entries.
+#[test]
+fn people_without_number_take_no_memory_without_end() {
+    init();
+    let points = vec![(1.0, 1.0, 0.5); 4096];
+    let someone = |id: i64, points: &[(f32, f32, f32)]| person([0.0, 0.0, 9.0, 9.0], points, Some(id));
+    let mut buffer = gst::Buffer::new();
+    write(&mut buffer, &frame_people("custom-4096", (0..3).map(|id| someone(id, &points)).collect()));
+    assert_eq!((objects(&buffer).len(), entries(&buffer)), (3, 6), "objects and tracks, but no groups");
+    let mut buffer = gst::Buffer::new();
+    write(&mut buffer, &frame_people("custom-1", (0..4096).map(|id| someone(id, &points[..1])).collect()));
+    assert_eq!(entries(&buffer), 8192);
+    let mut buffer = gst::Buffer::new();
+    let crowd = frame_people("custom-1", (0..4097).map(|id| someone(id, &points[..1])).collect());
+    assert!(analytics::write(buffer.make_mut(), &crowd, None, &mut FirstSeen::default()).is_err());
+    assert!(buffer.meta::<AnalyticsRelationMeta>().is_none());
+}
+
 #[test]
 fn tracks_tell_since_when_a_person_is_there() {
     init();

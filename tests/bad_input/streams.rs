@@ -79,6 +79,105 @@ fn a_frame_that_is_too_short_for_its_caps_is_an_inference_error() {
     assert_eq!((flow, errors.len()), (Ok(gst::FlowSuccess::Ok), 0), "{errors:?}");
 }
 
+/// What an application that knows nothing of GStreamer's rows pushes: the message says how many bytes, in which rows.
+#[test]
+fn rows_without_their_padding_are_told() {
+    for (caps, bytes, words) in [
+        ("BGR,width=5,height=4", 5 * 3 * 4, ["60 bytes", "64 bytes are needed", "rows of 16 bytes, not 15"]),
+        ("GRAY8,width=5,height=4", 5 * 4, ["20 bytes", "32 bytes are needed", "rows of 8 bytes, not 5"]),
+        ("NV12,width=6,height=4", 6 * 6, ["36 bytes", "48 bytes are needed", "rows of 8 bytes, not 6"]),
+        ("YUY2,width=5,height=4", 47, ["47 bytes", "48 bytes are needed", "rows of 12 bytes"]),
+    ] {
+        let caps = format!("video/x-raw,framerate=30/1,format={caps}").leak();
+        let (_, errors) = push(Some(caps), "", bytes);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_clear(caps, &errors[0], &words);
+        assert_clear(caps, &errors[0], &["send such rows", "GstVideoMeta", "on-error=passthrough"]);
+    }
+}
+
+/// The lines of a debug category at INFO while `case` runs, which contain that text.
+fn logged(category: &str, text: &'static str, case: impl FnOnce()) -> Vec<String> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let (noted, wanted) = (lines.clone(), category.to_string());
+    gst::log::set_threshold_for_name(category, gst::DebugLevel::Info);
+    let function = gst::log::add_log_function(move |category, _, _, _, _, _, message| {
+        let message = message.get().unwrap_or_default();
+        if category.name() == wanted && message.contains(text) {
+            noted.lock().unwrap().push(message.to_string());
+        }
+    });
+    case();
+    gst::log::remove_log_function(function);
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+/// The pipeline fails upstream of the element, whose message tells no format.
+#[test]
+fn caps_that_are_refused_are_in_the_log() {
+    const OFFERED: &str = "video/x-raw,format=P010_10LE,width=62,height=46,framerate=30/1";
+    network_rig::init();
+    let pose = format!("{} name=pose", network_rig::with_network("dots-small"));
+    for (category, line) in [("rtmposebatch", pose.as_str()), ("rtmposeoverlay", "rtmposeoverlay")] {
+        let offered: gst::Caps = OFFERED.parse().unwrap();
+        let lines = logged(category, "width=(int)62", || {
+            let mut rig = Rig::start_bin(line);
+            rig.harness.set_src_caps(offered.clone());
+            assert_eq!(rig.harness.push(gst::Buffer::new()), Err(gst::FlowError::NotNegotiated));
+            let pad = rig.element.static_pad("sink").unwrap();
+            assert!(pad.query_caps(Some(&offered)).is_empty());
+        });
+        assert!(lines.len() >= 2, "{category}: {lines:?}");
+        for line in lines {
+            for words in ["Caps refused", "P010_10LE", "this element takes", "NV12"] {
+                assert!(line.contains(words), "{category}: `{words}` is missing in: {line}");
+            }
+        }
+    }
+    // What the elements downstream do not take is not this element's fault.
+    let lines = logged("rtmposebatch", "width=(int)62", || {
+        let rig = Rig::start_bin(&format!("{pose} ! capsfilter caps=video/x-raw,format=RGB"));
+        let offered: gst::Caps = OFFERED.replace("P010_10LE", "NV12").parse().unwrap();
+        assert!(rig.element.static_pad("sink").unwrap().query_caps(Some(&offered)).is_empty());
+    });
+    assert!(lines.iter().any(|line| line.contains("elements downstream do not take")), "{lines:?}");
+}
+
+#[test]
+fn pictures_that_are_not_upright_are_warned_of_once() {
+    let tag = |orientation: &str| {
+        let mut tags = gst::TagList::new();
+        let mode = gst::TagMergeMode::Append;
+        tags.get_mut().unwrap().add::<gst::tags::ImageOrientation>(&orientation, mode);
+        gst::event::Tag::new(tags)
+    };
+    let warnings = |line: &str, orientations: &[&str]| {
+        let mut rig = Rig::start_bin(line);
+        rig.set_video(&video(VideoFormat::Gray8, 64, 48));
+        for orientation in orientations {
+            assert!(rig.harness.push_event(tag(orientation)));
+            rig.push(gst::Buffer::from_mut_slice(vec![0; 64 * 64]));
+        }
+        rig.cut();
+        network_rig::messages(&rig.bus, gst::MessageType::Warning)
+    };
+    let pose = format!("{} batch-size=1", network_rig::with_network("dots-small"));
+    assert_eq!(warnings(&pose, &["rotate-0", "rotate-0"]), [""; 0]);
+    for orientation in ["rotate-90", "rotate-180", "flip-rotate-0"] {
+        let warnings = warnings(&pose, &["rotate-0", orientation, orientation]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_clear(
+            orientation,
+            &warnings[0],
+            &["not upright", orientation, "videoflip video-direction=auto"],
+        );
+    }
+    // The remedy.
+    let flipped = format!("videoflip video-direction=auto ! {pose}");
+    assert_eq!(warnings(&flipped, &["rotate-90", "rotate-180"]), [""; 0]);
+}
+
 /// Plays 12 frames of a pattern through a network of `tests/networks`; tells which of them carried people.
 fn play_pattern(name: &str, pattern: &str, properties: &str) -> (crate::End, Vec<bool>) {
     network_rig::init();

@@ -83,6 +83,35 @@ fn caps_change_between_frames_of_a_batch() {
     assert_eq!(caps.iter().map(|info| (info.format(), info.size())).collect::<Vec<_>>(), changes);
 }
 
+/// They are flagged GAP, and a picture without people between two with some would let what is drawn blink.
+#[test]
+fn copies_by_videorate_are_looked_at() {
+    let info = video(VideoFormat::Gray8, 160, 120);
+    let mut rig = Rig::start_bin(&format!(
+        "videorate ! video/x-raw,framerate=60/1 ! {} batch-size=1",
+        with_network("dots-small")
+    ));
+    rig.set_video(&info);
+    for frame in 0..10u64 {
+        let mut buffer = moving_dot(frame as usize, &info);
+        let made = buffer.make_mut();
+        made.set_pts(gst::ClockTime::SECOND * frame / 30);
+        made.set_duration(gst::ClockTime::SECOND / 30);
+        rig.harness.push(buffer).unwrap();
+    }
+    rig.harness.push_event(gst::event::Eos::new());
+    let (mut frames, mut copies, mut last) = (0, 0, None);
+    while let Some(buffer) = rig.harness.pull_until_eos().unwrap() {
+        let people = Some(people_of(&buffer).people);
+        if buffer.flags().contains(gst::BufferFlags::GAP) {
+            assert_eq!(people, last, "frame {frames} is a copy of the one before");
+            copies += 1;
+        }
+        (frames, last) = (frames + 1, people);
+    }
+    assert!(frames >= 19 && copies >= 9, "{copies} of {frames} frames are copies");
+}
+
 /// Two networks in series: each adds its own metadata and leaves the other's.
 #[test]
 fn two_elements_in_series_both_leave_their_metadata() {

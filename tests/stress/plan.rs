@@ -73,7 +73,7 @@ pub enum SourceStep {
     },
     /// Frames that upstream dropped: their numbers never come.
     Dropped(u32),
-    /// A frame flagged GAP.
+    /// A frame flagged GAP, which has pixels all the same, and a region.
     GapFrame,
     EmptyFrame,
     GapEvent,

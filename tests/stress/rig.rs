@@ -258,13 +258,11 @@ impl Rig {
 
     fn source_step(&self, step: &SourceStep, source: &mut Source) {
         match step {
-            SourceStep::Frame { people, no_pts } => self.push_frame(source, *people, *no_pts),
-            SourceStep::Dropped(frames) => source.next += frames,
-            SourceStep::GapFrame => {
-                let mut buffer = self.frame(source);
-                buffer.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
-                self.push_buffer(source, buffer, BARE);
+            SourceStep::Frame { people, no_pts } => {
+                self.push_frame(source, *people, *no_pts, gst::BufferFlags::empty());
             }
+            SourceStep::Dropped(frames) => source.next += frames,
+            SourceStep::GapFrame => self.push_frame(source, 1, false, gst::BufferFlags::GAP),
             SourceStep::EmptyFrame => {
                 let mut buffer = gst::Buffer::new();
                 buffer.get_mut().unwrap().set_offset(u64::from(source.next));
@@ -368,9 +366,10 @@ impl Rig {
         buffer
     }
 
-    fn push_frame(&self, source: &mut Source, people: usize, no_pts: bool) {
+    fn push_frame(&self, source: &mut Source, people: usize, no_pts: bool, flags: gst::BufferFlags) {
         let mut buffer = self.frame(source);
         let frame = buffer.get_mut().unwrap();
+        frame.set_flags(flags);
         if no_pts {
             frame.set_pts(None);
         }
@@ -577,7 +576,7 @@ impl Rig {
     pub fn finish(&self) {
         let mut source = lock(&self.source);
         for _ in 0..3 {
-            self.push_frame(&mut source, 0, false);
+            self.push_frame(&mut source, 0, false, gst::BufferFlags::empty());
         }
         let eos = gst::event::Eos::builder().seqnum(gst::Seqnum::next()).build();
         let wanted = eos.seqnum();

@@ -22,6 +22,9 @@ const CONTENT_SIZE: usize = 32;
 /// Entries that there is room for beside ours, as in GStreamer's default.
 const ROOM_FOR_OTHERS: usize = 5;
 
+/// Relations are a square of all entries: 64 MiB of so many.
+const MOST_ENTRIES: usize = 8192;
+
 /// An object that was on the buffer before.
 struct Detection {
     id: u32,
@@ -34,6 +37,9 @@ struct Detection {
 /// Adds the people to the buffer's relation meta, which is made if there is none yet; what others have added stays. A
 /// person in the box of an object that is already there, to the pixel, is that object, and gets no second one.
 ///
+/// People of so many points that their entries would take too much memory get no groups of key points, and where there are more than
+/// 4096 of them nothing is added at all, which is an error; `RtmPoseMeta` has them all.
+///
 /// `now` is the frame's running time, where it is known. It says when a tracked person was seen first and last.
 pub fn write(
     buffer: &mut gst::BufferRef,
@@ -43,7 +49,14 @@ pub fn write(
 ) -> Result<(), glib::BoolError> {
     let mut detections = detections(buffer);
     // Only a new meta can be given its size. Growing later copies all relations, a square, once every few entries.
-    let (entries, members) = (frame.people.len() * (frame.points + 3), frame.people.len() * frame.points);
+    let entries_of = |each: usize| frame.people.len().saturating_mul(each);
+    let with_groups = cfg!(feature = "v1_30") && entries_of(frame.points.saturating_add(3)) <= MOST_ENTRIES;
+    // Of each person an object and a track; and a group with its points.
+    let points = if with_groups { frame.points } else { 0 };
+    let (entries, members) = (entries_of(2 + points + usize::from(with_groups)), entries_of(points));
+    if entries > MOST_ENTRIES {
+        return Err(glib::bool_error!("{} people are too many for GstAnalytics", frame.people.len()));
+    }
     let size = AnalyticsRelationMetaInitParams::new(
         entries + ROOM_FOR_OTHERS,
         (entries + ROOM_FOR_OTHERS) * (ENTRY_SIZE + CONTENT_SIZE) + members * size_of::<u32>(),
@@ -60,7 +73,9 @@ pub fn write(
             add_track(&mut meta, object, id, now, first_seen)?;
         }
         #[cfg(feature = "v1_30")]
-        skeleton.add_group(&mut meta, object, person)?;
+        if with_groups {
+            skeleton.add_group(&mut meta, object, person)?;
+        }
     }
     Ok(())
 }
