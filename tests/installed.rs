@@ -10,11 +10,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::LazyLock,
+    time::Duration,
 };
 
 use network_rig::{
     network,
-    process::{Folder, run, text},
+    process::{Folder, run, run_within, text},
     stub::stub,
 };
 
@@ -292,7 +293,8 @@ fn play_person(installed: &Installation, properties: &str) -> (Output, PathBuf) 
          fakesink",
         lines.display()
     );
-    (run(installed.launch(&line)), lines)
+    // CUDA's libraries are two gigabytes, which a disk may have to read first.
+    (run_within(Duration::from_secs(180), installed.launch(&line)), lines)
 }
 
 #[test]

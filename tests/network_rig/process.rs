@@ -64,13 +64,18 @@ pub fn watched<T: Send + 'static>(what: &str, case: impl FnOnce() -> T + Send + 
 }
 
 /// Runs a program to its end, killing it when it hangs.
-pub fn run(mut command: Command) -> Output {
+pub fn run(command: Command) -> Output {
+    run_within(WATCHDOG, command)
+}
+
+/// The same for one that may take so long.
+pub fn run_within(time: Duration, mut command: Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(WATCHDOG) {
+    match receiver.recv_timeout(time) {
         Ok(output) => output.unwrap(),
         Err(_) => {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
