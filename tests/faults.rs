@@ -58,6 +58,7 @@ fn a_run_that_does_not_end_is_left_behind_with_one_error() {
     }
     assert!(moved >= PATIENCE, "given up after {moved:?}");
     stopping.join().unwrap().unwrap();
+    assert_eq!(fake.forsaken.lock().unwrap().len(), 1, "what it holds in turn is given up");
     let (errors, warnings) = errors_and_warnings(&bus);
     assert_eq!((errors.len(), warnings.len()), (1, 0), "{errors:?} {warnings:?}");
     assert!(
@@ -107,6 +108,7 @@ fn a_hanging_load_is_left_behind_when_it_is_interrupted() {
     assert!(loading.join().unwrap().is_err());
     stopping.join().unwrap().unwrap();
     assert_eq!(errors_and_warnings(&bus), (vec![], vec![]), "an interruption is no error");
+    assert_eq!(fake.forsaken.lock().unwrap().len(), 1, "what it holds in turn is given up");
     fake.load_gate.open();
     while engine::left_behind() != 0 {
         std::thread::yield_now();
@@ -210,6 +212,30 @@ fn a_lost_device_loses_no_frame() {
         element.set_state(gst::State::Ready).unwrap();
         assert_eq!(provider(&element), "device");
         element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn a_device_that_is_short_of_memory_is_not_lost() {
+    for behaviour in [Behaviour::OutOfMemory, Behaviour::Fail] {
+        let (fake, spare) = with_spare();
+        let element = element(&fake);
+        let bus = bus(&element);
+        let mut harness = harness(&element);
+        let is_short = matches!(behaviour, Behaviour::OutOfMemory);
+        *fake.behaviour.lock().unwrap() = behaviour;
+        for number in 0..20 {
+            harness.push(frame(number)).unwrap();
+            check(&harness.pull().unwrap(), number);
+        }
+        let (errors, warnings) = errors_and_warnings(&bus);
+        assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
+        let short = "device has too little memory for a run (the fake network has no room)";
+        let text = if is_short { short } else { "device is lost (the fake network fails)" };
+        assert!(warnings[0].contains(text) && warnings[0].contains("loaded on fake"), "{warnings:?}");
+        // It gives back what it holds; one that does not answer is left alone.
+        assert_eq!(fake.executors.load(Ordering::SeqCst), usize::from(!is_short));
+        assert_eq!(spare.executors.load(Ordering::SeqCst), 1);
     }
 }
 

@@ -341,6 +341,36 @@ fn a_change_to_null_interrupts_loading() {
     }
 }
 
+#[test]
+fn a_change_to_null_is_heard_before_the_loading_has_begun() {
+    use gst::glib::{ffi, translate::ToGlibPtr};
+
+    for _ in 0..50 {
+        let element = element(&Fake::default());
+        let bus = bus(&element);
+        let raw: *mut gst::ffi::GstElement = element.upcast_ref::<gst::Element>().to_glib_none().0;
+        // SAFETY: the element lives, and this thread holds the lock, which it may take again.
+        let lock = unsafe { &raw mut (*raw).state_lock };
+        unsafe { ffi::g_rec_mutex_lock(lock) };
+        // Waits for the change that goes on, as this one is by GStreamer's lock, but has not come to the loading.
+        let stopping = {
+            let element = element.clone();
+            std::thread::spawn(move || element.set_state(gst::State::Null))
+        };
+        while !testing_is_cancelled(&element) {
+            std::thread::yield_now();
+        }
+        assert!(element.set_state(gst::State::Ready).is_err());
+        // SAFETY: locked above.
+        unsafe { ffi::g_rec_mutex_unlock(lock) };
+        stopping.join().unwrap().unwrap();
+        assert_eq!(errors_and_warnings(&bus).0, [""; 0], "an interruption is no error");
+        // The next start is not interrupted.
+        element.set_state(gst::State::Ready).unwrap();
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
 fn testing_is_cancelled(element: &RtmPoseBatch) -> bool {
     gstrtmpose::posebatch::testing::loading_is_cancelled(element)
 }

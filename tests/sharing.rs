@@ -110,6 +110,42 @@ fn settings_that_disagree_are_named() {
 }
 
 #[test]
+fn a_file_that_was_replaced_is_told_of_with_both_checksums() {
+    let file = std::env::temp_dir().join(format!("rtmpose-sharing-{}.onnx", std::process::id()));
+    // SHA-256 of "one" and of "two".
+    let one = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    let two = "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3";
+    let fake = Fake { sha256: one.to_string(), ..Fake::default() };
+    let started = || {
+        let element = element(&fake);
+        sharing(&element, "a_file_that_was_replaced");
+        element.set_property("model-file", file.to_str().unwrap());
+        let bus = bus(&element);
+        element.set_state(gst::State::Ready).unwrap();
+        let (errors, warnings) = errors_and_warnings(&bus);
+        assert_eq!(errors, [""; 0]);
+        (element, warnings)
+    };
+    std::fs::write(&file, "one").unwrap();
+    let (first, warnings) = started();
+    assert_eq!(warnings, [""; 0]);
+    let (same, warnings) = started();
+    assert_eq!(warnings, [""; 0], "the file is the same");
+    std::fs::write(&file, "two").unwrap();
+    let (replaced, warnings) = started();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for part in [one, two, "a_file_that_was_replaced", file.to_str().unwrap(), "start them again"] {
+        assert!(warnings[0].contains(part), "{part} is missing: {warnings:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let (removed, warnings) = started();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("cannot be read any more (No such file or directory)"), "{warnings:?}");
+    assert_eq!(fake.executors.load(Ordering::SeqCst), 1, "all run what the first has loaded");
+    set_states(&[first, same, replaced, removed], gst::State::Null);
+}
+
+#[test]
 fn a_loading_that_failed_is_tried_again_by_the_next() {
     for _ in 0..50 {
         let fake = Fake::default();

@@ -9,6 +9,7 @@ use crate::{
         Mutex,
         atomic::{AtomicBool, Ordering},
         lock,
+        thread::ThreadId,
     },
 };
 
@@ -114,6 +115,21 @@ pub trait Backend: Send + Sync {
     fn best_executors(&self, _model: &Model) -> usize {
         1
     }
+
+    /// Whether fewer crops in a run than it was asked for need less memory: a device that is short of it is asked for fewer.
+    fn takes_smaller_batches(&self) -> bool {
+        true
+    }
+
+    /// The same network on a device with other memory, and that place's name, for when this one's is too small even for
+    /// the smallest batch; none where the user asked for this one.
+    fn elsewhere(&self) -> Option<(&'static str, Arc<dyn Backend>)> {
+        None
+    }
+
+    /// A thread that opened or ran one of its executors hangs and was left behind. What it holds in turn with others is
+    /// theirs.
+    fn left_behind(&self, _thread: ThreadId) {}
 
     /// The same network, for batches of that size, on a device that is always there; none where `open` uses no other.
     fn fallback(&self, _model: &Model, _batch_size: usize) -> Option<Arc<dyn Backend>> {

@@ -47,14 +47,11 @@ pub(super) struct Runner {
 impl Runner {
     /// Goes over to the fallback because of `lost`. On an error nothing is left that runs.
     pub fn fall_back(&mut self, core: &Core, lost: &Error) -> Result<(), Error> {
+        let is_short = lost.kind == ErrorKind::OutOfMemory;
+        let trouble = if is_short { "has too little memory for a run" } else { "is lost" };
+        let trouble = format!("{} {trouble} ({lost})", core.model.provider);
         let failed = |why: &Error| {
-            Error::new(
-                ErrorKind::Run,
-                format!(
-                    "{} is lost ({lost}), and the network cannot go on elsewhere: {why}",
-                    core.model.provider
-                ),
-            )
+            Error::new(ErrorKind::Run, format!("{trouble}, and the network cannot go on elsewhere: {why}"))
         };
         let fallback = self.fallback.take().ok_or_else(|| lost.clone())?;
         let cancel = Cancel::default();
@@ -74,13 +71,19 @@ impl Runner {
             return Err(failed(&Error::new(ErrorKind::Run, "the model is another one there")));
         }
         self.terminator.set(executor.terminator());
-        // The lost one is not taken down: that would call into a device that does not answer.
-        std::mem::forget(std::mem::replace(&mut self.executor, executor));
+        let before = std::mem::replace(&mut self.executor, executor);
+        if is_short {
+            // The device answers: what it has is given back.
+            drop(before);
+        } else {
+            // A lost one is not taken down: that would call into a device that does not answer.
+            std::mem::forget(before);
+        }
         core.lost.get_or_init(|| Loss {
             text: format!(
-                "{} is lost ({lost}): the network was loaded on {} and goes on there, no frame is lost; fallback=none \
-                 makes this an error",
-                old.provider, new.provider
+                "{trouble}: the network was loaded on {} and goes on there, no frame is lost; fallback=none makes this an \
+                 error",
+                new.provider
             ),
             provider: new.provider.clone(),
         });

@@ -158,7 +158,7 @@ impl Engine {
         report: &dyn Fn(LoadEvent),
     ) -> Result<Self, Error> {
         let EngineSettings { batch_size, executors, fallback, clock, observer } = settings;
-        let (batch_size, opened) = opening::open(&backend, batch_size, executors, &*clock, cancel, report)?;
+        let (batch_size, opened) = opening::open(&backend, batch_size, executors, &clock, cancel, report)?;
         // What was loaded cannot be interrupted any more: others may share it.
         cancel.disarm()?;
         let model = opened[0].model.clone();
@@ -195,10 +195,7 @@ impl Engine {
                 core.wake();
             }
         }));
-        let threads = opened.into_iter().map(|ready| {
-            let _ = ready.start.send((core.clone(), fallback.clone()));
-            ready.thread
-        });
+        let threads = opened.into_iter().map(|opened| opened.start((core.clone(), fallback.clone())));
         Ok(Self { threads: threads.collect(), core: core.clone() })
     }
 
@@ -264,6 +261,13 @@ impl Core {
         self.crops.notify_all();
     }
 
+    /// Changes what batches are cut from. Idle executors look again: whatever was changed, a batch may be due now.
+    fn change_batcher<T>(&self, change: impl FnOnce(&mut Batcher<Job>) -> T) -> T {
+        let changed = change(&mut lock(&self.shared).batcher);
+        self.crops.notify_all();
+        changed
+    }
+
     /// The provider in use.
     fn provider(&self) -> &str {
         self.lost.get().map_or(&self.model.provider, |loss| &loss.provider)
@@ -285,9 +289,7 @@ impl Core {
             }
             jobs
         };
-        for Entry { item: Job { duty, .. }, .. } in jobs {
-            duty.answer(Err(error.clone()));
-        }
+        Duty::answer_all(jobs.into_iter().map(|entry| (entry.item.duty, Err(error.clone()))));
     }
 
     /// Waits for the moment to cut a batch; none when the engine closes.
@@ -346,7 +348,7 @@ impl Core {
             }
             shared.failed.clone().unwrap_or_else(closed)
         };
-        batch.duties.into_iter().for_each(|duty| duty.answer(Err(error.clone())));
+        Duty::answer_all(batch.duties.into_iter().map(|duty| (duty, Err(error.clone()))));
         None
     }
 
@@ -375,7 +377,7 @@ impl Core {
         if let Some(report) = &report {
             (self.observer)(report);
         }
-        answers.into_iter().for_each(|(duty, outcome)| duty.answer(outcome));
+        Duty::answer_all(answers);
     }
 
     /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
@@ -459,7 +461,7 @@ impl Core {
         if !keep {
             CropBuffer::give_back_all(self, std::mem::take(&mut batch.crops));
         }
-        batch.duties.iter().for_each(Duty::hand);
+        Duty::hand_all(&batch.duties);
     }
 
     /// The batch's crops wait no longer.

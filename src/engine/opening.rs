@@ -11,7 +11,7 @@ use super::{
     Backend, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak,
     fallback::{Runner, Terminator},
     panicked,
-    thread::{PATIENCE, Thread},
+    thread::Thread,
 };
 use crate::sync::mpsc;
 
@@ -26,6 +26,23 @@ pub(super) struct ExecutorThread {
 /// What an executor's thread waits for: the engine, and what takes the executor's place if its device is lost.
 pub(super) type Start = (Arc<Core>, Option<Arc<dyn Backend>>);
 
+/// A thread that is joined when it is dropped, so that what it holds on the device is free then. Where the loading was
+/// interrupted, a step of it that does not hear of that is not waited for.
+struct Joined {
+    /// None once it goes on as an executor's thread.
+    thread: Option<Thread>,
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join_unless(&self.cancel, &*self.clock);
+        }
+    }
+}
+
 /// An executor that waits for its engine. Dropped, it ends.
 pub(super) struct Opened {
     pub model: Model,
@@ -33,8 +50,19 @@ pub(super) struct Opened {
     pub largest: usize,
     /// Durations of runs of the largest size.
     pub warm_up: Vec<Duration>,
-    pub start: mpsc::Sender<Start>,
-    pub thread: ExecutorThread,
+    terminator: Terminator,
+    // Dropped before the thread, which ends then.
+    start: mpsc::Sender<Start>,
+    thread: Joined,
+}
+
+impl Opened {
+    /// Lets it run batches.
+    pub fn start(mut self, start: Start) -> ExecutorThread {
+        let _ = self.start.send(start);
+        let thread = self.thread.thread.take().expect("it is taken once");
+        ExecutorThread { thread, terminator: self.terminator }
+    }
 }
 
 /// From an executor's thread to the thread that opens the engine.
@@ -59,18 +87,19 @@ const MODEST_BATCH: usize = 8;
 
 /// Opens `executors` executors, or as many as suit the provider (0), for batches of `batch_size`, or of what suits the
 /// device (0). Tells the batch size too: where the device has too little memory one executor has to do, if their number
-/// was left open, and then smaller batches.
+/// was left open, and then smaller batches, and then another device, if the backend has one.
 pub(super) fn open(
     backend: &Arc<dyn Backend>,
     batch_size: usize,
-    mut executors: usize,
-    clock: &dyn Clock,
+    asked_executors: usize,
+    clock: &Arc<dyn Clock>,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
 ) -> Result<(usize, Vec<Opened>), Error> {
-    let mut most_crops = if batch_size == 0 { usize::MAX } else { batch_size };
+    let asked_crops = if batch_size == 0 { usize::MAX } else { batch_size };
+    let (mut backend, mut executors, mut most_crops) = (backend.clone(), asked_executors, asked_crops);
     loop {
-        let error = match open_all(backend, most_crops, executors, clock, cancel, report) {
+        let error = match open_all(&backend, most_crops, executors, clock, cancel, report) {
             Err(error) if error.kind == ErrorKind::OutOfMemory => error,
             Err(error) => return Err(error),
             Ok(opened) => {
@@ -81,9 +110,12 @@ pub(super) fn open(
         let less = if executors == 0 && backend.likely_executors() > 1 {
             executors = 1;
             "with one batch in flight".to_string()
-        } else if most_crops > 1 {
+        } else if most_crops > 1 && backend.takes_smaller_batches() {
             most_crops = if most_crops == usize::MAX { MODEST_BATCH } else { most_crops / 2 };
             format!("with batches of {most_crops}")
+        } else if let Some((place, other)) = backend.elsewhere() {
+            (backend, executors, most_crops) = (other, asked_executors, asked_crops);
+            format!("on {place}")
         } else {
             return Err(error);
         };
@@ -95,7 +127,7 @@ fn open_all(
     backend: &Arc<dyn Backend>,
     most_crops: usize,
     executors: usize,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
 ) -> Result<Vec<Opened>, Error> {
@@ -105,15 +137,14 @@ fn open_all(
     cancel.on_cancel(move || abandoned.cancel());
     let number = if executors == 0 { backend.likely_executors() } else { executors }.max(1);
     let mut candidates = (0..number)
-        .map(|index| Candidate::start(index, backend, most_crops, clock, &abandon))
+        .map(|index| Candidate::start(index, backend, most_crops, clock, cancel, &abandon))
         .collect::<Result<Vec<_>, _>>()?;
     let first = candidates.remove(0);
-    let result = open_after(first, &mut candidates, backend, executors, clock, report);
+    let result = open_after(first, &mut candidates, backend, executors, report);
     if result.is_err() {
         abandon.cancel();
     }
-    // What they hold on the device is free again when this returns.
-    candidates.into_iter().for_each(|candidate| candidate.end(clock, cancel.is_cancelled()));
+    // Those that are not wanted are dropped here: what they hold on the device is free again when this returns.
     result
 }
 
@@ -123,16 +154,9 @@ fn open_after(
     others: &mut Vec<Candidate>,
     backend: &Arc<dyn Backend>,
     executors: usize,
-    clock: &dyn Clock,
     report: &dyn Fn(LoadEvent),
 ) -> Result<Vec<Opened>, Error> {
-    let model = match first.loaded(report) {
-        Ok(model) => model,
-        Err(error) => {
-            first.end(clock, error.kind == ErrorKind::Cancelled);
-            return Err(error);
-        }
-    };
+    let model = first.loaded(report)?;
     let wanted = if executors == 0 { backend.best_executors(&model).max(1) } else { executors };
     let mut loaded = vec![first];
     while loaded.len() < wanted && !others.is_empty() {
@@ -145,10 +169,7 @@ fn open_after(
         match alike {
             Ok(()) => loaded.push(next),
             Err(error) => {
-                let cancelled = error.kind == ErrorKind::Cancelled;
-                next.end(clock, cancelled);
-                if executors != 0 || cancelled {
-                    loaded.into_iter().for_each(|candidate| candidate.end(clock, cancelled));
+                if executors != 0 || error.kind == ErrorKind::Cancelled {
                     return Err(error);
                 }
                 // As many as there is room for, where none was asked for.
@@ -162,14 +183,15 @@ fn open_after(
         }
     }
     // In turn, and when nobody loads any more: the runs show how long one takes.
-    loaded.into_iter().map(|candidate| candidate.warm_up(model.clone(), clock, report)).collect()
+    loaded.into_iter().map(|candidate| candidate.warm_up(model.clone(), report)).collect()
 }
 
-/// An executor on its way.
+/// An executor on its way. Dropped, it ends.
 struct Candidate {
     events: mpsc::Receiver<Opening>,
+    // Dropped before the thread, which ends then unless it still loads.
     proceed: mpsc::Sender<()>,
-    thread: Thread,
+    thread: Joined,
 }
 
 impl Candidate {
@@ -177,24 +199,28 @@ impl Candidate {
         index: usize,
         backend: &Arc<dyn Backend>,
         most_crops: usize,
-        clock: &dyn Clock,
+        clock: &Arc<dyn Clock>,
         cancel: &Cancel,
+        abandon: &Cancel,
     ) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel();
         let sender = Arc::new(sender);
         // Weak, so that the channel closes with the thread.
         let interrupt = Arc::downgrade(&sender);
-        cancel.on_cancel(move || {
+        abandon.on_cancel(move || {
             if let Some(sender) = interrupt.upgrade() {
                 let _ = sender.send(Opening::Cancelled);
             }
         });
         let (proceed, proceeding) = mpsc::channel();
-        let (backend, cancel) = (backend.clone(), cancel.clone());
-        let body = move || executor_thread(&*backend, most_crops, &cancel, &sender, &proceeding);
-        let thread = Thread::spawn(format!("rtmpose-run-{index}"), clock, body).map_err(|error| {
-            Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
-        })?;
+        let (owner, opener, abandon) = (backend.clone(), backend.clone(), abandon.clone());
+        let forsaken = move |thread| owner.left_behind(thread);
+        let body = move || executor_thread(&*opener, most_crops, &abandon, &sender, &proceeding);
+        let thread =
+            Thread::spawn(format!("rtmpose-run-{index}"), &**clock, forsaken, body).map_err(|error| {
+                Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
+            })?;
+        let thread = Joined { thread: Some(thread), clock: clock.clone(), cancel: cancel.clone() };
         Ok(Self { events, proceed, thread })
     }
 
@@ -212,38 +238,24 @@ impl Candidate {
     }
 
     /// Lets the loaded network run, and waits until that is done.
-    fn warm_up(self, model: Model, clock: &dyn Clock, report: &dyn Fn(LoadEvent)) -> Result<Opened, Error> {
+    fn warm_up(self, model: Model, report: &dyn Fn(LoadEvent)) -> Result<Opened, Error> {
         let _ = self.proceed.send(());
-        let error = loop {
-            match self.next() {
-                Ok(Opening::Event(event)) => report(event),
-                Ok(Opening::Ready(Ready { largest, warm_up, terminator, start })) => {
-                    let thread = ExecutorThread { thread: self.thread, terminator };
-                    return Ok(Opened { model, largest, warm_up, start, thread });
+        loop {
+            match self.next()? {
+                Opening::Event(event) => report(event),
+                Opening::Ready(Ready { largest, warm_up, terminator, start }) => {
+                    return Ok(Opened { model, largest, warm_up, terminator, start, thread: self.thread });
                 }
-                Ok(Opening::Failed(error)) | Err(error) => break error,
-                Ok(Opening::Cancelled) => break Error::cancelled(),
-                Ok(Opening::Loaded(_)) => unreachable!("it was loaded before"),
+                Opening::Failed(error) => return Err(error),
+                Opening::Cancelled => return Err(Error::cancelled()),
+                Opening::Loaded(_) => unreachable!("it was loaded before"),
             }
-        };
-        self.end(clock, error.kind == ErrorKind::Cancelled);
-        Err(error)
+        }
     }
 
     fn next(&self) -> Result<Opening, Error> {
         let ended = |mpsc::RecvError| Error::new(ErrorKind::Run, "Loading the model ended with a panic");
         self.events.recv().map_err(ended)
-    }
-
-    /// What it holds on the device is free again when this returns. A step of loading that does not hear of an
-    /// interruption is not waited for.
-    fn end(self, clock: &dyn Clock, cancelled: bool) {
-        drop((self.proceed, self.events));
-        if cancelled {
-            self.thread.join_until(clock.now().saturating_add(PATIENCE), clock);
-        } else {
-            self.thread.join();
-        }
     }
 }
 
@@ -365,6 +377,10 @@ mod tests {
         }
     }
 
+    fn clock() -> Arc<dyn Clock> {
+        Arc::new(MonotonicClock::default())
+    }
+
     /// Batch size, number of executors and warnings.
     fn opened(room: usize, likely: usize, executors: usize) -> Result<(usize, usize, Vec<String>), Error> {
         opened_for(8, room, likely, executors)
@@ -384,7 +400,7 @@ mod tests {
             }
         };
         let (batch_size, opened) =
-            open(&backend, batch_size, executors, &MonotonicClock::default(), &Cancel::default(), &report)?;
+            open(&backend, batch_size, executors, &clock(), &Cancel::default(), &report)?;
         Ok((batch_size, opened.len(), warnings.into_inner()))
     }
 
@@ -439,5 +455,95 @@ mod tests {
     #[test]
     fn without_room_for_one_crop_loading_fails() {
         assert_eq!(opened(0, 2, 0).unwrap_err().kind, ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn where_batches_cannot_be_smaller_another_device_is_tried() {
+        /// Its file is for batches of one size.
+        struct Fixed(SmallDevice, Option<Arc<dyn Backend>>);
+        impl Backend for Fixed {
+            fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+                assert_eq!(loading.most_crops, 8, "it is not asked for fewer");
+                self.0.open(loading)
+            }
+            fn likely_executors(&self) -> usize {
+                self.0.likely
+            }
+            fn takes_smaller_batches(&self) -> bool {
+                false
+            }
+            fn elsewhere(&self) -> Option<(&'static str, Arc<dyn Backend>)> {
+                self.1.clone().map(|other| ("the spare", other))
+            }
+        }
+        let device = |room| SmallDevice { room, likely: 2, ..SmallDevice::default() };
+        let warnings = std::cell::RefCell::new(Vec::new());
+        let report = |event| warnings.borrow_mut().push(event);
+        let open = |backend: Arc<dyn Backend>| {
+            open(&backend, 8, 0, &clock(), &Cancel::default(), &report)
+                .map(|(batch_size, opened)| (batch_size, opened.len()))
+        };
+        let spare: Arc<dyn Backend> = Arc::new(device(16));
+        assert_eq!(open(Arc::new(Fixed(device(7), Some(spare)))), Ok((8, 2)));
+        let text = |less: &str| LoadEvent::Warning(format!("The device has no room; trying again {less}"));
+        let is_warning = |event: &LoadEvent| matches!(event, LoadEvent::Warning(_));
+        let told = |events: Vec<LoadEvent>| events.into_iter().filter(is_warning).collect::<Vec<_>>();
+        assert_eq!(told(warnings.take()), [text("with one batch in flight"), text("on the spare")]);
+        // Asked for there, with nowhere else to go.
+        assert_eq!(open(Arc::new(Fixed(device(7), None))).unwrap_err().kind, ErrorKind::OutOfMemory);
+        assert_eq!(told(warnings.take()), [text("with one batch in flight")]);
+    }
+
+    #[test]
+    fn a_warm_up_that_fails_has_freed_all_before_the_next_try() {
+        /// Has room to load, but not for the second executor's runs of batches of 8.
+        #[derive(Default)]
+        struct Tight {
+            living: Arc<Mutex<Vec<usize>>>,
+            warmed: Arc<Mutex<usize>>,
+        }
+        struct Working(usize, Arc<Mutex<Vec<usize>>>, Arc<Mutex<usize>>);
+        impl Backend for Tight {
+            fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+                let size = loading.most_crops;
+                let mut living = self.living.lock().unwrap();
+                assert!(living.iter().all(|other| *other == size), "{living:?} live beside one of {size}");
+                living.push(size);
+                let (provider, sha256) = ("fake".to_string(), String::new());
+                let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
+                Ok((model, Box::new(Working(size, self.living.clone(), self.warmed.clone()))))
+            }
+        }
+        impl Executor for Working {
+            fn load(&mut self, _: usize, _: &[u8]) {}
+            fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, Error> {
+                let mut warmed = self.2.lock().unwrap();
+                *warmed += 1;
+                if rows == 8 && *warmed > WARM_UP_RUNS {
+                    return Err(Error::new(ErrorKind::OutOfMemory, "The device has no room"));
+                }
+                Ok(rows)
+            }
+            fn warm_up_sizes(&self) -> Vec<usize> {
+                vec![self.0]
+            }
+        }
+        impl Drop for Working {
+            fn drop(&mut self) {
+                // Freeing takes its time.
+                (0..1000).for_each(|_| std::thread::yield_now());
+                let mut living = self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let own = living.iter().position(|size| *size == self.0).unwrap();
+                living.remove(own);
+            }
+        }
+        let tight = Tight::default();
+        let living = tight.living.clone();
+        let backend: Arc<dyn Backend> = Arc::new(tight);
+        let (batch_size, opened) =
+            open(&backend, 8, 2, &clock(), &Cancel::default(), &|_| ()).expect("the second try has room");
+        assert_eq!((batch_size, opened.len()), (4, 2));
+        drop(opened);
+        assert_eq!(*living.lock().unwrap(), [0; 0], "nobody lives when they are dropped");
     }
 }

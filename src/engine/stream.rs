@@ -95,26 +95,23 @@ impl Stream {
             }
         };
         if let Some((Job { duty, .. }, error)) = refused {
-            duty.answer(Err(error));
+            Duty::answer_all([(duty, Err(error))]);
         }
         ticket
     }
 
     /// None of the pending crops waits for a fuller batch: something stands behind them.
     pub fn hurry(&self) {
-        lock(&self.core.shared).batcher.hurry(self.id);
-        self.core.crops.notify_all();
+        self.core.change_batcher(|batcher| batcher.hurry(self.id));
     }
 
     /// Whether the stream can send no further crop before a pending one is run. Holds until one is taken.
     pub fn set_blocked(&self, blocked: bool) {
-        lock(&self.core.shared).batcher.set_blocked(self.id, blocked);
-        self.core.crops.notify_all();
+        self.core.change_batcher(|batcher| batcher.set_blocked(self.id, blocked));
     }
 
     pub fn set_patience(&self, patience: Patience) {
-        lock(&self.core.shared).batcher.set_patience(self.id, patience);
-        self.core.crops.notify_all();
+        self.core.change_batcher(|batcher| batcher.set_patience(self.id, patience));
     }
 
     /// A frame has come: until the handle is dropped, more of its crops can follow.
@@ -126,19 +123,17 @@ impl Stream {
 
     /// No further crop comes before `resume`.
     pub fn pause(&self) {
-        lock(&self.core.shared).batcher.stop(self.id);
-        self.core.crops.notify_all();
+        self.core.change_batcher(|batcher| batcher.stop(self.id));
     }
 
     /// Drops the pending crops and refuses buffers until `resume`. What runs goes on, its answers unheard. Not to be
     /// called with the lock held that `notify` takes.
     pub fn flush(&self) {
         self.flushing.store(true, Ordering::SeqCst);
-        let jobs = {
-            let mut shared = lock(&self.core.shared);
-            shared.batcher.stop(self.id);
-            shared.batcher.flush(self.id)
-        };
+        let jobs = self.core.change_batcher(|batcher| {
+            batcher.stop(self.id);
+            batcher.flush(self.id)
+        });
         self.core.buffers.notify_all();
         drop(jobs);
     }
@@ -184,15 +179,12 @@ pub struct FrameInProgress<'a>(&'a Stream);
 
 impl Drop for FrameInProgress<'_> {
     fn drop(&mut self) {
-        lock(&self.0.core.shared).batcher.end_frame(self.0.id);
-        self.0.core.crops.notify_all();
+        self.0.core.change_batcher(|batcher| batcher.end_frame(self.0.id));
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let jobs = lock(&self.core.shared).batcher.detach(self.id);
-        self.core.crops.notify_all();
-        drop(jobs);
+        drop(self.core.change_batcher(|batcher| batcher.detach(self.id)));
     }
 }

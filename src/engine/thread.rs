@@ -9,8 +9,12 @@ use std::{
     time::Duration,
 };
 
-use super::Clock;
-use crate::sync::{Condvar, Mutex, lock, thread, wait, wait_timeout};
+use super::{Cancel, Clock};
+use crate::sync::{
+    Condvar, Mutex, lock,
+    thread::{self, ThreadId},
+    wait, wait_timeout,
+};
 
 /// How long a thread has for its end once it was told to end.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,13 +52,27 @@ impl Drop for End {
     }
 }
 
+impl Life {
+    fn wake(&self) {
+        let _state = lock(&self.state);
+        self.changed.notify_all();
+    }
+}
+
 pub(super) struct Thread {
     handle: thread::JoinHandle<()>,
     life: Arc<Life>,
+    forsaken: Box<dyn FnOnce(ThreadId) + Send + Sync>,
 }
 
 impl Thread {
-    pub fn spawn(name: String, clock: &dyn Clock, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+    /// `forsaken` hears of it if the thread is left behind.
+    pub fn spawn(
+        name: String,
+        clock: &dyn Clock,
+        forsaken: impl FnOnce(ThreadId) + Send + Sync + 'static,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let life = Arc::new(Life::default());
         let end = End(life.clone());
         let handle = thread::Builder::new().name(name).spawn(move || {
@@ -64,25 +82,46 @@ impl Thread {
         let waker: Weak<Life> = Arc::downgrade(&life);
         clock.on_jump(Arc::new(move || {
             if let Some(life) = waker.upgrade() {
-                let _state = lock(&life.state);
-                life.changed.notify_all();
+                life.wake();
             }
         }));
-        Ok(Self { handle, life })
+        Ok(Self { handle, life, forsaken: Box::new(forsaken) })
     }
 
-    /// Waits for the thread's end, however long it takes.
-    pub fn join(self) {
-        let _ = self.handle.join();
+    /// Waits for the thread's end, however long it takes; once `cancel` is cancelled, for a while. Tells whether it has
+    /// ended; else it is left behind.
+    pub fn join_unless(self, cancel: &Cancel, clock: &dyn Clock) -> bool {
+        let waker: Weak<Life> = Arc::downgrade(&self.life);
+        cancel.on_cancel(move || {
+            if let Some(life) = waker.upgrade() {
+                life.wake();
+            }
+        });
+        let mut last_moment = None;
+        self.join_while(clock, || {
+            if last_moment.is_none() && cancel.is_cancelled() {
+                last_moment = Some(clock.now().saturating_add(PATIENCE));
+            }
+            last_moment
+        })
     }
 
     /// Waits for the thread's end until the clock reads `deadline`. Tells whether it has ended; else it is left behind.
     pub fn join_until(self, deadline: Duration, clock: &dyn Clock) -> bool {
-        let mut state = lock(&self.life.state);
-        while !state.ended && clock.now() < deadline {
-            state = match clock.sleep_until(deadline) {
-                Some(sleep) => wait_timeout(&self.life.changed, state, sleep),
-                None => wait(&self.life.changed, state),
+        self.join_while(clock, || Some(deadline))
+    }
+
+    fn join_while(self, clock: &dyn Clock, mut deadline: impl FnMut() -> Option<Duration>) -> bool {
+        let Self { handle, life, forsaken } = self;
+        let mut state = lock(&life.state);
+        while !state.ended {
+            state = match deadline() {
+                None => wait(&life.changed, state),
+                Some(deadline) if clock.now() >= deadline => break,
+                Some(deadline) => match clock.sleep_until(deadline) {
+                    Some(sleep) => wait_timeout(&life.changed, state, sleep),
+                    None => wait(&life.changed, state),
+                },
             };
         }
         let ended = state.ended;
@@ -92,10 +131,19 @@ impl Thread {
         }
         drop(state);
         if ended {
-            let _ = self.handle.join();
+            let _ = handle.join();
+        } else {
+            forsaken(handle.thread().id());
         }
         ended
     }
+}
+
+/// Tests that count the threads left behind, which are the process's, take turns.
+#[cfg(test)]
+pub(super) fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -107,10 +155,13 @@ mod tests {
 
     #[test]
     fn a_thread_that_hangs_is_left_behind_exactly_at_the_deadline() {
+        let _turn = turn();
         let clock = Arc::new(ManualClock::default());
         let (release, hang) = mpsc::channel::<()>();
-        let thread = Thread::spawn("hangs".to_string(), &*clock, move || _ = hang.recv()).unwrap();
-        let life = thread.life.clone();
+        let (forsaken, heard) = mpsc::channel();
+        let forsake = move |id| forsaken.send(id).unwrap();
+        let thread = Thread::spawn("hangs".to_string(), &*clock, forsake, move || _ = hang.recv()).unwrap();
+        let (life, id) = (thread.life.clone(), thread.handle.thread().id());
         let (sender, told) = mpsc::channel();
         let waiter = {
             let clock = clock.clone();
@@ -122,6 +173,7 @@ mod tests {
         assert!(!told.recv().unwrap());
         assert_eq!(left_behind(), 1);
         waiter.join().unwrap();
+        assert_eq!(heard.try_recv(), Ok(id), "what it holds can be given to others");
         // It ends after all.
         drop(release);
         let mut state = lock(&life.state);
@@ -134,9 +186,38 @@ mod tests {
     #[test]
     fn a_thread_that_ends_is_joined_also_after_a_panic() {
         let clock = ManualClock::default();
-        let ends = Thread::spawn("ends".to_string(), &clock, || ()).unwrap();
-        let panics = Thread::spawn("panics".to_string(), &clock, || panic!("on purpose")).unwrap();
+        let forsaken = |_| unreachable!("it ends");
+        let ends = Thread::spawn("ends".to_string(), &clock, forsaken, || ()).unwrap();
+        let panics = Thread::spawn("panics".to_string(), &clock, forsaken, || panic!("on purpose")).unwrap();
         assert!(ends.join_until(PATIENCE, &clock));
         assert!(panics.join_until(PATIENCE, &clock));
+    }
+
+    #[test]
+    fn a_thread_is_waited_for_until_that_is_cancelled() {
+        let _turn = turn();
+        let clock = Arc::new(ManualClock::default());
+        let cancel = Cancel::default();
+        let (release, hang) = mpsc::channel::<()>();
+        let thread = Thread::spawn("hangs".to_string(), &*clock, |_| (), move || _ = hang.recv()).unwrap();
+        let life = thread.life.clone();
+        let waiter = {
+            let (clock, cancel) = (clock.clone(), cancel.clone());
+            std::thread::spawn(move || thread.join_unless(&cancel, &*clock))
+        };
+        // However late it is: nobody has cancelled yet.
+        clock.advance(10 * PATIENCE);
+        assert_eq!(left_behind(), 0);
+        cancel.cancel();
+        while left_behind() == 0 {
+            clock.advance(PATIENCE);
+            std::thread::yield_now();
+        }
+        assert!(!waiter.join().unwrap());
+        drop(release);
+        let mut state = lock(&life.state);
+        while !state.ended {
+            state = wait(&life.changed, state);
+        }
     }
 }

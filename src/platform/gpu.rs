@@ -1,6 +1,9 @@
 //! What the GPU is doing, by NVIDIA's management library (NVML), which comes with the driver.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cudarc::driver::{result, sys};
 use nvml_wrapper::{
@@ -16,6 +19,9 @@ use crate::sync::{
 
 /// How often the card is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long an answer that is on its way is waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Above this a card is too hot for long, whether it says so or not.
 const HOT: u32 = 85;
@@ -102,16 +108,44 @@ fn uuid_text(bytes: [u8; 16]) -> String {
     format!("GPU-{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
 }
 
-/// Asks a GPU for its figures, on a thread of its own, until it is dropped.
+/// A card that can be asked, by a driver that may hang when something is wrong with it.
+trait Card {
+    fn figures(&self) -> Option<GpuFigures>;
+
+    /// What is wrong with the card, if anything.
+    fn complaint(&self, figures: Option<GpuFigures>) -> Option<String>;
+}
+
+/// Asks a GPU for its figures, on a thread of its own, until it is dropped. A driver that does not answer even then is not
+/// waited for.
 pub struct GpuMonitor {
-    state: Arc<(Mutex<State>, Condvar)>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     figures: Option<GpuFigures>,
     closing: bool,
+    /// The thread is about to end.
+    ended: bool,
+}
+
+/// Notes the thread's end, also by a panic.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        lock(&self.0.state).ended = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl GpuMonitor {
@@ -120,43 +154,78 @@ impl GpuMonitor {
     pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
         let nvml = nvml()?;
         read(&card(&nvml, device).ok()?).ok()?;
-        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
-        let shared = state.clone();
+        Self::watch(NvmlCard { nvml, device }, PATIENCE, warn)
+    }
+
+    fn watch(
+        card: impl Card + Send + 'static,
+        patience: Duration,
+        warn: impl Fn(String) + Send + 'static,
+    ) -> Option<Self> {
+        let shared = Arc::new(Shared::default());
+        let end = End(shared.clone());
         let watch = move || {
-            let Ok(card) = card(&nvml, device) else { return };
+            let Shared { state, changed } = &*end.0;
             let mut warned = false;
-            let mut guard = lock(&shared.0);
+            let mut guard = lock(state);
             while !guard.closing {
                 drop(guard);
-                let figures = read(&card).ok();
-                if !warned && let Some(complaint) = complaint(&card, figures) {
+                let figures = card.figures();
+                if !warned && let Some(complaint) = card.complaint(figures) {
                     warned = true;
                     warn(complaint);
                 }
-                guard = lock(&shared.0);
+                guard = lock(state);
                 guard.figures = figures;
                 if !guard.closing {
-                    guard = wait_timeout(&shared.1, guard, INTERVAL);
+                    guard = wait_timeout(changed, guard, INTERVAL);
                 }
             }
         };
         let thread = thread::Builder::new().name("rtmpose-gpu".to_string()).spawn(watch).ok()?;
-        Some(Self { state, thread: Some(thread) })
+        Some(Self { shared, thread: Some(thread), patience })
     }
 
     /// The last figures, at most about a second old.
     pub fn figures(&self) -> Option<GpuFigures> {
-        lock(&self.state.0).figures
+        lock(&self.shared.state).figures
     }
 }
 
 impl Drop for GpuMonitor {
     fn drop(&mut self) {
-        lock(&self.state.0).closing = true;
-        self.state.1.notify_all();
+        let Shared { state, changed } = &*self.shared;
+        let until = Instant::now() + self.patience;
+        let mut guard = lock(state);
+        guard.closing = true;
+        changed.notify_all();
+        while !guard.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            guard = wait_timeout(changed, guard, left);
+        }
+        drop(guard);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// A card that NVML tells of.
+struct NvmlCard {
+    nvml: Nvml,
+    device: u32,
+}
+
+impl Card for NvmlCard {
+    fn figures(&self) -> Option<GpuFigures> {
+        read(&card(&self.nvml, self.device).ok()?).ok()
+    }
+
+    fn complaint(&self, figures: Option<GpuFigures>) -> Option<String> {
+        complaint(&card(&self.nvml, self.device).ok()?, figures)
     }
 }
 
@@ -169,7 +238,6 @@ fn read(card: &Device) -> Result<GpuFigures, NvmlError> {
     })
 }
 
-/// What is wrong with the card, if anything.
 fn complaint(card: &Device, figures: Option<GpuFigures>) -> Option<String> {
     let temperature = figures.map_or(0, |figures| figures.temperature);
     let slowed = card.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(HEAT_OR_POWER));
@@ -183,6 +251,8 @@ fn complaint(card: &Device, figures: Option<GpuFigures>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -207,5 +277,50 @@ mod tests {
     fn without_a_driver_there_is_no_monitor() {
         // On a machine with a driver there is none for a card that no machine has.
         assert!(GpuMonitor::start(1_000_000, |_| ()).is_none());
+    }
+
+    /// A card whose driver says that it was asked, and does not answer before the other end of `release` is dropped.
+    struct Hanging {
+        asked: mpsc::Sender<()>,
+        release: mpsc::Receiver<()>,
+    }
+
+    impl Card for Hanging {
+        fn figures(&self) -> Option<GpuFigures> {
+            let _ = self.asked.send(());
+            let _ = self.release.recv();
+            None
+        }
+
+        fn complaint(&self, _: Option<GpuFigures>) -> Option<String> {
+            None
+        }
+    }
+
+    fn hanging(patience: Duration) -> (GpuMonitor, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (asked, is_asked) = mpsc::channel();
+        let (releases, release) = mpsc::channel();
+        let monitor = GpuMonitor::watch(Hanging { asked, release }, patience, |_| ()).unwrap();
+        is_asked.recv().unwrap();
+        (monitor, is_asked, releases)
+    }
+
+    #[test]
+    fn a_driver_that_hangs_holds_nobody_up_for_ever() {
+        let (monitor, is_asked, releases) = hanging(Duration::from_millis(1));
+        drop(monitor);
+        // It answers after all, and its thread ends.
+        drop(releases);
+        assert_eq!(is_asked.recv(), Err(mpsc::RecvError));
+    }
+
+    #[test]
+    fn an_answer_on_its_way_is_waited_for() {
+        let (monitor, is_asked, releases) = hanging(Duration::from_secs(600));
+        drop(releases);
+        drop(monitor);
+        // Asked again, perhaps; but by now its thread has ended.
+        while is_asked.try_recv().is_ok() {}
+        assert_eq!(is_asked.try_recv(), Err(mpsc::TryRecvError::Disconnected));
     }
 }

@@ -46,6 +46,8 @@ struct State {
     base: Option<u64>,
     /// Frames with the network, in order, up to the next.
     pending: VecDeque<Arc<FollowedFrame>>,
+    /// So many frames from the first on are done, as far as was looked.
+    done: u64,
     /// Where people are after each of the last frames that are settled, up to the first that is pending.
     settled: VecDeque<Targets>,
 }
@@ -61,6 +63,8 @@ pub(super) struct FollowedFrame {
     pub looks: Vec<(Look, Crop, Ticket)>,
     pub score_mode: ScoreMode,
     pub lifetime: Duration,
+    /// Its number in the stream; set when it is added.
+    number: OnceLock<u64>,
     /// Who is in it, or why that is not known; set once it is settled.
     people: OnceLock<Result<Vec<Person>, String>>,
 }
@@ -74,10 +78,13 @@ impl FollowedFrame {
         score_mode: ScoreMode,
         lifetime: Duration,
     ) -> Self {
-        Self { now, size, detected, looks, score_mode, lifetime, people: OnceLock::new() }
+        let (number, people) = (OnceLock::new(), OnceLock::new());
+        Self { now, size, detected, looks, score_mode, lifetime, number, people }
     }
 
     fn is_done(&self) -> bool {
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + 1);
         self.looks.iter().all(|(_, _, ticket)| ticket.outcome().is_some())
     }
 
@@ -106,6 +113,7 @@ impl Following {
             people: 0,
             base: None,
             pending: VecDeque::new(),
+            done: 0,
             settled: VecDeque::new(),
         }))
     }
@@ -154,6 +162,7 @@ impl Following {
             let settled = state.next - state.pending.len() as u64;
             state.base = state.base(lookahead).min(settled.checked_sub(1));
         }
+        let _ = frame.number.set(state.next);
         state.pending.push_back(frame);
         state.next += 1;
         state.settle();
@@ -168,11 +177,8 @@ impl Following {
         if frame.people.get().is_some() {
             return true;
         }
-        let state = lock(&self.0);
-        let is_this = |other: &Arc<FollowedFrame>| std::ptr::eq(&**other, frame);
-        // Settled while the lock was waited for, it is not among the pending ones any more.
-        frame.people.get().is_some()
-            || state.pending.iter().take_while(|other| !is_this(other)).all(|other| other.is_done())
+        let done = lock(&self.0).count_done();
+        frame.number.get().is_some_and(|number| *number < done)
     }
 
     /// Who is in the frame, once it is settled, which it is when it and all before it are done; none before.
@@ -193,6 +199,15 @@ impl State {
             Lookahead::Newest => self.pending.len() as u64 + 1,
         };
         self.base.max(self.next.checked_sub(frames))
+    }
+
+    /// Frames from the first on that are done. The queue asks for each of its frames: none is looked at again that was done.
+    fn count_done(&mut self) -> u64 {
+        let first_pending = self.next - self.pending.len() as u64;
+        self.done = self.done.max(first_pending);
+        let more = self.pending.iter().skip((self.done - first_pending) as usize);
+        self.done += more.take_while(|frame| frame.is_done()).count() as u64;
+        self.done
     }
 
     fn settle(&mut self) {
@@ -224,6 +239,12 @@ impl State {
         let drop = needed_from.saturating_sub(self.first_settled()) as usize;
         self.settled.drain(..drop.min(self.settled.len()));
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has looked whether a frame is done.
+    pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

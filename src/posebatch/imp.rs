@@ -1,6 +1,9 @@
 //! The element's object: pads, properties and states. Its streaming sides are in `sink` and `src`.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    cell::Cell,
+    sync::{Arc, LazyLock},
+};
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 use once_cell::sync::OnceCell;
@@ -24,7 +27,7 @@ use crate::{
     meta::FramePeople,
     platform::gpu::GpuMonitor,
     pose::{Skeleton, Smoother, skeleton},
-    runtime::onnx::{OnnxBackend, Search},
+    runtime::onnx::{self, OnnxBackend, Search},
     sync::{Mutex, MutexGuard, lock},
     video::FORMATS,
 };
@@ -42,6 +45,16 @@ pub(super) struct Running {
     pub skeleton: String,
     /// How far labels of its points scatter, where that is known.
     pub sigmas: Option<&'static [f32]>,
+}
+
+/// What interrupts the loading of a network.
+#[derive(Default)]
+struct LoadingState {
+    /// Of the loading that goes on, or went on last.
+    cancel: Cancel,
+    /// Changes to NULL that were asked for and have not ended. They can wait for a change that has not come to its loading
+    /// yet.
+    to_null: usize,
 }
 
 /// The engines that elements share by their model-instance-id.
@@ -78,8 +91,7 @@ pub struct RtmPoseBatch {
     pub(super) first_seen: Mutex<crate::meta::analytics::FirstSeen>,
     /// Used by the source pad's task.
     pub(super) smoother: Mutex<Smoother>,
-    /// Interrupts the loading that goes on.
-    cancel: Mutex<Cancel>,
+    loading: Mutex<LoadingState>,
     pub(super) injected: OnceCell<Injected>,
 }
 
@@ -155,7 +167,7 @@ impl ObjectSubclass for RtmPoseBatch {
             #[cfg(feature = "v1_26")]
             first_seen: Mutex::default(),
             smoother: Mutex::default(),
-            cancel: Mutex::default(),
+            loading: Mutex::default(),
             injected: OnceCell::new(),
         }
     }
@@ -274,13 +286,19 @@ impl RtmPoseBatch {
     }
 
     pub(super) fn loading_is_cancelled(&self) -> bool {
-        lock(&self.cancel).is_cancelled()
+        lock(&self.loading).cancel.is_cancelled()
     }
 
     /// NULL->READY: loads and warms up the network.
     fn load(&self) -> Result<(), gst::StateChangeError> {
         let cancel = Cancel::default();
-        *lock(&self.cancel) = cancel.clone();
+        {
+            let mut loading = lock(&self.loading);
+            loading.cancel = cancel.clone();
+            if loading.to_null > 0 {
+                cancel.cancel();
+            }
+        }
         let settings = self.settings().clone();
         if settings.timeout_looks_wrong() {
             gst::element_imp_warning!(
@@ -369,7 +387,9 @@ impl RtmPoseBatch {
                 Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
             ),
         };
+        let opened_here = Cell::new(false);
         let open = || {
+            opened_here.set(true);
             let settings = EngineSettings {
                 batch_size: settings.batch_size as usize,
                 executors: settings.inference_streams as usize,
@@ -382,7 +402,11 @@ impl RtmPoseBatch {
         let engine = match &settings.model_instance_id {
             Some(name) => {
                 let owner = self.obj().path_string();
-                SHARED_ENGINES.get(name, settings.agreement(), &owner, cancel, open)?
+                let engine = SHARED_ENGINES.get(name, settings.agreement(), &owner, cancel, open)?;
+                if !opened_here.get() {
+                    self.warn_of_another_file(settings, name, &engine);
+                }
+                engine
             }
             None => Arc::new(open()?),
         };
@@ -405,6 +429,27 @@ impl RtmPoseBatch {
             .then(|| self.watch_gpu(settings.device_id))
             .flatten();
         Ok(Running { stream, engine, gpu, settings: settings.clone(), skeleton, sigmas })
+    }
+
+    /// The network that runs is the one that its first user loaded, whatever is in the file now.
+    fn warn_of_another_file(&self, settings: &Settings, name: &str, engine: &Engine) {
+        let Some(file) = settings.model_path() else { return };
+        let loaded = &engine.model().sha256;
+        let now = match onnx::checksum(&file) {
+            Ok(now) if now == *loaded => return,
+            Ok(now) => format!("was replaced (it has the SHA-256 {now} now)"),
+            Err(why) => format!("cannot be read any more ({why})"),
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::ResourceError::Settings,
+            (
+                "The model file {} {now}, but what it held before (SHA-256 {loaded}) still runs as {name} \
+                 (model-instance-id), and is used here too: stop all elements of that name and start them again to load \
+                 the file",
+                file.display()
+            )
+        );
     }
 
     /// Figures of the GPU, and one warning when it gets hot or slows down.
@@ -459,11 +504,17 @@ impl RtmPoseBatch {
         }
     }
 
-    /// Called before a change to `state` waits for the change that goes on.
-    fn before_set_state(&self, state: gst::State) {
-        if state == gst::State::Null {
-            lock(&self.cancel).cancel();
-        }
+    /// Called before a change to NULL waits for the change that goes on.
+    fn before_change_to_null(&self) {
+        let mut loading = lock(&self.loading);
+        loading.to_null += 1;
+        let cancel = loading.cancel.clone();
+        drop(loading);
+        cancel.cancel();
+    }
+
+    fn after_change_to_null(&self) {
+        lock(&self.loading).to_null -= 1;
     }
 }
 
@@ -496,13 +547,18 @@ fn install_set_state(class: &mut <RtmPoseBatch as ObjectSubclass>::Class) {
         // SAFETY: GStreamer calls this with an instance of the class that it is installed in.
         unsafe {
             let object: Borrowed<super::RtmPoseBatch> = from_glib_borrow(element as *mut _);
-            object.imp().before_set_state(from_glib(state));
             let parent =
                 RtmPoseBatch::type_data().as_ref().parent_class() as *const gst::ffi::GstElementClass;
-            match (*parent).set_state {
-                Some(parent_set_state) => parent_set_state(element, state),
-                None => gst::ffi::GST_STATE_CHANGE_FAILURE,
+            let Some(parent_set_state) = (*parent).set_state else {
+                return gst::ffi::GST_STATE_CHANGE_FAILURE;
+            };
+            if state != gst::ffi::GST_STATE_NULL {
+                return parent_set_state(element, state);
             }
+            object.imp().before_change_to_null();
+            let changed = parent_set_state(element, state);
+            object.imp().after_change_to_null();
+            changed
         }
     }
 

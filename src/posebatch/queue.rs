@@ -308,3 +308,47 @@ impl Queue {
         self.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        network::ScoreMode,
+        posebatch::follow::{LOOKED_AT, Lookahead},
+        track::{Anatomy, Look, Purpose},
+    };
+
+    #[test]
+    fn to_look_through_a_full_queue_takes_a_look_or_two_at_each_frame() {
+        const FRAMES: usize = 200;
+        gst::init().unwrap();
+        let following = Arc::new(Following::new(Anatomy::of("coco-17", 17, None)));
+        let mut queue = State::default();
+        let region = crate::video::Region::new(0.0, 0.0, 1.0, 1.0);
+        let mut unanswered = Vec::new();
+        for number in 0..FRAMES {
+            let (ticket, duty) = Ticket::unanswered();
+            unanswered.push(duty);
+            let look = Look { region, purpose: Purpose::Search };
+            let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), ticket)];
+            let lifetime = Duration::from_secs(1);
+            let followed =
+                FollowedFrame::new(number as f64, (1280, 720), false, looks, ScoreMode::Min, lifetime);
+            let followed = Arc::new(followed);
+            following.add(followed.clone(), Lookahead::Newest);
+            let work = Work::Follow(following.clone(), followed);
+            let shape = FrameShape::new(1280, 720, (1, 1));
+            queue.items.push_back(Item::Frame(Frame { buffer: gst::Buffer::new(), shape, now: 0.0, work }));
+        }
+        assert_eq!(queue.fill().finished, 0);
+        // The last half first: none of them could go on.
+        drop(unanswered.split_off(FRAMES / 2));
+        assert_eq!(queue.fill().finished, 0);
+        drop(unanswered);
+        LOOKED_AT.set(0);
+        assert_eq!(queue.fill().finished, FRAMES);
+        assert!(LOOKED_AT.get() <= 3 * FRAMES, "{} looks at {FRAMES} frames", LOOKED_AT.get());
+    }
+}

@@ -325,6 +325,23 @@ fn who_shares_an_engine_is_not_held_up_by_one_who_leaves() {
 }
 
 #[test]
+fn who_shares_an_engine_is_not_held_up_by_one_who_flushes() {
+    play(|| {
+        let (engine, _clock) = engine(Numbers::default(), 3, 1);
+        let (stays, flushes) = (Way::new(&engine), Way::new(&engine));
+        thread::scope(|scope| {
+            scope.spawn(|| stays.run_task());
+            scope.spawn(|| flushes.flush());
+            // There is room for two: the third waits for their batch, which waits for a crop of the other stream, until
+            // that is flushed.
+            stays.push_all(0..3).unwrap();
+            stays.push_eos().unwrap();
+        });
+        assert_eq!(stays.out(), found(0..3).chain([Out::Eos]).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_network_that_fails_answers_every_frame() {
     play(|| {
         let (engine, _clock) = engine(Numbers { fails: true, spare: false }, 2, 2);

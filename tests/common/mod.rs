@@ -7,6 +7,7 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::ThreadId,
     time::Duration,
 };
 
@@ -41,6 +42,7 @@ pub enum Behaviour {
     Fail,
     /// Fails that run only, then answers.
     FailOnce,
+    OutOfMemory,
     Panic,
     /// Does not end before the executor is told to.
     Hang,
@@ -151,6 +153,10 @@ pub struct Fake {
     pub spare: Option<Arc<Fake>>,
     /// The next batch can be loaded while one runs.
     pub overlaps: bool,
+    /// Of the file that it would be loaded from.
+    pub sha256: String,
+    /// Threads of executors that were left behind.
+    pub forsaken: Arc<Mutex<Vec<ThreadId>>>,
 }
 
 struct FakeExecutor {
@@ -175,7 +181,7 @@ impl Backend for Fake {
             points: 1,
             only_score: false,
             provider: if self.spare.is_some() { "device" } else { "fake" }.to_string(),
-            sha256: "none".to_string(),
+            sha256: self.sha256.clone(),
         };
         self.executors.fetch_add(1, Ordering::SeqCst);
         let executor = Box::new(FakeExecutor {
@@ -186,6 +192,10 @@ impl Backend for Fake {
             terminated: Arc::default(),
         });
         Ok((model, executor))
+    }
+
+    fn left_behind(&self, thread: ThreadId) {
+        self.forsaken.lock().unwrap().push(thread);
     }
 
     fn fallback(&self, _: &Model, _: usize) -> Option<Arc<dyn Backend>> {
@@ -216,6 +226,9 @@ impl Executor for FakeExecutor {
             Behaviour::FailOnce => {
                 *self.fake.behaviour.lock().unwrap() = Behaviour::Answer;
                 return Err(Error::new(ErrorKind::Run, "the fake network fails"));
+            }
+            Behaviour::OutOfMemory => {
+                return Err(Error::new(ErrorKind::OutOfMemory, "the fake network has no room"));
             }
             Behaviour::Panic => panic!("the fake network panics"),
             Behaviour::Hang => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    cuda::turns,
+    cuda::turns::{self, DroppedInTurn},
     library::Runtime,
     session::{RunOptions, Session},
 };
@@ -17,8 +17,9 @@ use crate::{
 };
 
 pub(super) struct OnnxExecutor {
-    /// One session for all sizes, or one for each.
-    sessions: Vec<Session>,
+    /// One session for all sizes, or one for each. On a GPU of NVIDIA, where captures must be alone, they are run and
+    /// dropped in turn.
+    sessions: DroppedInTurn<Vec<Session>>,
     /// Batch sizes that can be run, ascending.
     sizes: Vec<usize>,
     contract: Contract,
@@ -27,8 +28,6 @@ pub(super) struct OnnxExecutor {
     input: Vec<u8>,
     run_options: Arc<RunOptions>,
     name: String,
-    /// On a GPU of NVIDIA, where captures must be alone.
-    takes_turns: bool,
 }
 
 impl OnnxExecutor {
@@ -42,21 +41,21 @@ impl OnnxExecutor {
     ) -> Result<Self, Error> {
         let largest = *sizes.last().expect("there is always a size");
         let mut executor = Self {
-            sessions,
+            // A turn for loading is still held.
+            sessions: DroppedInTurn::new(sessions, false),
             sizes,
             contract,
             points: 0,
             input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
             run_options: Arc::new(runtime.run_options()?),
             name: name.to_string(),
-            takes_turns: false,
         };
         executor.points = executor.forward(largest, |_| ())?;
         Ok(executor)
     }
 
     pub(super) fn with_model(mut self, provider: &str, sha256: String) -> (Model, Box<dyn Executor>) {
-        self.takes_turns = ["cuda", "tensorrt"].contains(&provider);
+        self.sessions.set_takes_turns(["cuda", "tensorrt"].contains(&provider));
         let model = self.contract.model(self.points, provider, sha256);
         (model, Box::new(self))
     }
@@ -107,7 +106,7 @@ impl Executor for OnnxExecutor {
             .find(|size| **size >= rows)
             .ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))?;
         let (points, columns) = (self.points, self.contract.columns());
-        let _turn = self.takes_turns.then(turns::run);
+        let _turn = self.sessions.takes_turns().then(turns::run);
         self.forward(size, |key_points| to_peaks(key_points, columns, &mut peaks[..rows * points]))?;
         Ok(size)
     }

@@ -17,11 +17,13 @@ use std::{
 };
 
 pub use library::{Log, LogLevel, Search, set_environment};
+pub use network::checksum;
 
 use crate::{
     engine::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model},
     network::{contract, graph::Adaptation},
     platform::gpu,
+    sync::thread::ThreadId,
 };
 use executor::OnnxExecutor;
 use library::Runtime;
@@ -136,13 +138,14 @@ impl Backend for OnnxBackend {
                 network.name
             )));
         }
-        match self.provider {
+        let opened = match self.provider {
             Provider::Cpu => self.open_on_cpu(runtime, &network, loading),
             Provider::Cuda => self.open_on_cuda(runtime, &network, loading).map_err(with_remedy),
             Provider::TensorRt => self.open_on_tensorrt(runtime, &network, loading).map_err(with_remedy),
             Provider::OpenVino => self.open_on_openvino(runtime, &network, loading).map_err(with_remedy),
             Provider::Auto => self.open_on_the_best(runtime, &network, loading),
-        }
+        };
+        opened.map_err(|error| explain_fixed_batch(error, network.contract.fixed_batch))
     }
 
     fn likely_executors(&self) -> usize {
@@ -161,6 +164,21 @@ impl Backend for OnnxBackend {
         }
     }
 
+    fn takes_smaller_batches(&self) -> bool {
+        // A file that fixes the batch is run as it is, whatever it is asked for.
+        Network::read(self.model_file.as_deref()).is_ok_and(|network| network.contract.fixed_batch.is_none())
+    }
+
+    fn elsewhere(&self) -> Option<(&'static str, Arc<dyn Backend>)> {
+        let on_the_cpu = Self { provider: Provider::Cpu, ..self.clone() };
+        let may_be_on_a_gpu = self.provider == Provider::Auto && self.has_driver;
+        may_be_on_a_gpu.then(|| ("the CPU", Arc::new(on_the_cpu) as Arc<dyn Backend>))
+    }
+
+    fn left_behind(&self, thread: ThreadId) {
+        cuda::turns::give_up(thread);
+    }
+
     fn fallback(&self, model: &Model, batch_size: usize) -> Option<Arc<dyn Backend>> {
         // Half precision was for the device that is lost.
         let precision = if self.precision == Precision::Fp16 { Precision::Model } else { self.precision };
@@ -175,6 +193,21 @@ fn with_remedy(error: Error) -> Error {
         ErrorKind::Provider => Error::new(
             error.kind,
             format!("{}; execution-provider=cpu, or auto, runs without it", error.message),
+        ),
+        _ => error,
+    }
+}
+
+/// Tells the user of a file that cannot be run in smaller batches where memory is short.
+fn explain_fixed_batch(error: Error, fixed_batch: Option<usize>) -> Error {
+    match fixed_batch {
+        Some(batch) if batch > 1 && error.kind == ErrorKind::OutOfMemory => Error::new(
+            error.kind,
+            format!(
+                "{}; the file is for batches of {batch} only: exported with a dynamic batch dimension, it can be run in \
+                 smaller ones",
+                error.message
+            ),
         ),
         _ => error,
     }
@@ -217,7 +250,7 @@ impl OnnxBackend {
         let session = self.session(runtime, network, &Adaptation::default(), loading, "cpu", |builder| {
             builder.with_threads(self.cpu_threads())
         })?;
-        self.any_size(runtime, network, session, "cpu", DEFAULT_BATCH_SIZE)
+        self.any_size(runtime, network, session, "cpu", self.processor_batch_size(loading))
             .map_err(|error| network.first_run_error(error))
     }
 
@@ -228,11 +261,11 @@ impl OnnxBackend {
         network: &Network,
         session: Session,
         provider: &str,
-        best_size: usize,
+        batch_size: usize,
     ) -> Result<(Model, Box<dyn Executor>), Error> {
         let sizes = match network.contract.fixed_batch {
             Some(fixed) => vec![fixed],
-            None => (1..=self.batch_size_or(best_size)).collect(),
+            None => (1..=batch_size).collect(),
         };
         let executor = OnnxExecutor::new(runtime, vec![session], sizes, network.contract, &network.name)?;
         Ok(executor.with_model(provider, network.sha256.clone()))
@@ -254,6 +287,11 @@ impl OnnxBackend {
 
     fn batch_size_or(&self, best: usize) -> usize {
         if self.batch_size == 0 { best } else { self.batch_size }
+    }
+
+    /// The batch size on the processor.
+    fn processor_batch_size(&self, loading: &Loading) -> usize {
+        self.batch_size_or(DEFAULT_BATCH_SIZE).min(loading.most_crops)
     }
 
     /// The batch size that suits the GPU.
@@ -404,5 +442,52 @@ mod tests {
         assert_eq!(fixed_sizes(8), [1, 8]);
         assert_eq!(fixed_sizes(2), [1, 2]);
         assert_eq!(fixed_sizes(1), [1]);
+    }
+
+    /// On the providers that take any size, each asked for batches of 8 where there is room for 2.
+    #[test]
+    fn where_memory_is_short_fewer_crops_are_run_at_once() {
+        let backend = OnnxBackend {
+            model_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/dots-small.onnx").into()),
+            batch_size: 8,
+            ..OnnxBackend::default()
+        };
+        assert!(backend.takes_smaller_batches());
+        let loading = Loading { report: &|_| (), cancelled: &Default::default(), most_crops: 2 };
+        let (_, executor) =
+            OnnxBackend { provider: Provider::Cpu, ..backend.clone() }.open(&loading).unwrap();
+        assert_eq!(executor.warm_up_sizes(), [2]);
+        // Where this build of ONNX Runtime has no OpenVINO, it says so.
+        match (OnnxBackend { provider: Provider::OpenVino, ..backend }).open(&loading) {
+            Ok((_, executor)) => assert_eq!(executor.warm_up_sizes(), [2]),
+            Err(error) => assert_eq!(error.kind, ErrorKind::Provider, "{error}"),
+        }
+    }
+
+    #[test]
+    fn where_even_the_smallest_batch_has_no_room_auto_takes_the_cpu() {
+        let elsewhere = |provider, has_driver| {
+            let backend = OnnxBackend { provider, has_driver, ..OnnxBackend::default() };
+            backend.elsewhere().map(|(place, _)| place)
+        };
+        assert_eq!(elsewhere(Provider::Auto, true), Some("the CPU"));
+        // It was there already, or the user wants no other place.
+        assert_eq!(elsewhere(Provider::Auto, false), None);
+        assert_eq!(elsewhere(Provider::Cuda, true), None);
+    }
+
+    #[test]
+    fn a_file_of_one_batch_size_says_that_it_cannot_be_run_in_smaller_ones() {
+        let backend = OnnxBackend {
+            model_file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/batch-1.onnx").into()),
+            ..OnnxBackend::default()
+        };
+        assert!(!backend.takes_smaller_batches());
+        let short = Error::new(ErrorKind::OutOfMemory, "no room");
+        let text = explain_fixed_batch(short.clone(), Some(8)).message;
+        assert!(text.starts_with("no room; the file is for batches of 8 only"), "{text}");
+        assert_eq!(explain_fixed_batch(short.clone(), None), short);
+        let other = Error::new(ErrorKind::Run, "no room");
+        assert_eq!(explain_fixed_batch(other.clone(), Some(8)), other);
     }
 }

@@ -27,6 +27,16 @@ const EMBEDDED_MODELS: Option<[&[u8]; 2]> = None;
 /// Protobuf's own limit for one message.
 const LARGEST_FILE: u64 = (1 << 31) - 1;
 
+/// SHA-256 in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What `Model::sha256` would be if the file was loaded now. The error ends a sentence such as 'cannot be read: '.
+pub fn checksum(file: &Path) -> Result<String, String> {
+    files::read(file, LARGEST_FILE).map(|bytes| sha256(&bytes))
+}
+
 pub(super) struct Network {
     bytes: Bytes,
     model: messages::Model,
@@ -55,7 +65,7 @@ impl Network {
 
     /// Checks a model file's bytes; `name` is the model's in messages.
     pub fn of(bytes: Bytes, name: String) -> Result<Self, Error> {
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sha256(&bytes);
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
         let contract = contract::check(graph, &name)?;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 
 use super::{
-    ConvAlgoSearch, DEFAULT_BATCH_SIZE, Network, OnnxBackend, Precision,
+    ConvAlgoSearch, Network, OnnxBackend, Precision,
     cuda::{Stream, turns},
     library::Runtime,
     message::readable,
@@ -30,7 +30,7 @@ impl OnnxBackend {
     /// CUDA with the user's settings; to be captured on a stream, which must outlive the session.
     pub(super) fn cuda(&self, captured_on: Option<&Stream>) -> ExecutionProviderDispatch {
         let cuda = match captured_on {
-            // SAFETY: whoever has a stream keeps it with the session, and drops it afterwards.
+            // SAFETY: `OnStream` keeps it with the session, and drops it afterwards.
             Some(stream) => unsafe {
                 ep::CUDA::default().with_cuda_graph(true).with_compute_stream(stream.handle())
             },
@@ -139,7 +139,7 @@ impl OnnxBackend {
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(runtime, network, session, "openvino", DEFAULT_BATCH_SIZE)
+        self.any_size(runtime, network, session, "openvino", self.processor_batch_size(loading))
     }
 }
 

@@ -76,6 +76,50 @@ impl Stream {
     }
 }
 
+/// What uses a stream, together with that stream, which lives longer: on every way, the value is dropped first.
+pub(super) struct OnStream<T, S = Stream> {
+    // Dropped in this order.
+    value: T,
+    stream: S,
+}
+
+impl<T, S> OnStream<T, S> {
+    pub(super) fn try_new<E>(stream: S, make: impl FnOnce(&S) -> Result<T, E>) -> Result<Self, E> {
+        let value = make(&stream)?;
+        Ok(Self { value, stream })
+    }
+
+    /// Makes something else of the value, which is dropped with what was made of it where that fails.
+    pub(super) fn try_map<U, E>(self, make: impl FnOnce(T) -> Result<U, E>) -> Result<OnStream<U, S>, E> {
+        let Self { value, stream } = self;
+        // Whatever comes of it, `make` has the value: only the stream is dropped here.
+        let value = make(value)?;
+        Ok(OnStream { value, stream })
+    }
+
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut T, &S) {
+        (&mut self.value, &self.stream)
+    }
+}
+
+impl<T, S> Deref for OnStream<T, S> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T, S> DerefMut for OnStream<T, S> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
 fn failed(what: &str, error: DriverError) -> Error {
     let kind = if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
         ErrorKind::OutOfMemory
@@ -144,5 +188,47 @@ mod tests {
             let error = Stream::new(device_id).err().expect("no machine has such a device");
             assert!(!error.message.is_empty());
         }
+    }
+
+    #[test]
+    fn a_stream_outlives_what_uses_it() {
+        struct Noting<'a>(&'static str, &'a std::cell::RefCell<Vec<&'static str>>);
+        impl Drop for Noting<'_> {
+            fn drop(&mut self) {
+                self.1.borrow_mut().push(self.0);
+            }
+        }
+        let dropped = std::cell::RefCell::new(Vec::new());
+        let noting = |name| Noting(name, &dropped);
+        let session = || OnStream::try_new(noting("stream"), |_| Ok::<_, ()>(noting("session"))).unwrap();
+        // As it is.
+        drop(session());
+        assert_eq!(dropped.take(), ["session", "stream"]);
+        // It cannot be made.
+        let failed = OnStream::try_new(noting("stream"), |_| {
+            let _half = noting("session");
+            Err::<(), _>(())
+        });
+        assert!(failed.is_err());
+        assert_eq!(dropped.take(), ["session", "stream"]);
+        // Its tensors cannot be bound.
+        let failed = session().try_map(|session| {
+            let _tensors = noting("tensors");
+            let _session = session;
+            Err::<(), _>(())
+        });
+        assert!(failed.is_err());
+        assert_eq!(dropped.take(), ["session", "tensors", "stream"]);
+        // They can.
+        let bound = session().try_map(|session| Ok::<_, ()>((noting("tensors"), session))).ok();
+        assert_eq!(dropped.take(), [""; 0]);
+        drop(bound);
+        assert_eq!(dropped.take(), ["tensors", "session", "stream"]);
+        // A panic on the way.
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = session().try_map(|_session| -> Result<(), ()> { panic!("on purpose") });
+        }));
+        assert!(panics.is_err());
+        assert_eq!(dropped.take(), ["session", "stream"]);
     }
 }

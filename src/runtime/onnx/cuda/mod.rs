@@ -10,8 +10,6 @@
 mod device;
 pub(super) mod turns;
 
-use std::sync::RwLockReadGuard;
-
 use super::{
     executor::to_peaks,
     library::Runtime,
@@ -25,9 +23,9 @@ use crate::{
         graph::{IMAGE, KEY_POINTS},
     },
 };
-use device::Pinned;
 pub use device::Stream;
-use turns::DroppedInTurn;
+use device::{OnStream, Pinned};
+use turns::{DroppedInTurn, Turn};
 
 /// How often captures are tried: what others do in the process can spoil one.
 const ATTEMPTS: usize = 3;
@@ -78,7 +76,7 @@ struct Captured {
 struct Begun {
     graph: usize,
     rows: usize,
-    _turn: RwLockReadGuard<'static, ()>,
+    _turn: Turn<'static>,
 }
 
 /// What is copied to the device and back.
@@ -98,19 +96,21 @@ struct Host {
 /// A batch size with its tensors on the device.
 struct Graph {
     rows: usize,
-    /// Keeps the tensors.
+    bound: OnStream<Bound>,
+}
+
+/// A session and its tensors.
+struct Bound {
+    /// Keeps the tensors. Dropped before the session, whose allocator they came from.
     binding: Binding,
     session: Session,
-    /// Dropped last: the session uses it.
-    stream: Stream,
 }
 
 /// A session that has run once, in which cuDNN chose its kernels: that takes most of the time of loading.
 struct Loaded {
     rows: usize,
     points: usize,
-    session: Session,
-    stream: Stream,
+    session: OnStream<Session>,
 }
 
 /// Why there are no graphs.
@@ -138,7 +138,7 @@ impl CapturedExecutor {
         loading.cancelled.on_cancel(move || terminated.terminate());
         let mut loaded = Vec::new();
         for rows in plan.sizes {
-            loaded.push(Loaded::new(plan, *rows, &uncaptured, loading)?);
+            loaded.push(DroppedInTurn::new(Loaded::new(plan, *rows, &uncaptured, loading)?, true));
         }
 
         let largest = loaded.last().ok_or_else(|| Error::new(ErrorKind::Run, "No batch size"))?;
@@ -147,22 +147,24 @@ impl CapturedExecutor {
         let answer_values = points * plan.contract.columns().count();
         let host = {
             let _turn = turns::load();
-            let input = || largest.stream.pinned(rows * crop_values);
+            let stream = largest.session.stream();
+            let input = || stream.pinned(rows * crop_values);
             let inputs = [input()?, input()?];
-            let output = largest.stream.pinned(rows * answer_values)?;
+            let output = stream.pinned(rows * answer_values)?;
             Host { inputs, loading: 0, output, crop_values, answer_values, points }
         };
         let capturing = run_options(plan.runtime, CAPTURED)?;
         let mut options = run_options(plan.runtime, CAPTURED)?;
         options.set("disable_synchronize_execution_providers", "1")?;
-        let mut captured = DroppedInTurn::new(Captured {
+        let captured = Captured {
             graphs: Vec::new(),
             options,
             host,
             contract: plan.contract,
             overlaps: false,
             begun: None,
-        });
+        };
+        let mut captured = DroppedInTurn::new(captured, true);
         for loaded in loaded {
             loading.cancelled.check()?;
             let rows = loaded.rows;
@@ -170,14 +172,17 @@ impl CapturedExecutor {
             let Captured { graphs, host, .. } = &mut *captured;
             graphs.push({
                 let _turn = turns::load();
-                Graph::bind(loaded, plan)?
+                Graph::bind(loaded.into_inner(), plan)?
             });
             let graph = graphs.last_mut().expect("one was pushed just now");
             for _ in 0..RUNS_BEFORE_CAPTURE {
                 let _turn = turns::load();
                 graph.run(host, rows, &uncaptured)?;
             }
-            let _turn = turns::capture();
+            let _turn = turns::capture(loading.cancelled).map_err(|error| match error.kind {
+                ErrorKind::Cancelled => Failure::Final(error),
+                _ => Failure::Capture(error),
+            })?;
             graph.run(host, rows, &capturing).map_err(Failure::Capture)?;
         }
         captured.try_overlapping()?;
@@ -214,13 +219,12 @@ impl Loaded {
     fn new(plan: &Plan, rows: usize, uncaptured: &RunOptions, loading: &Loading) -> Result<Self, Error> {
         let _turn = turns::load();
         let stream = Stream::new(plan.device_id)?;
-        // The stream is dropped after the session, here as well as in the structs.
-        let mut session = (plan.session)(rows, &stream)?;
+        let mut session = OnStream::try_new(stream, |stream| (plan.session)(rows, stream))?;
         loading.cancelled.check()?;
         let step = format!("Choosing kernels for batches of {rows} on cuda");
         (loading.report)(LoadEvent::Step(step));
         let points = count_points(&mut session, plan, rows, uncaptured)?;
-        Ok(Self { rows, points, session, stream })
+        Ok(Self { rows, points, session })
     }
 }
 
@@ -247,11 +251,14 @@ fn run_options(runtime: Runtime, graph: &str) -> Result<RunOptions, Error> {
 impl Graph {
     /// Gives a session its tensors.
     fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
-        let Loaded { rows, points, session, stream } = loaded;
+        let Loaded { rows, points, session } = loaded;
         let input = (IMAGE, plan.input_shape(rows));
         let output = (KEY_POINTS, [rows, points, plan.contract.columns().count()]);
-        let binding = session.bind(plan.device_id, input, output)?;
-        Ok(Self { rows, binding, session, stream })
+        let bind = |session: Session| {
+            let binding = session.bind(plan.device_id, input, output)?;
+            Ok(Bound { binding, session })
+        };
+        Ok(Self { rows, bound: session.try_map(bind)? })
     }
 
     /// Runs the first rows that are loaded, whose key points are in `host.output` then. The first run with the graph's
@@ -260,7 +267,7 @@ impl Graph {
         // SAFETY: `wait` comes next.
         let begun = unsafe { self.begin(host, rows, options) };
         // Also after a failure: the device must not read or write any more when this returns.
-        begun.and(self.stream.wait())
+        begun.and(self.bound.stream().wait())
     }
 
     /// Begins that run, and waits for its end only where ONNX Runtime does.
@@ -270,13 +277,13 @@ impl Graph {
     /// `host.output` is not touched.
     unsafe fn begin(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
         let input = &host.inputs[host.loading][..rows * host.crop_values];
+        let (Bound { binding, session }, stream) = self.bound.parts();
         // SAFETY: the tensors hold `self.rows` rows, which is as many or more; for the rest the caller answers.
-        unsafe { self.stream.copy_in(input, self.binding.input)? };
-        let ran = self.session.run_bound(&self.binding, options);
+        unsafe { stream.copy_in(input, binding.input)? };
+        let ran = session.run_bound(binding, options);
         // SAFETY: likewise.
-        let copied = unsafe {
-            self.stream.copy_out(self.binding.output, &mut host.output[..rows * host.answer_values])
-        };
+        let copied =
+            unsafe { stream.copy_out(binding.output, &mut host.output[..rows * host.answer_values]) };
         ran.and(copied)
     }
 }
@@ -302,8 +309,8 @@ impl Captured {
             let rows = graph.rows;
             // SAFETY: nobody loads here, and `wait` comes below.
             let begun = unsafe { graph.begin(&mut self.host, rows, &self.options) };
-            self.overlaps |= graph.stream.is_busy();
-            begun.and(graph.stream.wait())?;
+            self.overlaps |= graph.bound.stream().is_busy();
+            begun.and(graph.bound.stream().wait())?;
         }
         Ok(())
     }
@@ -314,7 +321,7 @@ impl Drop for CapturedExecutor {
     /// before the one for closing is asked for.
     fn drop(&mut self) {
         if let Some(Begun { graph, .. }) = self.0.begun.take() {
-            let _ = self.0.graphs[graph].stream.wait();
+            let _ = self.0.graphs[graph].bound.stream().wait();
         }
     }
 }
@@ -352,7 +359,7 @@ impl Overlapping for CapturedExecutor {
         // SAFETY: `load` takes the other half from now on; `finish` waits before it reads, and `drop` before memory is
         // freed.
         if let Err(error) = unsafe { graph.begin(host, rows, options) } {
-            let _ = graph.stream.wait();
+            let _ = graph.bound.stream().wait();
             return Err(error);
         }
         host.loading = 1 - host.loading;
@@ -365,7 +372,7 @@ impl Overlapping for CapturedExecutor {
             return Err(Error::new(ErrorKind::Run, "No run was begun"));
         };
         let graph = &self.0.graphs[graph];
-        graph.stream.wait()?;
+        graph.bound.stream().wait()?;
         self.0.read(rows, peaks);
         Ok(graph.rows)
     }
