@@ -32,6 +32,13 @@ fn latency(harness: &mut Harness) -> (gst::ClockTime, Option<gst::ClockTime>) {
     (min, max)
 }
 
+/// Asks for the latency and uses it, as a pipeline does.
+fn configure_latency(harness: &mut Harness) -> gst::ClockTime {
+    let (min, _) = latency(harness);
+    harness.push_upstream_event(gst::event::Latency::new(min));
+    min
+}
+
 #[test]
 fn latency_is_the_timeout_and_a_run() {
     let fake = Fake::default();
@@ -81,8 +88,8 @@ fn the_greatest_latency_is_what_the_queues_hold() {
     source.set_active(true).unwrap();
     element.set_state(gst::State::Paused).unwrap();
     source.push_event(gst::event::StreamStart::new("test"));
-    // 20 frames wait for a batch, 8 are in one, 8 wait for downstream.
-    for (framerate, max) in [("25/1", Some(ms(2 + 36 * 40))), ("1000/1", Some(ms(2 + 36))), ("0/1", None)] {
+    // 8 frames can wait for downstream; those that wait for a batch, or are in one, do not wait for it.
+    for (framerate, max) in [("25/1", Some(ms(2 + 8 * 40))), ("500/1", Some(ms(2 + 8 * 2))), ("0/1", None)] {
         let caps = format!("video/x-raw,format=RGB,width=4,height=4,framerate={framerate}");
         source.push_event(gst::event::Caps::new(&caps.parse().unwrap()));
         let mut query = gst::query::Latency::new();
@@ -104,13 +111,105 @@ fn a_longer_timeout_is_announced() {
     let mut harness = harness(&element);
     let bus = bus(&element);
     let announced = || std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Latency])).count();
+    element.set_property("batch-timeout", 16_000_000u64);
     latency(&mut harness);
+    element.set_property("batch-timeout", 15_000_000u64);
+    assert_eq!(announced(), 0, "nobody uses a latency yet");
+    configure_latency(&mut harness);
     element.set_property("batch-timeout", 10_000_000u64);
     assert_eq!(announced(), 0, "a little less is no news");
     element.set_property("batch-timeout", 40_000_000u64);
     element.set_property("batch-timeout", 40_000_000u64);
     assert_eq!(announced(), 1);
-    assert_eq!(latency(&mut harness).0, ms(40));
+    assert_eq!(configure_latency(&mut harness), ms(40));
+    // Who only asks changes nothing: the pipeline goes on with 40 ms.
+    element.set_property("batch-timeout", 30_000_000u64);
+    assert_eq!(latency(&mut harness).0, ms(30));
+    element.set_property("batch-timeout", 40_000_000u64);
+    assert_eq!(announced(), 0, "it counts with as much");
+}
+
+#[test]
+fn a_frame_of_more_crops_than_a_batch_needs_more_than_one_run() {
+    let fake = Fake::default();
+    let (element, clock) = element_by_hand(&fake);
+    element.set_property_from_str("inference-region", "roi-list");
+    let mut harness = harness(&element);
+    harness.set_live(true);
+    assert_eq!(latency(&mut harness).0, ms(15));
+    let mut crowd = frame(0);
+    for _ in 0..16 {
+        let buffer = crowd.get_mut().unwrap();
+        gst_video::VideoRegionOfInterestMeta::add(buffer, "person", (0, 0, 4, 4));
+    }
+    fake.gate.close();
+    harness.push(crowd).unwrap();
+    fake.gate.wait_for_a_run();
+    clock.advance(Duration::from_millis(4));
+    fake.gate.open();
+    harness.pull().unwrap();
+    assert_eq!(*fake.runs.lock().unwrap(), [8, 8]);
+    assert_eq!(latency(&mut harness).0, ms(15 + 2 * 4));
+}
+
+#[test]
+fn a_sink_that_waits_for_the_latency_does_not_hold_a_live_source_up() {
+    let fake = Fake::default();
+    let (element, clock) = element_by_hand(&fake);
+    element.set_property("output-queue-size", 1u32);
+    element.set_property("batch-size", 2u32);
+    element.set_property_from_str("overload", "block");
+    let source = gst::Pad::builder(gst::PadDirection::Src)
+        .query_function(|_, _, query| match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => {
+                latency.set(true, gst::ClockTime::ZERO, Some(gst::ClockTime::ZERO));
+                true
+            }
+            _ => false,
+        })
+        .build();
+    let waits = std::sync::Arc::new(Gate::default());
+    let (waiting, (sender, came)) = (waits.clone(), std::sync::mpsc::channel());
+    let sink = gst::Pad::builder(gst::PadDirection::Sink)
+        .chain_function(move |_, _, buffer| {
+            waiting.pass();
+            sender.send(buffer.offset()).unwrap();
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .event_function(|_, _, _| true)
+        .build();
+    connect(&element, &source, &sink);
+    element.set_state(gst::State::Playing).unwrap();
+    source.push_event(gst::event::StreamStart::new("test"));
+    source.push_event(gst::event::Caps::new(&CAPS.parse().unwrap()));
+    source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    fake.gate.close();
+    (0..2).for_each(|number| assert!(source.push(frame(number)).is_ok()));
+    fake.gate.wait_for_a_run();
+    clock.advance(Duration::from_millis(60));
+    fake.gate.open();
+    (0..2).for_each(|number| assert_eq!(came.recv(), Ok(number)));
+    // 120 ms: at 30 frames a second a sink holds four frames back, however quickly they are answered.
+    let mut query = gst::query::Latency::new();
+    assert!(element.static_pad("src").unwrap().query(&mut query));
+    assert_eq!(query.result(), (true, ms(120), Some(ms(120))));
+    sink.push_event(gst::event::Latency::new(ms(120)));
+    waits.close();
+    let (pushed, is_pushed) = std::sync::mpsc::channel();
+    let pushing = std::thread::spawn(move || {
+        for number in 2..6 {
+            source.push(frame(number)).unwrap();
+        }
+        pushed.send(()).unwrap();
+        source
+    });
+    let in_time = is_pushed.recv_timeout(Duration::from_secs(20));
+    waits.open();
+    let source = pushing.join().unwrap();
+    assert_eq!(in_time, Ok(()), "the source was held up");
+    source.push_event(gst::event::Eos::new());
+    (2..6).for_each(|number| assert_eq!(came.recv(), Ok(number)));
+    element.set_state(gst::State::Null).unwrap();
 }
 
 /// What the element answers to an ALLOCATION query when downstream answers by `downstream`.
@@ -170,7 +269,7 @@ fn overloaded(live: bool, overload: &str) -> (Harness, Fake, gst::Bus) {
     harness.set_live(live);
     harness.set_src_caps_str(CAPS);
     harness.play();
-    latency(&mut harness);
+    configure_latency(&mut harness);
     let bus = bus(&element);
     fake.gate.close();
     push(&mut harness, 0..8);
@@ -204,8 +303,20 @@ fn a_live_stream_goes_on_without_inference_when_overloaded() {
         let stats: gst::Structure = harness.element().unwrap().property("stats");
         assert_eq!(stats.get::<u64>("frames-skipped"), Ok(skipped));
         assert_eq!(stats.get::<bool>("live"), Ok(true));
-        let messages = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Qos]));
-        assert_eq!(messages.count() as u64, skipped, "a QoS message for each");
+        let (mut of_qos, mut told) = (0, 0);
+        while let Some(message) = bus.pop() {
+            match message.view() {
+                gst::MessageView::Qos(_) => of_qos += 1,
+                gst::MessageView::Warning(warning) => {
+                    let text = warning.error().message().to_string();
+                    assert!(text.contains("went on without inference: the network is slower"), "{text}");
+                    told += text.split(' ').next().unwrap().parse::<u64>().unwrap();
+                }
+                _ => (),
+            }
+        }
+        assert_eq!(of_qos, skipped, "a QoS message for each");
+        assert_eq!(told, skipped, "a warning that counts them, or two");
     }
 }
 

@@ -150,12 +150,17 @@ impl Stream {
         lock(&self.core.shared).run_time
     }
 
-    /// How long a crop submitted now would wait at most for the runs before it and its own.
-    pub fn time_to_answer(&self) -> Duration {
+    /// How long so many crops submitted now would wait at most for the runs before them and their own.
+    pub fn time_to_answer(&self, crops: usize) -> Duration {
         let shared = lock(&self.core.shared);
         let before = shared.batcher.pending() + shared.running;
-        let batches = before / self.core.batch_size / self.core.executors + 1;
-        shared.run_time * batches as u32
+        shared.run_time.saturating_mul(self.runs_for(before + crops))
+    }
+
+    /// How many runs after one another so many crops need at most.
+    pub fn runs_for(&self, crops: usize) -> u32 {
+        let runs = crops.div_ceil(self.core.batch_size).div_ceil(self.core.executors).max(1);
+        u32::try_from(runs).unwrap_or(u32::MAX)
     }
 
     /// Most crops that executors run at once.

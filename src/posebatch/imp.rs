@@ -267,6 +267,9 @@ impl ElementImpl for RtmPoseBatch {
             _ => (),
         }
         let success = self.parent_change_state(transition)?;
+        if transition == gst::StateChange::PausedToReady {
+            self.warn_of_the_last_skipped_frames();
+        }
         if transition == gst::StateChange::ReadyToNull {
             // Taken out first: closing the engine joins its threads, which must not happen with a lock held.
             let running = lock(&self.running).take();

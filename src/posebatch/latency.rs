@@ -1,6 +1,9 @@
 //! How long a frame can take from the sink pad to the source pad.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use gst::{prelude::*, subclass::prelude::*};
 
@@ -13,59 +16,105 @@ use crate::sync::lock;
 /// The estimate must have been low for so long before a lower latency is announced.
 const CALM: Duration = Duration::from_secs(10);
 
-/// What was told to the pipeline.
+/// Frames whose number of crops is remembered.
+const REMEMBERED_FRAMES: usize = 256;
+
+/// What was told to the pipeline, and what it made of that.
 #[derive(Default)]
 pub(super) struct Latency {
-    /// The least latency in the last answer, or announced since.
-    told: Option<Duration>,
+    /// The last answer to a query: the element's own least latency, and upstream's. Anybody may ask at any time.
+    answered: Option<(Duration, Duration)>,
+    /// The element's share of the latency that the pipeline uses, by its last LATENCY event.
+    used: Option<Duration>,
+    /// What was announced since, and has not been given.
+    announced: Option<Duration>,
     /// Since when the estimate has been under half of that.
     low_since: Option<Instant>,
     /// How long a frame lasts; none without a framerate.
     frame_duration: Option<gst::ClockTime>,
+    /// Numbers of crops of the last frames that had any.
+    crops: VecDeque<usize>,
 }
 
 impl Latency {
-    /// The least latency the pipeline counts with; none before the first query.
-    pub fn told(&self) -> Option<Duration> {
-        self.told
+    /// The least latency that the pipeline counts with, or was asked to; none before it counts with any.
+    fn held_to(&self) -> Option<Duration> {
+        self.announced.or(self.used)
     }
 
     pub fn set_frame_duration(&mut self, duration: Option<gst::ClockTime>) {
         self.frame_duration = duration;
     }
 
+    /// A frame has so many crops.
+    pub fn note_crops(&mut self, crops: usize) {
+        if self.crops.len() == REMEMBERED_FRAMES {
+            self.crops.pop_front();
+        }
+        self.crops.push_back(crops);
+    }
+
+    /// The most crops that one of the last frames had; 1 before the first.
+    pub fn most_crops(&self) -> usize {
+        self.crops.iter().copied().max().unwrap_or(1)
+    }
+
+    /// The pipeline uses that latency in all from now on.
+    pub fn configured(&mut self, all: Duration) {
+        let Some((own, upstream)) = self.answered else { return };
+        let used = own.min(all.saturating_sub(upstream));
+        self.used = Some(used);
+        // To announce again what it does not give would change nothing.
+        self.announced = (used < own).then_some(own);
+        self.low_since = None;
+    }
+
     /// Whether the pipeline must ask again.
     fn must_announce(&mut self, estimate: Duration, now: Instant) -> bool {
-        let Some(told) = self.told else { return false };
-        let low = estimate < told / 2;
+        let Some(held_to) = self.held_to() else { return false };
+        let low = estimate < held_to / 2;
         let low_since = low.then(|| self.low_since.unwrap_or(now));
         self.low_since = low_since;
-        let announce = estimate > told || low_since.is_some_and(|since| now.duration_since(since) >= CALM);
+        let announce = estimate > held_to || low_since.is_some_and(|since| now.duration_since(since) >= CALM);
         if announce {
-            self.told = Some(estimate);
+            self.announced = Some(estimate);
             self.low_since = None;
         }
         announce
     }
+
+    /// Frames that a sink holds back here for the latency that it counts with, and that must have a place.
+    pub fn frames_held_back(&self) -> usize {
+        let (Some(held_to), Some(frame)) = (self.held_to(), self.frame_duration) else { return 0 };
+        let frames = held_to.as_nanos().div_ceil(u128::from(frame.nseconds().max(1)));
+        usize::try_from(frames).unwrap_or(usize::MAX)
+    }
 }
 
-/// A crop that just misses a batch waits for that one's run, or for the timeout, and then for its own run. Rounded up
-/// to a millisecond, so that a trifle more is no news.
-fn estimate(timeout: Duration, run: Duration) -> Duration {
-    let exact = timeout.max(run).saturating_add(run);
+/// A crop that just misses a batch waits for that one's run, or for the timeout, and then for the runs of its own frame.
+/// Rounded up to a millisecond, so that a trifle more is no news.
+fn estimate(timeout: Duration, run: Duration, runs: u32) -> Duration {
+    let exact = timeout.max(run).saturating_add(run.saturating_mul(runs));
     Duration::from_millis(exact.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+}
+
+/// The longest latency that the element can keep frames for: those that are answered wait in the output queue, whose places
+/// are all that they can take; and it can keep what it asks for.
+fn greatest(least: gst::ClockTime, frame: gst::ClockTime, output_queue_size: u32) -> gst::ClockTime {
+    frame.saturating_mul(output_queue_size.into()).max(least)
 }
 
 impl RtmPoseBatch {
     fn estimated_latency(&self, running: &Running) -> Duration {
         let timeout = self.settings().timeout();
-        estimate(timeout, running.stream.run_time())
+        let crops = lock(&self.latency).most_crops();
+        estimate(timeout, running.stream.run_time(), running.stream.runs_for(crops))
     }
 
     /// The latency that frames are held to: what the pipeline counts with, or would be told now.
     pub(super) fn told_latency(&self, running: &Running) -> Duration {
-        let told = lock(&self.latency).told();
-        told.unwrap_or_else(|| self.estimated_latency(running))
+        let held_to = lock(&self.latency).held_to();
+        held_to.unwrap_or_else(|| self.estimated_latency(running))
     }
 
     /// Answers the LATENCY query of downstream.
@@ -77,17 +126,14 @@ impl RtmPoseBatch {
         let gst::QueryViewMut::Latency(query) = query.view_mut() else { return false };
         let (live, upstream_min, upstream_max) = query.result();
         let least = self.estimated_latency(&running);
+        let own_min = gst::ClockTime::try_from(least).unwrap_or(gst::ClockTime::MAX);
         let frame_duration = {
             let mut latency = lock(&self.latency);
-            latency.told = Some(least);
-            latency.low_since = None;
+            latency.answered = Some((least, upstream_min.into()));
             latency.frame_duration
         };
-        let own_min = gst::ClockTime::try_from(least).unwrap_or(gst::ClockTime::MAX);
-        let settings = &running.settings;
-        let queued = u64::from(settings.input_queue_size) + u64::from(settings.output_queue_size);
-        let frames = queued + running.stream.crops_in_flight() as u64;
-        let own_max = frame_duration.map(|frame| frame.saturating_mul(frames).max(own_min));
+        let queue_size = running.settings.output_queue_size;
+        let own_max = frame_duration.map(|frame| greatest(own_min, frame, queue_size));
         let min = upstream_min.saturating_add(own_min);
         let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream.saturating_add(own));
         gst::debug!(
@@ -98,6 +144,12 @@ impl RtmPoseBatch {
         );
         query.set(live, min, max);
         true
+    }
+
+    /// Hears which latency the pipeline uses, of the LATENCY event of downstream.
+    pub(super) fn configure_latency(&self, latency: gst::ClockTime) {
+        gst::debug!(CAT, imp = self, "The pipeline uses a latency of {latency}");
+        lock(&self.latency).configured(latency.into());
     }
 
     /// Asks the pipeline to count anew when the estimate has left what was told. Not to be called with a lock held.
@@ -117,27 +169,93 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_estimate_is_a_wait_and_a_run() {
-        assert_eq!(estimate(15 * MS, 4 * MS), 19 * MS);
-        assert_eq!(estimate(15 * MS, 40 * MS), 80 * MS);
-        assert_eq!(estimate(15 * MS, Duration::from_micros(3100)), 19 * MS);
-        assert!(estimate(Duration::from_nanos(u64::MAX), MS) > Duration::from_secs(1));
+    fn the_estimate_is_a_wait_and_the_runs_of_a_frame() {
+        assert_eq!(estimate(15 * MS, 4 * MS, 1), 19 * MS);
+        assert_eq!(estimate(15 * MS, 40 * MS, 1), 80 * MS);
+        assert_eq!(estimate(15 * MS, 4 * MS, 3), 27 * MS);
+        assert_eq!(estimate(15 * MS, Duration::from_micros(3100), 1), 19 * MS);
+        assert!(estimate(Duration::from_nanos(u64::MAX), MS, 1) > Duration::from_secs(1));
+        assert!(estimate(15 * MS, Duration::MAX, u32::MAX) > Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_greatest_latency_is_what_answered_frames_have_places_for() {
+        let ms = gst::ClockTime::from_mseconds;
+        assert_eq!(greatest(ms(15), ms(40), 8), ms(320));
+        assert_eq!(greatest(ms(15), ms(1), 8), ms(15), "never less than what is asked for");
+    }
+
+    /// What a pipeline does that is told to count anew.
+    fn reconfigure(latency: &mut Latency, estimate: Duration) {
+        latency.answered = Some((estimate, 3 * MS));
+        latency.configured(estimate + 3 * MS);
     }
 
     #[test]
     fn news_are_a_higher_estimate_or_one_that_stays_low() {
         let start = Instant::now();
         let mut latency = Latency::default();
-        assert!(!latency.must_announce(20 * MS, start), "nobody has asked yet");
-        latency.told = Some(20 * MS);
+        assert!(!latency.must_announce(20 * MS, start), "no latency is in use yet");
+        reconfigure(&mut latency, 20 * MS);
         assert!(!latency.must_announce(20 * MS, start));
         assert!(latency.must_announce(21 * MS, start));
         assert!(!latency.must_announce(21 * MS, start), "told already");
+        reconfigure(&mut latency, 21 * MS);
         assert!(!latency.must_announce(5 * MS, start));
         assert!(!latency.must_announce(15 * MS, start + CALM), "it was not low all the time");
         assert!(!latency.must_announce(5 * MS, start + CALM));
         assert!(!latency.must_announce(5 * MS, start + 2 * CALM - MS));
         assert!(latency.must_announce(5 * MS, start + 2 * CALM));
-        assert_eq!(latency.told, Some(5 * MS));
+        reconfigure(&mut latency, 5 * MS);
+        assert_eq!(latency.held_to(), Some(5 * MS));
+    }
+
+    #[test]
+    fn an_answer_alone_changes_nothing() {
+        let start = Instant::now();
+        let mut latency = Latency { answered: Some((20 * MS, Duration::ZERO)), ..Latency::default() };
+        assert_eq!(latency.held_to(), None);
+        reconfigure(&mut latency, 20 * MS);
+        // Somebody who only wants to know.
+        latency.answered = Some((30 * MS, Duration::ZERO));
+        assert_eq!(latency.held_to(), Some(20 * MS));
+        assert!(latency.must_announce(30 * MS, start), "the pipeline does not count with it");
+    }
+
+    #[test]
+    fn a_pipeline_that_gives_less_is_not_asked_again_and_again() {
+        let start = Instant::now();
+        let mut latency = Latency::default();
+        reconfigure(&mut latency, 20 * MS);
+        for _ in 0..3 {
+            // Its latency is set by hand: 10 ms, of which upstream has 3.
+            latency.answered = Some((40 * MS, 3 * MS));
+            latency.configured(10 * MS);
+            assert_eq!(latency.used, Some(7 * MS));
+            assert!(!latency.must_announce(40 * MS, start));
+        }
+        assert!(latency.must_announce(41 * MS, start));
+    }
+
+    #[test]
+    fn frames_are_held_back_for_the_latency_in_use() {
+        let mut latency = Latency::default();
+        latency.set_frame_duration(Some(gst::ClockTime::from_mseconds(33)));
+        assert_eq!(latency.frames_held_back(), 0);
+        reconfigure(&mut latency, 200 * MS);
+        assert_eq!(latency.frames_held_back(), 7);
+        latency.set_frame_duration(None);
+        assert_eq!(latency.frames_held_back(), 0);
+    }
+
+    #[test]
+    fn the_most_crops_are_those_of_the_last_frames() {
+        let mut latency = Latency::default();
+        assert_eq!(latency.most_crops(), 1);
+        latency.note_crops(16);
+        (1..REMEMBERED_FRAMES).for_each(|_| latency.note_crops(3));
+        assert_eq!(latency.most_crops(), 16);
+        latency.note_crops(3);
+        assert_eq!(latency.most_crops(), 3);
     }
 }

@@ -49,6 +49,11 @@ impl Frame {
         candidates.iter().map(|candidate| &candidate.ticket).chain(of_looks)
     }
 
+    /// Number of crops with the network.
+    pub fn crops(&self) -> usize {
+        self.tickets().count()
+    }
+
     /// Whether a crop of the frame was not yet handed to an executor.
     fn is_waiting(&self) -> bool {
         self.tickets().any(|ticket| !ticket.is_handed())

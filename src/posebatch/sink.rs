@@ -119,7 +119,12 @@ impl RtmPoseBatch {
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
         self.wait_for_room(&running)?;
         lock(&self.stats).frames_in += 1;
+        self.warn_of_skipped_frames();
         let frame = self.take_in(pad, buffer, &running)?;
+        let crops = frame.crops();
+        if crops > 0 {
+            lock(&self.latency).note_crops(crops);
+        }
         // Anything may have come while the crops were sampled.
         self.queue.push(Item::Frame(frame)).map(|()| gst::FlowSuccess::Ok)
     }
@@ -130,7 +135,10 @@ impl RtmPoseBatch {
         let (input_size, output_size) =
             (settings.input_queue_size as usize, settings.output_queue_size as usize);
         let all = input_size + output_size + running.stream.crops_in_flight();
-        let room = Room { waiting: input_size, finished: output_size, all };
+        // A live sink holds frames back for the latency that the element has asked for: they must not hold up the source.
+        let live = lock(&self.input).live == Some(true);
+        let held_back = if live { lock(&self.latency).frames_held_back() } else { 0 };
+        let room = Room { waiting: input_size, finished: output_size.max(held_back), all };
         self.queue.wait_for_room(room, &running.stream, |Fill { waiting, finished, all }| {
             gst::debug!(
                 CAT,
@@ -390,6 +398,7 @@ impl RtmPoseBatch {
         drop(state);
         if let Some(running) = self.running() {
             if kind == gst::EventType::Eos {
+                self.warn_of_the_last_skipped_frames();
                 running.stream.hurry();
                 // No frame follows EOS: other streams' batches must not wait for one.
                 running.stream.pause();

@@ -1,5 +1,7 @@
 //! Frames that go on without inference, because their result would come too late.
 
+use std::time::{Duration, Instant};
+
 use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
@@ -45,7 +47,94 @@ impl Qos {
     }
 }
 
+/// How many frames went on without inference since the last warning.
+#[derive(Default)]
+pub(super) struct Skipping {
+    /// Since the first of them; none where there was none.
+    since: Option<Instant>,
+    /// Frames that came from that one on.
+    frames: u64,
+    overload: u64,
+    late: u64,
+    /// The last warning.
+    warned: Option<Instant>,
+}
+
+impl Skipping {
+    /// The first warning comes after so long, so that it can say how many.
+    const FIRST: Duration = Duration::from_secs(1);
+    /// Between warnings.
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    fn skip(&mut self, reason: Reason, now: Instant) {
+        if self.since.is_none() {
+            self.since = Some(now);
+            self.frames = 1;
+        }
+        match reason {
+            Reason::Overload => self.overload += 1,
+            Reason::Lateness => self.late += 1,
+        }
+    }
+
+    /// A frame has come. Gives the text of a warning that is due.
+    pub fn count_frame(&mut self, now: Instant) -> Option<String> {
+        let since = self.since?;
+        let due = now.duration_since(since) >= Self::FIRST
+            && self.warned.is_none_or(|warned| now.duration_since(warned) >= Self::PAUSE);
+        let text = if due { self.take_warning(now) } else { None };
+        // Of the next count, only those from its own first one on.
+        self.frames += 1;
+        text
+    }
+
+    /// The text of a warning about what no warning has told of yet.
+    pub fn take_warning(&mut self, now: Instant) -> Option<String> {
+        let since = self.since.take()?;
+        let skipped = self.overload + self.late;
+        let share = 100.0 * skipped as f64 / self.frames as f64;
+        let seconds = now.duration_since(since).as_secs_f64();
+        let why = match (self.overload, self.late) {
+            (_, 0) => {
+                "the network is slower than this live stream, and their people would have come too late"
+                    .to_string()
+            }
+            (0, _) => "downstream said that they would be late (max-lateness)".to_string(),
+            (overload, late) => format!(
+                "{overload} because the network is slower than this live stream, {late} because downstream said that they \
+                 would be late (max-lateness)"
+            ),
+        };
+        let text = format!(
+            "{skipped} of {} frames in {seconds:.1} s ({share:.0} %) went on without inference: {why}; a smaller network, a \
+             faster device, fewer max-people or frames a second, or an inference-interval help, overload=block holds the \
+             stream up instead",
+            self.frames
+        );
+        *self = Self { warned: Some(now), ..Self::default() };
+        Some(text)
+    }
+}
+
 impl RtmPoseBatch {
+    /// A frame has come: warns from time to time of those that went on without inference. Not to be called with a lock held.
+    pub(super) fn warn_of_skipped_frames(&self) {
+        let text = lock(&self.stats).skipping.count_frame(Instant::now());
+        self.post_skipping(text);
+    }
+
+    /// The same at the end of a stream, of what no warning has told of.
+    pub(super) fn warn_of_the_last_skipped_frames(&self) {
+        let text = lock(&self.stats).skipping.take_warning(Instant::now());
+        self.post_skipping(text);
+    }
+
+    fn post_skipping(&self, text: Option<String>) {
+        if let Some(text) = text {
+            gst::element_imp_warning!(self, gst::ResourceError::Busy, ("{text}"));
+        }
+    }
+
     pub(super) fn reason_to_skip(
         &self,
         buffer: &gst::BufferRef,
@@ -59,7 +148,8 @@ impl RtmPoseBatch {
             Overload::Block => false,
             Overload::SkipInference => true,
         };
-        if skips && running.stream.time_to_answer() > self.told_latency(running) {
+        let crops = lock(&self.latency).most_crops();
+        if skips && running.stream.time_to_answer(crops) > self.told_latency(running) {
             return Some(Reason::Overload);
         }
         let most = u64::try_from(settings.max_lateness).ok()?;
@@ -78,6 +168,7 @@ impl RtmPoseBatch {
         let (inferred, skipped) = {
             let mut stats = lock(&self.stats);
             stats.frames_skipped += 1;
+            stats.skipping.skip(reason, Instant::now());
             (stats.frames_in - stats.frames_skipped, stats.frames_skipped)
         };
         gst::debug!(CAT, imp = self, "{reason:?}: frame {:?} goes on without inference", buffer.pts());
@@ -111,5 +202,36 @@ mod tests {
         assert!(!qos.is_late(Some(ms(900)), 0), "downstream has time");
         qos.heard(Some(ms(1)), -200_000_000);
         assert!(!qos.is_late(Some(ms(0)), 0));
+    }
+
+    #[test]
+    fn skipped_frames_are_told_of_with_their_number_once_in_a_while() {
+        let start = Instant::now();
+        let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
+        let mut skipping = Skipping::default();
+        // Ten frames a second, for 100 s; from the 5th to the 70th every second one is skipped.
+        let mut warnings = Vec::new();
+        for number in 0..1000 {
+            let now = f64::from(number) / 10.0;
+            warnings.extend(skipping.count_frame(at(now)).map(|text| (number, text)));
+            if (50..700).contains(&number) && number % 2 == 0 {
+                skipping.skip(Reason::Overload, at(now));
+            }
+        }
+        assert_eq!(warnings.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [60, 660]);
+        assert!(
+            warnings[0].1.starts_with("5 of 10 frames in 1.0 s (50 %) went on without inference"),
+            "{warnings:?}"
+        );
+        assert!(warnings[1].1.starts_with("300 of 600 frames in 60.0 s (50 %)"), "{warnings:?}");
+        assert!(warnings[0].1.contains("slower than this live stream"), "{warnings:?}");
+        // The rest, at the end of the stream, and nothing after that.
+        let rest = skipping.take_warning(at(100.0)).unwrap();
+        assert!(rest.starts_with("20 of "), "{rest}");
+        assert_eq!(skipping.take_warning(at(101.0)), None);
+        skipping.skip(Reason::Lateness, at(200.0));
+        assert!(skipping.count_frame(at(200.1)).is_none(), "one frame's share tells nothing");
+        let late = skipping.count_frame(at(201.0)).unwrap();
+        assert!(late.starts_with("1 of 2 frames in 1.0 s (50 %)") && late.contains("max-lateness"), "{late}");
     }
 }

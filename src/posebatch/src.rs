@@ -303,6 +303,9 @@ impl RtmPoseBatch {
             let (_, _, late, running_time) = qos.get();
             lock(&self.qos).heard(running_time, late);
         }
+        if let gst::EventView::Latency(latency) = event.view() {
+            self.configure_latency(latency.latency());
+        }
         if event.type_() == gst::EventType::Reconfigure {
             let mut state = lock(&self.queue.state);
             if state.flow == Err(gst::FlowError::NotLinked) {

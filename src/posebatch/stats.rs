@@ -8,7 +8,7 @@ use std::{
 
 use gst::{prelude::*, subclass::prelude::*};
 
-use super::imp::RtmPoseBatch;
+use super::{imp::RtmPoseBatch, skip::Skipping};
 use crate::{platform::gpu::GpuMonitor, sync::lock};
 
 /// Frames over which the present rate is measured.
@@ -20,6 +20,8 @@ pub(super) struct Stats {
     pub frames_out: u64,
     /// Frames that went on without inference because of overload.
     pub frames_skipped: u64,
+    /// Those of them that no warning has told of.
+    pub skipping: Skipping,
     /// Crops for people who were not followed yet.
     pub search_crops: u64,
     /// Upstream is live; none before the first frame.

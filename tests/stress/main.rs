@@ -216,6 +216,12 @@ fn check(rig: &Rig, plan: &Plan) -> Result<(), String> {
     let is_explained = |warning: &&String| {
         explained && warning.contains("Inference failed") || plan.spare && warning.contains("device is lost")
     };
+    // They count frames, and there is one at each EOS and stop.
+    let counts_frames = |warning: &String| warning.contains("went on without inference:");
+    let (counts, warnings): (Vec<_>, Vec<_>) = warnings.into_iter().partition(counts_frames);
+    if let Some(count) = counts.first().filter(|_| !rules.skips) {
+        return Err(format!("no frame goes on without inference: {count}"));
+    }
     match warnings.iter().find(|warning| !is_explained(warning)) {
         Some(warning) => Err(format!("a warning that nothing explains: {warning}")),
         None if warnings.len() > 2 * restarts => Err(format!("{} warnings", warnings.len())),
