@@ -24,6 +24,24 @@ PLUGIN=target/release/libgstrtmpose.so
 
 # Without it ONNX Runtime tells its makers of every run, also from Python.
 export ORT_DISABLE_TELEMETRY=1
+# Python's packages are the venv's alone: these two variables would put others before them.
+unset PYTHONHOME PYTHONPATH
+
+# conda's folders and the shims of pyenv and its like come last in PATH: conda's pkg-config, cc and gst-launch-1.0 know nothing
+# of the system's GStreamer, and a shim may not run. What only they have is found still.
+system_first() {
+  local folder first='' last=''
+  while IFS= read -r -d : folder; do
+    if [ -d "$folder/../conda-meta" ] || [ "${folder##*/}" = shims ]; then
+      last+=:$folder
+    else
+      first+=:$folder
+    fi
+  done <<<"$PATH:"
+  PATH=${first#:}$last
+  PATH=${PATH#:}
+}
+system_first
 
 say() { printf '%s\n' "$*"; }
 

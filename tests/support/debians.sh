@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced in the checkout's root by tests/gstreamer-versions, tests/validate and scripts/test-deb: Debians of their own, made once and entered
-# without touching this one.
+# Sourced in the checkout's root by tests/gstreamer-versions, tests/validate, tests/machines and scripts/test-deb: Debians of their own,
+# made once and entered without touching this one.
 #
 # Needs root (chroot, mounts in a private namespace), debootstrap, Rust and what scripts/setup fetched. ROOTS=folder says where
 # the Debians go, MIRROR=url where they come from if not from apt's mirror. They are used again the next time; rm -rf removes
@@ -27,21 +27,28 @@ apt_mirror() {
     grep --only-matching 'https\?://[^ ]*/debian/\?\( \|$\)' | head -1 | tr -d ' '
 }
 
-# use_debians SUITE...: looks whether all is there that they need, and says what will be made.
-use_debians() {
-  local suite tool
-  for suite; do
-    case $suite in trixie | sid | experimental) ;; *) fail "unknown suite '$suite': trixie, sid or experimental" ;; esac
-  done
+# What making and entering them needs of this machine; sets rust and registry.
+look_for_tools() {
+  local tool
   [ "$(id -u)" = 0 ] || fail "root is needed to make and enter a Debian: sudo $0 $*"
   for tool in debootstrap unshare chroot ip; do
     command -v "$tool" >/dev/null || fail "$tool is missing: apt-get install debootstrap util-linux coreutils iproute2"
   done
-  [ -e .deps/onnxruntime/libonnxruntime.so.1 ] || fail "ONNX Runtime is not there yet: scripts/setup --tests fetches it"
   rust=$(as_user rustc --print sysroot) || fail "user $user has no Rust: install it with rustup (https://rustup.rs)"
   [ "$rust" != /usr ] || fail "the Rust in /usr cannot be used in another Debian: install it with rustup (https://rustup.rs)"
   [ -x "$rust/bin/cargo-clippy" ] || fail "Rust has no clippy: rustup component add clippy"
   registry=${CARGO_HOME:-$home/.cargo}/registry
+  as_user cargo fetch --locked --quiet
+}
+
+# use_debians SUITE...: looks whether all is there that they need, and says what will be made.
+use_debians() {
+  local suite
+  for suite; do
+    case $suite in trixie | sid | experimental) ;; *) fail "unknown suite '$suite': trixie, sid or experimental" ;; esac
+  done
+  look_for_tools
+  [ -e .deps/onnxruntime/libonnxruntime.so.1 ] || fail "ONNX Runtime is not there yet: scripts/setup --tests fetches it"
   mirror=${MIRROR:-$(apt_mirror || true)}
   [ -n "$mirror" ] || fail "no Debian mirror in /etc/apt: say one with MIRROR=url"
   say "Tests in $*, each a Debian under $roots:"
@@ -54,7 +61,6 @@ use_debians() {
   done
   say "Outside of that folder only the crates of Cargo.lock are fetched, to $registry."
   mkdir -p "$roots"
-  as_user cargo fetch --locked --quiet
 }
 
 packages=(build-essential pkg-config meson ca-certificates
