@@ -6,9 +6,13 @@
 //! jitter; a camera whose frame is not taken in time loses the next ones. Prints tables, draws benches/streams.svg, and
 //! says whether two promises on latency hold.
 
+#[path = "../examples/support/output.rs"]
+mod output;
+
 use std::{
     error::Error,
     fmt::Write,
+    path::Path,
     sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
@@ -42,6 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             other => return Err(format!("no option {other}: see the top of benches/streams.rs").into()),
         }
     }
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/streams.svg"));
+    output::make_folder_of(file)?;
     gst::init()?;
     gstrtmpose::plugin_register_static()?;
     println!("| streams | engine | crops/s | p50, ms | p99, ms | mean fill | not inferred | lost |");
@@ -69,7 +75,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         ms(15) + 3 * run_time(8),
     );
     promise("1 camera: p50", shared(1).p50, "1 run + 3 ms", one);
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/streams.svg");
     std::fs::write(file, draw(&figures)?)?;
     Ok(())
 }

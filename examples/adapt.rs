@@ -3,6 +3,9 @@
 //!
 //!     cargo run --example adapt -- end2end.onnx adapted.onnx --half
 
+#[path = "support/output.rs"]
+mod output;
+
 use std::{error::Error, path::PathBuf};
 
 use clap::Parser;
@@ -25,6 +28,7 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    output::make_folder_of(&arguments.output)?;
     let model = graph::read(std::fs::read(&arguments.model)?.into())?;
     let adaptation = Adaptation { half: arguments.half, fixed_batch: arguments.batch };
     std::fs::write(&arguments.output, graph::adapt(&model, &adaptation)?)?;

@@ -5,6 +5,9 @@
 //! writes STEM.mp4 (STEM.webm where GStreamer's openh264enc is missing) and STEM.png. It shows what an application
 //! does with the plugin: let it run, and read its figures. The heart of it is `Annotator::new`.
 
+#[path = "support/output.rs"]
+mod output;
+
 use std::error::Error;
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -37,6 +40,7 @@ fn run(arguments: Arguments) -> Result<()> {
     if !arguments.input.is_file() {
         return Err(format!("{}: no such file", arguments.input.display()).into());
     }
+    output::make_folder_of(&arguments.output)?;
     gst::init()?;
     // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;

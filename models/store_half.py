@@ -16,6 +16,7 @@ convolution finds it in plain float32.  A tensor with a value outside half's ran
 Output dimensions that follow from the graph but are only named in the file (key points, bins) are written down.
 Needs onnx and numpy.  The same input gives the same bytes.
 """
+import os
 import sys
 
 import numpy as np
@@ -56,6 +57,7 @@ def store_half(model):
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.strip())
+    os.makedirs(os.path.dirname(os.path.abspath(sys.argv[2])), exist_ok=True)
     out = store_half(onnx.load(sys.argv[1]))
     with open(sys.argv[2], "wb") as f:
         f.write(out.SerializeToString(deterministic=True))

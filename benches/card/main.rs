@@ -9,7 +9,7 @@ mod element;
 mod report;
 mod stall;
 
-use std::{collections::BTreeMap, error::Error, process::Command, time::Duration};
+use std::{collections::BTreeMap, error::Error, path::PathBuf, process::Command, time::Duration};
 
 use gstrtmpose::runtime::onnx::{ConvAlgoSearch, OnnxBackend, Precision, Provider};
 use report::Row;
@@ -107,11 +107,12 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let options = Options::parse(arguments)?;
+    let folder = report::folder()?;
     if command == "all" && element::Card::find().is_none() && options.text("provider", "cuda") == "cuda" {
         println!("No NVIDIA driver on this machine: nothing is measured");
         return Ok(());
     }
-    let run = Run { options: &options, rows: Vec::new() };
+    let run = Run { options: &options, folder, rows: Vec::new() };
     match &command[..] {
         "all" => run.throughput()?.models()?.latency()?.stall()?.seed()?.finish(true),
         "throughput" => run.throughput()?.finish(true),
@@ -126,6 +127,7 @@ fn main() -> Result<()> {
 /// Runs parts and keeps what they say.
 struct Run<'a> {
     options: &'a Options,
+    folder: PathBuf,
     rows: Vec<Row>,
 }
 
@@ -244,12 +246,10 @@ impl Run<'_> {
 
     fn finish(self, draw: bool) -> Result<()> {
         println!("\n{}", report::table(&self.rows));
-        let folder =
-            std::env::var("REPORT").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/benches").to_string());
-        std::fs::write(format!("{folder}/gpu.json"), report::json(&self.rows))?;
+        std::fs::write(self.folder.join("gpu.json"), report::json(&self.rows))?;
         if draw {
             std::fs::write(
-                format!("{folder}/gpu.svg"),
+                self.folder.join("gpu.svg"),
                 report::svg(&self.rows, "crops a second (element: 16 streams)")?,
             )?;
         }

@@ -1,6 +1,17 @@
 //! Figures of the parts, as a table, as JSON and as a drawing.
 
-use std::{collections::BTreeMap, fmt, fmt::Write};
+#[path = "../../examples/support/output.rs"]
+mod output;
+
+use std::{collections::BTreeMap, fmt, fmt::Write, path::PathBuf};
+
+/// The folder for the results: REPORT, made if it is not there, else this folder of the checkout.
+pub fn folder() -> Result<PathBuf, String> {
+    let folder = std::env::var_os("REPORT")
+        .map_or(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches")), PathBuf::from);
+    output::make_folder(&folder).map_err(|error| format!("REPORT={error}"))?;
+    Ok(folder)
+}
 
 /// What one part measured: names and values, in units that the names tell.
 #[derive(Clone, Debug, Default)]

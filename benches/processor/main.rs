@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     error::Error,
     io::{BufRead, BufReader, Write},
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -64,7 +65,7 @@ fn main() -> Result<()> {
     let mut options = Options::parse(arguments)?;
     let cores = std::thread::available_parallelism()?.to_string();
     options.0.entry("threads".to_string()).or_insert(cores);
-    let run = Run { options: &options, rows: Vec::new() };
+    let run = Run { options: &options, folder: report::folder()?, rows: Vec::new() };
     match &command[..] {
         "all" => run.compare()?.file()?.crops()?.overlay()?.finish(),
         "compare" => run.compare()?.finish(),
@@ -189,6 +190,7 @@ fn part(mut values: Vec<f64>, share: f64) -> f64 {
 
 struct Run<'a> {
     options: &'a Options,
+    folder: PathBuf,
     rows: Vec<Row>,
 }
 
@@ -338,12 +340,10 @@ impl Run<'_> {
 
     fn finish(self) -> Result<()> {
         println!("\n{}", report::table(&self.rows));
-        let folder =
-            std::env::var("REPORT").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/benches").to_string());
-        std::fs::write(format!("{folder}/cpu.json"), report::json(&self.rows))?;
+        std::fs::write(self.folder.join("cpu.json"), report::json(&self.rows))?;
         if self.rows.iter().any(|row| row.number("speed-by-bare").is_some()) {
             let drawing = report::svg(&self.rows, "frames a second, as multiples of the bare session's");
-            std::fs::write(format!("{folder}/cpu.svg"), drawing?)?;
+            std::fs::write(self.folder.join("cpu.svg"), drawing?)?;
         }
         Ok(())
     }

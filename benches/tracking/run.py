@@ -29,6 +29,7 @@ MODES = {
 def main():
     options = arguments()
     out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
     chosen = options.videos.split(",")
     modes = options.modes.split(";")
     for mode in MODES:

@@ -6,6 +6,7 @@
 
 and checks the file with ONNX Runtime against PyTorch at batches of 1, 3 and 8."""
 import argparse
+import os
 
 import numpy as np
 import onnx
@@ -61,6 +62,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("checkpoint"); ap.add_argument("out"); ap.add_argument("--size", default="t")
     a = ap.parse_args()
+    os.makedirs(os.path.dirname(os.path.abspath(a.out)), exist_ok=True)
     net = R.RTMPose(a.size)
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.checkpoint, map_location="cpu").items()})
     net = net.eval().to(memory_format=torch.contiguous_format)

@@ -11,6 +11,7 @@ final convolution.  Those weights are stored in half precision as in store_half.
 Needs numpy, Pillow, onnx and onnxruntime (its package onnxruntime.quantization)."""
 import argparse
 import io
+import os
 import pathlib
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("file"); ap.add_argument("out"); ap.add_argument("--people", required=True, help="a training pack")
     a = ap.parse_args()
+    os.makedirs(os.path.dirname(os.path.abspath(a.out)), exist_ok=True)
     model = plain(onnx.load(a.file))
     stay = [n.name for n in model.graph.node if any(part in n.name for part in FLOAT)]
     with tempfile.TemporaryDirectory() as d:

@@ -212,6 +212,7 @@ def networks():
 
 def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
     for name, data in networks().items():
         (folder / name).write_bytes(data)
 
