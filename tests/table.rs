@@ -64,6 +64,11 @@ fn check(command: &str) -> Result<(), String> {
         ["cargo", "test", "--lib", filter] => (rust_files(&root().join("src")), filter),
         ["cargo", "test", "--test", program] => (program_files(program), ""),
         ["cargo", "test", "--test", program, filter] => (program_files(program), filter),
+        ["scripts/journeys", name] => {
+            let folders = ["tests/journeys", "tests/journeys/long"];
+            let found = folders.iter().any(|folder| root().join(folder).join(name).is_file());
+            return found.then_some(()).ok_or("no such journey".to_string());
+        }
         [script, ..] if root().join(script).is_file() => return Ok(()),
         _ => return Err("neither a test, a target of make nor a script".to_string()),
     };
@@ -101,6 +106,7 @@ fn what_is_not_there_is_noticed() {
         "cargo test --test order eos_cuts_the_batch_at_every_fill -- --ignored",
         "make nothing",
         "tests/nothing",
+        "scripts/journeys nothing",
     ] {
         assert!(check(command).is_err(), "{command}");
     }

@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# What journeys share, sourced by scripts/journeys.
+#
+# A journey is a file. Its first lines, which are comments, say who does what; then come the commands, which begin in the checkout's
+# root, $root. $work is a folder for its files, with the demo video as video.mp4. It ends well, or says with `fail` what is wrong.
+# Exit status 77 is a skip, with a word why.
+
+# user COMMAND...: what somebody types in a new terminal. $home is the home folder, with the installation; no variable of this project
+# or of the one who tests is there, and no display. What is printed is kept in $work/said, and shown when the command fails.
+user() {
+  local status=0
+  (cd "$work" && exec env -i HOME="$home" PATH=/usr/bin:/bin LANG=C.UTF-8 timeout --kill-after=10 "${patience:-120}" "$@") \
+    >"$work/said" 2>&1 </dev/null || status=$?
+  if [ $status != 0 ]; then
+    cat "$work/said"
+    say "status $status: $*"
+  fi
+  return $status
+}
+
+# at_home SCRIPT...: a script of this project, for somebody whose home folder is $home, with the Rust of the one who tests.
+at_home() {
+  env -u XDG_DATA_HOME CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" HOME="$home" "$@"
+}
+
+# fails COMMAND...: the same, for a command that must end with an error, by itself.
+fails() {
+  local status=0
+  user "$@" >/dev/null || status=$?
+  case $status in
+    0) fail "this ended well: $*" ;;
+    124 | 137) fail "this did not end: $*" ;;
+    13[0-9]) cat "$work/said"; fail "this crashed, status $status: $*" ;;
+  esac
+}
+
+# says WORDS..., says_not WORDS...: of the last command; each is an extended regular expression of one line.
+says() {
+  local words
+  for words; do grep -qE -- "$words" "$work/said" || { cat "$work/said"; fail "this was not said: $words"; }; done
+}
+says_not() {
+  local words
+  for words; do ! grep -E -- "$words" "$work/said" || { cat "$work/said"; fail "this was said: $words"; }; done
+}
+# What no program should say to who did everything right.
+says_nothing_bad() { says_not '^WARN' '^ERROR' 'CRITICAL \*\*' 'WARNING \*\*' 'panicked'; }
+
+# judge FILE.jsonl CONDITION...: lines of rtmposejson in $work; tests/journeys/judge.py tells the names.
+judge() { "$PYTHON" tests/journeys/judge.py "$work/$1" "${@:2}" || fail "$1 is not what was expected"; }
+
+# clip FILE ELEMENTS...: the first 60 frames of the demo video (60 a second, two people), small, through these elements into a file.
+clip() {
+  local file=$1
+  shift
+  user gst-launch-1.0 -q filesrc location=video.mp4 ! decodebin ! videoconvert ! videoscale ! video/x-raw,width=640,height=360 ! \
+    identity eos-after=61 ! "$@" ! filesink "location=$file"
+}
+
+# frames_of FILE: how many frames of video are in a file that was written.
+frames_of() {
+  user gst-launch-1.0 -v filesrc "location=$1" ! decodebin ! fakesink silent=false || return 1
+  grep -c 'chain' "$work/said"
+}
