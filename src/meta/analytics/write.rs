@@ -10,7 +10,7 @@ use super::{
     read::{label, track_of},
 };
 use crate::{
-    meta::{FramePeople, regions::is_called},
+    meta::{FramePeople, person::is_called},
     pose::{Person, Region},
 };
 
