@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use gst::{glib, prelude::*};
 use passwords::{masked, say};
-use pipeline::{News, Pipeline, Result, What, Who};
+use pipeline::{DECODER, News, Pipeline, Result, What, Who};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -33,8 +33,9 @@ use signal_hook::{
 /// Finds people's key points in many videos at once, with one network, and draws them.
 ///
 /// An input that fails, ends though it is live, or gives no frame for a while is closed and opened again: after --retry
-/// seconds, then after twice as long each time, up to a minute. The others go on meanwhile. The program ends when all
-/// files have ended, after --seconds, or at Ctrl-C; it fails when the network, the wall or a setting is at fault.
+/// seconds, then after twice as long each time, up to a minute. The others go on meanwhile. One that GStreamer has no
+/// plugin for is named once and left. The program ends when all files have ended, after --seconds, or at Ctrl-C; it fails
+/// when the network, the wall or a setting is at fault, or an input was left.
 #[derive(Parser)]
 struct Options {
     /// What to watch, one or more of these:
@@ -156,8 +157,12 @@ fn wall(options: &Options, inputs: usize, sender: &Sender<News>) -> Result<Pipel
 
 enum Phase {
     Running(Pipeline),
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     Ended,
+    /// GStreamer cannot play it here.
+    Left,
 }
 
 struct Input {
@@ -193,7 +198,7 @@ impl Input {
         } else if self.address.starts_with("/dev/") {
             "v4l2src name=device ! decodebin".to_string()
         } else {
-            "uridecodebin name=address caps=video/x-raw expose-all-streams=false".to_string()
+            DECODER.to_string()
         };
         let (width, height) = TILE;
         let sink = match options.wall {
@@ -261,6 +266,7 @@ impl Input {
             Phase::Running(_) => format!("{rate:.1}"),
             Phase::Waiting { .. } => "away".to_string(),
             Phase::Ended => "ended".to_string(),
+            Phase::Left => "left".to_string(),
         }
     }
 }
@@ -279,7 +285,7 @@ impl Cameras {
         let start = Instant::now();
         let end = self.options.seconds.map(|seconds| start + seconds);
         let (mut told, mut next) = (start, start);
-        while !self.inputs.iter().all(|input| matches!(input.phase, Phase::Ended)) {
+        while !self.inputs.iter().all(|input| matches!(input.phase, Phase::Ended | Phase::Left)) {
             match news.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok((None, What::Ended)) => break,
                 Ok((who, what)) => self.hear(who, what)?,
@@ -314,13 +320,17 @@ impl Cameras {
         self.finish(news);
         let frames: u64 = self.inputs.iter().map(|input| input.total).sum();
         say(format!("{frames} frames in {:.1} s; {}", start.elapsed().as_secs_f64(), self.network()));
-        Ok(())
+        let left = self.inputs.iter().filter(|input| matches!(input.phase, Phase::Left)).count();
+        match left {
+            0 => Ok(()),
+            _ => Err(format!("{left} of {} inputs cannot be played here", self.inputs.len()).into()),
+        }
     }
 
     fn hear(&mut self, who: Who, what: What) -> Result<()> {
         let Some((index, opened)) = who else {
             match what {
-                What::Failed(reason) => return Err(reason.into()),
+                What::Failed(reason) | What::Missing(reason) => return Err(reason.into()),
                 What::Latency => drop(self.wall.as_ref().map(|wall| wall.0.recalculate_latency())),
                 _ => (),
             }
@@ -333,6 +343,14 @@ impl Cameras {
         }
         match what {
             What::Failed(reason) => input.fail(index, &reason, &self.options),
+            What::Missing(name) => {
+                say(format!(
+                    "input {}: this GStreamer lacks: {name}. Install the plugin that has it (`gst-inspect-1.0` lists those \
+                     that are there); the input is left",
+                    index + 1
+                ));
+                input.phase = Phase::Left;
+            }
             What::Ended if input.is_live() => input.fail(index, "the stream has ended", &self.options),
             What::Ended => {
                 input.count_frames();
@@ -361,7 +379,7 @@ impl Cameras {
         while open > 0 {
             match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok((Some((index, opened)), _)) if self.inputs[index].opened != opened => (),
-                Ok((_, What::Ended | What::Failed(_))) => open -= 1,
+                Ok((_, What::Ended | What::Failed(_) | What::Missing(_))) => open -= 1,
                 Ok(_) => (),
                 Err(_) => break,
             }

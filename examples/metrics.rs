@@ -10,7 +10,7 @@
 mod passwords;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     error::Error,
     net::SocketAddr,
     process::ExitCode,
@@ -124,10 +124,7 @@ fn serve(
     let interval = gst::ClockTime::try_from(interval)?.max(gst::ClockTime::from_mseconds(100));
     loop {
         let message = bus.timed_pop_filtered(interval, &[gst::MessageType::Eos, gst::MessageType::Error]);
-        for element in elements {
-            let stats = element.property::<gst::Structure>("stats");
-            figures.lock().unwrap_or_else(PoisonError::into_inner).publish(&element.name(), &stats)?;
-        }
+        figures.lock().unwrap_or_else(PoisonError::into_inner).read(elements)?;
         match message {
             Some(message) if message.type_() == gst::MessageType::Eos => return Ok(()),
             Some(message) => return Err(error_text(&message)),
@@ -136,55 +133,135 @@ fn serve(
     }
 }
 
-/// Every number in the figures as a metric `rtmposebatch_NAME{element="..."}`: whole numbers that only grow as counters,
-/// the others as gauges.
+/// What a figure is a figure of; its name is the metric's label. Elements that share a network, or a card, all tell the
+/// same of it: it is published once, so that sums over the label are right.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Of {
+    Element,
+    Network,
+    Device,
+}
+
+impl Of {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Element => "element",
+            Self::Network => "network",
+            Self::Device => "device",
+        }
+    }
+
+    /// Which one an element belongs to: the shared network's name, or the element's for a network of its own.
+    fn name(self, element: &gst::Element) -> String {
+        match self {
+            Self::Element => element.name().to_string(),
+            Self::Network => element
+                .property::<Option<String>>("model-instance-id")
+                .unwrap_or_else(|| element.name().to_string()),
+            Self::Device => element.property::<i32>("device-id").to_string(),
+        }
+    }
+}
+
+/// The fields of rtmposebatch's stats that are published, and what they count or in which unit they are.
+const FIELDS: [(&str, Of, &str); 22] = [
+    ("frames-in", Of::Element, "Frames that came in"),
+    ("frames-out", Of::Element, "Frames that went out"),
+    ("frames-skipped", Of::Element, "Frames that went on without inference, because they came too late"),
+    ("search-crops", Of::Element, "Crops in which people were searched"),
+    ("fps", Of::Element, "Frames a second, over the last that went out"),
+    ("input-queue", Of::Element, "Frames that wait for their batch"),
+    ("output-queue", Of::Element, "Finished frames that wait for downstream"),
+    ("streams", Of::Network, "Streams that share the network"),
+    ("crops", Of::Network, "Crops that the network has run"),
+    ("batches", Of::Network, "Runs of the network"),
+    ("padding", Of::Network, "Rows of runs that held no crop"),
+    ("batch-size", Of::Network, "Crops in the largest run"),
+    ("mean-fill", Of::Network, "Crops in a run, as a share of the largest (0 to 1), on average"),
+    ("wait-ms-p50", Of::Network, "Milliseconds that a crop waits for its run: the median"),
+    ("wait-ms-p99", Of::Network, "Milliseconds that a crop waits for its run: 99 of 100 wait no longer"),
+    ("inference-ms-p50", Of::Network, "Milliseconds that a run takes: the median"),
+    ("inference-ms-p99", Of::Network, "Milliseconds that a run takes: 99 of 100 take no longer"),
+    ("gpu-utilization", Of::Device, "Percent of the time in which the GPU was busy, with anything"),
+    ("gpu-memory", Of::Device, "Bytes of the GPU's memory in use, by anybody"),
+    ("gpu-temperature", Of::Device, "Temperature of the GPU in degrees Celsius"),
+    ("gpu-power", Of::Device, "Power that the GPU takes, in watts"),
+    ("live", Of::Element, "1 where the stream is live, else 0"),
+];
+
+/// The figures as metrics `rtmposebatch_NAME{element="..."}`, or `network`, or `device`: whole numbers that only grow as
+/// counters, the others as gauges.
 #[derive(Default)]
 struct Figures {
     registry: Registry,
-    counters: BTreeMap<String, IntCounterVec>,
-    gauges: BTreeMap<String, GaugeVec>,
+    counters: BTreeMap<&'static str, IntCounterVec>,
+    gauges: BTreeMap<&'static str, GaugeVec>,
 }
 
 impl Figures {
-    fn publish(&mut self, element: &str, stats: &gst::Structure) -> Result<()> {
-        for (field, value) in stats.iter() {
-            let number = value.get::<f64>().or(value.get::<u32>().map(f64::from));
-            match value.get::<u64>() {
-                Ok(bytes) if field == "gpu-memory" => self.set(element, field, bytes as f64)?,
-                Ok(count) => self.count(element, field, count)?,
-                Err(_) => number.map_or(Ok(()), |number| self.set(element, field, number))?,
+    /// Publishes what the elements tell now.
+    fn read(&mut self, elements: &[gst::Element]) -> Result<()> {
+        let mut readings: Vec<_> =
+            elements.iter().map(|element| (element, element.property::<gst::Structure>("stats"))).collect();
+        // One that has not started, or has ended, knows nothing of the network that it shares.
+        readings.sort_by_key(|(_, stats)| std::cmp::Reverse(stats.get::<u64>("crops").unwrap_or(0)));
+        let mut told = BTreeSet::new();
+        for (element, stats) in &readings {
+            for (field, of, help) in FIELDS {
+                let name = of.name(element);
+                let Ok(value) = stats.value(field) else { continue };
+                if told.insert((field, name.clone())) {
+                    self.publish((field, of, help), &name, value)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn count(&mut self, element: &str, field: &str, count: u64) -> Result<()> {
-        if !self.counters.contains_key(field) {
-            let counter = IntCounterVec::new(options(field), &["element"])?;
-            self.registry.register(Box::new(counter.clone()))?;
-            self.counters.insert(field.to_string(), counter);
+    fn publish(
+        &mut self,
+        field: (&'static str, Of, &str),
+        name: &str,
+        value: &gst::glib::SendValue,
+    ) -> Result<()> {
+        let number = value.get::<f64>().or(value.get::<u32>().map(f64::from));
+        match value.get::<u64>() {
+            Ok(bytes) if field.0 == "gpu-memory" => self.set(field, name, bytes as f64),
+            Ok(count) => self.count(field, name, count),
+            Err(_) => self.set(field, name, number.or(value.get::<bool>().map(f64::from))?),
         }
-        let counter = self.counters[field].with_label_values(&[element]);
+    }
+
+    fn count(&mut self, field: (&'static str, Of, &str), name: &str, count: u64) -> Result<()> {
+        let counter = match self.counters.entry(field.0) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let counter = IntCounterVec::new(options(field), &[field.1.label()])?;
+                self.registry.register(Box::new(counter.clone()))?;
+                new.insert(counter)
+            }
+        };
+        let counter = counter.with_label_values(&[name]);
         counter.inc_by(count.saturating_sub(counter.get()));
         Ok(())
     }
 
-    fn set(&mut self, element: &str, field: &str, number: f64) -> Result<()> {
-        if !self.gauges.contains_key(field) {
-            let gauge = GaugeVec::new(options(field), &["element"])?;
-            self.registry.register(Box::new(gauge.clone()))?;
-            self.gauges.insert(field.to_string(), gauge);
-        }
-        self.gauges[field].with_label_values(&[element]).set(number);
+    fn set(&mut self, field: (&'static str, Of, &str), name: &str, number: f64) -> Result<()> {
+        let gauge = match self.gauges.entry(field.0) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let gauge = GaugeVec::new(options(field), &[field.1.label()])?;
+                self.registry.register(Box::new(gauge.clone()))?;
+                new.insert(gauge)
+            }
+        };
+        gauge.with_label_values(&[name]).set(number);
         Ok(())
     }
 }
 
-fn options(field: &str) -> Opts {
-    Opts::new(
-        format!("rtmposebatch_{}", field.replace('-', "_")),
-        format!("The field {field} of rtmposebatch's stats"),
-    )
+fn options((field, _, help): (&str, Of, &str)) -> Opts {
+    Opts::new(format!("rtmposebatch_{}", field.replace('-', "_")), help)
 }
 
 fn error_text(message: &gst::Message) -> Box<dyn Error> {

@@ -1,10 +1,13 @@
 //! `examples/cameras.rs` as a program: `cargo test` builds examples before it runs tests.
 
 mod network_rig;
+#[path = "../examples/support/pipeline.rs"]
+#[allow(dead_code, reason = "the program uses the rest")]
+mod pipeline;
 
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -179,4 +182,184 @@ fn inputs_can_come_from_a_list() {
     command.arg(format!("@{}", list.display())).args(["--sink", "fakesink"]);
     let output = run(command);
     assert!(output.status.success() && text(&output).contains(&format!("{} frames in", 2 * FRAMES)));
+}
+
+/// Encoders, and what puts their streams into a file; each is for a codec of its own.
+const CODECS: [&str; 7] = [
+    "openh264enc ! h264parse",
+    "x265enc ! h265parse",
+    "vp8enc",
+    "vp9enc",
+    "av1enc ! av1parse",
+    "theoraenc",
+    "jpegenc",
+];
+
+/// A short video in a codec; none where this GStreamer has no encoder for it.
+fn coded(folder: &Folder, number: usize) -> Option<PathBuf> {
+    init();
+    let codec = CODECS[number];
+    if !codec.split(" ! ").all(|element| gst::ElementFactory::find(element).is_some()) {
+        return None;
+    }
+    let file = folder.path().join(format!("{number}.mkv"));
+    let line = format!(
+        "videotestsrc num-buffers={FRAMES} ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! {codec} ! \
+         matroskamux ! filesink location={}",
+        file.display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let bus = pipeline.bus().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &[gst::MessageType::Eos, gst::MessageType::Error]);
+    pipeline.set_state(gst::State::Null).unwrap();
+    (end.unwrap().type_() == gst::MessageType::Eos).then_some(file)
+}
+
+/// Frames that decodebin makes of a file; none where it cannot play it.
+fn decoded(file: &Path) -> Option<u64> {
+    let line = format!("filesrc location={} ! decodebin ! fakesink name=end sync=false", file.display());
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let bus = pipeline.bus().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &[gst::MessageType::Eos, gst::MessageType::Error]);
+    let stats = pipeline.by_name("end").unwrap().property::<gst::Structure>("stats");
+    pipeline.set_state(gst::State::Null).unwrap();
+    (end.unwrap().type_() == gst::MessageType::Eos).then(|| stats.get("rendered").unwrap())
+}
+
+#[test]
+fn every_codec_that_decodebin_plays_is_played() {
+    let folder = Folder::new("cameras-codecs");
+    let files = (0..CODECS.len()).filter_map(|number| coded(&folder, number));
+    let files: Vec<_> = files.filter_map(|file| Some((decoded(&file)?, file))).collect();
+    println!("{files:?}");
+    // Those that the set-up brings.
+    assert!(files.len() >= 4, "{files:?}");
+    let mut command = cameras();
+    command.args(files.iter().map(|(_, file)| file)).args(["--sink", "fakesink"]);
+    let output = run(command);
+    let text = text(&output);
+    assert!(output.status.success() && !text.contains("again in"), "{text}");
+    for (index, (frames, file)) in files.iter().enumerate() {
+        let line = format!("input {}: ended after {frames} frames", index + 1);
+        assert!(text.contains(&line), "{}: `{line}` is missing in:\n{text}", file.display());
+    }
+}
+
+/// One that also offers frames of single fields, as libav's do, which go by caps features.
+mod featured {
+    use gst::{glib, prelude::*, subclass::prelude::*};
+
+    #[derive(Default)]
+    pub struct Decoder;
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for Decoder {
+        const NAME: &'static str = "TestFeaturedDecoder";
+        type Type = super::FeaturedDecoder;
+        type ParentType = gst::Bin;
+    }
+
+    impl ObjectImpl for Decoder {
+        fn constructed(&self) {
+            self.parent_constructed();
+            let bin = self.obj();
+            let decoder = gst::ElementFactory::make("jpegdec").build().unwrap();
+            bin.add(&decoder).unwrap();
+            for name in ["sink", "src"] {
+                let template = bin.pad_template(name).unwrap();
+                let pad = gst::GhostPad::builder_from_template_with_target(
+                    &template,
+                    &decoder.static_pad(name).unwrap(),
+                );
+                bin.add_pad(&pad.unwrap().name(name).build()).unwrap();
+            }
+        }
+    }
+
+    impl GstObjectImpl for Decoder {}
+
+    impl ElementImpl for Decoder {
+        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+            static METADATA: std::sync::LazyLock<gst::subclass::ElementMetadata> =
+                std::sync::LazyLock::new(|| {
+                    gst::subclass::ElementMetadata::new("Decoder", "Codec/Decoder/Video", "For a test", "Us")
+                });
+            Some(&METADATA)
+        }
+
+        fn pad_templates() -> &'static [gst::PadTemplate] {
+            static TEMPLATES: std::sync::LazyLock<[gst::PadTemplate; 2]> = std::sync::LazyLock::new(|| {
+                let template = |name, direction, caps: &str| {
+                    let caps = caps.parse::<gst::Caps>().unwrap();
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).unwrap()
+                };
+                [
+                    template("sink", gst::PadDirection::Sink, "image/jpeg"),
+                    template("src", gst::PadDirection::Src, "video/x-raw; video/x-raw(format:Interlaced)"),
+                ]
+            });
+            &*TEMPLATES
+        }
+    }
+
+    impl BinImpl for Decoder {}
+}
+
+gst::glib::wrapper! {
+    pub struct FeaturedDecoder(ObjectSubclass<featured::Decoder>) @extends gst::Bin, gst::Element, gst::Object;
+}
+
+/// The program's decoder, in this process.
+#[test]
+fn a_decoder_that_offers_caps_with_features_is_taken() {
+    let folder = Folder::new("cameras-features");
+    let file = coded(&folder, 6).expect("the set-up brings jpegenc");
+    gst::Element::register(None, "testfeatureddec", gst::Rank::PRIMARY + 100, FeaturedDecoder::static_type())
+        .unwrap();
+    let line = format!(
+        "{} ! videoconvert ! {} ! fakesink name=end",
+        pipeline::DECODER,
+        network_rig::with_network("dots-small")
+    );
+    let played = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let uri = gst::glib::filename_to_uri(&file, None).unwrap();
+    played.by_name("address").unwrap().set_property("uri", uri);
+    let bus = played.bus().unwrap();
+    played.set_state(gst::State::Playing).unwrap();
+    let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &[gst::MessageType::Eos, gst::MessageType::Error]);
+    let types: Vec<_> = played
+        .iterate_recurse()
+        .into_iter()
+        .flatten()
+        .map(|element| element.type_().name().to_string())
+        .collect();
+    played.set_state(gst::State::Null).unwrap();
+    let end = end.unwrap();
+    assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+    assert!(types.iter().any(|name| name == "TestFeaturedDecoder"), "{types:?}");
+}
+
+#[test]
+fn a_decoder_that_is_missing_is_named_once_and_the_others_play() {
+    let folder = Folder::new("cameras-missing");
+    let (jpeg, clip) = (coded(&folder, 6).expect("the set-up brings jpegenc"), clip(&folder, "clip.mkv"));
+    let kind = gst::ElementFactoryType::DECODER;
+    let caps = gst::Caps::builder("image/jpeg").build();
+    let decoders: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL)
+        .into_iter()
+        .filter(|factory| factory.can_sink_any_caps(&caps) && factory.name() != "testfeatureddec")
+        .map(|factory| format!("{}:NONE", factory.name()))
+        .collect();
+    let mut command = cameras();
+    command.env("GST_PLUGIN_FEATURE_RANK", decoders.join(","));
+    command.args([&jpeg, &clip]).args(["--sink", "fakesink", "--retry", "0.05"]);
+    let output = run(command);
+    let text = text(&output);
+    assert!(!output.status.success(), "{text}");
+    assert_eq!(text.matches("input 1: this GStreamer lacks: ").count(), 1, "{text}");
+    assert!(text.contains("JPEG") && !text.contains("again in"), "{text}");
+    assert!(text.contains(&format!("input 2: ended after {FRAMES} frames")), "{text}");
+    assert!(text.contains("error: 1 of 2 inputs cannot be played here"), "{text}");
 }

@@ -265,6 +265,35 @@ fn with_a_driver_a_library_too_old_is_refused() {
     }
 }
 
+/// Programs that are linked with the crate, run outside cargo: they find the ONNX Runtime that was installed for the plugin.
+#[test]
+fn examples_find_what_the_plugin_finds() {
+    // Cargo puts tests into target/<profile>/deps.
+    let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
+    let properties = format!(
+        "execution-provider=cpu inference-region=full-frame model-file={}",
+        network("dots-small").display()
+    );
+    let line =
+        format!("videotestsrc num-buffers=3 ! videoconvert ! rtmposebatch name=pose {properties} ! fakesink");
+    let installed = Installation::user("examples", &cpu_library(), false);
+    let example = |name: &str, arguments: &[&str]| {
+        let program = folder.join(name);
+        let mut command = scrubbed(program.to_str().unwrap(), installed.home.path());
+        command.args(arguments);
+        run(command)
+    };
+    for (name, arguments, words) in [
+        ("probe", &[line.as_str()][..], "person 0"),
+        ("metrics", &["--listen", "127.0.0.1:0", &line], "Figures at"),
+        ("cameras", &["test:", "--sink", "fakesink", "--seconds", "1", "--pose", &properties], "frames in"),
+    ] {
+        let output = example(name, arguments);
+        assert!(output.status.success(), "{name}: {}", text(&output));
+        assert!(text(&output).contains(words), "{name}: {}", text(&output));
+    }
+}
+
 /// One person of the picture in docs, thirty times.
 const PERSON: &str = "multifilesrc location=docs/demo.jpg num-buffers=30 caps=image/jpeg,framerate=30/1 ! jpegdec ! \
                       videocrop left=215 right=580 top=368 bottom=262 ! videoconvert";

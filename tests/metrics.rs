@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use gst::prelude::*;
 use network_rig::network;
 
 struct Running(Child);
@@ -43,12 +44,19 @@ fn get(port: u16) -> String {
 #[test]
 fn figures_are_served_as_prometheus_text() {
     let port = free_port();
-    let line = format!(
-        "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48 ! \
-         rtmposebatch name=door execution-provider=cpu inference-region=full-frame model-file={} ! fakesink sync=false \
-         videotestsrc is-live=true ! fakesink",
-        network("dots-small").display()
-    );
+    let stream = |properties: &str| {
+        format!(
+            "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48 ! \
+             rtmposebatch {properties} execution-provider=cpu inference-region=full-frame model-file={} ! \
+             fakesink sync=false async=false ",
+            network("dots-small").display()
+        )
+    };
+    // Two share a network, one has its own.
+    let line = stream("name=hall model-instance-id=inside")
+        + &stream("name=yard model-instance-id=inside")
+        + &stream("name=door")
+        + "videotestsrc is-live=true ! fakesink async=false";
     let child = program()
         .args(["--listen", &format!("127.0.0.1:{port}"), &line])
         .stdout(Stdio::piped())
@@ -61,18 +69,53 @@ fn figures_are_served_as_prometheus_text() {
     // The second stream goes on for ever, so that the figures can be read until all of them are there.
     let answer = loop {
         let answer = get(port);
-        if answer.contains("rtmposebatch_frames_out{element=\"door\"} 20") {
+        if ["door", "hall", "yard"]
+            .iter()
+            .all(|name| answer.contains(&format!("rtmposebatch_frames_out{{element=\"{name}\"}} 20")))
+        {
             break answer;
         }
         std::thread::yield_now();
     };
     for line in [
         "# TYPE rtmposebatch_frames_out counter",
-        "rtmposebatch_crops{element=\"door\"} 20",
+        "rtmposebatch_crops{network=\"door\"} 20",
+        "rtmposebatch_crops{network=\"inside\"} 40",
+        "rtmposebatch_streams{network=\"inside\"} 2",
+        "# HELP rtmposebatch_frames_in Frames that came in",
+        "# HELP rtmposebatch_wait_ms_p99 Milliseconds that a crop waits",
         "# TYPE rtmposebatch_wait_ms_p99 gauge",
         "rtmposebatch_input_queue{element=\"door\"} 0",
     ] {
         assert!(answer.contains(line), "`{line}` is missing in:\n{answer}");
+    }
+    // A sum over the label counts each crop once.
+    let count = |start: &str| answer.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!([count("rtmposebatch_crops{"), count("rtmposebatch_frames_in{")], [2, 3], "{answer}");
+    for figure in answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = figure.split(' ').next().unwrap();
+        let help = answer.lines().find(|line| line.starts_with(&format!("# HELP {name} "))).unwrap();
+        // What is not counted tells its unit.
+        let unit = [("_ms_", "Milliseconds"), ("_fps", "a second"), ("_fill", "share")];
+        for (part, word) in unit {
+            assert!(!name.contains(part) || help.contains(word), "{help}");
+        }
+    }
+}
+
+/// What `stats` tells and this program does not publish is a list or a structure.
+#[test]
+fn every_number_of_the_figures_is_published() {
+    network_rig::init();
+    let source = include_str!("../examples/metrics.rs");
+    let element = gst::ElementFactory::make("rtmposebatch").build().unwrap();
+    let stats = element.property::<gst::Structure>("stats");
+    for (field, value) in stats.iter() {
+        let is_number = value.get::<f64>().is_ok()
+            || value.get::<u64>().is_ok()
+            || value.get::<u32>().is_ok()
+            || value.get::<bool>().is_ok();
+        assert!(!is_number || source.contains(&format!("(\"{field}\", Of::")), "{field} is missing");
     }
 }
 

@@ -1,9 +1,9 @@
 //! A pipeline whose messages come out of a channel, where the program waits for them and for other things.
 
 use std::error::Error;
-use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError, mpsc::Sender};
 
-use gst::prelude::*;
+use gst::{glib, prelude::*};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -11,6 +11,8 @@ pub enum What {
     /// EOS has come to all sinks.
     Ended,
     Failed(String),
+    /// GStreamer has no plugin for it: to try again is of no use.
+    Missing(String),
     Warning(String),
     /// An element's latency has changed.
     Latency,
@@ -19,6 +21,10 @@ pub enum What {
 /// An input's index and how often it has been opened: news of an earlier pipeline is no news. None: what all need.
 pub type Who = Option<(usize, u32)>;
 pub type News = (Who, What);
+
+/// An input's decoder, for all that GStreamer decodes. Those that take its memory elsewhere too (`video/x-raw(memory:...)`)
+/// or know frames of single fields are decoders of raw video as well, and give it in system memory to who asks for that.
+pub const DECODER: &str = "uridecodebin name=address caps=\"video/x-raw(ANY)\" expose-all-streams=false";
 
 /// A pipeline that ends with its handle.
 pub struct Pipeline(pub gst::Pipeline);
@@ -31,9 +37,21 @@ impl Pipeline {
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin)?;
         let sender = sender.clone();
+        // What GStreamer has no plugin for, in words: a message of its own comes before the error.
+        let missing = Mutex::new(Vec::new());
         pipeline.bus().ok_or("the pipeline has no bus")?.set_sync_handler(move |_, message| {
             let what = match message.view() {
                 gst::MessageView::Eos(_) => Some(What::Ended),
+                gst::MessageView::Element(element) => {
+                    let name = element.structure().filter(|said| said.name() == "missing-plugin");
+                    let name = name.and_then(|said| said.get::<String>("name").ok());
+                    missing.lock().unwrap_or_else(PoisonError::into_inner).extend(name);
+                    None
+                }
+                gst::MessageView::Error(error) if is_missing(&error.error()) => {
+                    let names = missing.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
+                    Some(What::Missing(if names.is_empty() { error.error().to_string() } else { names }))
+                }
                 gst::MessageView::Error(error) => {
                     // Behind its place in GStreamer's code, an element may say more.
                     let debug = error.debug().and_then(|debug| Some(debug.split_once('\n')?.1.to_string()));
@@ -61,4 +79,8 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         let _ = self.0.set_state(gst::State::Null);
     }
+}
+
+fn is_missing(error: &glib::Error) -> bool {
+    error.matches(gst::CoreError::MissingPlugin) || error.matches(gst::StreamError::CodecNotFound)
 }

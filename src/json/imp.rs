@@ -230,11 +230,9 @@ impl RtmPoseJson {
     fn open(&self) -> Result<(), gst::StateChangeError> {
         let Settings { location, overwrite, skeleton } = lock(&self.settings).clone();
         let skeleton = skeleton.as_deref().map(Skeleton::find).transpose().map_err(|what| {
-            gst::element_imp_error!(
-                self,
-                gst::LibraryError::Settings,
-                ("The property skeleton names {what}, or leave the property unset")
-            );
+            let text = format!("The property skeleton names {what}, or leave the property unset");
+            gst::error!(CAT, imp = self, "{text}");
+            gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}"));
             gst::StateChangeError
         })?;
         let file = location.map(|path| self.create(path, overwrite)).transpose()?;
@@ -254,11 +252,9 @@ impl RtmPoseJson {
                     ErrorKind::AlreadyExists => "; name another, or set overwrite=true",
                     _ => "",
                 };
-                gst::element_imp_error!(
-                    self,
-                    gst::ResourceError::OpenWrite,
-                    ("The file {} cannot be created: {error}{remedy}", path.display())
-                );
+                let text = format!("The file {} cannot be created: {error}{remedy}", path.display());
+                gst::error!(CAT, imp = self, "{text}");
+                gst::element_imp_error!(self, gst::ResourceError::OpenWrite, ("{text}"));
                 Err(gst::StateChangeError)
             }
         }

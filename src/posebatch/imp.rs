@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    path::PathBuf,
     sync::{Arc, LazyLock},
 };
 
@@ -481,15 +482,17 @@ impl RtmPoseBatch {
             cache_folder: Some(glib::user_cache_dir().join("rtmposebatch")),
             library: Search {
                 file: settings.ort_library.as_ref().map(Into::into),
-                beside: plugin_file.and_then(|file| file.parent().map(Into::into)),
+                folders: library_folders(plugin_file),
             },
             log: onnx_runtime_log(),
             ..OnnxBackend::default()
         }
     }
 
+    /// Posts the error, and logs it for who does not read the bus: GStreamer itself logs messages at a level that few see.
     pub(super) fn post_error(&self, error: &Error) {
         let text = &error.message;
+        gst::error!(CAT, imp = self, "{text}");
         match error.kind {
             ErrorKind::ModelMissing => {
                 gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{text}"))
@@ -519,6 +522,18 @@ impl RtmPoseBatch {
     fn after_change_to_null(&self) {
         lock(&self.loading).to_null -= 1;
     }
+}
+
+/// Where ONNX Runtime is looked for. A program that is linked with this crate finds the one that was installed with the
+/// plugin.
+fn library_folders(plugin: Option<PathBuf>) -> Vec<PathBuf> {
+    let folder = |file: PathBuf| file.parent().map(PathBuf::from);
+    let program = std::env::current_exe().ok();
+    let users = glib::user_data_dir().join("gstreamer-1.0/plugins");
+    // Where GStreamer's own plugins are the package puts ours.
+    let systems = gst::Registry::get().find_plugin("coreelements").and_then(|plugin| plugin.filename());
+    let folders = [plugin.and_then(folder), program.and_then(folder), Some(users), systems.and_then(folder)];
+    folders.into_iter().flatten().collect()
 }
 
 /// The key points' skeleton: as the property says, or as their number tells, if it does.

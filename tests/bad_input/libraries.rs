@@ -66,7 +66,9 @@ impl Try<'_> {
         command
             .args(["--exact", PROGRAM, "--nocapture", "--test-threads=1"])
             .env(LIBRARIES, libraries.join("|"))
-            .env("ORT_DYLIB_PATH", self.variable.unwrap_or(Path::new("")));
+            .env("ORT_DYLIB_PATH", self.variable.unwrap_or(Path::new("")))
+            // Not the one that this user may have installed.
+            .env("XDG_DATA_HOME", "/nowhere");
         if let Some(folder) = self.loader {
             command.env("LD_LIBRARY_PATH", folder);
         }
@@ -165,8 +167,10 @@ fn without_any_library_the_message_says_what_to_install() {
         Ok(()) => {
             let known = Command::new("/sbin/ldconfig").arg("-p").output().unwrap();
             let known = String::from_utf8_lossy(&known.stdout).into_owned();
+            network_rig::init();
+            let folder = gst::Registry::get().find_plugin("coreelements").unwrap().filename().unwrap();
             assert!(
-                known.contains("libonnxruntime.so"),
+                known.contains("libonnxruntime.so") || folder.with_file_name("libonnxruntime.so.1").exists(),
                 "ONNX Runtime was found, but the loader knows none: {known}"
             );
         }

@@ -49,8 +49,8 @@ const MINOR_VERSIONS: std::ops::RangeInclusive<u32> = 20..=40;
 pub struct Search {
     /// Named by the user: nothing else is tried.
     pub file: Option<PathBuf>,
-    /// The folder of the plugin, tried before the loader's own folders.
-    pub beside: Option<PathBuf>,
+    /// Folders that are tried in this order, before the loader's own: the plugin's, the program's.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Search {
@@ -66,8 +66,8 @@ impl Search {
             let versioned = MINOR_VERSIONS.rev().map(|minor| format!("libonnxruntime.so.1.{minor}"));
             ["libonnxruntime.so".to_string(), "libonnxruntime.so.1".to_string()].into_iter().chain(versioned)
         };
-        let beside = self.beside.iter().flat_map(|folder| names().map(|name| absolute(folder).join(name)));
-        (Origin::Search, beside.filter(|file| file.exists()).chain(names().map(PathBuf::from)).collect())
+        let there = self.folders.iter().flat_map(|folder| names().map(|name| absolute(folder).join(name)));
+        (Origin::Search, there.filter(|file| file.exists()).chain(names().map(PathBuf::from)).collect())
     }
 }
 
@@ -202,8 +202,8 @@ fn load(search: &Search, log: Log) -> Result<Library, Error> {
             file.display()
         ),
         (_, None) => {
-            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin nor in the loader's \
-             folders: install it, or name it with the property ort-library or the variable ORT_DYLIB_PATH"
+            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin or the program nor in \
+             a folder of GStreamer's plugins or of the loader: install it, or name it with the property ort-library or the variable ORT_DYLIB_PATH"
                 .to_string()
         }
     };
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_named_file_is_the_only_candidate_and_made_absolute() {
-        let search = Search { file: Some("lib/x.so".into()), beside: Some("/plugins".into()) };
+        let search = Search { file: Some("lib/x.so".into()), folders: vec!["/plugins".into()] };
         let (origin, files) = search.candidates();
         assert_eq!(origin, Origin::Property);
         assert_eq!(files, [std::env::current_dir().unwrap().join("lib/x.so")]);
