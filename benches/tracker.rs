@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use gstrtmpose::pose::{KeyPoint, Skeleton};
-use gstrtmpose::track::{Anatomy, Glimpse, Observation, Planner, Purpose, Seen, Settings, Tracks};
+use gstrtmpose::track::{Anatomy, Glimpse, Moment, Observation, Planner, Purpose, Seen, Settings, Tracks};
 use gstrtmpose::video::{ChromaSite, Colour, Component, Picture, YuvMatrix};
 
 const SIZE: (u32, u32) = (1920, 1080);
@@ -69,7 +69,12 @@ fn main() {
         let targets = tracks.targets();
         let start = Instant::now();
         let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&picture, SIZE));
-        let looks = planner.plan(now, SIZE, &targets, &settings, true, glimpse);
+        let looks = planner.plan(
+            Moment { now, size: SIZE, search: true, still: false },
+            &targets,
+            &settings,
+            glimpse,
+        );
         let planned = start.elapsed();
         let answer = |look: &gstrtmpose::track::Look| {
             let middle = look.region.x + look.region.width / 2.0;

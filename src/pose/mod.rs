@@ -5,7 +5,7 @@ pub mod skeleton;
 mod smooth;
 
 pub use skeleton::{Side, Skeleton};
-pub use smooth::Smoother;
+pub use smooth::{OneEuro, Smoother};
 
 pub use crate::video::Region;
 

@@ -7,10 +7,21 @@ use std::{collections::BTreeMap, f64::consts::TAU};
 
 use super::{KeyPoint, Person};
 
-/// Cut-off frequency of a point that rests, in hertz.
-const MIN_CUTOFF: f64 = 1.0;
-/// By how much the cut-off frequency rises with the speed: hertz for each square pixel a second.
-const BETA: f64 = 0.007;
+/// What the filter can be set to; the default is mmdeploy's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OneEuro {
+    /// Cut-off frequency of a point that rests, in hertz.
+    pub min_cutoff: f64,
+    /// By how much the cut-off frequency rises with the speed: hertz for each square pixel a second.
+    pub beta: f64,
+}
+
+impl Default for OneEuro {
+    fn default() -> Self {
+        Self { min_cutoff: 1.0, beta: 0.007 }
+    }
+}
+
 /// Cut-off frequency of the speed, in hertz.
 const SPEED_CUTOFF: f64 = 1.0;
 
@@ -38,7 +49,7 @@ impl Smoother {
     /// Smooths the people of the frame at that time (in seconds of the stream). Somebody who was not in the last frame
     /// starts anew, and so does everybody after a `reset`. People are told apart by their ids; of people without one, only
     /// somebody alone in the frame is known again.
-    pub fn smooth(&mut self, now: f64, people: &mut [Person]) {
+    pub fn smooth(&mut self, now: f64, people: &mut [Person], filter: &OneEuro) {
         let alone = people.len() == 1;
         let mut before = std::mem::take(&mut self.people);
         for person in people.iter_mut().filter(|person| person.id.is_some() || alone) {
@@ -46,7 +57,7 @@ impl Smoother {
                 before.remove(&person.id).filter(|known| known.points.len() == person.key_points.len());
             let smoothed = match known {
                 Some(mut known) => {
-                    known.follow(now, &person.key_points);
+                    known.follow(now, &person.key_points, filter);
                     known
                 }
                 None => Smoothed::start(now, &person.key_points),
@@ -69,7 +80,7 @@ impl Smoothed {
         Self { at: now, points: points.iter().map(at_rest).collect() }
     }
 
-    fn follow(&mut self, now: f64, points: &[KeyPoint]) {
+    fn follow(&mut self, now: f64, points: &[KeyPoint], filter: &OneEuro) {
         let passed = now - self.at;
         // Nothing can be said of the speed.
         if passed <= 0.0 {
@@ -82,7 +93,8 @@ impl Smoothed {
             for (velocity, (new, old)) in old.velocity.iter_mut().zip(new.into_iter().zip(old.position)) {
                 *velocity += ((new - old) / passed - *velocity) * speed_share;
             }
-            let share = share(MIN_CUTOFF + BETA * old.velocity[0].hypot(old.velocity[1]), passed);
+            let share =
+                share(filter.min_cutoff + filter.beta * old.velocity[0].hypot(old.velocity[1]), passed);
             for (old, new) in old.position.iter_mut().zip(new) {
                 *old += (new - *old) * share;
             }
@@ -112,7 +124,7 @@ mod tests {
 
     fn smooth(smoother: &mut Smoother, now: f64, id: Option<i64>, x: f32) -> f32 {
         let mut people = [person(id, x)];
-        smoother.smooth(now, &mut people);
+        smoother.smooth(now, &mut people, &OneEuro::default());
         people[0].key_points[0].x
     }
 
@@ -127,6 +139,23 @@ mod tests {
         let expected = 10.0 * r / (r + 1.0);
         let found = smooth(&mut smoother, 0.1, Some(1), 10.0);
         assert!((f64::from(found) - expected).abs() < 1e-4, "{found}, not {expected}");
+    }
+
+    #[test]
+    fn a_lower_cutoff_smooths_more_and_beta_lets_go_of_what_moves() {
+        let step = |min_cutoff: f64, beta: f64| {
+            let mut smoother = Smoother::default();
+            let mut people = [person(Some(1), 0.0)];
+            smoother.smooth(0.0, &mut people, &OneEuro { min_cutoff, beta });
+            people = [person(Some(1), 10.0)];
+            smoother.smooth(0.1, &mut people, &OneEuro { min_cutoff, beta });
+            f64::from(people[0].key_points[0].x)
+        };
+        // Without beta: 10 r / (r + 1) with r = 0.2 pi times the cutoff.
+        let r = 0.1 * TAU * 0.25;
+        assert!((step(0.25, 0.0) - 10.0 * r / (r + 1.0)).abs() < 1e-4);
+        assert!(step(0.25, 0.0) < step(1.0, 0.0) && step(1.0, 0.0) < step(1.0, 0.1));
+        assert!(step(1.0, 100.0) > 9.9);
     }
 
     #[test]
@@ -147,7 +176,7 @@ mod tests {
         let mut smoother = Smoother::default();
         smooth(&mut smoother, 0.0, Some(1), 0.0);
         assert_ne!(smooth(&mut smoother, 0.1, Some(1), 10.0), 10.0);
-        smoother.smooth(0.2, &mut []);
+        smoother.smooth(0.2, &mut [], &OneEuro::default());
         assert_eq!(smooth(&mut smoother, 0.3, Some(1), 10.0), 10.0);
         assert_eq!(smooth(&mut smoother, 0.4, Some(2), 30.0), 30.0, "somebody else");
         smoother.reset();
@@ -160,7 +189,7 @@ mod tests {
         smooth(&mut smoother, 0.0, None, 0.0);
         assert_ne!(smooth(&mut smoother, 0.1, None, 10.0), 10.0);
         let mut two = [person(None, 10.0), person(None, 20.0)];
-        smoother.smooth(0.2, &mut two);
+        smoother.smooth(0.2, &mut two, &OneEuro::default());
         assert_eq!(two.map(|person| person.key_points[0].x), [10.0, 20.0]);
     }
 

@@ -2,7 +2,8 @@
 //! pad's task, which needs to know who is in it.
 //!
 //! Frames are settled in order, as soon as their crops are answered, by whichever of the two threads comes first: a
-//! blocked sink does not stop the tracker. What a frame's looks are planned from depends only on which earlier frame that
+//! blocked sink does not stop the tracker. In a stream that is not live, a frame in which somebody may have been found is
+//! looked at again, more closely, before it is settled: it is the first frame with that person, and may be the only one. What a frame's looks are planned from depends only on which earlier frame that
 //! is, never on how far the others are.
 
 use std::{
@@ -12,12 +13,18 @@ use std::{
 };
 
 use crate::{
-    engine::Ticket,
     network::ScoreMode,
     pose::Person,
     sync::{Mutex, lock},
-    track::{Anatomy, Glimpse, Look, Observation, Planner, Purpose, Seen, Settings, Targets, Tracks},
-    video::Crop,
+    track::{
+        Anatomy, Decision, Glimpse, Look, Moment, Observation, Planner, Purpose, Seen, Settings, Targets,
+        Tracks,
+    },
+};
+
+use super::{
+    camera::{Taken, Video},
+    settings,
 };
 
 /// Which frame's people say where to look.
@@ -31,6 +38,9 @@ pub(super) enum Lookahead {
     /// The newest that is settled.
     Newest,
 }
+
+/// A file's looks come from so many seconds before at most: who walks is elsewhere then.
+const LONGEST: f64 = 0.27;
 
 /// The people of a stream, from its start or a flush on.
 pub(super) struct Following(Mutex<State>);
@@ -46,11 +56,17 @@ struct State {
     base: Option<u64>,
     /// Frames with the network, in order, up to the next.
     pending: VecDeque<Arc<FollowedFrame>>,
-    /// So many frames from the first on are done, as far as was looked.
-    done: u64,
-    /// Where people are after each of the last frames that are settled, up to the first that is pending.
-    settled: VecDeque<Targets>,
+    /// The first of them has been observed, and closer looks at it are being taken by one of the threads.
+    taking: bool,
+    /// The time of each of the last frames that are settled and where people are after it, up to the first that is pending.
+    settled: VecDeque<(f64, Targets)>,
 }
+
+/// A frame's pixels, for closer looks.
+pub(super) type Pixels = (gst::Buffer, Arc<Video>);
+
+/// Takes crops of a frame's pixels and submits them.
+pub(super) type Retake<'a> = &'a dyn Fn(&Pixels, Vec<Look>) -> Vec<Taken>;
 
 /// A frame whose people are followed.
 pub(super) struct FollowedFrame {
@@ -60,13 +76,20 @@ pub(super) struct FollowedFrame {
     pub size: (u32, u32),
     /// Upstream said where people are.
     pub detected: bool,
-    pub looks: Vec<(Look, Crop, Ticket)>,
     pub score_mode: ScoreMode,
     pub lifetime: Duration,
-    /// Its number in the stream; set when it is added.
-    number: OnceLock<u64>,
+    pub max_people: usize,
+    looks: Mutex<Looks>,
     /// Who is in it, or why that is not known; set once it is settled.
     people: OnceLock<Result<Vec<Person>, String>>,
+}
+
+struct Looks {
+    taken: Vec<Taken>,
+    /// So many of them were observed; none before any was.
+    observed: Option<usize>,
+    /// For closer looks; none where they are left to later frames, or once there are none.
+    pixels: Option<Pixels>,
 }
 
 impl FollowedFrame {
@@ -74,34 +97,64 @@ impl FollowedFrame {
         now: f64,
         size: (u32, u32),
         detected: bool,
-        looks: Vec<(Look, Crop, Ticket)>,
-        score_mode: ScoreMode,
-        lifetime: Duration,
+        taken: Vec<Taken>,
+        pixels: Option<Pixels>,
+        settings: &settings::Settings,
     ) -> Self {
-        let (number, people) = (OnceLock::new(), OnceLock::new());
-        Self { now, size, detected, looks, score_mode, lifetime, number, people }
+        Self {
+            now,
+            size,
+            detected,
+            score_mode: settings.score_mode.into(),
+            lifetime: Duration::from_nanos(settings.track_lifetime),
+            max_people: settings.max_people as usize,
+            looks: Mutex::new(Looks { taken, observed: None, pixels }),
+            people: OnceLock::new(),
+        }
     }
 
-    fn is_done(&self) -> bool {
+    /// Whether all its crops so far are answered.
+    fn is_answered(&self) -> bool {
         #[cfg(test)]
         LOOKED_AT.set(LOOKED_AT.get() + 1);
-        self.looks.iter().all(|(_, _, ticket)| ticket.outcome().is_some())
+        lock(&self.looks).taken.iter().all(|(_, _, ticket)| ticket.outcome().is_some())
     }
 
-    /// What the network found. The first crop that failed fails the frame.
-    fn seen(&self) -> Result<Vec<Seen>, String> {
-        self.looks
-            .iter()
-            .map(|(look, crop, ticket)| match ticket.outcome() {
-                Some(Ok(peaks)) => {
-                    let points = peaks.iter().map(|peak| peak.to_key_point(crop, self.score_mode)).collect();
-                    Ok(Seen { look: *look, points })
-                }
-                Some(Err(error)) => Err(error.message.clone()),
-                None => Err("a crop was not answered".to_string()),
-            })
-            .collect()
+    /// Number of its crops so far.
+    pub fn crops(&self) -> usize {
+        lock(&self.looks).taken.len()
     }
+
+    /// Whether a crop was not yet handed to an executor.
+    pub fn is_waiting(&self) -> bool {
+        lock(&self.looks).taken.iter().any(|(_, _, ticket)| !ticket.is_handed())
+    }
+
+    /// What the network found in looks that were not observed yet. The first crop that failed fails the frame.
+    fn seen(&self) -> Result<Vec<Seen>, String> {
+        let mut looks = lock(&self.looks);
+        let all = looks.taken.len();
+        let from = looks.observed.replace(all).unwrap_or(0);
+        let seen = looks.taken[from..].iter().map(|(look, crop, ticket)| match ticket.outcome() {
+            Some(Ok(peaks)) => {
+                let points = peaks.iter().map(|peak| peak.to_key_point(crop, self.score_mode)).collect();
+                Ok(Seen { look: *look, points })
+            }
+            Some(Err(error)) => Err(error.message.clone()),
+            None => Err("a crop was not answered".to_string()),
+        });
+        seen.collect()
+    }
+}
+
+/// What `Following::next_step` found to do.
+enum Step {
+    /// Nothing, before more crops are answered.
+    Wait,
+    /// A frame was settled.
+    Settled,
+    /// Closer looks at the frame are wanted.
+    Closer(Arc<FollowedFrame>, Pixels, Vec<Look>),
 }
 
 impl Following {
@@ -113,39 +166,36 @@ impl Following {
             people: 0,
             base: None,
             pending: VecDeque::new(),
-            done: 0,
+            taking: false,
             settled: VecDeque::new(),
         }))
     }
 
-    /// Whether the next frame's looks can be planned.
-    pub fn is_ready(&self, lookahead: Lookahead) -> bool {
+    /// Whether the looks of the next frame, which is at that time, can be planned.
+    pub fn is_ready(&self, now: f64, lookahead: Lookahead) -> bool {
         let state = lock(&self.0);
         let first_pending = state.next - state.pending.len() as u64;
-        let needed = state.base(lookahead).map_or(0, |base| (base + 1).saturating_sub(first_pending));
-        state.pending.iter().take(needed as usize).all(|frame| frame.is_done())
+        state.base(now, lookahead).is_none_or(|base| base < first_pending)
     }
 
     /// Where to look in the next frame. It is to be added once its crops are with the network.
     pub fn plan(
         &self,
-        now: f64,
-        size: (u32, u32),
+        moment: Moment,
         lookahead: Lookahead,
         settings: &Settings,
-        search: bool,
         glimpse: impl FnOnce() -> Glimpse,
     ) -> Vec<Look> {
         let mut state = lock(&self.0);
-        state.settle();
-        state.base = state.base(lookahead);
+        state.base = state.base(moment.now, lookahead);
         state.forget();
         let nobody = Targets::default();
         let first_settled = state.first_settled();
         let State { planner, base, settled, .. } = &mut *state;
-        let targets = base.and_then(|base| settled.get((base - first_settled) as usize)).unwrap_or(&nobody);
-        let glimpse = (search && planner.wants_glimpse(now)).then(glimpse);
-        let looks = planner.plan(now, size, targets, settings, search, glimpse);
+        let targets = base.and_then(|base| settled.get((base - first_settled) as usize));
+        let targets = targets.map_or(&nobody, |(_, targets)| targets);
+        let glimpse = (moment.search && planner.wants_glimpse(moment.now)).then(glimpse);
+        let looks = planner.plan(moment, targets, settings, glimpse);
         let somebody = looks.iter().any(|look| matches!(look.purpose, Purpose::Follow(_)));
         let people = looks.iter().filter(|look| look.purpose != Purpose::Search).count();
         // Before anybody is followed each closer look at a find comes from the look before it.
@@ -158,74 +208,118 @@ impl Following {
         let mut state = lock(&self.0);
         if frame.detected {
             // No plan has moved this on.
-            state.people = frame.looks.len() as u64;
+            state.people = lock(&frame.looks).taken.len() as u64;
             let settled = state.next - state.pending.len() as u64;
-            state.base = state.base(lookahead).min(settled.checked_sub(1));
+            state.base = state.base(frame.now, lookahead).min(settled.checked_sub(1));
         }
-        let _ = frame.number.set(state.next);
         state.pending.push_back(frame);
         state.next += 1;
-        state.settle();
         state.forget();
     }
 
-    /// Whether it and all before it are done, also those that will never go out: downstream had enough of them.
-    pub fn is_answered(&self, frame: &FollowedFrame) -> bool {
-        if !frame.is_done() {
-            return false;
-        }
-        if frame.people.get().is_some() {
-            return true;
-        }
-        let done = lock(&self.0).count_done();
-        frame.number.get().is_some_and(|number| *number < done)
+    /// Whether `settle` has something to do. A frame that will never go out, because downstream had enough, is settled
+    /// like others.
+    pub fn can_settle(&self) -> bool {
+        lock(&self.0).can_settle()
     }
 
-    /// Who is in the frame, once it is settled, which it is when it and all before it are done; none before.
-    pub fn people(&self, frame: &FollowedFrame) -> Option<Result<Vec<Person>, String>> {
-        lock(&self.0).settle();
-        frame.people.get().cloned()
+    /// Settles the frames that are done, in order, up to one that must wait for the network. `retake` takes closer looks.
+    /// Whether anything has changed that others may wait for.
+    pub fn settle(&self, retake: Retake) -> bool {
+        let mut changed = false;
+        loop {
+            // A step of its own, so that the lock is not held while crops are sampled.
+            let step = lock(&self.0).next_step();
+            match step {
+                Step::Wait => return changed,
+                Step::Settled => changed = true,
+                Step::Closer(frame, pixels, looks) => {
+                    let taken = retake(&pixels, looks);
+                    {
+                        let mut looks = lock(&frame.looks);
+                        if taken.is_empty() {
+                            // Nothing can be made of them.
+                            looks.pixels = None;
+                        }
+                        looks.taken.extend(taken);
+                    }
+                    lock(&self.0).taking = false;
+                    changed = true;
+                }
+            }
+        }
+    }
+
+    /// What was decided since this was last asked.
+    pub fn decisions(&self) -> Vec<Decision> {
+        lock(&self.0).tracks.decisions()
+    }
+}
+
+impl FollowedFrame {
+    /// Who is in the frame, once it is settled.
+    pub fn people(&self) -> Option<&Result<Vec<Person>, String>> {
+        self.people.get()
     }
 }
 
 impl State {
-    /// The frame from which the next one's looks are to be planned; none in the first frames of a stream.
-    fn base(&self, lookahead: Lookahead) -> Option<u64> {
+    /// The frame from which the looks of the next one, at that time, are to be planned; none in the first frames of a
+    /// stream.
+    fn base(&self, now: f64, lookahead: Lookahead) -> Option<u64> {
         let frames = match lookahead {
             Lookahead::Exact(frames) => frames,
             // Nobody's looks: no batch could be filled with them.
             Lookahead::Filling(_) if self.people == 0 => 1,
-            Lookahead::Filling(crops) => crops.div_ceil(self.people),
+            Lookahead::Filling(crops) => self.within(now, crops.div_ceil(self.people)),
             Lookahead::Newest => self.pending.len() as u64 + 1,
         };
         self.base.max(self.next.checked_sub(frames))
     }
 
-    /// Frames from the first on that are done. The queue asks for each of its frames: none is looked at again that was done.
-    fn count_done(&mut self) -> u64 {
-        let first_pending = self.next - self.pending.len() as u64;
-        self.done = self.done.max(first_pending);
-        let more = self.pending.iter().skip((self.done - first_pending) as usize);
-        self.done += more.take_while(|frame| frame.is_done()).count() as u64;
-        self.done
+    /// At most so many frames before the next one, which is at that time, and at least one: those that are not too old.
+    fn within(&self, now: f64, frames: u64) -> u64 {
+        let settled = self.settled.iter().map(|(time, _)| *time);
+        let times = settled.chain(self.pending.iter().map(|frame| frame.now)).rev();
+        let recent = times.take(frames as usize).take_while(|time| now - time <= LONGEST);
+        (recent.count() as u64).max(1)
     }
 
-    fn settle(&mut self) {
-        while self.pending.front().is_some_and(|frame| frame.is_done())
-            && let Some(frame) = self.pending.pop_front()
-        {
-            let people = frame.seen().map(|seen| {
-                self.tracks.observe(Observation {
-                    now: frame.now,
-                    size: frame.size,
-                    detected: frame.detected,
-                    seen,
-                    lifetime: frame.lifetime,
-                })
-            });
-            let _ = frame.people.set(people);
-            self.settled.push_back(self.tracks.targets());
+    fn can_settle(&self) -> bool {
+        !self.taking && self.pending.front().is_some_and(|frame| frame.is_answered())
+    }
+
+    fn next_step(&mut self) -> Step {
+        if !self.can_settle() {
+            return Step::Wait;
         }
+        let Some(frame) = self.pending.front().cloned() else { return Step::Wait };
+        let again = lock(&frame.looks).observed.is_some();
+        let people = match frame.seen() {
+            Ok(seen) if again => Ok(self.tracks.observe_closer(seen, frame.now)),
+            Ok(seen) => Ok(self.tracks.observe(Observation {
+                now: frame.now,
+                size: frame.size,
+                detected: frame.detected,
+                seen,
+                lifetime: frame.lifetime,
+            })),
+            Err(error) => Err(error),
+        };
+        let pixels = lock(&frame.looks).pixels.clone().filter(|_| people.is_ok());
+        if let Some(pixels) = pixels {
+            let looks = self.tracks.closer_looks(frame.now, frame.max_people);
+            if !looks.is_empty() {
+                self.taking = true;
+                return Step::Closer(frame, pixels, looks);
+            }
+        }
+        // Not before it is known that nobody looks at them again: who writes to the frame must be the only one who has it.
+        lock(&frame.looks).pixels = None;
+        let _ = frame.people.set(people);
+        self.pending.pop_front();
+        self.settled.push_back((frame.now, self.tracks.targets()));
+        Step::Settled
     }
 
     /// Number of the first frame in `settled`.
@@ -279,15 +373,18 @@ mod tests {
         for number in 0..24 {
             let now = f64::from(number) / 30.0;
             let glimpse = || Glimpse::of(&dark(), SIZE);
-            let looks = following.plan(now, SIZE, lookahead, &Settings::default(), true, glimpse);
+            let moment = Moment { now, size: SIZE, search: true, still: false };
+            let looks = following.plan(moment, lookahead, &Settings::default(), glimpse);
             let mut state = lock(&following.0);
             bases.push(state.base);
             let seen = answers(looks);
             state.tracks.observe(Observation { now, size: SIZE, detected: false, seen, lifetime });
             drop(state);
             // Its answers have been taken in already.
-            let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), ScoreMode::Min, lifetime);
+            let settings = settings::Settings::default();
+            let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), None, &settings);
             following.add(Arc::new(frame), lookahead);
+            following.settle(&|_, _| Vec::new());
         }
         // Found in frame 0, then looked at four times, each time from the frame before; known to be followed in frame 5, from
         // when on 8 frames are in flight.

@@ -1,5 +1,6 @@
 //! The element `rtmposebatch`.
 
+mod camera;
 mod enums;
 mod follow;
 mod imp;
@@ -12,6 +13,7 @@ mod schedules;
 mod settings;
 mod sink;
 mod skip;
+mod slow;
 mod src;
 mod stats;
 pub mod testing;

@@ -41,30 +41,33 @@ pub(super) enum Work {
 }
 
 impl Frame {
-    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        let candidates: &[Candidate] =
-            if let Work::Infer(candidates) = &self.work { candidates } else { &[] };
-        let looks = if let Work::Follow(_, frame) = &self.work { frame.looks.as_slice() } else { &[] };
-        let of_looks = looks.iter().map(|(_, _, ticket)| ticket);
-        candidates.iter().map(|candidate| &candidate.ticket).chain(of_looks)
-    }
-
     /// Number of crops with the network.
     pub fn crops(&self) -> usize {
-        self.tickets().count()
+        match &self.work {
+            Work::Infer(candidates) => candidates.len(),
+            Work::Follow(_, frame) => frame.crops(),
+            Work::Pass | Work::Carry | Work::Fail(_) => 0,
+        }
     }
 
     /// Whether a crop of the frame was not yet handed to an executor.
     fn is_waiting(&self) -> bool {
-        self.tickets().any(|ticket| !ticket.is_handed())
+        match &self.work {
+            Work::Infer(candidates) => candidates.iter().any(|candidate| !candidate.ticket.is_handed()),
+            Work::Follow(_, frame) => frame.is_waiting(),
+            Work::Pass | Work::Carry | Work::Fail(_) => false,
+        }
     }
 
     /// Whether all is there that the frame needs: its own crops' answers, and where people are followed those of the
     /// frames before it.
     fn is_done(&self) -> bool {
         match &self.work {
-            Work::Follow(following, frame) => following.is_answered(frame),
-            _ => self.tickets().all(|ticket| ticket.outcome().is_some()),
+            Work::Infer(candidates) => {
+                candidates.iter().all(|candidate| candidate.ticket.outcome().is_some())
+            }
+            Work::Follow(_, frame) => frame.people().is_some(),
+            Work::Pass | Work::Carry | Work::Fail(_) => true,
         }
     }
 }
@@ -90,6 +93,13 @@ impl Query {
         let handled = handle(unsafe { self.query.as_mut() });
         let _ = self.answer.send(handled);
     }
+}
+
+/// What the source pad's task does next.
+pub(super) enum Turn {
+    Send(Item),
+    /// Answers have come for those who are followed.
+    Settle(Arc<Following>),
 }
 
 pub(super) enum Item {
@@ -232,8 +242,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes the head once it is ready. An error is why the source pad's task must stop, with the lock.
-    pub fn take_ready(&self) -> Result<Item, (MutexGuard<'_, State>, gst::FlowError)> {
+    /// Takes the head once it is ready, or tells what must be done for it first. An error is why the source pad's task must
+    /// stop, with the lock.
+    pub fn take_ready(&self) -> Result<Turn, (MutexGuard<'_, State>, gst::FlowError)> {
         let mut state = lock(&self.state);
         loop {
             if let Err(error) = state.flow {
@@ -244,7 +255,12 @@ impl Queue {
                 drop(state);
                 // There may be room now for the chain function.
                 self.changed.notify_all();
-                return Ok(item);
+                return Ok(Turn::Send(item));
+            }
+            if let Some(Item::Frame(Frame { work: Work::Follow(following, _), .. })) = state.items.front()
+                && following.can_settle()
+            {
+                return Ok(Turn::Settle(following.clone()));
             }
             state = wait(&self.changed, state);
         }
@@ -316,12 +332,12 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
-        network::ScoreMode,
-        posebatch::follow::{LOOKED_AT, Lookahead},
+        posebatch::{
+            follow::{LOOKED_AT, Lookahead},
+            settings::Settings,
+        },
         track::{Anatomy, Look, Purpose},
     };
 
@@ -338,9 +354,8 @@ mod tests {
             unanswered.push(duty);
             let look = Look { region, purpose: Purpose::Search };
             let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), ticket)];
-            let lifetime = Duration::from_secs(1);
-            let followed =
-                FollowedFrame::new(number as f64, (1280, 720), false, looks, ScoreMode::Min, lifetime);
+            let settings = Settings::default();
+            let followed = FollowedFrame::new(number as f64, (1280, 720), false, looks, None, &settings);
             let followed = Arc::new(followed);
             following.add(followed.clone(), Lookahead::Newest);
             let work = Work::Follow(following.clone(), followed);
@@ -353,6 +368,7 @@ mod tests {
         assert_eq!(queue.fill().finished, 0);
         drop(unanswered);
         LOOKED_AT.set(0);
+        following.settle(&|_, _| Vec::new());
         assert_eq!(queue.fill().finished, FRAMES);
         assert!(LOOKED_AT.get() <= 3 * FRAMES, "{} looks at {FRAMES} frames", LOOKED_AT.get());
     }

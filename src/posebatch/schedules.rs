@@ -16,7 +16,7 @@ use shuttle::{
     thread,
 };
 
-use super::queue::{Candidate, Frame, Item, Query, Queue, Room, Work};
+use super::queue::{Candidate, Frame, Item, Query, Queue, Room, Turn, Work};
 use crate::{
     engine::{
         Backend, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading, ManualClock,
@@ -184,12 +184,13 @@ impl Way {
                     drop(queries);
                     return;
                 }
-                Ok(Item::Event(_)) => return lock(&self.out).push(Out::Eos),
-                Ok(Item::Query(query)) => {
+                Ok(Turn::Send(Item::Event(_))) => return lock(&self.out).push(Out::Eos),
+                Ok(Turn::Send(Item::Query(query))) => {
                     query.answer(|_| true);
                     Out::Query
                 }
-                Ok(Item::Frame(frame)) => {
+                Ok(Turn::Settle(_)) => unreachable!("nobody is followed"),
+                Ok(Turn::Send(Item::Frame(frame))) => {
                     let Work::Infer(candidates) = &frame.work else { unreachable!("push makes no other") };
                     let found = candidates[0].ticket.outcome().expect("the frame is done");
                     let found = found.as_ref().map(|peaks| peaks[0].max_x as u8);

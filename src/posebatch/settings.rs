@@ -7,6 +7,7 @@ use gst::{glib, prelude::*};
 use super::enums::*;
 use crate::{
     engine::{Agreement, Patience},
+    pose::OneEuro,
     stage::properties::{Row, settings},
     track::{self, Budget},
 };
@@ -122,13 +123,26 @@ settings! {
             .mutable_playing();
         search_crops: u32 = track().search.crops as u32,
             "Search crops",
-            "Boxes that a search looks at in each search-interval on average, and in one frame at most; 0 = nobody \
-             is searched",
+            "Boxes that a search looks at in each search-interval on average, and in one frame at most; a file's first \
+             frame, its new scenes and pictures are looked at all over at once; 0 = nobody is searched",
             .maximum(1024),
             .mutable_playing();
         smoothing: Smoothing = Smoothing::default(),
             "Smoothing",
             "How key points of a person are smoothed in time",
+            .mutable_playing();
+        smoothing_min_cutoff: f64 = OneEuro::default().min_cutoff,
+            "Smoothing's least cutoff",
+            "Cutoff frequency in hertz of a key point that rests, with smoothing=one-euro: lower trembles less",
+            .minimum(0.001),
+            .maximum(1000.0),
+            .mutable_playing();
+        smoothing_beta: f64 = OneEuro::default().beta,
+            "Smoothing's beta",
+            "By how much the cutoff frequency rises with a key point's speed, with smoothing=one-euro: hertz for each \
+             pixel a second. Higher lags behind less",
+            .minimum(0.0),
+            .maximum(1000.0),
             .mutable_playing();
         score_mode: ScoreMode = ScoreMode::default(),
             "Score mode",
@@ -183,6 +197,10 @@ impl Settings {
     /// The types of regions that are people.
     pub fn region_labels(&self) -> Vec<&str> {
         self.region_label.split(',').map(str::trim).filter(|label| !label.is_empty()).collect()
+    }
+
+    pub fn one_euro(&self) -> OneEuro {
+        OneEuro { min_cutoff: self.smoothing_min_cutoff, beta: self.smoothing_beta }
     }
 
     pub fn tracking(&self) -> track::Settings {

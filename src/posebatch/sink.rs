@@ -1,31 +1,35 @@
 //! The sink pad: frames become crops in the engine and items of the ordered queue; events and queries are queued with
 //! them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gst::{prelude::*, subclass::prelude::*};
 
 use super::{
+    camera::{Camera, Taken, Video},
     follow::{FollowedFrame, Following, Lookahead},
     imp::{RtmPoseBatch, Running},
     log::CAT,
     queue::{Candidate, Fill, Frame, Item, Query, Room, Work},
     regions::{Regions, Where},
+    skip::Reason,
+    slow::Slow,
     timeline::Timeline,
 };
 use crate::{
-    engine::{Flushing, Ticket},
     meta::PersonRegion,
-    pose::Region,
     sync::lock,
-    track::{Anatomy, Glimpse, Look, Purpose},
-    video::{Colours, Crop, FrameShape, Picture, Sampler, log_refusal, misfit, picture},
+    track::{Anatomy, Glimpse, Look, Moment, Purpose},
+    video::{Colours, FrameShape, Sampler, log_refusal, misfit, picture},
 };
+
+/// The boxes of one live frame that are searched take no longer than this, so that the next look is not late.
+const SEARCHING: Duration = Duration::from_millis(250);
 
 /// The stream as the sink pad sees it at the moment.
 #[derive(Default)]
 pub(super) struct Input {
-    video: Option<Video>,
+    video: Option<Arc<Video>>,
     /// Caps whose error was posted: they come again with every frame.
     refused: Option<gst::Caps>,
     segment: gst::FormattedSegment<gst::ClockTime>,
@@ -39,11 +43,7 @@ pub(super) struct Input {
     warned_of_orientation: bool,
     /// Whether upstream is live; none until it was asked.
     live: Option<bool>,
-}
-
-struct Video {
-    info: gst_video::VideoInfo,
-    colours: Colours,
+    slow: Slow,
 }
 
 impl Input {
@@ -52,6 +52,7 @@ impl Input {
         self.regions.reset();
         self.following = None;
         self.since_inference = None;
+        self.timeline.restart();
     }
 }
 
@@ -122,8 +123,24 @@ impl RtmPoseBatch {
         self.warn_of_skipped_frames();
         let frame = self.take_in(pad, buffer, &running)?;
         let crops = frame.crops();
-        if crops > 0 {
+        let (live, slow) = {
+            let mut input = lock(&self.input);
+            (input.live == Some(true), input.slow.news.take())
+        };
+        // The first frame of a file has very many, and nobody waits for it.
+        if crops > 0 && live {
             lock(&self.latency).note_crops(crops);
+        }
+        if let Some(apart) = slow {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                (
+                    "This live stream is looked at only every {apart:.1} s, as a batch takes {:.1?}: people are found \
+                     and followed late. Take a smaller model, a faster execution-provider or fewer streams",
+                    running.stream.run_time()
+                )
+            );
         }
         // Anything may have come while the crops were sampled.
         self.queue.push(Item::Frame(frame)).map(|()| gst::FlowSuccess::Ok)
@@ -169,7 +186,8 @@ impl RtmPoseBatch {
             return Err(self.not_negotiated());
         };
         let shape = FrameShape::from(&video.info);
-        let now = input.timeline.advance(buffer.pts(), frame_duration(&video.info));
+        let duration = buffer.duration().or_else(|| frame_duration(&video.info));
+        let now = input.timeline.advance(buffer.pts(), duration);
         let frame = |work| Frame { buffer: buffer.clone(), shape, now, work };
         // One with pixels is a frame also where it is flagged GAP: videorate's copies are, and pictures of sources that had
         // nothing new.
@@ -185,11 +203,13 @@ impl RtmPoseBatch {
         let (segment, live) = (&input.segment, input.live == Some(true));
         if let Some(reason) = self.reason_to_skip(&buffer, segment, live, &settings, running) {
             let segment = segment.clone();
+            input.slow.skipped |= live && reason == Reason::Overload;
             drop(guard);
             self.count_skipped(&buffer, &segment, live, reason);
             return Ok(frame(Work::Pass));
         }
         input.since_inference = Some(0);
+        input.slow.look(now);
         let _in_progress = running.stream.begin_frame();
         let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &video.info);
         let Some(picture) =
@@ -201,39 +221,95 @@ impl RtmPoseBatch {
         let sampler = input
             .sampler
             .get_or_insert_with(|| Sampler::new(model.width, model.height, running.settings.inference_scale));
-        let mut camera = Camera { picture, to_pixels: shape.to_pixels(), sampler, running };
+        let mut camera = Camera { picture, to_pixels: shape.to_pixels(), sampler, stream: &running.stream };
         let place = input.regions.of_frame(&buffer, shape, &settings);
         if let Where::Regions(regions) = place {
-            return Ok(frame(Work::Infer(camera.take_candidates(regions)?)));
+            let taken = camera.take(regions, |person| &person.region)?;
+            let candidate =
+                |(PersonRegion { region, id, .. }, crop, ticket)| Candidate { region, id, crop, ticket };
+            return Ok(frame(Work::Infer(taken.into_iter().map(candidate).collect())));
         }
         let anatomy = || Anatomy::of(&running.skeleton, model.points, running.sigmas);
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let detected = matches!(place, Where::Detected(_));
         let size = shape.square_size();
+        // A live stream is not held up: closer looks come with the next frames.
+        let still = !live;
         let looks = match place {
             Where::Tracked { search } => {
                 // The frame from whose people this one's boxes come.
-                self.queue.wait_for_results(&running.stream, || following.is_ready(lookahead))?;
+                let is_ready = || following.is_ready(now, lookahead);
+                loop {
+                    self.settle(following);
+                    if is_ready() {
+                        break;
+                    }
+                    self.queue.wait_for_results(&running.stream, || is_ready() || following.can_settle())?;
+                }
                 let glimpse = || Glimpse::of(&camera.picture, size);
-                following.plan(now, size, lookahead, &settings.tracking(), search, glimpse)
+                let moment = Moment { now, size, search, still };
+                let mut tracking = settings.tracking();
+                if live && tracking.search.crops > 1 {
+                    tracking.search.crops = tracking.search.crops.min(crops_within(SEARCHING, running));
+                }
+                following.plan(moment, lookahead, &tracking, glimpse)
             }
             Where::Detected(regions) | Where::Regions(regions) => {
+                self.settle(following);
+                gst::debug!(CAT, imp = self, "Upstream found {} people in this frame", regions.len());
                 let look =
                     |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
                 regions.into_iter().map(look).collect()
             }
         };
-        let looks = camera.take_looks(looks)?;
-        let searched = |(look, ..): &&(Look, Crop, Ticket)| {
-            matches!(look.purpose, Purpose::Search | Purpose::Confirm(_))
-        };
-        lock(&self.stats).search_crops += looks.iter().filter(searched).count() as u64;
-        let lifetime = std::time::Duration::from_nanos(settings.track_lifetime);
-        let followed = FollowedFrame::new(now, size, detected, looks, settings.score_mode.into(), lifetime);
+        let looks = camera.take(looks, |look| &look.region)?;
+        self.count_search(&looks);
+        let pixels = (still && !detected).then(|| (buffer.clone(), video.clone()));
+        let followed = FollowedFrame::new(now, size, detected, looks, pixels, &settings);
         let followed = Arc::new(followed);
         following.add(followed.clone(), lookahead);
         Ok(frame(Work::Follow(following.clone(), followed)))
+    }
+
+    /// Settles the frames of people who are followed as far as the network has answered. Not to be called with a lock held.
+    pub(super) fn settle(&self, following: &Following) {
+        let Some(running) = self.running() else { return };
+        let changed =
+            following.settle(&|(buffer, video), looks| self.look_closer(buffer, video, looks, &running));
+        for decision in following.decisions() {
+            gst::debug!(CAT, imp = self, "{decision}");
+        }
+        if changed {
+            self.queue.wake();
+        }
+    }
+
+    /// Looks again at a frame that is queued.
+    fn look_closer(
+        &self,
+        buffer: &gst::Buffer,
+        video: &Video,
+        looks: Vec<Look>,
+        running: &Running,
+    ) -> Vec<Taken> {
+        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
+        let picture = mapped.as_ref().ok().and_then(|mapped| picture(mapped, &video.info, &video.colours));
+        let Some(picture) = picture else { return Vec::new() };
+        let model = running.stream.model();
+        let sampler = &mut Sampler::new(model.width, model.height, running.settings.inference_scale);
+        let to_pixels = FrameShape::from(&video.info).to_pixels();
+        let mut camera = Camera { picture, to_pixels, sampler, stream: &running.stream };
+        let taken = camera.take(looks, |look| &look.region).unwrap_or_default();
+        self.count_search(&taken);
+        // The frame waits for them, and others behind it.
+        running.stream.hurry();
+        taken
+    }
+
+    fn count_search(&self, looks: &[Taken]) {
+        let searched = |(look, ..): &&Taken| matches!(look.purpose, Purpose::Search | Purpose::Confirm(_));
+        lock(&self.stats).search_crops += looks.iter().filter(searched).count() as u64;
     }
 
     fn not_negotiated(&self) -> gst::FlowError {
@@ -352,7 +428,7 @@ impl RtmPoseBatch {
         gst::debug!(CAT, imp = self, "Frames are {info:?} now");
         lock(&self.latency).set_frame_duration(frame_duration(&info));
         let mut input = lock(&self.input);
-        input.video = Some(Video { colours: Colours::of(&info), info });
+        input.video = Some(Arc::new(Video { colours: Colours::of(&info), info }));
         input.refused = None;
         Ok(())
     }
@@ -447,47 +523,18 @@ pub(super) fn refuse_pull_mode(mode: gst::PadMode) -> Result<(), gst::LoggableEr
     }
 }
 
+/// How many crops the network does in that time, at least one.
+fn crops_within(time: Duration, running: &Running) -> usize {
+    let run = running.stream.run_time().as_secs_f64();
+    let crops = time.as_secs_f64() * running.stream.batch_size() as f64 / run;
+    // Not a number or endless before anything was run.
+    (crops as usize).max(1)
+}
+
 /// How many frames may be with the network: as set, or as many as keep every executor's batch full.
 fn lookahead(running: &Running) -> Lookahead {
     match running.settings.track_lookahead {
         0 => Lookahead::Filling(running.stream.crops_in_flight() as u64),
         set => Lookahead::Exact(set.into()),
-    }
-}
-
-/// Takes crops of a frame and hands them to the engine, one by one.
-struct Camera<'a> {
-    picture: Picture<'a>,
-    /// From square pixels to the picture's own.
-    to_pixels: [f32; 2],
-    sampler: &'a mut Sampler,
-    running: &'a Running,
-}
-
-impl Camera<'_> {
-    /// The region's crop on its way to the network; none where no crop can be made of the region.
-    fn take(&mut self, region: &Region) -> Result<Option<(Crop, Ticket)>, gst::FlowError> {
-        let stream = &self.running.stream;
-        let model = stream.model();
-        let Some(crop) = Crop::new(region, model.width, model.height) else { return Ok(None) };
-        let mut pixels = stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-        self.sampler.sample(&self.picture, &crop.scaled(self.to_pixels), &mut pixels);
-        Ok(Some((crop, stream.submit(pixels))))
-    }
-
-    fn take_candidates(&mut self, regions: Vec<PersonRegion>) -> Result<Vec<Candidate>, gst::FlowError> {
-        let candidate = |PersonRegion { region, id, .. }| {
-            let taken = self.take(&region)?;
-            Ok(taken.map(|(crop, ticket)| Candidate { region, id, crop, ticket }))
-        };
-        regions.into_iter().map(candidate).filter_map(Result::transpose).collect()
-    }
-
-    fn take_looks(&mut self, looks: Vec<Look>) -> Result<Vec<(Look, Crop, Ticket)>, gst::FlowError> {
-        let taken = |look: Look| {
-            let taken = self.take(&look.region)?;
-            Ok(taken.map(|(crop, ticket)| (look, crop, ticket)))
-        };
-        looks.into_iter().map(taken).filter_map(Result::transpose).collect()
     }
 }

@@ -6,7 +6,7 @@ use super::{
     enums::{OnError, Smoothing},
     imp::{RtmPoseBatch, Running},
     log::CAT,
-    queue::{Candidate, Frame, Item, State, Work},
+    queue::{Candidate, Frame, Item, State, Turn, Work},
     settings::Settings,
     sink::refuse_pull_mode,
 };
@@ -66,7 +66,8 @@ impl RtmPoseBatch {
     /// One turn of the task: waits for the head, takes it and sends it on.
     fn iterate(&self) {
         let item = match self.queue.take_ready() {
-            Ok(item) => item,
+            Ok(Turn::Send(item)) => item,
+            Ok(Turn::Settle(following)) => return self.settle(&following),
             Err((state, error)) => return self.stop_task_at(state, error),
         };
         let result = match item {
@@ -170,9 +171,9 @@ impl RtmPoseBatch {
                 Ok(people) => self.attach(&mut frame, people, &running),
                 Err(text) => self.inference_failed(&text, &settings)?,
             },
-            Work::Follow(following, followed) => match following.people(&followed) {
-                Some(Ok(people)) => self.attach(&mut frame, people, &running),
-                Some(Err(text)) => self.inference_failed(&text, &settings)?,
+            Work::Follow(_, followed) => match followed.people() {
+                Some(Ok(people)) => self.attach(&mut frame, people.clone(), &running),
+                Some(Err(text)) => self.inference_failed(text, &settings)?,
                 // It would not have been done.
                 None => self.inference_failed("a frame before it was not answered", &settings)?,
             },
@@ -188,10 +189,14 @@ impl RtmPoseBatch {
 
     fn attach(&self, frame: &mut Frame, mut people: Vec<Person>, running: &Running) {
         {
+            let (smoothing, filter) = {
+                let settings = self.settings();
+                (settings.smoothing, settings.one_euro())
+            };
             let mut smoother = lock(&self.smoother);
-            match self.settings().smoothing {
+            match smoothing {
                 Smoothing::None => smoother.reset(),
-                Smoothing::OneEuro => smoother.smooth(frame.now, &mut people),
+                Smoothing::OneEuro => smoother.smooth(frame.now, &mut people, &filter),
             }
         }
         people.iter_mut().for_each(|person| person.scale(frame.shape.to_pixels()));

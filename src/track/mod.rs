@@ -14,6 +14,9 @@
 
 mod assign;
 mod body;
+mod closer;
+mod decision;
+mod detected;
 mod extent;
 mod motion;
 mod plan;
@@ -21,11 +24,12 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 pub use body::Anatomy;
+pub use decision::{Decision, Doubt};
 pub use motion::Glimpse;
-pub use plan::{Planner, Settings};
+pub use plan::{Moment, Planner, Settings};
 pub use search::Budget;
 
 use crate::pose::{KeyPoint, Person, Region};
@@ -60,6 +64,10 @@ const SAME_BOX: f32 = 0.5;
 const SAME_PLACE: f32 = 0.3;
 /// How fast the measured velocity follows, in seconds.
 const STEADINESS: f64 = 0.2;
+/// For so long, in seconds, and for so many looks, however far apart these are, somebody is known whom nobody has looked
+/// at.
+const UNSEEN: f64 = 1.0;
+const UNSEEN_LOOKS: f64 = 8.0;
 
 /// Names a track while it lives, also before it has an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +128,10 @@ enum State {
     Lost {
         since: f64,
     },
+    /// Upstream says who is there, and did not name this one: nobody looks for him, but he has his id when he comes back.
+    Omitted {
+        since: f64,
+    },
 }
 
 impl State {
@@ -148,6 +160,8 @@ struct Track {
 pub struct Targets {
     size: (u32, u32),
     list: Vec<Target>,
+    /// That were taken at frames up to this one, beside those that were planned.
+    closer_looks: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -169,11 +183,61 @@ pub struct Tracks {
     next_id: i64,
     /// Upstream numbers people: none are invented beside its numbers.
     upstream_ids: bool,
+    pace: Pace,
+    /// How long somebody who is lost is looked for.
+    lifetime: f64,
+    /// Whom the last frame's looks were for.
+    looked_at: BTreeSet<Key>,
+    /// Closer looks that were taken at the last frame, one after another; and at all frames.
+    rounds: u32,
+    closer_looks: u64,
+    decisions: Vec<Decision>,
+}
+
+/// How far apart the frames that are looked at are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    last: Option<f64>,
+    /// From each of the last two to the next, in seconds.
+    gaps: [Option<f64>; 2],
+}
+
+impl Pace {
+    fn step(&mut self, now: f64) {
+        if let Some(last) = self.last {
+            self.gaps = [Some(now - last), self.gaps[0]];
+        }
+        self.last = Some(now);
+    }
+
+    /// Usual seconds between two looks. A single long gap is none: there time has jumped.
+    fn usual(&self) -> f64 {
+        let [last, before] = self.gaps;
+        last.map_or(0.0, |last| before.map_or(last, |before| last.min(before)))
+    }
 }
 
 impl Tracks {
     pub fn new(anatomy: Anatomy) -> Self {
-        Self { anatomy, list: Vec::new(), size: (0, 0), next_key: 0, next_id: 1, upstream_ids: false }
+        Self {
+            anatomy,
+            list: Vec::new(),
+            size: (0, 0),
+            next_key: 0,
+            next_id: 1,
+            upstream_ids: false,
+            pace: Pace::default(),
+            lifetime: 0.0,
+            looked_at: BTreeSet::new(),
+            rounds: 0,
+            closer_looks: 0,
+            decisions: Vec::new(),
+        }
+    }
+
+    /// What was decided since this was last asked.
+    pub fn decisions(&mut self) -> Vec<Decision> {
+        std::mem::take(&mut self.decisions)
     }
 
     /// Where people are expected after the last frame.
@@ -189,16 +253,54 @@ impl Tracks {
             velocity: track.velocity,
             seen: track.seen,
         };
-        Targets { size: self.size, list: self.list.iter().map(target).collect() }
+        let list = self.list.iter().map(target).collect();
+        Targets { size: self.size, list, closer_looks: self.closer_looks }
     }
 
     /// Takes the next frame's looks in; gives the people who are in it.
     pub fn observe(&mut self, frame: Observation) -> Vec<Person> {
         self.scale_to(frame.size);
-        let (now, lifetime) = (frame.now, frame.lifetime.as_secs_f64());
-        // What time has passed over is gone before it is compared with anything.
-        self.list.retain(|track| now - track.seen <= lifetime);
-        if frame.detected { self.take_detected(frame) } else { self.take_planned(frame) }
+        self.pace.step(frame.now);
+        self.lifetime = frame.lifetime.as_secs_f64();
+        self.rounds = 0;
+        self.forget(frame.now);
+        self.looked_at = frame.seen.iter().filter_map(|seen| seen.look.purpose.key()).collect();
+        if frame.detected {
+            self.take_detected(frame)
+        } else {
+            self.take_looks(frame.seen, frame.now);
+            self.people(frame.now)
+        }
+    }
+
+    /// Who is in the frame of that time by now.
+    fn people(&self, now: f64) -> Vec<Person> {
+        let here = |track: &&Track| track.state == State::Followed && track.seen == now;
+        let mut people: Vec<_> = self.list.iter().filter(here).map(Track::person).collect();
+        people.sort_by_key(|person| person.id);
+        people
+    }
+
+    /// What time has passed over is gone before it is compared with anything.
+    fn forget(&mut self, now: f64) {
+        let unseen = (UNSEEN_LOOKS * self.pace.usual()).max(UNSEEN).max(self.lifetime);
+        let lifetime = self.lifetime;
+        let decisions = &mut self.decisions;
+        self.list.retain(|track| {
+            let age = now - track.seen;
+            let known = match track.state {
+                State::Candidate { .. } | State::Followed => age <= unseen,
+                // Who was not looked for may have gone long before.
+                State::Lost { since } | State::Omitted { since } => now - since <= lifetime && age <= unseen,
+            };
+            if !known {
+                decisions.push(match track.state {
+                    State::Candidate { .. } => Decision::Rejected { key: track.key, why: Doubt::TooOld },
+                    _ => Decision::Forgotten { id: track.id },
+                });
+            }
+            known
+        });
     }
 
     /// Frames of another size show the same scene: everything is scaled with them.
@@ -217,54 +319,10 @@ impl Tracks {
         self.size = size;
     }
 
-    /// Upstream says who is there: its boxes are the frame's people, and everybody else is gone.
-    fn take_detected(&mut self, frame: Observation) -> Vec<Person> {
-        let now = frame.now;
-        let mut poses = Vec::new();
-        for Seen { look, points } in &frame.seen {
-            let id = if let Purpose::Detected { id } = look.purpose { id } else { None };
-            self.upstream_ids |= id.is_some();
-            // A detector's box stays a person where the points say little.
-            let pose = self.anatomy.pose(points.clone());
-            let score = pose.map_or(0.0, |pose| pose.score);
-            poses.push((id, Pose { points: points.clone(), region: look.region, score }));
-        }
-        let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
-        let pairs = assign(self.list.len(), poses.len(), LEAST_SIMILAR, |row, column| {
-            let (track, (id, pose)) = (&self.list[row], &poses[column]);
-            match (track.id, id) {
-                (Some(own), Some(id)) if self.upstream_ids => f32::from(own == *id),
-                (_, Some(_)) if self.upstream_ids => 0.0,
-                _ => self.anatomy.similarity(&predicted[row], pose),
-            }
-        });
-        let mut owners = vec![None; poses.len()];
-        pairs.into_iter().for_each(|(row, column)| owners[column] = Some(row));
-        let mut tracks = Vec::with_capacity(poses.len());
-        for ((id, pose), owner) in poses.into_iter().zip(owners) {
-            let mut track = match owner {
-                Some(row) => {
-                    let mut track = self.list[row].clone();
-                    // Upstream's box, from which the points' go on while nothing comes from there.
-                    let extent = Extent::of(&self.anatomy, &pose, now);
-                    track.find(&self.anatomy, pose, now, true);
-                    track.extent = extent;
-                    track
-                }
-                None => self.new_track(pose, now, true),
-            };
-            track.state = State::Followed;
-            track.id = if self.upstream_ids { id } else { Some(track.id.unwrap_or_else(|| self.new_id())) };
-            tracks.push(track);
-        }
-        self.list = tracks;
-        self.list.iter().map(Track::person).collect()
-    }
-
-    fn take_planned(&mut self, frame: Observation) -> Vec<Person> {
-        let now = frame.now;
-        let looked_at: Vec<_> = frame.seen.iter().filter_map(|seen| seen.look.purpose.key()).collect();
-        let finds = self.finds(frame.seen);
+    /// Takes looks at the frame of that time in: who of those who are known is in it, and who else may be.
+    fn take_looks(&mut self, seen: Vec<Seen>, now: f64) {
+        let looked_at: Vec<_> = seen.iter().filter_map(|seen| seen.look.purpose.key()).collect();
+        let finds = self.finds(seen, now);
         let candidate = |track: &&Track| matches!(track.state, State::Candidate { .. });
         let candidates: Vec<_> = self.list.iter().filter(candidate).map(|track| track.key).collect();
         let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
@@ -281,22 +339,26 @@ impl Tracks {
         }
         for (track, found) in self.list.iter_mut().zip(found) {
             if !found && looked_at.contains(&track.key) {
+                if track.state == State::Followed {
+                    self.decisions.push(Decision::Lost { id: track.id });
+                }
                 track.miss(now);
             }
         }
-        self.list.retain(|track| !track.is_nobody());
+        let decisions = &mut self.decisions;
+        self.list.retain(|track| {
+            let doubt = track.doubt();
+            decisions.extend(doubt.map(|why| Decision::Rejected { key: track.key, why }));
+            doubt.is_none()
+        });
         candidates.into_iter().for_each(|key| self.name(key, now));
         for find in free.into_iter().flatten() {
             self.take_stranger(find, now);
         }
-        let here = |track: &&Track| track.state == State::Followed && track.seen == now;
-        let mut people: Vec<_> = self.list.iter().filter(here).map(Track::person).collect();
-        people.sort_by_key(|person| person.id);
-        people
     }
 
     /// The looks that found a body, each body once: the best look at it.
-    fn finds(&self, seen: Vec<Seen>) -> Vec<Find> {
+    fn finds(&self, seen: Vec<Seen>, now: f64) -> Vec<Find> {
         let mut finds: Vec<Find> = seen
             .into_iter()
             .filter_map(|Seen { look, points }| {
@@ -311,7 +373,16 @@ impl Tracks {
         });
         let mut unique: Vec<Find> = Vec::with_capacity(finds.len());
         for find in finds {
-            if unique.iter().all(|other| self.anatomy.oks(&other.pose, &find.pose) < SAME_POINTS) {
+            // Somebody who was found in this frame already is not found anew by another's.
+            let known = |track: &Track| {
+                track.state == State::Followed
+                    && track.seen == now
+                    && find.key != Some(track.key)
+                    && self.anatomy.oks(&track.pose, &find.pose) >= SAME_POINTS
+            };
+            if !self.list.iter().any(known)
+                && unique.iter().all(|other| self.anatomy.oks(&other.pose, &find.pose) < SAME_POINTS)
+            {
                 unique.push(find);
             }
         }
@@ -340,9 +411,13 @@ impl Tracks {
                     State::Candidate { agreed, scores, failed: failed + 1 }
                 }
             }
-            State::Lost { .. } if !hint => return false,
-            State::Lost { .. } => State::Followed,
-            other => other,
+            State::Lost { .. } | State::Omitted { .. } if !hint => return false,
+            State::Lost { .. } | State::Omitted { .. } => {
+                let (id, region) = (self.list[row].id, find.pose.region);
+                self.decisions.push(Decision::Back { id, region });
+                State::Followed
+            }
+            other @ (State::Candidate { .. } | State::Followed) => other,
         };
         self.list[row].state = state;
         self.list[row].find(&self.anatomy, find.pose, now, own);
@@ -358,10 +433,13 @@ impl Tracks {
         let lost = self.list.iter().filter(|track| matches!(track.state, State::Lost { .. }));
         let lost = lost.map(|track| (track.key, track.id, overlap(&track.predicted(now).region, &region)));
         let same = lost.filter(|(.., share)| *share >= SAME_PLACE).max_by(|a, b| a.2.total_cmp(&b.2));
-        self.list[newcomer].id = match same {
+        let id = match same {
             Some((_, id, _)) => id,
             None => (!self.upstream_ids).then(|| self.new_id()),
         };
+        self.list[newcomer].id = id;
+        let score = self.list[newcomer].pose.score;
+        self.decisions.push(Decision::Confirmed { key, id, region, score });
         self.list.retain(|track| same.is_none_or(|(lost, ..)| track.key != lost));
     }
 
@@ -373,7 +451,9 @@ impl Tracks {
         };
         let good = find.pose.score >= HINT && self.anatomy.is_hint(&find.pose);
         if good && !self.list.iter().any(known) {
+            let (region, score) = (find.pose.region, find.pose.score);
             let track = self.new_track(find.pose, now, find.key.is_some());
+            self.decisions.push(Decision::Found { key: track.key, region, score });
             self.list.push(track);
         }
     }
@@ -420,12 +500,15 @@ impl Track {
         pose
     }
 
-    /// A candidate who was looked at often enough.
-    fn is_nobody(&self) -> bool {
-        matches!(
-            self.state,
-            State::Candidate { failed: FAILURES.., .. } | State::Candidate { agreed: DOUBTS.., .. }
-        )
+    /// Why a candidate who was looked at often enough is nobody.
+    fn doubt(&self) -> Option<Doubt> {
+        match self.state {
+            State::Candidate { failed: FAILURES.., .. } => Some(Doubt::NotFoundAgain),
+            State::Candidate { agreed: agreed @ DOUBTS.., scores, .. } => {
+                Some(Doubt::Unlikely(scores / agreed as f32))
+            }
+            _ => None,
+        }
     }
 
     /// A look with a box of its own did not find it.

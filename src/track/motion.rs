@@ -107,8 +107,9 @@ impl Motion {
         self.at.is_none_or(|at| now - at >= INTERVAL)
     }
 
-    /// Takes the glimpse of that time in; what lies in one of the boxes in `known` is left aside.
-    pub fn look(&mut self, now: f64, glimpse: Glimpse, known: &[Region]) -> Movement {
+    /// Takes the glimpse of that time in; what lies in one of the boxes in `known` is left aside. Of `pictures`, which are
+    /// far apart in time, none is usually like the one before it.
+    pub fn look(&mut self, now: f64, glimpse: Glimpse, known: &[Region], pictures: bool) -> Movement {
         self.at = Some(now);
         if self.last.back().is_some_and(|last| !last.fits(&glimpse)) {
             self.last.clear();
@@ -116,7 +117,7 @@ impl Motion {
         let mut movement = Movement::default();
         if let Some(last) = self.last.back() {
             let change = glimpse.difference(last);
-            movement.cut = change > CUT && change > CUT_BY_USUAL * self.usual;
+            movement.cut = change > CUT && (pictures || change > CUT_BY_USUAL * self.usual);
             // A cut is not usual.
             if !movement.cut {
                 self.usual += (change - self.usual) / 8.0;
@@ -204,7 +205,7 @@ mod tests {
     }
 
     fn look(motion: &mut Motion, number: usize, glimpse: Glimpse, known: &[Region]) -> Movement {
-        motion.look(number as f64 * INTERVAL, glimpse, known)
+        motion.look(number as f64 * INTERVAL, glimpse, known, false)
     }
 
     #[test]

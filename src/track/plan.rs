@@ -22,6 +22,8 @@ const WIDER: f32 = 1.15;
 /// Somebody lost is looked for in every frame for so many seconds, and then in every `SELDOM`th.
 const AT_ONCE: f64 = 0.3;
 const SELDOM: u64 = 6;
+/// Frames of a file so many seconds apart are taken as pictures, each by itself.
+const PICTURES: f64 = 0.5;
 
 /// What users set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,12 +33,28 @@ pub struct Settings {
     pub search: Budget,
 }
 
+/// A frame to be planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The stream's time in seconds.
+    pub now: f64,
+    /// In square pixels.
+    pub size: (u32, u32),
+    /// Also for people nobody knows of.
+    pub search: bool,
+    /// The frame can be looked at for as long as it takes: nobody waits for it (it is not live).
+    pub still: bool,
+}
+
 /// Plans the looks of frame after frame.
 #[derive(Debug, Default)]
 pub struct Planner {
     search: Search,
     motion: Motion,
     frames: u64,
+    /// Closer looks that are paid for.
+    paid: u64,
+    last: Option<f64>,
 }
 
 impl Planner {
@@ -45,17 +63,17 @@ impl Planner {
         self.motion.is_due(now)
     }
 
-    /// Where to look in a frame of that size (in square pixels) at that time of the stream (in seconds), as `targets` of an earlier frame
-    /// say. With `search`, also for people nobody knows of, where a `glimpse` of the frame shows that something moves.
+    /// Where to look in the frame, as `targets` of an earlier frame say, and where a `glimpse` of it shows that something
+    /// moves.
     pub fn plan(
         &mut self,
-        now: f64,
-        size: (u32, u32),
+        moment: Moment,
         targets: &Targets,
         settings: &Settings,
-        search: bool,
         glimpse: Option<Glimpse>,
     ) -> Vec<Look> {
+        let Moment { now, size, search, still } = moment;
+        let first = self.frames == 0;
         self.frames += 1;
         let by = match targets.size {
             (0, _) | (_, 0) => [1.0; 2],
@@ -71,33 +89,41 @@ impl Planner {
             looks.push(Look { region, purpose: Purpose::Follow(target.key) });
             followed.push(scaled(&target.region, by));
         }
+        let passed = self.last.replace(now).map_or(0.0, |last| now - last);
+        let slow = passed >= AT_ONCE;
+        // Each shows something else, and who is not found in it may not be found at all.
+        let picture = still && passed >= PICTURES;
         for (target, region) in of(|state| matches!(state, State::Lost { .. })) {
             let State::Lost { since } = target.state else { continue };
-            if now - since < AT_ONCE || self.frames.is_multiple_of(SELDOM) {
+            if now - since < AT_ONCE || slow || self.frames.is_multiple_of(SELDOM) {
                 looks.push(Look { region, purpose: Purpose::Follow(target.key) });
             }
         }
         looks.truncate(settings.max_people);
         self.search.begin_frame(size, now, settings.search);
-        // To look for somebody lost is a search, too.
-        self.search.pay(looks.len().saturating_sub(followed.len()));
+        // To look for somebody lost is a search, too, and so were the closer looks that came before this one.
+        let closer_looks = targets.closer_looks - std::mem::replace(&mut self.paid, targets.closer_looks);
+        self.search.pay(looks.len().saturating_sub(followed.len()) + closer_looks as usize);
         let candidates = || of(|state| matches!(state, State::Candidate { .. }));
+        let mut new_scene = first;
         if let Some(glimpse) = glimpse {
             let known = looks.iter().map(|look| look.region).chain(candidates().map(|(_, region)| region));
-            self.search.see(self.motion.look(now, glimpse, &known.collect::<Vec<_>>()));
+            let movement = self.motion.look(now, glimpse, &known.collect::<Vec<_>>(), picture);
+            new_scene |= movement.cut;
+            self.search.see(movement, picture);
         }
         if search && looks.len() < settings.max_people {
             let candidates = candidates().take(settings.max_people - looks.len());
             let before = looks.len();
-            // Looked at through another box, what only looks like somebody looks otherwise.
-            let by = if self.frames.is_multiple_of(2) { WIDER } else { 1.0 };
             looks.extend(candidates.map(|(target, region)| {
-                let [x, y] = centre(&region);
-                let region = around(x, y, region.width * by, region.height * by);
+                let region = closer(&region, self.frames);
                 Look { region, purpose: Purpose::Confirm(target.key) }
             }));
             self.search.pay(looks.len() - before);
-            let most = settings.search.crops.saturating_sub(looks.len() - before);
+            // A scene's first frame shows most of those who are in it: what is lent for it is spent on it.
+            let at_once = still && (new_scene || picture) && settings.search.crops > 0;
+            let most = if at_once { usize::MAX } else { settings.search.crops };
+            let most = most.saturating_sub(looks.len() - before);
             let found = self.search.take(now, most, &followed);
             looks.extend(found.into_iter().map(|region| Look { region, purpose: Purpose::Search }));
         }
@@ -105,8 +131,16 @@ impl Planner {
     }
 }
 
+/// The box of the closer look of that number at a candidate that is expected in `region`. Looked at through another box,
+/// what only looks like somebody looks otherwise.
+pub(super) fn closer(region: &Region, number: u64) -> Region {
+    let by = if number.is_multiple_of(2) { WIDER } else { 1.0 };
+    let [x, y] = centre(region);
+    around(x, y, region.width * by, region.height * by)
+}
+
 /// The box in which somebody is expected, larger the older the news of him is.
-fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
+pub(super) fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
     let age = ((now - target.seen) as f32).max(0.0);
     let ahead = age.min(FORESIGHT);
     let grown = 1.0 + GROWTH * ahead;

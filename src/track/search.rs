@@ -98,14 +98,17 @@ impl Search {
         }
     }
 
-    /// What moved in the frame.
-    pub fn see(&mut self, movement: Movement) {
+    /// What moved in the frame; whether that is a `picture`, to be searched like the first.
+    pub fn see(&mut self, movement: Movement, picture: bool) {
         if movement.cut {
             self.looked_at.clear();
             self.next = 0;
-            let lacking = (self.large as f64 - self.for_grid).max(0.0);
+            let wanted = if picture { self.grid.len() } else { self.large };
+            let lacking = (wanted as f64 - self.for_grid).max(0.0);
             // Scenes that change all the time get no more than what can be repaid.
-            if self.owed + lacking <= self.grid.len() as f64 {
+            if picture {
+                self.for_grid += lacking;
+            } else if self.owed + lacking <= self.grid.len() as f64 {
                 self.owed += lacking;
                 self.for_grid += lacking;
             }
@@ -241,14 +244,14 @@ mod tests {
         let mut looks = Vec::new();
         for number in 0..4 {
             search.begin_frame(SIZE, f64::from(number) * 0.1, BUDGET);
-            search.see(Movement { cut: false, boxes: vec![moved] });
+            search.see(Movement { cut: false, boxes: vec![moved] }, false);
             looks.push(rounded(search.take(f64::from(number) * 0.1, 6, &[])[0]));
         }
         assert_eq!(looks[0], [290.0, 180.0, 120.0, 240.0]);
         assert_eq!(looks[1], [260.0, 120.0, 180.0, 360.0]);
         assert!(looks[2..].iter().all(|look| *look != looks[0] && *look != looks[1]), "tired of it");
         search.begin_frame(SIZE, 10.0, BUDGET);
-        search.see(Movement { cut: false, boxes: vec![moved] });
+        search.see(Movement { cut: false, boxes: vec![moved] }, false);
         assert_eq!(rounded(search.take(10.0, 6, &[])[0]), looks[0], "after a while");
     }
 
@@ -263,7 +266,7 @@ mod tests {
                 let now = f64::from(frame) / 30.0;
                 frame += 1;
                 search.begin_frame(SIZE, now, BUDGET);
-                search.see(Movement { cut: cut && number == 0, boxes: Vec::new() });
+                search.see(Movement { cut: cut && number == 0, boxes: Vec::new() }, false);
                 taken += search.take(now, 6, &[]).len();
             }
             taken

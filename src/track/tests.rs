@@ -1,5 +1,8 @@
 //! Who is found, followed, lost and told apart, in a world of people whom a pretended network finds.
 
+mod looks;
+mod regions;
+
 use std::{collections::VecDeque, time::Duration};
 
 use super::{body::centre, *};
@@ -85,6 +88,10 @@ struct Stage {
     settings: Settings,
     lifetime: Duration,
     now: f64,
+    /// Seconds between two frames.
+    step: f64,
+    /// Closer looks are taken at the same frame.
+    still: bool,
     lookahead: usize,
     /// Where people are after each of the last frames.
     targets: VecDeque<Targets>,
@@ -100,6 +107,8 @@ impl Stage {
             settings: Settings::default(),
             lifetime: Duration::from_secs(1),
             now: 0.0,
+            step: FRAME,
+            still: false,
             lookahead,
             targets: VecDeque::new(),
             looks: Vec::new(),
@@ -109,19 +118,20 @@ impl Stage {
 
     /// The next frame with these people in it: who is reported.
     fn frame(&mut self, people: &[Someone]) -> Vec<Person> {
-        self.now += FRAME;
+        self.now += self.step;
         let targets = if self.targets.len() == self.lookahead {
             self.targets.pop_front().unwrap()
         } else {
             Targets::default()
         };
-        let looks = self.planner.plan(self.now, SIZE, &targets, &self.settings, true, None);
+        let moment = Moment { now: self.now, size: SIZE, search: true, still: self.still };
+        let looks = self.planner.plan(moment, &targets, &self.settings, None);
         self.take(looks, false, people)
     }
 
     /// The same with boxes from upstream.
     fn detected(&mut self, boxes: &[(Region, Option<i64>)], people: &[Someone]) -> Vec<Person> {
-        self.now += FRAME;
+        self.now += self.step;
         if self.targets.len() == self.lookahead {
             self.targets.pop_front();
         }
@@ -133,13 +143,24 @@ impl Stage {
     }
 
     fn take(&mut self, looks: Vec<Look>, detected: bool, people: &[Someone]) -> Vec<Person> {
+        let seen = |looks: &[Look]| {
+            looks.iter().map(|look| Seen { look: *look, points: network(look, people) }).collect::<Vec<_>>()
+        };
         self.crops += looks.len();
-        let seen = looks.iter().map(|look| Seen { look: *look, points: network(look, people) }).collect();
+        let (now, lifetime) = (self.now, self.lifetime);
+        let observation = Observation { now, size: SIZE, detected, seen: seen(&looks), lifetime };
         self.looks = looks;
-        let observation = Observation { now: self.now, size: SIZE, detected, seen, lifetime: self.lifetime };
-        let people = self.tracks.observe(observation);
+        let mut found = self.tracks.observe(observation);
+        while self.still && !detected {
+            let looks = self.tracks.closer_looks(now, self.settings.max_people);
+            if looks.is_empty() {
+                break;
+            }
+            self.crops += looks.len();
+            found = self.tracks.observe_closer(seen(&looks), now);
+        }
         self.targets.push_back(self.tracks.targets());
-        people
+        found
     }
 
     /// Frames with these people until somebody is reported; how many it took.
@@ -387,8 +408,8 @@ fn a_frame_of_another_size_shows_the_same_people() {
     stage.now += FRAME;
     let size = (SIZE.0 / 2, SIZE.1 / 2);
     let half = someone(300.0, 200.0, 200.0);
-    let looks =
-        stage.planner.plan(stage.now, size, stage.targets.back().unwrap(), &stage.settings, true, None);
+    let moment = Moment { now: stage.now, size, search: true, still: false };
+    let looks = stage.planner.plan(moment, stage.targets.back().unwrap(), &stage.settings, None);
     let seen = looks.iter().map(|look| Seen { look: *look, points: network(look, &[half]) }).collect();
     let observation =
         Observation { now: stage.now, size, detected: false, seen, lifetime: Duration::from_secs(1) };
@@ -473,7 +494,8 @@ fn what_moves_where_a_closer_look_is_due_is_not_searched() {
     for (targets, expected) in [(Targets::default(), true), (stage.targets.pop_back().unwrap(), false)] {
         let mut planner = Planner::default();
         let mut plan = |now: f64, brightness: u8| {
-            planner.plan(now, SIZE, &targets, &settings, true, Some(moving(brightness)))
+            let moment = Moment { now, size: SIZE, search: true, still: false };
+            planner.plan(moment, &targets, &settings, Some(moving(brightness)))
         };
         plan(0.0, 0);
         plan(0.2, 90);

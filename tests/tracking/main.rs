@@ -1,6 +1,9 @@
 //! Following people through the element: a network that finds coloured dots stands for one that finds people.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod looks;
+#[path = "../network_rig/mod.rs"]
 mod network_rig;
 
 use std::{
@@ -325,8 +328,12 @@ fn a_flush_ends_the_wait_for_a_result_and_forgets_everybody() {
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         assert!(pad.push_event(gst::event::Segment::new(&segment)));
         let buffers = through(&mut harness, (0..30).map(|number| frame(number, &[(220.0, 120.0)])));
-        assert!(people(&buffers[0]).people.is_empty(), "everybody is forgotten");
-        assert_eq!(ids(&people(&buffers[29])), [Some(1)], "and numbered anew");
+        for number in [0, 29] {
+            let people = people(&buffers[number]);
+            assert_eq!(ids(&people), [Some(1)], "frame {number}: everybody is forgotten, and numbered anew");
+            let middle = people.people[0].key_points[1];
+            assert!((middle.x - 220.0).abs() < 4.0, "frame {number}: {middle:?}");
+        }
     });
 }
 
@@ -408,9 +415,10 @@ fn streams_that_share_an_engine_follow_their_own() {
 
 #[test]
 fn smoothing_holds_points_that_rest() {
-    let moves = |smoothing: &str| {
+    let moves = |smoothing: &str, cutoff: f64| {
         let element = element(&Finder::default(), Arc::new(MonotonicClock::default()));
         element.set_property_from_str("smoothing", smoothing);
+        element.set_property("smoothing-min-cutoff", cutoff);
         let mut harness = play(&element, false);
         // Somebody who trembles by a pixel.
         let frames = (0..90).map(|number| frame(number, &[(100.0 + (number * 7 % 3) as f32, 120.0)]));
@@ -419,7 +427,9 @@ fn smoothing_holds_points_that_rest() {
             buffers[30..].iter().map(|buffer| people(buffer).people[0].key_points[1].x).collect();
         at.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum::<f32>() / (at.len() - 1) as f32
     };
-    let (raw, smooth) = (moves("none"), moves("one-euro"));
+    let (raw, smooth) = (moves("none", 1.0), moves("one-euro", 1.0));
+    let smoother = moves("one-euro", 0.1);
+    assert!(smoother < smooth / 2.0, "{smooth} pixels a frame become {smoother} with a lower cutoff");
     assert!(raw > 0.5 && smooth < raw / 2.0, "{raw} pixels a frame become {smooth}");
 }
 

@@ -1,0 +1,49 @@
+//! Closer looks at a frame that was looked at already, while its pixels are at hand: whoever is found in it is confirmed in
+//! it, and somebody whom an earlier frame's closer looks have found meanwhile is looked for in it as well.
+
+use super::{Key, Look, Purpose, Seen, State, Tracks, plan};
+use crate::pose::Person;
+
+/// After so many closer looks at one frame a candidate is left to the next.
+const MOST_ROUNDS: u32 = 16;
+
+impl Tracks {
+    /// Where to look next in the frame that was observed last: at candidates, of people and candidates together at most
+    /// so many. None: all is decided.
+    pub fn closer_looks(&self, now: f64, max_people: usize) -> Vec<Look> {
+        let targets = self.targets();
+        let look = |key: Key, purpose: Purpose| {
+            let target = targets.list.iter().find(|target| target.key == key)?;
+            let region = plan::expected(target, now, [1.0; 2]);
+            let region = if matches!(purpose, Purpose::Confirm(_)) {
+                plan::closer(&region, u64::from(self.rounds))
+            } else {
+                region
+            };
+            Some(Look { region, purpose })
+        };
+        let followed = self.list.iter().filter(|track| track.state == State::Followed);
+        let missing = followed.clone().filter(|track| !self.looked_at.contains(&track.key));
+        let missing = missing.filter(|track| track.seen != now);
+        let mut looks: Vec<_> =
+            missing.filter_map(|track| look(track.key, Purpose::Follow(track.key))).collect();
+        if self.rounds < MOST_ROUNDS {
+            let room = max_people.saturating_sub(followed.count());
+            let candidates = self.list.iter().filter(|track| matches!(track.state, State::Candidate { .. }));
+            looks.extend(
+                candidates.take(room).filter_map(|track| look(track.key, Purpose::Confirm(track.key))),
+            );
+        }
+        looks
+    }
+
+    /// Takes closer looks at the frame that was observed last in; gives the people who are in it.
+    pub fn observe_closer(&mut self, seen: Vec<Seen>, now: f64) -> Vec<Person> {
+        self.rounds += 1;
+        let closer = seen.iter().filter(|seen| matches!(seen.look.purpose, Purpose::Confirm(_)));
+        self.closer_looks += closer.count() as u64;
+        self.looked_at.extend(seen.iter().filter_map(|seen| seen.look.purpose.key()));
+        self.take_looks(seen, now);
+        self.people(now)
+    }
+}

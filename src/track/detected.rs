@@ -1,0 +1,82 @@
+//! Frames of which upstream says who is there: its boxes are the frame's people.
+
+use super::{
+    Decision, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks, assign::assign,
+    body::Pose, extent::Extent,
+};
+
+impl Tracks {
+    /// Upstream's boxes are the frame's people. Who is known and not among them keeps the id for the life time: a detector
+    /// misses somebody now and then.
+    pub(super) fn take_detected(&mut self, frame: Observation) -> Vec<Person> {
+        let now = frame.now;
+        let mut poses = Vec::new();
+        for Seen { look, points } in &frame.seen {
+            let id = if let Purpose::Detected { id } = look.purpose { id } else { None };
+            self.upstream_ids |= id.is_some();
+            // A detector's box stays a person where the points say little.
+            let pose = self.anatomy.pose(points.clone());
+            let score = pose.map_or(0.0, |pose| pose.score);
+            poses.push((id, Pose { points: points.clone(), region: look.region, score }));
+        }
+        let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
+        let pairs = assign(self.list.len(), poses.len(), LEAST_SIMILAR, |row, column| {
+            let (track, (id, pose)) = (&self.list[row], &poses[column]);
+            match (track.id, id) {
+                (Some(own), Some(id)) if self.upstream_ids => f32::from(own == *id),
+                (_, Some(_)) if self.upstream_ids => 0.0,
+                _ => self.anatomy.similarity(&predicted[row], pose),
+            }
+        });
+        let mut owners = vec![None; poses.len()];
+        let mut missed = vec![true; self.list.len()];
+        for (row, column) in pairs {
+            (owners[column], missed[row]) = (Some(row), false);
+        }
+        let mut tracks = Vec::with_capacity(poses.len());
+        for ((id, pose), owner) in poses.into_iter().zip(owners) {
+            let region = pose.region;
+            let mut track = match owner {
+                Some(row) => {
+                    let mut track = self.list[row].clone();
+                    // Upstream's box, from which the points' go on while nothing comes from there.
+                    let extent = Extent::of(&self.anatomy, &pose, now);
+                    track.find(&self.anatomy, pose, now, true);
+                    track.extent = extent;
+                    track
+                }
+                None => self.new_track(pose, now, true),
+            };
+            let before = track.state;
+            track.state = State::Followed;
+            track.id = if self.upstream_ids { id } else { Some(track.id.unwrap_or_else(|| self.new_id())) };
+            match before {
+                State::Followed => (),
+                State::Candidate { .. } => self.decisions.push(Decision::Detected { id: track.id, region }),
+                State::Lost { .. } | State::Omitted { .. } => {
+                    self.decisions.push(Decision::Back { id: track.id, region });
+                }
+            }
+            tracks.push(track);
+        }
+        let people = tracks.iter().map(Track::person).collect();
+        for (track, missed) in self.list.iter_mut().zip(missed) {
+            // A search's candidates are not upstream's people.
+            if !missed || matches!(track.state, State::Candidate { .. }) {
+                continue;
+            }
+            let mut waiting = track.clone();
+            waiting.state = match track.state {
+                State::Followed => {
+                    self.decisions.push(Decision::Lost { id: track.id });
+                    State::Omitted { since: now }
+                }
+                State::Lost { since } => State::Omitted { since },
+                other => other,
+            };
+            tracks.push(waiting);
+        }
+        self.list = tracks;
+        people
+    }
+}

@@ -1,0 +1,85 @@
+//! Boxes from upstream that come and go.
+
+use super::*;
+
+fn region(person: Someone) -> (Region, Option<i64>) {
+    let Someone { x, y, height, .. } = person;
+    (Region::new(x - 0.2 * height, y - 0.5 * height, 0.4 * height, height), None)
+}
+
+/// A box as a detector draws it that is never quite sure.
+fn jittered(person: Someone, frame: usize) -> (Region, Option<i64>) {
+    let noise = |n: usize| ((frame * 37 + n * 101) % 17) as f32 / 17.0 - 0.5;
+    let (Region { x, y, width, height }, id) = region(person);
+    let grown = 1.0 + 0.3 * noise(2);
+    let moved = |at: f32, side: f32, n: usize| at + 0.2 * side * noise(n) - side * (grown - 1.0) / 2.0;
+    (Region::new(moved(x, width, 0), moved(y, height, 1), width * grown, height * grown), id)
+}
+
+#[test]
+fn a_detector_that_misses_somebody_for_a_while_changes_no_id() {
+    for gap in 1..=10 {
+        for jitter in [false, true] {
+            let mut stage = Stage::new(1);
+            let at = |frame: usize| {
+                [someone(300.0 + 3.0 * frame as f32, 400.0, 400.0), someone(900.0, 380.0, 300.0)]
+            };
+            for frame in 0..120 {
+                let people = at(frame);
+                let boxed = |person| if jitter { jittered(person, frame) } else { region(person) };
+                let mut boxes = vec![boxed(people[0])];
+                let missing = frame % 30 >= 30 - gap;
+                if !missing {
+                    boxes.push(boxed(people[1]));
+                }
+                let found = stage.detected(&boxes, &people);
+                let expected = if missing { vec![Some(1)] } else { vec![Some(1), Some(2)] };
+                assert_eq!(ids(&found), expected, "frame {frame}, gaps of {gap}, jitter {jitter}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_walks_on_while_the_detector_sees_nobody_keeps_the_id() {
+    let mut stage = Stage::new(1);
+    let at = |frame: usize| someone(300.0 + 4.0 * frame as f32, 400.0, 400.0);
+    for frame in 0..100 {
+        let boxes = if frame % 20 >= 10 { vec![] } else { vec![region(at(frame))] };
+        let found = stage.detected(&boxes, &[at(frame)]);
+        let expected = if boxes.is_empty() { vec![] } else { vec![Some(1)] };
+        assert_eq!(ids(&found), expected, "frame {frame}");
+    }
+}
+
+#[test]
+fn nobody_is_nobody_until_upstream_says_otherwise_but_the_id_waits() {
+    for (away, expected) in [(20, Some(1)), (40, Some(2))] {
+        let mut stage = Stage::new(1);
+        let person = someone(600.0, 400.0, 400.0);
+        (0..10).for_each(|_| assert_eq!(ids(&stage.detected(&[region(person)], &[person])), [Some(1)]));
+        for frame in 0..away {
+            // Upstream says so now and then; between, it says nothing.
+            let found = if frame % 4 == 0 {
+                stage.detected(&[], &[person])
+            } else {
+                let looks = Vec::new();
+                stage.now += FRAME;
+                stage.take(looks, false, &[person])
+            };
+            assert!(found.is_empty(), "frame {frame}");
+        }
+        assert_eq!(ids(&stage.detected(&[region(person)], &[person])), [expected], "away for {away}");
+    }
+}
+
+#[test]
+fn who_is_omitted_is_not_looked_for() {
+    let mut stage = Stage::new(1);
+    let person = someone(600.0, 400.0, 400.0);
+    stage.detected(&[region(person)], &[person]);
+    stage.detected(&[], &[person]);
+    let moment = Moment { now: stage.now + FRAME, size: SIZE, search: false, still: false };
+    let looks = stage.planner.plan(moment, stage.targets.back().unwrap(), &stage.settings, None);
+    assert!(looks.is_empty(), "{looks:?}");
+}

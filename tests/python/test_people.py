@@ -1,0 +1,51 @@
+"""People where they are, with the embedded network: in a picture, at one frame a second, with a detector that misses some."""
+import pathlib
+import sys
+import unittest
+
+import cv2
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benches" / "tracking"))
+import play  # noqa: E402
+
+SIZE = (640, 360)
+
+
+def still():
+    """A frame of the demo's video, which shows two people."""
+    video = cv2.VideoCapture(str(ROOT / ".deps/video/demo.mp4"))
+    video.set(cv2.CAP_PROP_POS_MSEC, 2000)
+    there, frame = video.read()
+    assert there
+    return cv2.resize(frame, SIZE, interpolation=cv2.INTER_AREA)
+
+
+def found(frames, rate, properties=""):
+    return play.play(play.pictures(frames, rate), properties)[0]
+
+
+def ids(frames):
+    return [sorted(frame.ids.tolist()) for frame in frames]
+
+
+class Pictures(unittest.TestCase):
+    def test_both_people_are_found_in_one_picture(self):
+        self.assertEqual(ids(found([still()], 30)), [[1, 2]])
+
+    def test_a_picture_that_is_empty_has_nobody(self):
+        self.assertEqual(ids(found([np.full((360, 640, 3), 90, np.uint8)], 30)), [[]])
+
+    def test_slides_show_their_own_people(self):
+        empty = np.full((360, 640, 3), 90, np.uint8)
+        seen = found([still(), empty, np.ascontiguousarray(still()[:, ::-1]), empty], 1)
+        self.assertEqual([len(frame.ids) for frame in seen], [2, 0, 2, 0])
+
+    def test_looks_two_seconds_apart_keep_the_ids(self):
+        seen = found([still()] * 120, 30, "inference-interval=60")
+        self.assertEqual(ids(seen), [[1, 2]] * 120)
+
+
+if __name__ == "__main__":
+    unittest.main()
