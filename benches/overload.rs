@@ -12,8 +12,8 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    engine::{self, Backend, Executor, Loading, Model, MonotonicClock},
-    network::Peak,
+    engine::{self, Backend, Executor, Loading, MonotonicClock, Slot},
+    network::Network,
     posebatch::{RtmPoseBatch, testing},
 };
 
@@ -24,23 +24,17 @@ const CROP: Duration = Duration::from_millis(25);
 struct Slow;
 
 impl Backend for Slow {
-    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), engine::Error> {
-        let model = Model {
-            width: 48,
-            height: 64,
-            points: 1,
-            only_score: false,
-            provider: "slow".into(),
-            sha256: "none".into(),
-        };
-        Ok((model, Box::new(Self)))
+    type Network = Network;
+
+    fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), engine::Error> {
+        Ok((Network::simcc(48, 64, 1, "slow"), Box::new(Self)))
     }
 }
 
 impl Executor for Slow {
-    fn load(&mut self, _: usize, _: &[u8]) {}
+    fn load(&mut self, _: usize, _: &dyn Slot) {}
 
-    fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, engine::Error> {
+    fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, engine::Error> {
         std::thread::sleep(CROP * rows as u32);
         Ok(rows)
     }

@@ -14,8 +14,8 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    engine::{Backend, Executor, Loading, Model, MonotonicClock},
-    network::{Peak, decode},
+    engine::{Backend, Executor, Loading, MonotonicClock, Slot},
+    network::{Network, Peak, decode},
     posebatch::{RtmPoseBatch, testing},
 };
 use ort::{environment::Environment, ep, session::Session, value::TensorRef};
@@ -233,23 +233,17 @@ impl Drop for Pipeline {
 struct Instantly;
 
 impl Backend for Instantly {
-    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), gstrtmpose::engine::Error> {
-        let model = Model {
-            width: 192,
-            height: 256,
-            points: 17,
-            only_score: false,
-            provider: "none".to_string(),
-            sha256: "none".to_string(),
-        };
-        Ok((model, Box::new(Self)))
+    type Network = Network;
+
+    fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), gstrtmpose::engine::Error> {
+        Ok((Network::simcc(192, 256, 17, "none"), Box::new(Self)))
     }
 }
 
 impl Executor for Instantly {
-    fn load(&mut self, _: usize, _: &[u8]) {}
+    fn load(&mut self, _: usize, _: &dyn Slot) {}
 
-    fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, gstrtmpose::engine::Error> {
+    fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, gstrtmpose::engine::Error> {
         Ok(rows)
     }
 

@@ -20,9 +20,9 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
-    engine::{self, Backend, Executor, Loading, Model, MonotonicClock},
+    engine::{self, Backend, Executor, Loading, MonotonicClock, Slot},
     meta,
-    network::Peak,
+    network::Network,
     posebatch::{RtmPoseBatch, testing},
 };
 
@@ -90,19 +90,17 @@ fn promise(what: &str, measured: Duration, bound: &str, most: Duration) {
 struct Device(Arc<Mutex<()>>);
 
 impl Backend for Device {
-    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), engine::Error> {
-        let (provider, sha256) = ("none".to_string(), "none".to_string());
-        Ok((
-            Model { width: 8, height: 8, points: 1, only_score: false, provider, sha256 },
-            Box::new(self.clone()),
-        ))
+    type Network = Network;
+
+    fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), engine::Error> {
+        Ok((Network::simcc(8, 8, 1, "none"), Box::new(self.clone())))
     }
 }
 
 impl Executor for Device {
-    fn load(&mut self, _: usize, _: &[u8]) {}
+    fn load(&mut self, _: usize, _: &dyn Slot) {}
 
-    fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, engine::Error> {
+    fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, engine::Error> {
         let _turn =
             self.0.lock().map_err(|_| engine::Error::new(engine::ErrorKind::Run, "the device broke"))?;
         thread::sleep(run_time(rows));

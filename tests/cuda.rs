@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use gstrtmpose::{
-    engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading, Model},
-    network::Peak,
+    engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading},
+    network::{Columns, Kind, Network, Peak, Provider as Runs},
     runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
 };
 
 const BATCH: usize = 8;
 
-fn open(provider: Provider, precision: Precision) -> (Model, Box<dyn Executor>) {
+fn open(provider: Provider, precision: Precision) -> (Network, Box<dyn Executor>) {
     let backend = OnnxBackend {
         batch_size: BATCH,
         provider,
@@ -30,8 +30,8 @@ fn open(provider: Provider, precision: Precision) -> (Model, Box<dyn Executor>) 
 }
 
 /// A blurred blob on a ramp: something with a clear answer for a network.
-fn crop(model: &Model, seed: usize) -> Vec<u8> {
-    let (width, height) = (model.width as usize, model.height as usize);
+fn crop(network: &Network, seed: usize) -> Box<[u8]> {
+    let (width, height) = (network.width as usize, network.height as usize);
     let (cx, cy) = ((seed * 37) % width, (seed * 53) % height);
     let pixel = |i: usize| {
         let (x, y) = (i % width, i / width);
@@ -42,13 +42,32 @@ fn crop(model: &Model, seed: usize) -> Vec<u8> {
     (0..width * height).flat_map(pixel).collect()
 }
 
-fn run(executor: &mut dyn Executor, model: &Model, seeds: &[usize]) -> Vec<Peak> {
-    let mut peaks = vec![Peak::default(); seeds.len() * model.points];
-    for (row, seed) in seeds.iter().enumerate() {
-        executor.load(row, &crop(model, *seed));
+/// The peaks in the rows of answers.
+fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
+    match network.kind {
+        Kind::SimCc { columns: Columns::Maxima, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, max_x, max_y]| Peak { x, y, max_x, max_y }).collect()
+        }
+        Kind::SimCc { columns: Columns::Score, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, score]| Peak { x, y, max_x: score, max_y: score }).collect()
+        }
     }
-    executor.run(seeds.len(), &mut peaks).unwrap();
-    peaks
+}
+
+/// Room for the answers to so many crops.
+fn room(network: &Network, crops: usize) -> Vec<f32> {
+    vec![0.0; crops * network.kind.row()]
+}
+
+fn run(executor: &mut dyn Executor, network: &Network, seeds: &[usize]) -> Vec<Peak> {
+    let mut answers = room(network, seeds.len());
+    for (row, seed) in seeds.iter().enumerate() {
+        executor.load(row, &crop(network, *seed));
+    }
+    executor.run(seeds.len(), &mut answers).unwrap();
+    peaks(network, &answers)
 }
 
 /// How far two answers to the same crops are apart.
@@ -87,7 +106,7 @@ fn captured_graphs_answer_as_the_cpu_does_at_every_batch_fill() {
         [(Precision::Fp32, 0.99, 1e-4), (Precision::Tf32, 0.9, 2e-3), (Precision::Fp16, 0.6, 5e-3)]
     {
         let (on_cuda, mut cuda) = open(Provider::Cuda, precision);
-        assert_eq!(on_cuda, Model { provider: "cuda".to_string(), ..model.clone() });
+        assert_eq!(on_cuda, Network { provider: Runs::Cuda, ..model.clone() });
         let mut difference = Difference::default();
         // Back and forth: a replay must not find what another size has left.
         for fill in (1..=BATCH).chain((1..BATCH).rev()) {
@@ -151,9 +170,9 @@ fn batches_that_are_loaded_during_a_run_answer_as_alone() {
         if let Some(next) = crops.get(turn + 1) {
             load(cuda, next);
         }
-        let mut peaks = vec![Peak::default(); crops[turn].len() * model.points];
-        cuda.finish(&mut peaks).unwrap();
-        assert_eq!(peaks, *expected, "batch {turn}");
+        let mut answers = room(&model, crops[turn].len());
+        cuda.finish(&mut answers).unwrap();
+        assert_eq!(peaks(&model, &answers), *expected, "batch {turn}");
     }
 }
 
@@ -164,9 +183,9 @@ fn no_batch_size_is_slow_after_the_warm_up() {
     let mut took: Vec<Vec<Duration>> = vec![Vec::new(); BATCH + 1];
     for turn in 0..4000usize {
         let fill = turn.wrapping_mul(2654435761) % 1000 % BATCH + 1;
-        let mut peaks = vec![Peak::default(); fill * model.points];
+        let mut answers = room(&model, fill);
         let started = Instant::now();
-        cuda.run(fill, &mut peaks).unwrap();
+        cuda.run(fill, &mut answers).unwrap();
         took[fill].push(started.elapsed());
     }
     for (fill, took) in took.iter_mut().enumerate().skip(1) {

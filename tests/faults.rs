@@ -9,7 +9,10 @@ use std::{
 
 use common::*;
 use gst::prelude::*;
-use gstrtmpose::engine::{self, Error, ErrorKind, PATIENCE};
+use gstrtmpose::{
+    engine::{self, Error, ErrorKind, PATIENCE},
+    network::Network,
+};
 
 /// Tests that count the threads left behind, which are the process's, take turns.
 static LEFT_BEHIND: Mutex<()> = Mutex::new(());
@@ -122,25 +125,22 @@ fn a_hanging_load_is_left_behind_when_it_is_interrupted() {
 fn a_warm_up_that_hangs_is_ended_by_an_interruption() {
     struct Slow(Fake);
     impl engine::Backend for Slow {
+        type Network = Network;
         fn open(
             &self,
             loading: &engine::Loading,
-        ) -> Result<(engine::Model, Box<dyn engine::Executor>), engine::Error> {
-            let (model, executor) = self.0.open(loading)?;
-            Ok((model, Box::new(WithWarmUp(executor))))
+        ) -> Result<(Network, Box<dyn engine::Executor>), engine::Error> {
+            let (network, executor) = self.0.open(loading)?;
+            Ok((network, Box::new(WithWarmUp(executor))))
         }
     }
     struct WithWarmUp(Box<dyn engine::Executor>);
     impl engine::Executor for WithWarmUp {
-        fn load(&mut self, row: usize, crop: &[u8]) {
+        fn load(&mut self, row: usize, crop: &dyn engine::Slot) {
             self.0.load(row, crop);
         }
-        fn run(
-            &mut self,
-            rows: usize,
-            peaks: &mut [gstrtmpose::network::Peak],
-        ) -> Result<usize, engine::Error> {
-            self.0.run(rows, peaks)
+        fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, engine::Error> {
+            self.0.run(rows, answers)
         }
         fn warm_up_sizes(&self) -> Vec<usize> {
             vec![1]

@@ -8,9 +8,9 @@ use std::{
 use gstrtmpose::{
     engine::{
         Backend, BatchReport, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Loading,
-        ManualClock, Model, Notify, Overlapping, Patience, Stream, Ticket,
+        ManualClock, Notify, Overlapping, Patience, Slot, Stream, Ticket,
     },
-    network::Peak,
+    network::Network,
 };
 
 /// What the engine did with the executor.
@@ -59,7 +59,7 @@ impl Device {
     fn outcome(&self, ticket: &Ticket) -> Result<f32, String> {
         self.wait(|_| ticket.outcome().is_some());
         let outcome = ticket.outcome().cloned().unwrap();
-        outcome.map(|peaks| peaks[0].max_x).map_err(|error| error.message)
+        outcome.map(|row| row[2]).map_err(|error| error.message)
     }
 }
 
@@ -70,21 +70,23 @@ struct Rows {
 }
 
 impl Backend for Device {
-    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
-        let (provider, sha256) = ("fake".to_string(), String::new());
-        let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
-        Ok((model, Box::new(Rows { device: self.clone(), loaded: Vec::new(), begun: Vec::new() })))
+    type Network = Network;
+
+    fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        let network = Network::simcc(1, 1, 1, "fake");
+        Ok((network, Box::new(Rows { device: self.clone(), loaded: Vec::new(), begun: Vec::new() })))
     }
 }
 
 impl Executor for Rows {
-    fn load(&mut self, row: usize, crop: &[u8]) {
+    fn load(&mut self, row: usize, crop: &dyn Slot) {
+        let crop = crop.bytes();
         self.loaded.truncate(row);
         self.loaded.push(crop[0]);
         self.device.change(|state| state.steps.push(Load(crop[0])));
     }
 
-    fn run(&mut self, _: usize, _: &mut [Peak]) -> Result<usize, Error> {
+    fn run(&mut self, _: usize, _: &mut [f32]) -> Result<usize, Error> {
         unreachable!("it overlaps")
     }
 
@@ -109,14 +111,14 @@ impl Overlapping for Rows {
         Ok(())
     }
 
-    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn finish(&mut self, answers: &mut [f32]) -> Result<usize, Error> {
         self.device
             .wait(|state| state.may_finish.checked_sub(1).map(|left| state.may_finish = left).is_some());
         self.device.change(|state| state.steps.push(Finish));
         let panics = self.device.0.0.lock().unwrap().finish_panics;
         assert!(!panics, "the device broke");
-        for (peak, number) in peaks.iter_mut().zip(&self.begun) {
-            *peak = Peak { x: 0.0, y: 0.0, max_x: f32::from(*number), max_y: 1.0 };
+        for (answer, number) in answers.chunks_exact_mut(4).zip(&self.begun) {
+            answer.copy_from_slice(&[0.0, 0.0, f32::from(*number), 1.0]);
         }
         Ok(self.begun.len())
     }
@@ -127,7 +129,7 @@ fn start(device: &Device, clock: &Arc<ManualClock>) -> (Engine, Stream) {
     let observer: fn(&BatchReport) = |_| ();
     let settings =
         EngineSettings { batch_size: 2, executors: 1, fallback: false, clock: clock.clone(), observer };
-    let engine = Engine::open(Arc::new(device.clone()), settings, &Cancel::default(), &|_| ()).unwrap();
+    let (engine, _) = Engine::open(Arc::new(device.clone()), settings, &Cancel::default(), &|_| ()).unwrap();
     let told = device.clone();
     let notify: Notify = Arc::new(move || told.change(|_| ()));
     let stream = engine.attach(Patience { timeout: Duration::MAX, adaptive: false }, notify);
@@ -138,7 +140,7 @@ fn start(device: &Device, clock: &Arc<ManualClock>) -> (Engine, Stream) {
 fn submit(stream: &Stream, numbers: std::ops::Range<u8>) -> Vec<Ticket> {
     let submit = |number| {
         let mut crop = stream.buffer().unwrap();
-        crop.fill(number);
+        crop.slot_mut().bytes_mut().fill(number);
         stream.submit(crop)
     };
     numbers.map(submit).collect()

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use gst::prelude::*;
 use gstrtmpose::{
-    engine::{Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading, Model},
-    network::Peak,
+    engine::{Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading},
+    network::{Columns, Kind, Network, Peak},
     runtime::onnx::{OnnxBackend, Precision, Provider},
 };
 
-type Opened = Result<(Model, Box<dyn Executor>), Error>;
+type Opened = Result<(Network, Box<dyn Executor>), Error>;
 
 /// Opens the backend; gives what it warned of as well.
 fn open(backend: &OnnxBackend) -> (Opened, Vec<String>) {
@@ -44,7 +44,7 @@ fn providers_are_used_or_their_lack_explained() {
         (Provider::OpenVino, "openvino", ["OpenVINO", "onnxruntime-openvino", "ort-library"]),
     ] {
         match open(&small(provider)).0 {
-            Ok((model, _)) => assert_eq!(model.provider, name),
+            Ok((model, _)) => assert_eq!(model.provider.name(), name),
             Err(error) => {
                 assert_eq!(error.kind, ErrorKind::Provider, "{error}");
                 for word in words.iter().chain(&["execution-provider=cpu"]) {
@@ -59,7 +59,7 @@ fn providers_are_used_or_their_lack_explained() {
 fn half_precision_is_never_silently_ignored() {
     let backend = OnnxBackend { precision: Precision::Fp16, ..small(Provider::Cpu) };
     let (opened, warnings) = open(&backend);
-    assert_eq!(opened.unwrap().0.provider, "cpu");
+    assert_eq!(opened.unwrap().0.provider.name(), "cpu");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("precision=fp16 has no effect on the CPU"), "{warnings:?}");
     // One that takes bytes already cannot be converted.
@@ -85,8 +85,8 @@ fn the_cpu_takes_eight_crops_where_none_is_asked_for() {
 }
 
 /// A picture with a few bright discs: something with clear answers.
-fn crop(model: &Model, seed: usize) -> Vec<u8> {
-    let (width, height) = (model.width as usize, model.height as usize);
+fn crop(network: &Network, seed: usize) -> Box<[u8]> {
+    let (width, height) = (network.width as usize, network.height as usize);
     let disc = |x: usize, y: usize, k: usize| {
         let (cx, cy) = ((seed * 37 + k * 61) % width, (seed * 53 + k * 97) % height);
         let distance = (x.abs_diff(cx).pow(2) + y.abs_diff(cy).pow(2)) as f32;
@@ -100,13 +100,33 @@ fn crop(model: &Model, seed: usize) -> Vec<u8> {
     (0..width * height).flat_map(pixel).collect()
 }
 
-fn run(executor: &mut dyn Executor, model: &Model, seeds: &[usize]) -> Vec<Peak> {
-    let mut peaks = vec![Peak::default(); seeds.len() * model.points];
-    for (row, seed) in seeds.iter().enumerate() {
-        executor.load(row, &crop(model, *seed));
+/// The peaks in the rows of answers.
+fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
+    match network.kind {
+        Kind::SimCc { columns: Columns::Maxima, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, max_x, max_y]| Peak { x, y, max_x, max_y }).collect()
+        }
+        Kind::SimCc { columns: Columns::Score, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, score]| Peak { x, y, max_x: score, max_y: score }).collect()
+        }
+        Kind::HeatMaps { .. } => panic!("these networks give peaks"),
     }
-    executor.run(seeds.len(), &mut peaks).unwrap();
-    peaks
+}
+
+/// Room for the answers to so many crops.
+fn room(network: &Network, crops: usize) -> Vec<f32> {
+    vec![0.0; crops * network.kind.row()]
+}
+
+fn run(executor: &mut dyn Executor, network: &Network, seeds: &[usize]) -> Vec<Peak> {
+    let mut answers = room(network, seeds.len());
+    for (row, seed) in seeds.iter().enumerate() {
+        executor.load(row, &crop(network, *seed));
+    }
+    executor.run(seeds.len(), &mut answers).unwrap();
+    peaks(network, &answers)
 }
 
 /// Files that take bytes and give key points already are run as they are: the same network in three forms.
@@ -116,15 +136,15 @@ fn adapted_files_answer_as_official_ones() {
         let model_file = Some(network_rig::network(file));
         open(&OnnxBackend { model_file, ..small(Provider::Cpu) }).0.unwrap()
     });
-    let [official, four, three] = opened.map(|(model, mut executor)| {
-        let mut peaks = vec![Peak::default(); 2 * model.points];
+    let [official, four, three] = opened.map(|(network, mut executor)| {
+        let mut answers = room(&network, 2);
         for (row, centre) in [(40usize, 200usize), (150, 61)].into_iter().enumerate() {
             let is_dot = |i: usize| (i % 192).abs_diff(centre.0) < 4 && (i / 192).abs_diff(centre.1) < 4;
-            let dot: Vec<u8> = (0..192 * 256).flat_map(|i| [if is_dot(i) { 230 } else { 0 }; 3]).collect();
+            let dot: Box<[u8]> = (0..192 * 256).flat_map(|i| [if is_dot(i) { 230 } else { 0 }; 3]).collect();
             executor.load(row, &dot);
         }
-        executor.run(2, &mut peaks).unwrap();
-        (model.only_score, peaks)
+        executor.run(2, &mut answers).unwrap();
+        (network.kind.only_score().is_some(), peaks(&network, &answers))
     });
     assert_eq!([official.0, four.0, three.0], [false, false, true]);
     assert_eq!(official.1.len(), 6);
@@ -188,7 +208,7 @@ fn openvino_answers_as_the_cpu_provider_does() {
     let on = |provider| OnnxBackend { provider, precision: Precision::Fp32, ..OnnxBackend::default() };
     let (model, mut cpu) = open(&on(Provider::Cpu)).0.unwrap();
     let (on_openvino, mut openvino) = open(&on(Provider::OpenVino)).0.unwrap();
-    assert_eq!(on_openvino.provider, "openvino");
+    assert_eq!(on_openvino.provider.name(), "openvino");
     let (mut moved, mut worst) = (0, 0f32);
     for fill in [8, 1, 3, 5, 8, 2, 7, 8] {
         let seeds: Vec<_> = (0..fill).map(|row| fill * 10 + row).collect();

@@ -9,35 +9,33 @@ use std::{
     time::Instant,
 };
 
-use gstrtmpose::{
-    engine::{Backend, Cancel, Executor, LoadEvent, Loading, Model},
-    network::Peak,
-};
+use gstrtmpose::engine::{Backend, Cancel, Executor, LoadEvent, Loading, Network as _, Shape};
 
 use super::{Options, Result, element::Card, report::Row};
 
 /// Opens an executor; every size has run.
-pub fn open(options: &Options) -> Result<(Model, Box<dyn Executor>)> {
+pub fn open(options: &Options) -> Result<(Shape, Box<dyn Executor>)> {
     let report = |event| {
         if let LoadEvent::Warning(text) = event {
             eprintln!("{text}");
         }
     };
     let loading = Loading { report: &report, cancelled: &Cancel::default(), most_crops: usize::MAX };
-    let (model, mut executor) = options.backend()?.open(&loading)?;
-    fill(&mut *executor, &model, options.count("batch", 8)?);
+    let (network, mut executor) = options.backend()?.open(&loading)?;
+    let shape = network.shape();
+    fill(&mut *executor, &shape, options.count("batch", 8)?);
     for size in executor.warm_up_sizes() {
-        let mut peaks = vec![Peak::default(); size * model.points];
-        (0..3).try_for_each(|_| executor.run(size, &mut peaks).map(drop))?;
+        let mut answers = vec![0.0; size * shape.row];
+        (0..3).try_for_each(|_| executor.run(size, &mut answers).map(drop))?;
     }
-    Ok((model, executor))
+    Ok((shape, executor))
 }
 
 /// Random crops: a network can be faster on black ones.
-fn fill(executor: &mut dyn Executor, model: &Model, rows: usize) {
+fn fill(executor: &mut dyn Executor, shape: &Shape, rows: usize) {
     let mut random = 1u64;
     for row in 0..rows {
-        let crop: Vec<_> = (0..model.crop_bytes())
+        let crop: Box<[u8]> = (0..shape.crop_bytes())
             .map(|_| {
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 (random >> 56) as u8
@@ -60,11 +58,11 @@ pub fn measure(options: &Options) -> Result<Row> {
             let start = started.elapsed().as_secs_f64();
             opened.wait();
             turn.wait();
-            let (model, mut executor) = executor?;
-            let mut peaks = vec![Peak::default(); batch * model.points];
+            let (shape, mut executor) = executor?;
+            let mut answers = vec![0.0; batch * shape.row];
             let begun = Instant::now();
             while begun.elapsed() < seconds {
-                executor.run(batch, &mut peaks).map_err(|error| error.to_string())?;
+                executor.run(batch, &mut answers).map_err(|error| error.to_string())?;
                 runs.fetch_add(1, Ordering::Relaxed);
             }
             Ok(start)

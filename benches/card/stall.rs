@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use gstrtmpose::network::Peak;
 use ort::{ep, session::Session, value::TensorRef};
 
 use super::{Options, Result, bare, report::Row};
@@ -11,9 +10,9 @@ use super::{Options, Result, bare, report::Row};
 pub fn measure(options: &Options) -> Result<Row> {
     let batch = options.count("batch", 8)?;
     let run: Box<dyn FnMut(usize) -> Result<()>> = if options.text("prepared", "true") == "true" {
-        let (model, mut executor) = bare::open(options)?;
-        let mut peaks = vec![Peak::default(); batch * model.points];
-        Box::new(move |rows| Ok(executor.run(rows, &mut peaks).map(drop)?))
+        let (shape, mut executor) = bare::open(options)?;
+        let mut answers = vec![0.0; batch * shape.row];
+        Box::new(move |rows| Ok(executor.run(rows, &mut answers).map(drop)?))
     } else {
         any_size(options)?
     };

@@ -16,9 +16,9 @@ use gst_video::ffi::{
     gst_buffer_add_video_region_of_interest_meta, gst_video_region_of_interest_meta_add_param,
 };
 use gstrtmpose::{
-    engine::{Backend, Error, Executor, Loading, Model, MonotonicClock},
+    engine::{Backend, Error, Executor, Loading, MonotonicClock, Slot},
     meta,
-    network::Peak,
+    network::Network,
     posebatch::{RtmPoseBatch, testing},
 };
 
@@ -73,29 +73,23 @@ pub fn assert_calm(bus: &gst::Bus) {
 
 /// A network whose answers are those of the input, over and over.
 #[derive(Clone, Default)]
-struct Answers(Arc<Mutex<Vec<Peak>>>);
+struct Answers(Arc<Mutex<Vec<f32>>>);
 
 impl Backend for Answers {
-    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
-        let model = Model {
-            width: 12,
-            height: 16,
-            points: POINTS,
-            only_score: false,
-            provider: "fuzz".to_string(),
-            sha256: "none".to_string(),
-        };
-        Ok((model, Box::new(self.clone())))
+    type Network = Network;
+
+    fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        Ok((Network::simcc(12, 16, POINTS, "fuzz"), Box::new(self.clone())))
     }
 }
 
 impl Executor for Answers {
-    fn load(&mut self, _: usize, _: &[u8]) {}
+    fn load(&mut self, _: usize, _: &dyn Slot) {}
 
-    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn run(&mut self, rows: usize, row: &mut [f32]) -> Result<usize, Error> {
         let answers = self.0.lock().unwrap();
         if !answers.is_empty() {
-            peaks.iter_mut().zip(answers.iter().cycle()).for_each(|(peak, answer)| *peak = *answer);
+            row.iter_mut().zip(answers.iter().cycle()).for_each(|(number, answer)| *number = *answer);
         }
         Ok(rows)
     }
@@ -146,12 +140,8 @@ impl Rig {
         self.harness.push_event(gst::event::StreamStart::new("fuzz"));
 
         self.set_properties(input);
-        let answers = (0..input.below(40)).map(|_| Peak {
-            x: input.f32(),
-            y: input.f32(),
-            max_x: input.f32() / 64.0,
-            max_y: input.f32() / 64.0,
-        });
+        let answers = (0..input.below(40))
+            .flat_map(|_| [input.f32(), input.f32(), input.f32() / 64.0, input.f32() / 64.0]);
         *self.answers.0.lock().unwrap() = answers.collect();
 
         let mut pushed = 0;

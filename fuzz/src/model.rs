@@ -1,8 +1,8 @@
 //! A model file: read, checked against the contract, adapted. ONNX Runtime is not asked.
 
-use gstrtmpose::{
-    network::graph::{Adaptation, adapt, read},
-    runtime::onnx::testing::check_and_adapt,
+use gstrtmpose::network::{
+    check_and_adapt,
+    graph::{Adaptation, adapt, read},
 };
 
 pub fn run(bytes: &[u8]) {

@@ -1,39 +1,42 @@
-//! Who runs a batch of crops: the contract between the engine and ONNX Runtime, or a test's fake.
+//! Who runs a batch of crops: the contract between the engine and what runs networks, or a test's fake.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use super::Error;
-use crate::{
-    network::Peak,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-        lock,
-        thread::ThreadId,
-    },
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+    lock,
+    thread::ThreadId,
 };
 
-/// What the engine must know of a loaded model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
+/// What goes into a network and what comes out: bytes in, rows of numbers out. What a row means is known to whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
     /// Size of a crop in pixels.
     pub width: u32,
     pub height: u32,
-    /// Key points of a person, K.
-    pub points: usize,
-    /// The network gives one score for a key point, the smaller maximum, in place of both maxima.
-    pub only_score: bool,
-    /// Name of the execution provider in use: `cpu`, `cuda`, `tensorrt`, `openvino`.
-    pub provider: String,
-    /// SHA-256 of the model file, in hexadecimal.
-    pub sha256: String,
+    /// Numbers that answer a crop, R.
+    pub row: usize,
 }
 
-impl Model {
+impl Shape {
     /// Bytes of one crop: rows of 8-bit RGB.
     pub fn crop_bytes(&self) -> usize {
         self.width as usize * self.height as usize * 3
     }
+}
+
+/// What a backend tells of the network that it has loaded. The engine looks at nothing else of it, and hands it to who
+/// opened the engine.
+pub trait Network: Clone + PartialEq + Send + 'static {
+    fn shape(&self) -> Shape;
+
+    /// What runs it, by the name that users know.
+    fn provider(&self) -> &str;
+
+    /// Whether the other one's answers mean the same, wherever it runs.
+    fn answers_like(&self, other: &Self) -> bool;
 }
 
 /// What happens while a model is loaded, for applications that show progress.
@@ -103,8 +106,16 @@ impl Cancel {
 
 /// A way to run the network.
 pub trait Backend: Send + Sync {
+    /// What it tells of a network.
+    type Network: Network;
+
     /// Loads the model, checks its contract and warms it up. Runs on the thread that will own the executor.
-    fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error>;
+    fn open(&self, loading: &Loading) -> Result<(Self::Network, Box<dyn Executor>), Error>;
+
+    /// A slot for one crop of such a network. The engine makes a fixed number of them.
+    fn slot(&self, shape: &Shape) -> Box<dyn Slot> {
+        Box::new(vec![0u8; shape.crop_bytes()].into_boxed_slice())
+    }
 
     /// How many executors are likely to be wanted, before one was opened: so many are opened at once.
     fn likely_executors(&self) -> usize {
@@ -112,7 +123,7 @@ pub trait Backend: Send + Sync {
     }
 
     /// How many executors make the most of the provider that `open` chose; `likely_executors` at most.
-    fn best_executors(&self, _model: &Model) -> usize {
+    fn best_executors(&self, _network: &Self::Network) -> usize {
         1
     }
 
@@ -123,7 +134,7 @@ pub trait Backend: Send + Sync {
 
     /// The same network on a device with other memory, and that place's name, for when this one's is too small even for
     /// the smallest batch; none where the user asked for this one.
-    fn elsewhere(&self) -> Option<(&'static str, Arc<dyn Backend>)> {
+    fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Self::Network>>)> {
         None
     }
 
@@ -132,19 +143,52 @@ pub trait Backend: Send + Sync {
     fn left_behind(&self, _thread: ThreadId) {}
 
     /// The same network, for batches of that size, on a device that is always there; none where `open` uses no other.
-    fn fallback(&self, _model: &Model, _batch_size: usize) -> Option<Arc<dyn Backend>> {
+    fn fallback(
+        &self,
+        _network: &Self::Network,
+        _batch_size: usize,
+    ) -> Option<Arc<BackendOf<Self::Network>>> {
         None
+    }
+}
+
+/// Any backend whose networks are told of in that way.
+pub type BackendOf<N> = dyn Backend<Network = N>;
+
+/// Where one crop waits on its way from a stream to an executor: a stream fills it, and an executor of the backend that
+/// made it, or of one that takes its place, loads it.
+///
+/// Today every slot is bytes in host memory. One that says where a crop is instead, such as 'this region of that frame on the
+/// GPU', needs no other contract: it has no bytes; who fills it finds its own type by
+/// `(slot as &mut dyn Any).downcast_mut::<RegionOfFrame>()` and writes frame and region there; the executor finds that again
+/// in `load` and has the device sample the crop into the row. The slot holds the frame until the engine gives it back: once
+/// the executor has loaded it, or once it was run, where it may have to be run again elsewhere. Whoever takes a lost
+/// device's place is handed the same slots.
+pub trait Slot: Any + Send {
+    /// The crop's bytes in host memory, rows of 8-bit RGB; empty where it does not lie there.
+    fn bytes(&self) -> &[u8];
+
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+impl Slot for Box<[u8]> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
     }
 }
 
 /// One loaded network, owned by one thread.
 pub trait Executor {
-    /// Copies a crop (`Model::crop_bytes` of RGB) into a row of the next batch.
-    fn load(&mut self, row: usize, crop: &[u8]);
+    /// Copies a crop into a row of the next batch. Where that fails, the run tells.
+    fn load(&mut self, row: usize, crop: &dyn Slot);
 
-    /// Runs the network on the first `rows` rows and writes their peaks, `Model::points` for each row. Tells how many
+    /// Runs the network on the first `rows` rows and writes their answers, `Shape::row` numbers for each. Tells how many
     /// rows the network computed: more than `rows` where only some batch sizes are prepared.
-    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error>;
+    fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error>;
 
     /// The batch sizes to run a few times before the first frame, the largest last.
     fn warm_up_sizes(&self) -> Vec<usize>;
@@ -166,5 +210,5 @@ pub trait Overlapping: Executor {
     fn begin(&mut self, rows: usize) -> Result<(), Error>;
 
     /// Waits for the end of the run that was begun; gives what `run` gives.
-    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error>;
+    fn finish(&mut self, answers: &mut [f32]) -> Result<usize, Error>;
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Backend, Cancel, Core, Error, ErrorKind, Executor, Loading, panicked};
+use super::{BackendOf, Cancel, Core, Error, ErrorKind, Executor, Loading, Network, panicked};
 use crate::sync::{Mutex, lock};
 
 /// Why and where to the engine went over.
@@ -37,19 +37,20 @@ impl Terminator {
 }
 
 /// The executor of a thread, and what takes its place.
-pub(super) struct Runner {
+pub(super) struct Runner<N> {
+    pub network: N,
     pub executor: Box<dyn Executor>,
     pub terminator: Terminator,
     /// None where there is no other place to run at, or it is taken already.
-    pub fallback: Option<Arc<dyn Backend>>,
+    pub fallback: Option<Arc<BackendOf<N>>>,
 }
 
-impl Runner {
+impl<N: Network> Runner<N> {
     /// Goes over to the fallback because of `lost`. On an error nothing is left that runs.
     pub fn fall_back(&mut self, core: &Core, lost: &Error) -> Result<(), Error> {
         let is_short = lost.kind == ErrorKind::OutOfMemory;
         let trouble = if is_short { "has too little memory for a run" } else { "is lost" };
-        let trouble = format!("{} {trouble} ({lost})", core.model.provider);
+        let trouble = format!("{} {trouble} ({lost})", self.network.provider());
         let failed = |why: &Error| {
             Error::new(ErrorKind::Run, format!("{trouble}, and the network cannot go on elsewhere: {why}"))
         };
@@ -63,11 +64,8 @@ impl Runner {
         let loading = Loading { report: &|_| (), cancelled: &cancel, most_crops: core.batch_size };
         let opened = catch_unwind(AssertUnwindSafe(|| fallback.open(&loading)))
             .unwrap_or_else(|panic| Err(panicked("Loading the model", &*panic)));
-        let (model, executor) = opened.map_err(|error| failed(&error))?;
-        let (old, new) = (&core.model, &model);
-        if (old.width, old.height, old.points, old.only_score)
-            != (new.width, new.height, new.points, new.only_score)
-        {
+        let (network, executor) = opened.map_err(|error| failed(&error))?;
+        if !self.network.answers_like(&network) {
             return Err(failed(&Error::new(ErrorKind::Run, "the model is another one there")));
         }
         self.terminator.set(executor.terminator());
@@ -83,9 +81,9 @@ impl Runner {
             text: format!(
                 "{trouble}: the network was loaded on {} and goes on there, no frame is lost; fallback=none makes this an \
                  error",
-                new.provider
+                network.provider()
             ),
-            provider: new.provider.clone(),
+            provider: network.provider().to_string(),
         });
         Ok(())
     }

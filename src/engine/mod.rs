@@ -25,7 +25,9 @@ use std::{
     time::Duration,
 };
 
-pub use backend::{Backend, Cancel, Executor, LoadEvent, Loading, Model, Overlapping};
+pub use backend::{
+    Backend, BackendOf, Cancel, Executor, LoadEvent, Loading, Network, Overlapping, Shape, Slot,
+};
 pub use batcher::Patience;
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use error::{Error, ErrorKind};
@@ -36,10 +38,7 @@ pub use stream::{Flushing, FrameInProgress, Stream};
 pub use thread::{PATIENCE, left_behind};
 pub use ticket::{Notify, Outcome, Ticket};
 
-use crate::{
-    network::Peak,
-    sync::{Condvar, Mutex, lock, wait, wait_timeout},
-};
+use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
 use batcher::{Batcher, Decision, Entry};
 use fallback::{Loss, Runner};
 use opening::ExecutorThread;
@@ -137,7 +136,9 @@ struct Core {
     observer: fn(&BatchReport),
     batch_size: usize,
     executors: usize,
-    model: Model,
+    shape: Shape,
+    /// What runs the network, unless it was lost.
+    provider: String,
     /// Set once the provider is lost and another one took its place.
     lost: OnceLock<Loss>,
 }
@@ -149,29 +150,30 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads and warms up the networks. Takes seconds; `report` is called on this thread. `cancel` makes it return with
+    /// Loads and warms up the networks; tells of them, too. Takes seconds; `report` is called on this thread. `cancel` makes it return with
     /// an error at the next step.
-    pub fn open(
-        backend: Arc<dyn Backend>,
+    pub fn open<N: Network>(
+        backend: Arc<BackendOf<N>>,
         settings: EngineSettings,
         cancel: &Cancel,
         report: &dyn Fn(LoadEvent),
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, N), Error> {
         let EngineSettings { batch_size, executors, fallback, clock, observer } = settings;
         let (batch_size, opened) = opening::open(&backend, batch_size, executors, &clock, cancel, report)?;
         // What was loaded cannot be interrupted any more: others may share it.
         cancel.disarm()?;
-        let model = opened[0].model.clone();
+        let network = opened[0].network.clone();
+        let shape = network.shape();
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
-        let fallback = fallback.then(|| backend.fallback(&model, batch_size)).flatten();
+        let fallback = fallback.then(|| backend.fallback(&network, batch_size)).flatten();
         // Of each executor a batch that fills and one that is sampled; where a batch may have to be run again its crops
         // are kept until it was run.
         let batches = if fallback.is_some() { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
                 batcher: Batcher::new(batch_size),
-                pool: Pool::new(batches * batch_size, model.crop_bytes()),
+                pool: Pool::new((0..batches * batch_size).map(|_| backend.slot(&shape)).collect()),
                 statistics: Statistics::default(),
                 run_time: full_runs.percentile(0.99),
                 full_runs,
@@ -186,7 +188,8 @@ impl Engine {
             observer,
             batch_size,
             executors: opened.len(),
-            model,
+            shape,
+            provider: network.provider().to_string(),
             lost: OnceLock::new(),
         });
         let weak = Arc::downgrade(&core);
@@ -196,11 +199,7 @@ impl Engine {
             }
         }));
         let threads = opened.into_iter().map(|opened| opened.start((core.clone(), fallback.clone())));
-        Ok(Self { threads: threads.collect(), core: core.clone() })
-    }
-
-    pub fn model(&self) -> &Model {
-        &self.core.model
+        Ok((Self { threads: threads.collect(), core: core.clone() }, network))
     }
 
     /// Lets a stream of crops in. `notify` is called from executors, with no lock held, whenever one of its tickets
@@ -249,6 +248,12 @@ impl Engine {
     }
 }
 
+impl AsRef<Self> for Engine {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
@@ -270,7 +275,7 @@ impl Core {
 
     /// The provider in use.
     fn provider(&self) -> &str {
-        self.lost.get().map_or(&self.model.provider, |loss| &loss.provider)
+        self.lost.get().map_or(&self.provider, |loss| &loss.provider)
     }
 
     fn is_closing(&self) -> bool {
@@ -322,15 +327,15 @@ impl Core {
     }
 
     /// Runs batches until the engine closes or a run panics.
-    fn run_batches(&self, mut runner: Runner) {
-        let mut peaks = vec![Peak::default(); self.batch_size * self.model.points];
+    fn run_batches<N: Network>(&self, mut runner: Runner<N>) {
+        let mut rows = vec![0f32; self.batch_size * self.shape.row];
         let mut beside = Beside::default();
         while let Some(mut batch) = match beside.next.take() {
             Some(next) => self.unless_ended(next),
             None => self.next_batch(),
         } {
-            let result = self.run_anywhere(&mut runner, &mut batch, &mut peaks, &mut beside);
-            beside.done = Some(self.done(batch, result, &peaks));
+            let result = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut beside);
+            beside.done = Some(self.done(batch, result, &rows));
             // With a next batch, the device gets that first.
             if beside.next.is_none() {
                 self.settle(&mut beside.done);
@@ -352,7 +357,7 @@ impl Core {
         None
     }
 
-    fn done(&self, batch: Batch, result: Result<(usize, Duration), Error>, peaks: &[Peak]) -> Done {
+    fn done(&self, batch: Batch, result: Result<(usize, Duration), Error>, answers: &[f32]) -> Done {
         let Batch { duties, crops, waited, .. } = batch;
         let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
             crops: duties.len(),
@@ -360,9 +365,8 @@ impl Core {
             waited,
             ran: *ran,
         });
-        let points = self.model.points;
         let outcome = |row: usize| match &result {
-            Ok(_) => Ok(peaks[row * points..][..points].into()),
+            Ok(_) => Ok(answers[row * self.shape.row..][..self.shape.row].into()),
             Err(error) => Err(error.clone()),
         };
         let answers = duties.into_iter().enumerate().map(|(row, duty)| (duty, outcome(row))).collect();
@@ -381,17 +385,17 @@ impl Core {
     }
 
     /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
-    fn run_anywhere(
+    fn run_anywhere<N: Network>(
         &self,
-        runner: &mut Runner,
+        runner: &mut Runner<N>,
         batch: &mut Batch,
-        peaks: &mut [Peak],
+        answers: &mut [f32],
         beside: &mut Beside,
     ) -> Result<(usize, Duration), Error> {
         let mut second = false;
         loop {
             let keep = runner.fallback.is_some();
-            let result = self.run_batch(&mut *runner.executor, batch, keep, peaks, beside);
+            let result = self.run_batch(&mut *runner.executor, batch, keep, answers, beside);
             // Where the run did not begin.
             self.settle(&mut beside.done);
             let error = match result {
@@ -416,7 +420,7 @@ impl Core {
         executor: &mut dyn Executor,
         batch: &mut Batch,
         keep: bool,
-        peaks: &mut [Peak],
+        answers: &mut [f32],
         beside: &mut Beside,
     ) -> Result<(usize, Duration), Error> {
         let run = || {
@@ -428,7 +432,7 @@ impl Core {
             let rows = match executor.overlapping() {
                 None => {
                     self.count_waits(batch, started);
-                    executor.run(crops, peaks)?
+                    executor.run(crops, answers)?
                 }
                 Some(executor) => {
                     executor.begin(crops)?;
@@ -440,7 +444,7 @@ impl Core {
                     if let Some(next) = beside.next.as_mut().filter(|next| !next.loaded) {
                         self.load(executor, next, keep);
                     }
-                    executor.finish(peaks)?
+                    executor.finish(answers)?
                 }
             };
             Ok((rows, self.clock.now().saturating_sub(started)))
@@ -455,7 +459,7 @@ impl Core {
     /// Copies a batch into the executor's rows.
     fn load(&self, executor: &mut dyn Executor, batch: &mut Batch, keep: bool) {
         for (row, crop) in batch.crops.iter().enumerate() {
-            executor.load(row, crop);
+            executor.load(row, crop.slot());
         }
         batch.loaded = true;
         if !keep {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Backend, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Model, Peak,
+    BackendOf, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Network,
     fallback::{Runner, Terminator},
     panicked,
     thread::Thread,
@@ -24,7 +24,7 @@ pub(super) struct ExecutorThread {
 }
 
 /// What an executor's thread waits for: the engine, and what takes the executor's place if its device is lost.
-pub(super) type Start = (Arc<Core>, Option<Arc<dyn Backend>>);
+pub(super) type Start<N> = (Arc<Core>, Option<Arc<BackendOf<N>>>);
 
 /// A thread that is joined when it is dropped, so that what it holds on the device is free then. Where the loading was
 /// interrupted, a step of it that does not hear of that is not waited for.
@@ -44,21 +44,21 @@ impl Drop for Joined {
 }
 
 /// An executor that waits for its engine. Dropped, it ends.
-pub(super) struct Opened {
-    pub model: Model,
+pub(super) struct Opened<N> {
+    pub network: N,
     /// The largest batch that the backend prepared.
     pub largest: usize,
     /// Durations of runs of the largest size.
     pub warm_up: Vec<Duration>,
     terminator: Terminator,
     // Dropped before the thread, which ends then.
-    start: mpsc::Sender<Start>,
+    start: mpsc::Sender<Start<N>>,
     thread: Joined,
 }
 
-impl Opened {
+impl<N: Network> Opened<N> {
     /// Lets it run batches.
-    pub fn start(mut self, start: Start) -> ExecutorThread {
+    pub fn start(mut self, start: Start<N>) -> ExecutorThread {
         let _ = self.start.send(start);
         let thread = self.thread.thread.take().expect("it is taken once");
         ExecutorThread { thread, terminator: self.terminator }
@@ -66,20 +66,20 @@ impl Opened {
 }
 
 /// From an executor's thread to the thread that opens the engine.
-enum Opening {
+enum Opening<N> {
     Event(LoadEvent),
-    Loaded(Model),
-    Ready(Ready),
+    Loaded(N),
+    Ready(Ready<N>),
     Failed(Error),
     /// From the thread that interrupts the loading.
     Cancelled,
 }
 
-struct Ready {
+struct Ready<N> {
     largest: usize,
     warm_up: Vec<Duration>,
     terminator: Terminator,
-    start: mpsc::Sender<Start>,
+    start: mpsc::Sender<Start<N>>,
 }
 
 /// The largest batch that is tried next where the backend's own choice needs too much memory.
@@ -88,14 +88,14 @@ const MODEST_BATCH: usize = 8;
 /// Opens `executors` executors, or as many as suit the provider (0), for batches of `batch_size`, or of what suits the
 /// device (0). Tells the batch size too: where the device has too little memory one executor has to do, if their number
 /// was left open, and then smaller batches, and then another device, if the backend has one.
-pub(super) fn open(
-    backend: &Arc<dyn Backend>,
+pub(super) fn open<N: Network>(
+    backend: &Arc<BackendOf<N>>,
     batch_size: usize,
     asked_executors: usize,
     clock: &Arc<dyn Clock>,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
-) -> Result<(usize, Vec<Opened>), Error> {
+) -> Result<(usize, Vec<Opened<N>>), Error> {
     let asked_crops = if batch_size == 0 { usize::MAX } else { batch_size };
     let (mut backend, mut executors, mut most_crops) = (backend.clone(), asked_executors, asked_crops);
     loop {
@@ -123,14 +123,14 @@ pub(super) fn open(
     }
 }
 
-fn open_all(
-    backend: &Arc<dyn Backend>,
+fn open_all<N: Network>(
+    backend: &Arc<BackendOf<N>>,
     most_crops: usize,
     executors: usize,
     clock: &Arc<dyn Clock>,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
-) -> Result<Vec<Opened>, Error> {
+) -> Result<Vec<Opened<N>>, Error> {
     // Ends the loading of the others when the first fails.
     let abandon = Cancel::default();
     let abandoned = abandon.clone();
@@ -149,21 +149,21 @@ fn open_all(
 }
 
 /// Waits for the first executor, then for those of the others that are wanted.
-fn open_after(
-    first: Candidate,
-    others: &mut Vec<Candidate>,
-    backend: &Arc<dyn Backend>,
+fn open_after<N: Network>(
+    first: Candidate<N>,
+    others: &mut Vec<Candidate<N>>,
+    backend: &Arc<BackendOf<N>>,
     executors: usize,
     report: &dyn Fn(LoadEvent),
-) -> Result<Vec<Opened>, Error> {
-    let model = first.loaded(report)?;
-    let wanted = if executors == 0 { backend.best_executors(&model).max(1) } else { executors };
+) -> Result<Vec<Opened<N>>, Error> {
+    let network = first.loaded(report)?;
+    let wanted = if executors == 0 { backend.best_executors(&network).max(1) } else { executors };
     let mut loaded = vec![first];
     while loaded.len() < wanted && !others.is_empty() {
         let next = others.remove(0);
         // Executors are alike: what the first said of loading holds for all.
         let alike = next.loaded(&|_| ()).and_then(|other| {
-            let alike = other == model;
+            let alike = other == network;
             alike.then_some(()).ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
         });
         match alike {
@@ -183,21 +183,21 @@ fn open_after(
         }
     }
     // In turn, and when nobody loads any more: the runs show how long one takes.
-    loaded.into_iter().map(|candidate| candidate.warm_up(model.clone(), report)).collect()
+    loaded.into_iter().map(|candidate| candidate.warm_up(network.clone(), report)).collect()
 }
 
 /// An executor on its way. Dropped, it ends.
-struct Candidate {
-    events: mpsc::Receiver<Opening>,
+struct Candidate<N> {
+    events: mpsc::Receiver<Opening<N>>,
     // Dropped before the thread, which ends then unless it still loads.
     proceed: mpsc::Sender<()>,
     thread: Joined,
 }
 
-impl Candidate {
+impl<N: Network> Candidate<N> {
     fn start(
         index: usize,
-        backend: &Arc<dyn Backend>,
+        backend: &Arc<BackendOf<N>>,
         most_crops: usize,
         clock: &Arc<dyn Clock>,
         cancel: &Cancel,
@@ -225,11 +225,11 @@ impl Candidate {
     }
 
     /// Waits until the network is loaded.
-    fn loaded(&self, report: &dyn Fn(LoadEvent)) -> Result<Model, Error> {
+    fn loaded(&self, report: &dyn Fn(LoadEvent)) -> Result<N, Error> {
         loop {
             match self.next()? {
                 Opening::Event(event) => report(event),
-                Opening::Loaded(model) => return Ok(model),
+                Opening::Loaded(network) => return Ok(network),
                 Opening::Failed(error) => return Err(error),
                 Opening::Cancelled => return Err(Error::cancelled()),
                 Opening::Ready(_) => unreachable!("nothing is ready before it was told to proceed"),
@@ -238,13 +238,13 @@ impl Candidate {
     }
 
     /// Lets the loaded network run, and waits until that is done.
-    fn warm_up(self, model: Model, report: &dyn Fn(LoadEvent)) -> Result<Opened, Error> {
+    fn warm_up(self, network: N, report: &dyn Fn(LoadEvent)) -> Result<Opened<N>, Error> {
         let _ = self.proceed.send(());
         loop {
             match self.next()? {
                 Opening::Event(event) => report(event),
                 Opening::Ready(Ready { largest, warm_up, terminator, start }) => {
-                    return Ok(Opened { model, largest, warm_up, terminator, start, thread: self.thread });
+                    return Ok(Opened { network, largest, warm_up, terminator, start, thread: self.thread });
                 }
                 Opening::Failed(error) => return Err(error),
                 Opening::Cancelled => return Err(Error::cancelled()),
@@ -253,18 +253,18 @@ impl Candidate {
         }
     }
 
-    fn next(&self) -> Result<Opening, Error> {
+    fn next(&self) -> Result<Opening<N>, Error> {
         let ended = |mpsc::RecvError| Error::new(ErrorKind::Run, "Loading the model ended with a panic");
         self.events.recv().map_err(ended)
     }
 }
 
 /// Opens an executor, says how that went, and runs batches once the engine is complete.
-fn executor_thread(
-    backend: &dyn Backend,
+fn executor_thread<N: Network>(
+    backend: &BackendOf<N>,
     most_crops: usize,
     cancel: &Cancel,
-    opening: &mpsc::Sender<Opening>,
+    opening: &mpsc::Sender<Opening<N>>,
     proceed: &mpsc::Receiver<()>,
 ) {
     let report = |event| {
@@ -273,45 +273,52 @@ fn executor_thread(
     let loading = Loading { report: &report, cancelled: cancel, most_crops };
     let fail = |error| drop(opening.send(Opening::Failed(error)));
     let opened = catch_unwind(AssertUnwindSafe(|| backend.open(&loading)));
-    let (model, mut executor) = match opened {
+    let (network, mut executor) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return fail(error),
         Err(panic) => return fail(panicked("Loading the model", &*panic)),
     };
     let terminate = executor.terminator();
     cancel.on_cancel(move || terminate());
-    let _ = opening.send(Opening::Loaded(model.clone()));
+    let _ = opening.send(Opening::Loaded(network.clone()));
     // Nothing comes when this executor is not wanted.
     if proceed.recv().is_err() {
         return;
     }
-    let warm_up = match catch_unwind(AssertUnwindSafe(|| warm_up(&mut *executor, &model, &loading))) {
-        Ok(Ok(warm_up)) => warm_up,
-        Ok(Err(error)) => return fail(error),
-        Err(panic) => return fail(panicked("Loading the model", &*panic)),
-    };
+    let warm_up =
+        match catch_unwind(AssertUnwindSafe(|| warm_up(&mut *executor, backend, &network, &loading))) {
+            Ok(Ok(warm_up)) => warm_up,
+            Ok(Err(error)) => return fail(error),
+            Err(panic) => return fail(panicked("Loading the model", &*panic)),
+        };
     let (start, started) = mpsc::channel();
     let terminator = Terminator::of(&*executor);
     let largest = executor.warm_up_sizes().last().copied().unwrap_or(1);
     let _ = opening.send(Opening::Ready(Ready { largest, warm_up, terminator: terminator.clone(), start }));
     // Nothing comes when another executor could not be opened.
     let Ok((core, fallback)) = started.recv() else { return };
-    core.run_batches(Runner { executor, terminator, fallback });
+    core.run_batches(Runner { network, executor, terminator, fallback });
 }
 
 /// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
-fn warm_up(executor: &mut dyn Executor, model: &Model, loading: &Loading) -> Result<Vec<Duration>, Error> {
+fn warm_up<N: Network>(
+    executor: &mut dyn Executor,
+    backend: &BackendOf<N>,
+    network: &N,
+    loading: &Loading,
+) -> Result<Vec<Duration>, Error> {
     let mut took = Vec::new();
-    let black = vec![0; model.crop_bytes()];
+    let shape = network.shape();
+    let black = backend.slot(&shape);
     for size in executor.warm_up_sizes() {
-        (loading.report)(LoadEvent::Step(format!("Warming up batches of {size} on {}", model.provider)));
-        let mut peaks = vec![Peak::default(); size * model.points];
+        (loading.report)(LoadEvent::Step(format!("Warming up batches of {size} on {}", network.provider())));
+        let mut answers = vec![0f32; size * shape.row];
         took.clear();
         for _ in 0..WARM_UP_RUNS {
             loading.cancelled.check()?;
-            (0..size).for_each(|row| executor.load(row, &black));
+            (0..size).for_each(|row| executor.load(row, &*black));
             let started = std::time::Instant::now();
-            executor.run(size, &mut peaks)?;
+            executor.run(size, &mut answers)?;
             took.push(started.elapsed());
         }
         // The first run of a size pays for what the warm-up is there to pay for.
@@ -325,7 +332,24 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::engine::MonotonicClock;
+    use crate::engine::{Backend, MonotonicClock, Shape, Slot};
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Fake;
+
+    impl Network for Fake {
+        fn shape(&self) -> Shape {
+            Shape { width: 1, height: 1, row: 1 }
+        }
+
+        fn provider(&self) -> &str {
+            "fake"
+        }
+
+        fn answers_like(&self, _: &Self) -> bool {
+            true
+        }
+    }
 
     /// A device with room for so many crops in all executors together.
     #[derive(Default)]
@@ -338,31 +362,31 @@ mod tests {
     struct Share(usize, Arc<Mutex<usize>>);
 
     impl Backend for SmallDevice {
-        fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+        type Network = Fake;
+
+        fn open(&self, loading: &Loading) -> Result<(Fake, Box<dyn Executor>), Error> {
             let mut taken = self.taken.lock().unwrap();
             let batch_size = loading.most_crops.min(16);
             if *taken + batch_size > self.room {
                 return Err(Error::new(ErrorKind::OutOfMemory, "The device has no room"));
             }
             *taken += batch_size;
-            let (provider, sha256) = ("fake".to_string(), String::new());
-            let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
-            Ok((model, Box::new(Share(batch_size, self.taken.clone()))))
+            Ok((Fake, Box::new(Share(batch_size, self.taken.clone()))))
         }
 
         fn likely_executors(&self) -> usize {
             self.likely
         }
 
-        fn best_executors(&self, _: &Model) -> usize {
+        fn best_executors(&self, _: &Fake) -> usize {
             self.likely
         }
     }
 
     impl Executor for Share {
-        fn load(&mut self, _: usize, _: &[u8]) {}
+        fn load(&mut self, _: usize, _: &dyn Slot) {}
 
-        fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, Error> {
+        fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, Error> {
             Ok(rows)
         }
 
@@ -392,7 +416,7 @@ mod tests {
         likely: usize,
         executors: usize,
     ) -> Result<(usize, usize, Vec<String>), Error> {
-        let backend: Arc<dyn Backend> = Arc::new(SmallDevice { room, likely, ..SmallDevice::default() });
+        let backend: Arc<BackendOf<Fake>> = Arc::new(SmallDevice { room, likely, ..SmallDevice::default() });
         let warnings = std::cell::RefCell::new(Vec::new());
         let report = |event| {
             if let LoadEvent::Warning(text) = event {
@@ -460,9 +484,11 @@ mod tests {
     #[test]
     fn where_batches_cannot_be_smaller_another_device_is_tried() {
         /// Its file is for batches of one size.
-        struct Fixed(SmallDevice, Option<Arc<dyn Backend>>);
+        struct Fixed(SmallDevice, Option<Arc<BackendOf<Fake>>>);
         impl Backend for Fixed {
-            fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+            type Network = Fake;
+
+            fn open(&self, loading: &Loading) -> Result<(Fake, Box<dyn Executor>), Error> {
                 assert_eq!(loading.most_crops, 8, "it is not asked for fewer");
                 self.0.open(loading)
             }
@@ -472,18 +498,18 @@ mod tests {
             fn takes_smaller_batches(&self) -> bool {
                 false
             }
-            fn elsewhere(&self) -> Option<(&'static str, Arc<dyn Backend>)> {
+            fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Fake>>)> {
                 self.1.clone().map(|other| ("the spare", other))
             }
         }
         let device = |room| SmallDevice { room, likely: 2, ..SmallDevice::default() };
         let warnings = std::cell::RefCell::new(Vec::new());
         let report = |event| warnings.borrow_mut().push(event);
-        let open = |backend: Arc<dyn Backend>| {
+        let open = |backend: Arc<BackendOf<Fake>>| {
             open(&backend, 8, 0, &clock(), &Cancel::default(), &report)
                 .map(|(batch_size, opened)| (batch_size, opened.len()))
         };
-        let spare: Arc<dyn Backend> = Arc::new(device(16));
+        let spare: Arc<BackendOf<Fake>> = Arc::new(device(16));
         assert_eq!(open(Arc::new(Fixed(device(7), Some(spare)))), Ok((8, 2)));
         let text = |less: &str| LoadEvent::Warning(format!("The device has no room; trying again {less}"));
         let is_warning = |event: &LoadEvent| matches!(event, LoadEvent::Warning(_));
@@ -504,19 +530,19 @@ mod tests {
         }
         struct Working(usize, Arc<Mutex<Vec<usize>>>, Arc<Mutex<usize>>);
         impl Backend for Tight {
-            fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+            type Network = Fake;
+
+            fn open(&self, loading: &Loading) -> Result<(Fake, Box<dyn Executor>), Error> {
                 let size = loading.most_crops;
                 let mut living = self.living.lock().unwrap();
                 assert!(living.iter().all(|other| *other == size), "{living:?} live beside one of {size}");
                 living.push(size);
-                let (provider, sha256) = ("fake".to_string(), String::new());
-                let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
-                Ok((model, Box::new(Working(size, self.living.clone(), self.warmed.clone()))))
+                Ok((Fake, Box::new(Working(size, self.living.clone(), self.warmed.clone()))))
             }
         }
         impl Executor for Working {
-            fn load(&mut self, _: usize, _: &[u8]) {}
-            fn run(&mut self, rows: usize, _: &mut [Peak]) -> Result<usize, Error> {
+            fn load(&mut self, _: usize, _: &dyn Slot) {}
+            fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, Error> {
                 let mut warmed = self.2.lock().unwrap();
                 *warmed += 1;
                 if rows == 8 && *warmed > WARM_UP_RUNS {
@@ -539,7 +565,7 @@ mod tests {
         }
         let tight = Tight::default();
         let living = tight.living.clone();
-        let backend: Arc<dyn Backend> = Arc::new(tight);
+        let backend: Arc<BackendOf<Fake>> = Arc::new(tight);
         let (batch_size, opened) =
             open(&backend, 8, 2, &clock(), &Cancel::default(), &|_| ()).expect("the second try has room");
         assert_eq!((batch_size, opened.len()), (4, 2));

@@ -1,28 +1,24 @@
 //! The fixed set of buffers for crops on their way to an executor: memory stays bounded whatever the number of people.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Deref, DerefMut},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Core, batcher::StreamId};
+use super::{Core, Slot, batcher::StreamId};
 use crate::sync::lock;
 
 pub(super) struct Pool {
-    free: Vec<Box<[u8]>>,
+    free: Vec<Box<dyn Slot>>,
     total: usize,
     held: BTreeMap<StreamId, usize>,
 }
 
 impl Pool {
-    pub(super) fn new(total: usize, bytes: usize) -> Self {
-        Self { free: vec![vec![0; bytes].into_boxed_slice(); total], total, held: BTreeMap::new() }
+    pub(super) fn new(free: Vec<Box<dyn Slot>>) -> Self {
+        Self { total: free.len(), free, held: BTreeMap::new() }
     }
 
     /// A buffer, unless none is free. A stream that holds its fair share of `streams` streams already may have more of
     /// what is left when one is kept for every other stream that holds less than its share.
-    pub(super) fn take(&mut self, stream: StreamId, streams: usize) -> Option<Box<[u8]>> {
+    pub(super) fn take(&mut self, stream: StreamId, streams: usize) -> Option<Box<dyn Slot>> {
         let share = (self.total / streams.max(1)).max(1);
         let has_share = |stream: &StreamId| self.held.get(stream).is_some_and(|held| *held >= share);
         if has_share(&stream) {
@@ -31,13 +27,13 @@ impl Pool {
                 return None;
             }
         }
-        let bytes = self.free.pop()?;
+        let slot = self.free.pop()?;
         *self.held.entry(stream).or_default() += 1;
-        Some(bytes)
+        Some(slot)
     }
 
-    pub(super) fn give_back(&mut self, stream: StreamId, bytes: Box<[u8]>) {
-        self.free.push(bytes);
+    pub(super) fn give_back(&mut self, stream: StreamId, slot: Box<dyn Slot>) {
+        self.free.push(slot);
         if let Some(held) = self.held.get_mut(&stream) {
             *held -= 1;
             if *held == 0 {
@@ -47,17 +43,25 @@ impl Pool {
     }
 }
 
-/// A buffer for one crop, rows of 8-bit RGB; goes back to its engine when dropped. Not to be dropped with the engine's
-/// lock held.
+/// A buffer for one crop; goes back to its engine when dropped. Not to be dropped with the engine's lock held.
 pub struct CropBuffer {
-    bytes: Box<[u8]>,
+    /// None once it was given back.
+    slot: Option<Box<dyn Slot>>,
     stream: StreamId,
     core: Arc<Core>,
 }
 
 impl CropBuffer {
-    pub(super) fn new(bytes: Box<[u8]>, stream: StreamId, core: Arc<Core>) -> Self {
-        Self { bytes, stream, core }
+    pub(super) fn new(slot: Box<dyn Slot>, stream: StreamId, core: Arc<Core>) -> Self {
+        Self { slot: Some(slot), stream, core }
+    }
+
+    pub fn slot(&self) -> &dyn Slot {
+        &**self.slot.as_ref().expect("it is here until it is dropped")
+    }
+
+    pub fn slot_mut(&mut self) -> &mut dyn Slot {
+        &mut **self.slot.as_mut().expect("it is here until it is dropped")
     }
 
     /// Gives the buffers of a batch back together: those who wait for one wake up once.
@@ -68,35 +72,21 @@ impl CropBuffer {
         {
             let mut shared = lock(&core.shared);
             for buffer in &mut buffers {
-                shared.pool.give_back(buffer.stream, std::mem::take(&mut buffer.bytes));
+                if let Some(slot) = buffer.slot.take() {
+                    shared.pool.give_back(buffer.stream, slot);
+                }
             }
         }
         core.buffers.notify_all();
     }
 }
 
-impl Deref for CropBuffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl DerefMut for CropBuffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-}
-
 impl Drop for CropBuffer {
     fn drop(&mut self) {
-        // Given back with others already: no crop is empty.
-        if self.bytes.is_empty() {
-            return;
+        if let Some(slot) = self.slot.take() {
+            lock(&self.core.shared).pool.give_back(self.stream, slot);
+            self.core.buffers.notify_all();
         }
-        lock(&self.core.shared).pool.give_back(self.stream, std::mem::take(&mut self.bytes));
-        self.core.buffers.notify_all();
     }
 }
 
@@ -111,14 +101,18 @@ mod tests {
         (0..count).map(|_| batcher.attach(patience)).collect()
     }
 
-    fn take_all(pool: &mut Pool, stream: StreamId, streams: usize) -> Vec<Box<[u8]>> {
+    fn pool(total: usize) -> Pool {
+        Pool::new((0..total).map(|_| Box::new(vec![0u8; 1].into_boxed_slice()) as Box<dyn Slot>).collect())
+    }
+
+    fn take_all(pool: &mut Pool, stream: StreamId, streams: usize) -> Vec<Box<dyn Slot>> {
         std::iter::from_fn(|| pool.take(stream, streams)).collect()
     }
 
     #[test]
     fn a_stream_borrows_what_others_leave_but_each_gets_one_at_once() {
         let ids = ids(8);
-        let mut pool = Pool::new(24, 1);
+        let mut pool = pool(24);
         let mut taken = take_all(&mut pool, ids[0], 8);
         assert_eq!(taken.len(), 24 - 7, "one is kept for each of the others");
         let second = pool.take(ids[1], 8).unwrap();
@@ -135,13 +129,13 @@ mod tests {
     #[test]
     fn a_stream_alone_gets_all() {
         let ids = ids(1);
-        assert_eq!(take_all(&mut Pool::new(24, 1), ids[0], 1).len(), 24);
+        assert_eq!(take_all(&mut pool(24), ids[0], 1).len(), 24);
     }
 
     #[test]
     fn more_streams_than_buffers_get_one_each() {
         let ids = ids(32);
-        let mut pool = Pool::new(24, 1);
+        let mut pool = pool(24);
         assert_eq!(take_all(&mut pool, ids[0], 32).len(), 1);
         assert_eq!(ids.iter().filter_map(|id| pool.take(*id, 32)).count(), 23);
     }

@@ -12,27 +12,32 @@ use crate::sync::{Condvar, Mutex, lock, wait};
 pub type Agreement = Vec<(&'static str, String)>;
 
 /// What stands behind a name.
-enum Slot {
+enum Slot<T> {
     /// Someone loads it.
     Opening,
     Open {
-        engine: Weak<Engine>,
+        engine: Weak<T>,
         agreement: Agreement,
         owner: String,
     },
 }
 
-/// The shared engines of a process. Its lock is never held while a model is loaded or an engine is closed.
-#[derive(Default)]
-pub struct Registry(Arc<Slots>);
+/// The shared engines of a process, each with what its elements must know of it. Its lock is never held while a model is
+/// loaded or an engine is closed.
+pub struct Registry<T>(Arc<Slots<T>>);
 
-#[derive(Default)]
-struct Slots {
-    by_name: Mutex<HashMap<String, Slot>>,
+struct Slots<T> {
+    by_name: Mutex<HashMap<String, Slot<T>>>,
     changed: Condvar,
 }
 
-impl Registry {
+impl<T> Default for Registry<T> {
+    fn default() -> Self {
+        Self(Arc::new(Slots { by_name: Mutex::default(), changed: Condvar::default() }))
+    }
+}
+
+impl<T: AsRef<Engine> + Send + Sync + 'static> Registry<T> {
     /// The engine called `name`: the one that runs, or what `open` gives. While another loads it this waits, and tries
     /// itself if that fails. `owner` and `agreement` are for the error of the next who disagrees.
     pub fn get(
@@ -41,8 +46,8 @@ impl Registry {
         agreement: Agreement,
         owner: &str,
         cancel: &Cancel,
-        open: impl FnOnce() -> Result<Engine, Error>,
-    ) -> Result<Arc<Engine>, Error> {
+        open: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<Arc<T>, Error> {
         if let Some(engine) = self.find_or_reserve(name, &agreement, owner, cancel)? {
             return Ok(engine);
         }
@@ -61,7 +66,7 @@ impl Registry {
         agreement: &Agreement,
         owner: &str,
         cancel: &Cancel,
-    ) -> Result<Option<Arc<Engine>>, Error> {
+    ) -> Result<Option<Arc<T>>, Error> {
         let waiting = self.0.clone();
         cancel.on_cancel(move || {
             let _slots = lock(&waiting.by_name);
@@ -75,7 +80,7 @@ impl Registry {
                 Some(Slot::Open { engine, agreement: agreed, owner: first }) => {
                     let engine = engine.upgrade();
                     // One that is closed, or whose executors are gone, is nobody's any more.
-                    let lives = engine.as_ref().is_some_and(|engine| !engine.has_failed());
+                    let lives = engine.as_ref().is_some_and(|engine| !(**engine).as_ref().has_failed());
                     let disagreement =
                         lives.then(|| disagreement(name, agreement, agreed, owner, first)).flatten();
                     if !lives {
@@ -95,12 +100,12 @@ impl Registry {
 }
 
 /// Frees the name if loading ends without an engine, and wakes those who wait for its end.
-struct Reservation<'a> {
-    slots: &'a Slots,
+struct Reservation<'a, T> {
+    slots: &'a Slots<T>,
     name: &'a str,
 }
 
-impl Drop for Reservation<'_> {
+impl<T> Drop for Reservation<'_, T> {
     fn drop(&mut self) {
         let mut by_name = lock(&self.slots.by_name);
         if matches!(by_name.get(self.name), Some(Slot::Opening)) {

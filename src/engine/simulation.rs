@@ -5,6 +5,7 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use super::{
+    Slot,
     batcher::{Batcher, Decision, Patience, StreamId},
     pool::Pool,
 };
@@ -77,7 +78,7 @@ impl Stream {
 struct Crop {
     stream: usize,
     arrived: Duration,
-    buffer: Box<[u8]>,
+    buffer: Box<dyn Slot>,
 }
 
 struct Simulation {
@@ -119,7 +120,11 @@ impl Simulation {
             now: Duration::ZERO,
             random,
             batcher,
-            pool: Pool::new((2 * executors + 1) * BATCH_SIZE, 1),
+            pool: Pool::new(
+                (0..(2 * executors + 1) * BATCH_SIZE)
+                    .map(|_| Box::<Box<[u8]>>::default() as Box<dyn Slot>)
+                    .collect(),
+            ),
             executors: vec![Duration::ZERO; executors],
             batches: 0,
         }

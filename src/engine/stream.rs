@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Core, CropBuffer, Job, Model, Notify, Statistics, Ticket,
+    Core, CropBuffer, Job, Notify, Shape, Statistics, Ticket,
     batcher::{Patience, StreamId},
     ticket::Duty,
 };
@@ -32,8 +32,8 @@ impl Stream {
         Self { core, id, notify, flushing: AtomicBool::new(false), told_of_loss: AtomicBool::new(false) }
     }
 
-    pub fn model(&self) -> &Model {
-        &self.core.model
+    pub fn shape(&self) -> Shape {
+        self.core.shape
     }
 
     /// Crops in one run.
@@ -41,7 +41,7 @@ impl Stream {
         self.core.batch_size
     }
 
-    /// Name of the execution provider in use: another one than the model's once that was lost.
+    /// Name of the execution provider in use: another one than at first once that was lost.
     pub fn provider(&self) -> &str {
         self.core.provider()
     }
@@ -56,13 +56,13 @@ impl Stream {
     pub fn buffer(&self) -> Result<CropBuffer, Flushing> {
         let mut shared = lock(&self.core.shared);
         let mut waited = false;
-        let bytes = loop {
+        let slot = loop {
             if self.flushing.load(Ordering::SeqCst) || shared.closing {
                 break None;
             }
             let streams = shared.batcher.running_streams();
-            if let Some(bytes) = shared.pool.take(self.id, streams) {
-                break Some(bytes);
+            if let Some(slot) = shared.pool.take(self.id, streams) {
+                break Some(slot);
             }
             waited = true;
             shared.batcher.set_blocked(self.id, true);
@@ -73,7 +73,7 @@ impl Stream {
             shared.batcher.set_blocked(self.id, false);
         }
         drop(shared);
-        bytes.map(|bytes| CropBuffer::new(bytes, self.id, self.core.clone())).ok_or(Flushing)
+        slot.map(|slot| CropBuffer::new(slot, self.id, self.core.clone())).ok_or(Flushing)
     }
 
     /// Queues a crop for the next batch. Not to be called with the lock held that `notify` takes.

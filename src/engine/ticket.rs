@@ -3,13 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::{Error, ErrorKind};
-use crate::{
-    network::Peak,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// The peaks of one crop, one for each key point.
-pub type Outcome = Result<Box<[Peak]>, Error>;
+/// The row of numbers that answers one crop.
+pub type Outcome = Result<Box<[f32]>, Error>;
 
 /// Called, without any lock of the engine held, whenever a ticket of a stream went on.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;

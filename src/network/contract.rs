@@ -1,12 +1,12 @@
 //! What a model file must look like, checked before anything runs: RTMPose as mmdeploy exports it, or already in the
 //! adapted form (see `graph`).
 
-use super::graph::{
-    KEY_POINTS, is_adapted,
-    messages::{Graph, ValueInfo, element_type},
+use super::{
+    graph::messages::{Graph, ValueInfo, element_type},
+    kind::{Columns, Kind},
 };
 use crate::{
-    engine::{Error, ErrorKind, Model},
+    engine::{Error, ErrorKind},
     platform::files::bounded,
 };
 
@@ -21,6 +21,10 @@ const MAX_BATCH: usize = 64;
 /// Names of the tensors in mmdeploy's export.
 pub(crate) const INPUT: &str = "input";
 pub(crate) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
+
+/// Names of the adapted graph's input and output.
+pub(crate) const IMAGE: &str = "image";
+pub(crate) const KEY_POINTS: &str = "keypoints";
 
 /// Bins of a SimCC output per pixel of the crop (`simcc_split_ratio` in mmpose's configs).
 const BINS_PER_PIXEL: i64 = 2;
@@ -47,25 +51,6 @@ pub(crate) enum Form {
     Adapted { columns: Columns },
 }
 
-/// What the adapted form tells of a key point beside its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Columns {
-    /// The maxima of both axes.
-    Maxima,
-    /// The smaller one alone.
-    Score,
-}
-
-impl Columns {
-    /// Numbers of a key point.
-    pub fn count(self) -> usize {
-        match self {
-            Self::Maxima => 4,
-            Self::Score => 3,
-        }
-    }
-}
-
 impl Contract {
     /// What the adapted graph of the file gives.
     pub fn columns(&self) -> Columns {
@@ -75,17 +60,15 @@ impl Contract {
         }
     }
 
-    /// What the engine must know, with the number of key points that a run has shown.
-    pub fn model(&self, points: usize, provider: &str, sha256: String) -> Model {
-        Model {
-            width: self.width,
-            height: self.height,
-            points,
-            only_score: self.columns() == Columns::Score,
-            provider: provider.to_string(),
-            sha256,
-        }
+    /// What the rows of the adapted graph mean, with the number of key points that a run has shown.
+    pub fn kind(&self, points: usize) -> Kind {
+        Kind::SimCc { points, columns: self.columns() }
     }
+}
+
+/// Whether the graph takes bytes already.
+pub(crate) fn is_adapted(graph: &Graph) -> bool {
+    graph.inputs().any(|input| input.name() == IMAGE)
 }
 
 /// Checks a file; `name` is the model's in messages.
@@ -228,18 +211,13 @@ pub(crate) fn check_answer(
     }
 }
 
-/// Checks the shape of the key points of `rows` crops; gives their number for a crop.
-pub(crate) fn check_key_points(
-    contract: &Contract,
-    rows: usize,
-    shape: &[i64],
-    name: &str,
-) -> Result<usize, Error> {
+/// Checks the shape of what the adapted graph gives for `rows` crops; gives what its rows mean.
+pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: &str) -> Result<Kind, Error> {
     let columns = contract.columns().count();
     let expected = || (KEY_POINTS, columns.to_string());
     match *shape {
         [_, _, found] if found != columns as i64 => Err(unexpected(contract, rows, expected(), shape, name)),
-        _ => points_of(contract, rows, expected(), shape, name),
+        _ => points_of(contract, rows, expected(), shape, name).map(|points| contract.kind(points)),
     }
 }
 

@@ -33,13 +33,13 @@ impl Camera<'_> {
         wanted: Vec<T>,
         region: impl Fn(&T) -> &Region,
     ) -> Result<Vec<(T, Crop, Ticket)>, gst::FlowError> {
-        let model = self.stream.model();
+        let shape = self.stream.shape();
         let mut taken = Vec::with_capacity(wanted.len());
         for one in wanted {
-            let Some(crop) = Crop::new(region(&one), model.width, model.height) else { continue };
-            let mut pixels = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-            self.sampler.sample(&self.picture, &crop.scaled(self.to_pixels), &mut pixels);
-            taken.push((one, crop, self.stream.submit(pixels)));
+            let Some(crop) = Crop::new(region(&one), shape.width, shape.height) else { continue };
+            let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
+            self.sampler.sample(&self.picture, &crop.scaled(self.to_pixels), slot.slot_mut().bytes_mut());
+            taken.push((one, crop, self.stream.submit(slot)));
         }
         Ok(taken)
     }

@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
+use super::decode::key_points;
 use crate::{
-    network::ScoreMode,
+    network::{Kind, ScoreMode},
     pose::Person,
     sync::{Mutex, lock},
     track::{
@@ -76,6 +77,7 @@ pub(super) struct FollowedFrame {
     pub size: (u32, u32),
     /// Upstream said where people are.
     pub detected: bool,
+    pub kind: Kind,
     pub score_mode: ScoreMode,
     pub lifetime: Duration,
     pub max_people: usize,
@@ -99,12 +101,14 @@ impl FollowedFrame {
         detected: bool,
         taken: Vec<Taken>,
         pixels: Option<Pixels>,
+        kind: Kind,
         settings: &settings::Settings,
     ) -> Self {
         Self {
             now,
             size,
             detected,
+            kind,
             score_mode: settings.score_mode.into(),
             lifetime: Duration::from_nanos(settings.track_lifetime),
             max_people: settings.max_people as usize,
@@ -135,15 +139,11 @@ impl FollowedFrame {
         let mut looks = lock(&self.looks);
         let all = looks.taken.len();
         let from = looks.observed.replace(all).unwrap_or(0);
-        let seen = looks.taken[from..].iter().map(|(look, crop, ticket)| match ticket.outcome() {
-            Some(Ok(peaks)) => {
-                let points = peaks.iter().map(|peak| peak.to_key_point(crop, self.score_mode)).collect();
-                Ok(Seen { look: *look, points })
-            }
-            Some(Err(error)) => Err(error.message.clone()),
-            None => Err("a crop was not answered".to_string()),
-        });
-        seen.collect()
+        let seen = |(look, crop, ticket): &Taken| {
+            let points = key_points(ticket, crop, self.kind, self.score_mode)?;
+            Ok(Seen { look: *look, points })
+        };
+        looks.taken[from..].iter().map(seen).collect()
     }
 }
 
@@ -344,6 +344,7 @@ thread_local! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Columns;
     use crate::pose::KeyPoint;
     use crate::video::{ChromaSite, Colour, Component, Picture};
 
@@ -381,8 +382,9 @@ mod tests {
             state.tracks.observe(Observation { now, size: SIZE, detected: false, seen, lifetime });
             drop(state);
             // Its answers have been taken in already.
+            let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
             let settings = settings::Settings::default();
-            let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), None, &settings);
+            let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), None, kind, &settings);
             following.add(Arc::new(frame), lookahead);
             following.settle(&|_, _| Vec::new());
         }

@@ -22,13 +22,16 @@ use super::{
 };
 use crate::{
     engine::{
-        Backend, Cancel, Clock, Engine, EngineSettings, Error, ErrorKind, LoadEvent, MonotonicClock,
-        Registry, Stream,
+        Cancel, Clock, Engine, EngineSettings, Error, ErrorKind, LoadEvent, MonotonicClock, Registry, Stream,
     },
     meta::FramePeople,
+    network::{self, Network},
     platform::gpu::GpuMonitor,
     pose::{Skeleton, Smoother, skeleton},
-    runtime::onnx::{self, OnnxBackend, Search},
+    runtime::{
+        Backend,
+        onnx::{OnnxBackend, Search},
+    },
     sync::{Mutex, MutexGuard, lock},
     video::FORMATS,
 };
@@ -37,7 +40,7 @@ use crate::{
 pub(super) struct Running {
     // Dropped before its engine.
     pub stream: Stream,
-    engine: Arc<Engine>,
+    loaded: Arc<Loaded>,
     /// None where the network does not run on an NVIDIA GPU, or its driver does not tell.
     pub gpu: Option<GpuMonitor>,
     /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
@@ -58,8 +61,26 @@ struct LoadingState {
     to_null: usize,
 }
 
+impl Running {
+    pub fn network(&self) -> &Network {
+        &self.loaded.network
+    }
+}
+
+/// An engine with what it runs.
+struct Loaded {
+    engine: Engine,
+    network: Network,
+}
+
+impl AsRef<Engine> for Loaded {
+    fn as_ref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
 /// The engines that elements share by their model-instance-id.
-static SHARED_ENGINES: LazyLock<Registry> = LazyLock::new(Registry::default);
+static SHARED_ENGINES: LazyLock<Registry<Loaded>> = LazyLock::new(Registry::default);
 
 /**
  * SECTION:element-rtmposebatch
@@ -196,7 +217,7 @@ impl ObjectImpl for RtmPoseBatch {
             self.check_latency(&running);
         }
         if name == "score-mode"
-            && running.stream.model().only_score
+            && running.network().kind.only_score()
             && self.settings().score_mode == ScoreMode::Mean
         {
             gst::element_imp_warning!(
@@ -216,7 +237,7 @@ impl ObjectImpl for RtmPoseBatch {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "model-sha256" => self.running().map(|running| running.stream.model().sha256.clone()).to_value(),
+            "model-sha256" => self.running().and_then(|running| running.network().sha256.clone()).to_value(),
             "active-provider" => {
                 self.running().map(|running| running.stream.provider().to_string()).to_value()
             }
@@ -322,22 +343,22 @@ impl RtmPoseBatch {
         progress(gst::ProgressType::Start, "Loading the network");
         match self.open(&settings, &cancel, &progress) {
             Ok(running) => {
-                let model = running.stream.model();
+                let network = running.network();
                 gst::info!(
                     CAT,
                     imp = self,
                     "Loaded {} ({}x{} crops, {} points) on {}, a batch of {} takes {:?}",
-                    model.sha256,
-                    model.width,
-                    model.height,
-                    model.points,
-                    model.provider,
+                    network.sha256.as_deref().unwrap_or("a network"),
+                    network.width,
+                    network.height,
+                    network.kind.points(),
+                    network.provider.name(),
                     running.stream.batch_size(),
                     running.stream.run_time()
                 );
                 progress(
                     gst::ProgressType::Complete,
-                    &format!("{} key points on {}", running.skeleton, model.provider),
+                    &format!("{} key points on {}", running.skeleton, network.provider.name()),
                 );
                 let running = Arc::new(running);
                 *lock(&self.running) = Some(running.clone());
@@ -361,9 +382,9 @@ impl RtmPoseBatch {
     /// READY->NULL: gives the engine back; the last one closes it.
     fn close(&self, running: Option<Arc<Running>>) {
         // Where somebody reads a property right now, it is closed there.
-        let Some(Running { stream, engine, .. }) = running.and_then(Arc::into_inner) else { return };
+        let Some(Running { stream, loaded, .. }) = running.and_then(Arc::into_inner) else { return };
         drop(stream);
-        if let Some(Err(error)) = Arc::into_inner(engine).map(Engine::close) {
+        if let Some(Err(error)) = Arc::into_inner(loaded).map(|loaded| loaded.engine.close()) {
             self.post_error(&error);
         }
     }
@@ -387,7 +408,7 @@ impl RtmPoseBatch {
         let (backend, clock) = match self.injected.get() {
             Some(injected) => (injected.backend.clone(), injected.clock.clone()),
             None => (
-                Arc::new(self.onnx_backend(settings)) as Arc<dyn Backend>,
+                Arc::new(self.onnx_backend(settings)) as Arc<Backend>,
                 Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
             ),
         };
@@ -401,45 +422,42 @@ impl RtmPoseBatch {
                 clock,
                 observer: log_batch,
             };
-            Engine::open(backend, settings, cancel, &report)
+            let (engine, network) = Engine::open(backend, settings, cancel, &report)?;
+            Ok(Loaded { engine, network })
         };
-        let engine = match &settings.model_instance_id {
+        let loaded = match &settings.model_instance_id {
             Some(name) => {
                 let owner = self.obj().path_string();
-                let engine = SHARED_ENGINES.get(name, settings.agreement(), &owner, cancel, open)?;
+                let loaded = SHARED_ENGINES.get(name, settings.agreement(), &owner, cancel, open)?;
                 if !opened_here.get() {
-                    self.warn_of_another_file(settings, name, &engine);
+                    self.warn_of_another_file(settings, name, &loaded.network);
                 }
-                engine
+                loaded
             }
             None => Arc::new(open()?),
         };
-        if engine.model().only_score && settings.score_mode == ScoreMode::Mean {
+        if loaded.network.kind.only_score() && settings.score_mode == ScoreMode::Mean {
             return Err(Error::new(
                 ErrorKind::Settings,
                 "score-mode=mean needs the maxima of both axes, but the model gives their minimum only: set \
                  score-mode=min, or export the model with 4 columns in `keypoints`",
             ));
         }
-        let points = engine.model().points;
+        let points = loaded.network.kind.points();
         let published = skeleton(settings, points)?;
         let skeleton =
             published.map_or_else(|| skeleton::custom_name(points), |known| known.name.to_string());
         let sigmas = published.and_then(Skeleton::sigmas);
         let queue = self.queue.clone();
-        let stream = engine.attach(settings.patience(), Arc::new(move || queue.wake()));
-        let gpu = ["cuda", "tensorrt"]
-            .contains(&&engine.model().provider[..])
-            .then(|| self.watch_gpu(settings.device_id))
-            .flatten();
-        Ok(Running { stream, engine, gpu, settings: settings.clone(), skeleton, sigmas })
+        let stream = loaded.engine.attach(settings.patience(), Arc::new(move || queue.wake()));
+        let gpu = loaded.network.provider.is_nvidia().then(|| self.watch_gpu(settings.device_id)).flatten();
+        Ok(Running { stream, loaded, gpu, settings: settings.clone(), skeleton, sigmas })
     }
 
     /// The network that runs is the one that its first user loaded, whatever is in the file now.
-    fn warn_of_another_file(&self, settings: &Settings, name: &str, engine: &Engine) {
-        let Some(file) = settings.model_path() else { return };
-        let loaded = &engine.model().sha256;
-        let now = match onnx::checksum(&file) {
+    fn warn_of_another_file(&self, settings: &Settings, name: &str, network: &Network) {
+        let (Some(file), Some(loaded)) = (settings.model_path(), &network.sha256) else { return };
+        let now = match network::checksum(&file) {
             Ok(now) if now == *loaded => return,
             Ok(now) => format!("was replaced (it has the SHA-256 {now} now)"),
             Err(why) => format!("cannot be read any more ({why})"),

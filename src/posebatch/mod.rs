@@ -1,6 +1,7 @@
 //! The element `rtmposebatch`.
 
 mod camera;
+mod decode;
 mod enums;
 mod follow;
 mod imp;

@@ -334,6 +334,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::{
+        network::{Columns, Kind},
         posebatch::{
             follow::{LOOKED_AT, Lookahead},
             settings::Settings,
@@ -347,6 +348,7 @@ mod tests {
         gst::init().unwrap();
         let following = Arc::new(Following::new(Anatomy::of("coco-17", 17, None)));
         let mut queue = State::default();
+        let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
         let region = crate::video::Region::new(0.0, 0.0, 1.0, 1.0);
         let mut unanswered = Vec::new();
         for number in 0..FRAMES {
@@ -355,7 +357,8 @@ mod tests {
             let look = Look { region, purpose: Purpose::Search };
             let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), ticket)];
             let settings = Settings::default();
-            let followed = FollowedFrame::new(number as f64, (1280, 720), false, looks, None, &settings);
+            let followed =
+                FollowedFrame::new(number as f64, (1280, 720), false, looks, None, kind, &settings);
             let followed = Arc::new(followed);
             following.add(followed.clone(), Lookahead::Newest);
             let work = Work::Follow(following.clone(), followed);

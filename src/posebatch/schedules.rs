@@ -19,10 +19,10 @@ use shuttle::{
 use super::queue::{Candidate, Frame, Item, Query, Queue, Room, Turn, Work};
 use crate::{
     engine::{
-        Backend, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading, ManualClock,
-        Model, Patience, Stream,
+        Backend, BackendOf, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading,
+        ManualClock, Patience, Slot, Stream,
     },
-    network::Peak,
+    network::Network,
     pose::Region,
     sync::{Mutex, lock},
     video::{Crop, FrameShape},
@@ -57,30 +57,30 @@ struct Numbers {
 struct NumbersExecutor(bool, Vec<u8>);
 
 impl Backend for Numbers {
-    fn open(&self, _: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
-        let (provider, sha256) = ("numbers".to_string(), String::new());
-        let model = Model { width: 1, height: 1, points: 1, only_score: false, provider, sha256 };
-        Ok((model, Box::new(NumbersExecutor(self.fails, Vec::new()))))
+    type Network = Network;
+
+    fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        Ok((Network::simcc(1, 1, 1, "numbers"), Box::new(NumbersExecutor(self.fails, Vec::new()))))
     }
 
-    fn fallback(&self, _: &Model, _: usize) -> Option<Arc<dyn Backend>> {
-        self.spare.then(|| Arc::new(Numbers::default()) as Arc<dyn Backend>)
+    fn fallback(&self, _: &Network, _: usize) -> Option<Arc<BackendOf<Network>>> {
+        self.spare.then(|| Arc::new(Numbers::default()) as Arc<BackendOf<Network>>)
     }
 }
 
 impl Executor for NumbersExecutor {
-    fn load(&mut self, row: usize, crop: &[u8]) {
+    fn load(&mut self, row: usize, crop: &dyn Slot) {
         self.1.truncate(row);
-        self.1.push(crop[0]);
+        self.1.push(crop.bytes()[0]);
     }
 
-    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         thread::yield_now();
         if self.0 {
             return Err(Error::new(ErrorKind::Run, "on purpose"));
         }
-        for (peak, number) in peaks.iter_mut().zip(&self.1[..rows]) {
-            peak.max_x = f32::from(*number);
+        for (answer, number) in answers.chunks_exact_mut(4).zip(&self.1[..rows]) {
+            answer[2] = f32::from(*number);
         }
         Ok(rows)
     }
@@ -94,7 +94,7 @@ fn engine(network: Numbers, batch_size: usize, executors: usize) -> (Engine, Arc
     let clock = Arc::new(ManualClock::default());
     let fallback = network.spare;
     let settings = EngineSettings { batch_size, executors, fallback, clock: clock.clone(), observer: |_| () };
-    (Engine::open(Arc::new(network), settings, &Cancel::default(), &|_| ()).unwrap(), clock)
+    (Engine::open(Arc::new(network), settings, &Cancel::default(), &|_| ()).unwrap().0, clock)
 }
 
 /// What came out of an element's queue.
@@ -139,11 +139,11 @@ impl Way {
         self.queue.wait_for_room(ROOM, &self.stream, |_| ())?;
         let work = {
             let _in_progress = self.stream.begin_frame();
-            let mut pixels = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-            pixels.fill(number);
+            let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
+            slot.slot_mut().bytes_mut().fill(number);
             let region = Region::new(0.0, 0.0, 1.0, 1.0);
             let crop = Crop::new(&region, 1, 1).unwrap();
-            let ticket = self.stream.submit(pixels);
+            let ticket = self.stream.submit(slot);
             Work::Infer(vec![Candidate { region, id: None, crop, ticket }])
         };
         let mut buffer = gst::Buffer::new();
@@ -193,7 +193,7 @@ impl Way {
                 Ok(Turn::Send(Item::Frame(frame))) => {
                     let Work::Infer(candidates) = &frame.work else { unreachable!("push makes no other") };
                     let found = candidates[0].ticket.outcome().expect("the frame is done");
-                    let found = found.as_ref().map(|peaks| peaks[0].max_x as u8);
+                    let found = found.as_ref().map(|row| row[2] as u8);
                     Out::Frame(frame.buffer.offset() as u8, found.map_err(|error| error.message.clone()))
                 }
             };

@@ -217,10 +217,10 @@ impl RtmPoseBatch {
         else {
             return Ok(frame(Work::Fail(format!("A frame of {}", misfit(&buffer, &video.info)))));
         };
-        let model = running.stream.model();
-        let sampler = input
-            .sampler
-            .get_or_insert_with(|| Sampler::new(model.width, model.height, running.settings.inference_scale));
+        let input_size = running.stream.shape();
+        let sampler = input.sampler.get_or_insert_with(|| {
+            Sampler::new(input_size.width, input_size.height, running.settings.inference_scale)
+        });
         let mut camera = Camera { picture, to_pixels: shape.to_pixels(), sampler, stream: &running.stream };
         let place = input.regions.of_frame(&buffer, shape, &settings);
         if let Where::Regions(regions) = place {
@@ -229,7 +229,7 @@ impl RtmPoseBatch {
                 |(PersonRegion { region, id, .. }, crop, ticket)| Candidate { region, id, crop, ticket };
             return Ok(frame(Work::Infer(taken.into_iter().map(candidate).collect())));
         }
-        let anatomy = || Anatomy::of(&running.skeleton, model.points, running.sigmas);
+        let anatomy = || Anatomy::of(&running.skeleton, running.network().kind.points(), running.sigmas);
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let detected = matches!(place, Where::Detected(_));
@@ -266,7 +266,8 @@ impl RtmPoseBatch {
         let looks = camera.take(looks, |look| &look.region)?;
         self.count_search(&looks);
         let pixels = (still && !detected).then(|| (buffer.clone(), video.clone()));
-        let followed = FollowedFrame::new(now, size, detected, looks, pixels, &settings);
+        let followed =
+            FollowedFrame::new(now, size, detected, looks, pixels, running.network().kind, &settings);
         let followed = Arc::new(followed);
         following.add(followed.clone(), lookahead);
         Ok(frame(Work::Follow(following.clone(), followed)))
@@ -296,8 +297,9 @@ impl RtmPoseBatch {
         let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
         let picture = mapped.as_ref().ok().and_then(|mapped| picture(mapped, &video.info, &video.colours));
         let Some(picture) = picture else { return Vec::new() };
-        let model = running.stream.model();
-        let sampler = &mut Sampler::new(model.width, model.height, running.settings.inference_scale);
+        let input_size = running.stream.shape();
+        let sampler =
+            &mut Sampler::new(input_size.width, input_size.height, running.settings.inference_scale);
         let to_pixels = FrameShape::from(&video.info).to_pixels();
         let mut camera = Camera { picture, to_pixels, sampler, stream: &running.stream };
         let taken = camera.take(looks, |look| &look.region).unwrap_or_default();

@@ -3,6 +3,7 @@
 use gst::{glib::translate::from_glib_none, prelude::*, subclass::prelude::*};
 
 use super::{
+    decode::key_points,
     enums::{OnError, Smoothing},
     imp::{RtmPoseBatch, Running},
     log::CAT,
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     engine::{Error, ErrorKind},
     meta::{self, FramePeople},
+    network::Kind,
     pose::Person,
     sync::{MutexGuard, lock},
     video::refuse_crop_meta,
@@ -167,7 +169,7 @@ impl RtmPoseBatch {
         match std::mem::replace(&mut frame.work, Work::Pass) {
             Work::Pass => (),
             Work::Carry => self.carry(&mut frame),
-            Work::Infer(candidates) => match decode(&candidates, &settings) {
+            Work::Infer(candidates) => match decode(&candidates, running.network().kind, &settings) {
                 Ok(people) => self.attach(&mut frame, people, &running),
                 Err(text) => self.inference_failed(&text, &settings)?,
             },
@@ -205,7 +207,7 @@ impl RtmPoseBatch {
             width: frame.shape.width,
             height: frame.shape.height,
             skeleton: running.skeleton.clone(),
-            points: running.stream.model().points,
+            points: running.network().kind.points(),
             people,
             carried: false,
         };
@@ -345,19 +347,11 @@ impl State {
     }
 }
 
-/// From the network's peaks to people in the frame, in square pixels. The first crop that failed fails the frame.
-fn decode(people: &[Candidate], settings: &Settings) -> Result<Vec<Person>, String> {
-    let mode = settings.score_mode.into();
-    people
-        .iter()
-        .map(|Candidate { region, id, crop, ticket }| {
-            let peaks = match ticket.outcome() {
-                Some(Ok(peaks)) => peaks,
-                Some(Err(error)) => return Err(error.message.clone()),
-                None => return Err("a crop was not answered".to_string()),
-            };
-            let key_points = peaks.iter().map(|peak| peak.to_key_point(crop, mode)).collect();
-            Ok(Person { region: *region, key_points, id: *id })
-        })
-        .collect()
+/// The people who are in a frame's crops, in square pixels. The first crop that failed fails the frame.
+fn decode(people: &[Candidate], kind: Kind, settings: &Settings) -> Result<Vec<Person>, String> {
+    let person = |Candidate { region, id, crop, ticket }: &Candidate| {
+        let key_points = key_points(ticket, crop, kind, settings.score_mode.into())?;
+        Ok(Person { region: *region, key_points, id: *id })
+    };
+    people.iter().map(person).collect()
 }

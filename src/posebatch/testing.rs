@@ -5,16 +5,16 @@ use std::sync::Arc;
 use gst::subclass::prelude::*;
 
 use super::RtmPoseBatch;
-use crate::engine::{Backend, Clock};
+use crate::{engine::Clock, runtime::Backend};
 
 /// What a test put in the place of ONNX Runtime and of the monotonic clock.
 pub(super) struct Injected {
-    pub backend: Arc<dyn Backend>,
+    pub backend: Arc<Backend>,
     pub clock: Arc<dyn Clock>,
 }
 
 /// From the next NULL->READY on, the element runs `backend` by `clock`. Takes effect once.
-pub fn inject(element: &RtmPoseBatch, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) {
+pub fn inject(element: &RtmPoseBatch, backend: Arc<Backend>, clock: Arc<dyn Clock>) {
     let set = element.imp().injected.set(Injected { backend, clock });
     assert!(set.is_ok(), "the element has a fake backend already");
 }

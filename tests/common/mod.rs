@@ -14,10 +14,11 @@ use std::{
 use gst::prelude::*;
 use gstrtmpose::{
     engine::{
-        Backend, Clock, Error, ErrorKind, Executor, Loading, ManualClock, Model, MonotonicClock, Overlapping,
+        Backend, BackendOf, Clock, Error, ErrorKind, Executor, Loading, ManualClock, MonotonicClock,
+        Overlapping, Slot,
     },
     meta::{self, FramePeople},
-    network::Peak,
+    network::Network,
     posebatch::{RtmPoseBatch, testing},
 };
 
@@ -169,20 +170,17 @@ struct FakeExecutor {
 }
 
 impl Backend for Fake {
-    fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
+    type Network = Network;
+
+    fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
         self.load_gate.pass();
         loading.cancelled.check()?;
         if let Some(error) = self.load_error.lock().unwrap().take() {
             return Err(error);
         }
-        let model = Model {
-            width: SIDE,
-            height: SIDE,
-            points: 1,
-            only_score: false,
-            provider: if self.spare.is_some() { "device" } else { "fake" }.to_string(),
-            sha256: self.sha256.clone(),
-        };
+        let provider = if self.spare.is_some() { "device" } else { "fake" };
+        let network =
+            Network { sha256: Some(self.sha256.clone()), ..Network::simcc(SIDE, SIDE, 1, provider) };
         self.executors.fetch_add(1, Ordering::SeqCst);
         let executor = Box::new(FakeExecutor {
             fake: self.clone(),
@@ -191,27 +189,28 @@ impl Backend for Fake {
             seed: 1,
             terminated: Arc::default(),
         });
-        Ok((model, executor))
+        Ok((network, executor))
     }
 
     fn left_behind(&self, thread: ThreadId) {
         self.forsaken.lock().unwrap().push(thread);
     }
 
-    fn fallback(&self, _: &Model, _: usize) -> Option<Arc<dyn Backend>> {
-        self.spare.clone().map(|spare| spare as Arc<dyn Backend>)
+    fn fallback(&self, _: &Network, _: usize) -> Option<Arc<BackendOf<Network>>> {
+        self.spare.clone().map(|spare| spare as Arc<BackendOf<Network>>)
     }
 }
 
 impl Executor for FakeExecutor {
-    fn load(&mut self, row: usize, crop: &[u8]) {
+    fn load(&mut self, row: usize, crop: &dyn Slot) {
+        let crop = crop.bytes();
         // The frame's colour; what lies outside the frame, or on its edge, is darker.
         let [r, g, b] = [0, 1, 2].map(|channel| crop.iter().skip(channel).step_by(3).max().copied().unwrap());
         self.rows.truncate(row);
         self.rows.push(f32::from(r) + 256.0 * (f32::from(g) + 256.0 * f32::from(b)));
     }
 
-    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         self.fake.gate.pass();
         self.fake.runs.lock().unwrap().push(rows);
         let behaviour = self.fake.behaviour.lock().unwrap().clone();
@@ -241,8 +240,8 @@ impl Executor for FakeExecutor {
                 return Err(Error::new(ErrorKind::Run, "the fake network was let go"));
             }
         }
-        for (peak, number) in peaks.iter_mut().zip(&self.rows[..rows]) {
-            *peak = Peak { x: 2.0, y: 2.0, max_x: *number, max_y: *number };
+        for (answer, number) in answers.chunks_exact_mut(4).zip(&self.rows[..rows]) {
+            answer.copy_from_slice(&[2.0, 2.0, *number, *number]);
         }
         Ok(rows)
     }
@@ -272,10 +271,10 @@ impl Overlapping for FakeExecutor {
         Ok(())
     }
 
-    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn finish(&mut self, answers: &mut [f32]) -> Result<usize, Error> {
         let begun = self.begun.take().expect("a run was begun");
         let next = std::mem::replace(&mut self.rows, begun);
-        let result = self.run(self.rows.len(), peaks);
+        let result = self.run(self.rows.len(), answers);
         self.rows = next;
         result
     }

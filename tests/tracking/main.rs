@@ -19,9 +19,9 @@ use common::{Gate, connect};
 use gst::prelude::*;
 use gst_video::VideoFormat;
 use gstrtmpose::{
-    engine::{Backend, Clock, Error, Executor, Loading, ManualClock, Model, MonotonicClock},
+    engine::{Backend, Clock, Error, Executor, Loading, ManualClock, MonotonicClock, Slot},
     meta::{self, FramePeople},
-    network::Peak,
+    network::Network,
     posebatch::{RtmPoseBatch, testing},
 };
 use network_rig::{NEVER, Rig, picture::*, process::watched};
@@ -60,39 +60,34 @@ struct Finder {
 
 struct FinderExecutor {
     finder: Finder,
-    rows: Vec<[Peak; 3]>,
+    rows: Vec<[[f32; 4]; 3]>,
     seed: u64,
 }
 
 impl Backend for Finder {
-    fn open(&self, _loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
-        let model = Model {
-            width: CROP.0,
-            height: CROP.1,
-            points: 3,
-            provider: "fake".into(),
-            sha256: "none".into(),
-            only_score: false,
-        };
-        Ok((model, Box::new(FinderExecutor { finder: self.clone(), rows: Vec::new(), seed: self.delay })))
+    type Network = Network;
+
+    fn open(&self, _loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        let network = Network::simcc(CROP.0, CROP.1, 3, "fake");
+        Ok((network, Box::new(FinderExecutor { finder: self.clone(), rows: Vec::new(), seed: self.delay })))
     }
 }
 
 impl Executor for FinderExecutor {
-    fn load(&mut self, row: usize, crop: &[u8]) {
+    fn load(&mut self, row: usize, crop: &dyn Slot) {
         self.rows.truncate(row);
-        self.rows.push(std::array::from_fn(|channel| find(crop, channel)));
+        self.rows.push(std::array::from_fn(|channel| find(crop.bytes(), channel)));
     }
 
-    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         self.finder.gate.pass();
         self.finder.runs.fetch_add(1, Ordering::SeqCst);
         if self.finder.delay > 0 {
             self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             std::thread::sleep(Duration::from_micros((self.seed >> 33) % self.finder.delay));
         }
-        for (peaks, found) in peaks.chunks_mut(3).zip(&self.rows[..rows]) {
-            peaks.copy_from_slice(found);
+        for (answer, found) in answers.chunks_exact_mut(12).zip(&self.rows[..rows]) {
+            answer.copy_from_slice(found.as_flattened());
         }
         Ok(rows)
     }
@@ -102,7 +97,7 @@ impl Executor for FinderExecutor {
     }
 }
 
-fn find(crop: &[u8], channel: usize) -> Peak {
+fn find(crop: &[u8], channel: usize) -> [f32; 4] {
     let value = |x: u32, y: u32| f32::from(crop[((y * CROP.0 + x) * 3) as usize + channel]);
     let places = || (0..CROP.1).flat_map(|y| (0..CROP.0).map(move |x| (x, y)));
     let brightest = places().map(|(x, y)| value(x, y)).fold(0.0, f32::max);
@@ -115,7 +110,7 @@ fn find(crop: &[u8], channel: usize) -> Peak {
     }
     let score = brightest / 255.0;
     let mean = |at: f32| if sum > 0.0 { (2.0 * at / sum).round() / 2.0 } else { 0.0 };
-    Peak { x: mean(at_x), y: mean(at_y), max_x: score, max_y: score }
+    [mean(at_x), mean(at_y), score, score]
 }
 
 fn element(finder: &Finder, clock: Arc<dyn Clock>) -> RtmPoseBatch {

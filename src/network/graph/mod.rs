@@ -26,16 +26,12 @@ use messages::{
     attribute_type, element_type,
 };
 
-use super::contract::{INPUT, OUTPUTS};
-
-/// Names of the adapted graph's input and output.
-pub const IMAGE: &str = "image";
-pub const KEY_POINTS: &str = "keypoints";
+use super::contract::{IMAGE, INPUT, KEY_POINTS, OUTPUTS, is_adapted};
 
 /// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
 /// configs).
-const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
-const STD: [f32; 3] = [58.395, 57.12, 57.375];
+pub(crate) const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+pub(crate) const STD: [f32; 3] = [58.395, 57.12, 57.375];
 
 /// Before the names of all nodes and values that are added, so that they meet none of the file's.
 const PREFIX: &str = "rtmposebatch";
@@ -103,11 +99,6 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
 fn opset(model: &Model) -> i64 {
     let own = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
     own.map_or(0, |set| set.version())
-}
-
-/// Whether the graph takes bytes already.
-pub fn is_adapted(graph: &Graph) -> bool {
-    graph.inputs().any(|input| input.name() == IMAGE)
 }
 
 impl Graph {
@@ -255,7 +246,7 @@ impl Graph {
 
 impl Node {
     /// A node with one output, which is its name too.
-    fn new(op_type: &str, inputs: &[&str], output: &str) -> Self {
+    pub(crate) fn new(op_type: &str, inputs: &[&str], output: &str) -> Self {
         Self {
             op_type: Some(op_type.to_string()),
             name: Some(output.to_string()),
@@ -296,7 +287,7 @@ impl Node {
 }
 
 impl ValueInfo {
-    fn of(name: &str, elem_type: i32, dim: Vec<Dimension>) -> Self {
+    pub(crate) fn of(name: &str, elem_type: i32, dim: Vec<Dimension>) -> Self {
         let tensor_type = TensorType { elem_type: Some(elem_type), shape: Some(TensorShape { dim }) };
         Self {
             name: Some(name.to_string()),
@@ -328,7 +319,7 @@ impl ValueInfo {
 }
 
 impl Dimension {
-    fn of(value: i64) -> Self {
+    pub(crate) fn of(value: i64) -> Self {
         Self { value: Some(value), ..Self::default() }
     }
 }

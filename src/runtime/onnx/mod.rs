@@ -1,14 +1,15 @@
 //! The backend that runs a model file with ONNX Runtime in this process.
 
+#[cfg(test)]
+mod adapted;
 mod cuda;
 mod executor;
-pub(crate) mod library;
+mod library;
+mod loading;
 mod message;
-mod network;
 mod nvidia;
 mod providers;
-pub(crate) mod session;
-pub mod testing;
+mod session;
 mod threads;
 
 use std::{
@@ -17,18 +18,16 @@ use std::{
 };
 
 pub use library::{Log, LogLevel, Search, set_environment};
-pub use network::checksum;
 
 use crate::{
-    engine::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Model},
-    network::{contract, graph::Adaptation},
+    engine::{Backend, BackendOf, Error, ErrorKind, Executor, LoadEvent, Loading},
+    network::{self, Network, contract, file::ModelFile, graph::Adaptation},
     platform::gpu,
     sync::thread::ThreadId,
 };
 use executor::OnnxExecutor;
 use library::Runtime;
 use message::readable;
-use network::Network;
 use session::{Builder, Session};
 
 /// Files that NVIDIA's driver shows when it runs; the last one is the driver of WSL.
@@ -126,26 +125,28 @@ impl Default for OnnxBackend {
 const DEFAULT_BATCH_SIZE: usize = 8;
 
 impl Backend for OnnxBackend {
-    fn open(&self, loading: &Loading) -> Result<(Model, Box<dyn Executor>), Error> {
-        let network = Network::read(self.model_file.as_deref())?;
-        contract::check_batch(&network.contract, self.batch_size, &network.name)?;
+    type Network = Network;
+
+    fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        let file = ModelFile::read(self.model_file.as_deref())?;
+        contract::check_batch(&file.contract, self.batch_size, &file.name)?;
         let runtime = Runtime::load(&self.library, self.log)?;
-        network.probe(|| runtime.builder()).map_err(|error| network.first_run_error(error))?;
-        if self.precision == Precision::Fp16 && network.is_adapted() {
+        loading::probe(&file, || runtime.builder()).map_err(|error| file.first_run_error(error))?;
+        if self.precision == Precision::Fp16 && file.is_adapted() {
             (loading.report)(LoadEvent::Warning(format!(
                 "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
                  half precision instead",
-                network.name
+                file.name
             )));
         }
         let opened = match self.provider {
-            Provider::Cpu => self.open_on_cpu(runtime, &network, loading),
-            Provider::Cuda => self.open_on_cuda(runtime, &network, loading).map_err(with_remedy),
-            Provider::TensorRt => self.open_on_tensorrt(runtime, &network, loading).map_err(with_remedy),
-            Provider::OpenVino => self.open_on_openvino(runtime, &network, loading).map_err(with_remedy),
-            Provider::Auto => self.open_on_the_best(runtime, &network, loading),
+            Provider::Cpu => self.open_on_cpu(runtime, &file, loading),
+            Provider::Cuda => self.open_on_cuda(runtime, &file, loading).map_err(with_remedy),
+            Provider::TensorRt => self.open_on_tensorrt(runtime, &file, loading).map_err(with_remedy),
+            Provider::OpenVino => self.open_on_openvino(runtime, &file, loading).map_err(with_remedy),
+            Provider::Auto => self.open_on_the_best(runtime, &file, loading),
         };
-        opened.map_err(|error| explain_fixed_batch(error, network.contract.fixed_batch))
+        opened.map_err(|error| explain_fixed_batch(error, file.contract.fixed_batch))
     }
 
     fn likely_executors(&self) -> usize {
@@ -156,34 +157,30 @@ impl Backend for OnnxBackend {
         }
     }
 
-    fn best_executors(&self, model: &Model) -> usize {
-        if ["cuda", "tensorrt"].contains(&&model.provider[..]) {
-            EXECUTORS_ON_A_GPU
-        } else {
-            threads::executors(threads::cores())
-        }
+    fn best_executors(&self, network: &Network) -> usize {
+        if network.provider.is_nvidia() { EXECUTORS_ON_A_GPU } else { threads::executors(threads::cores()) }
     }
 
     fn takes_smaller_batches(&self) -> bool {
         // A file that fixes the batch is run as it is, whatever it is asked for.
-        Network::read(self.model_file.as_deref()).is_ok_and(|network| network.contract.fixed_batch.is_none())
+        ModelFile::read(self.model_file.as_deref()).is_ok_and(|file| file.contract.fixed_batch.is_none())
     }
 
-    fn elsewhere(&self) -> Option<(&'static str, Arc<dyn Backend>)> {
+    fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Network>>)> {
         let on_the_cpu = Self { provider: Provider::Cpu, ..self.clone() };
         let may_be_on_a_gpu = self.provider == Provider::Auto && self.has_driver;
-        may_be_on_a_gpu.then(|| ("the CPU", Arc::new(on_the_cpu) as Arc<dyn Backend>))
+        may_be_on_a_gpu.then(|| ("the CPU", Arc::new(on_the_cpu) as Arc<BackendOf<Network>>))
     }
 
     fn left_behind(&self, thread: ThreadId) {
         cuda::turns::give_up(thread);
     }
 
-    fn fallback(&self, model: &Model, batch_size: usize) -> Option<Arc<dyn Backend>> {
+    fn fallback(&self, network: &Network, batch_size: usize) -> Option<Arc<BackendOf<Network>>> {
         // Half precision was for the device that is lost.
         let precision = if self.precision == Precision::Fp16 { Precision::Model } else { self.precision };
         let on_the_cpu = Self { provider: Provider::Cpu, precision, batch_size, ..self.clone() };
-        (model.provider != "cpu").then(|| Arc::new(on_the_cpu) as Arc<dyn Backend>)
+        (network.provider != network::Provider::Cpu).then(|| Arc::new(on_the_cpu) as Arc<BackendOf<Network>>)
     }
 }
 
@@ -218,21 +215,21 @@ impl OnnxBackend {
     fn open_on_the_best(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         loading: &Loading,
-    ) -> Result<(Model, Box<dyn Executor>), Error> {
+    ) -> Result<(Network, Box<dyn Executor>), Error> {
         if !self.has_driver {
             let text = "No NVIDIA driver on this machine: inference runs on the CPU";
             (loading.report)(LoadEvent::Info(text.to_string()));
-            return self.open_on_cpu(runtime, network, loading);
+            return self.open_on_cpu(runtime, file, loading);
         }
-        match self.open_on_cuda(runtime, network, loading) {
+        match self.open_on_cuda(runtime, file, loading) {
             Err(error) if error.kind == ErrorKind::Provider => {
                 (loading.report)(LoadEvent::Warning(format!(
                     "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
                     error.message
                 )));
-                self.open_on_cpu(runtime, network, loading)
+                self.open_on_cpu(runtime, file, loading)
             }
             other => other,
         }
@@ -241,34 +238,34 @@ impl OnnxBackend {
     fn open_on_cpu(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         loading: &Loading,
-    ) -> Result<(Model, Box<dyn Executor>), Error> {
+    ) -> Result<(Network, Box<dyn Executor>), Error> {
         self.explain_half_precision("the CPU", loading);
-        let int8 = self.takes_int8().then(Network::embedded_int8).transpose()?;
-        let network = int8.as_ref().unwrap_or(network);
-        let session = self.session(runtime, network, &Adaptation::default(), loading, "cpu", |builder| {
+        let int8 = self.takes_int8().then(ModelFile::embedded_int8).transpose()?;
+        let file = int8.as_ref().unwrap_or(file);
+        let session = self.session(runtime, file, &Adaptation::default(), loading, "cpu", |builder| {
             builder.with_threads(self.cpu_threads())
         })?;
-        self.any_size(runtime, network, session, "cpu", self.processor_batch_size(loading))
-            .map_err(|error| network.first_run_error(error))
+        self.any_size(runtime, file, session, network::Provider::Cpu, self.processor_batch_size(loading))
+            .map_err(|error| file.first_run_error(error))
     }
 
     /// An executor on a provider that takes any size as it is, unless the file fixes one.
     fn any_size(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         session: Session,
-        provider: &str,
+        provider: network::Provider,
         batch_size: usize,
-    ) -> Result<(Model, Box<dyn Executor>), Error> {
-        let sizes = match network.contract.fixed_batch {
+    ) -> Result<(Network, Box<dyn Executor>), Error> {
+        let sizes = match file.contract.fixed_batch {
             Some(fixed) => vec![fixed],
             None => (1..=batch_size).collect(),
         };
-        let executor = OnnxExecutor::new(runtime, vec![session], sizes, network.contract, &network.name)?;
-        Ok(executor.with_model(provider, network.sha256.clone()))
+        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file.contract, &file.name)?;
+        Ok(executor.with_network(provider, file.sha256.clone()))
     }
 
     /// Whether the embedded network is run in 8-bit integers: .53 to .67 of the time where the processor has instructions
@@ -312,9 +309,9 @@ impl OnnxBackend {
     fn open_on_cuda(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         loading: &Loading,
-    ) -> Result<(Model, Box<dyn Executor>), Error> {
+    ) -> Result<(Network, Box<dyn Executor>), Error> {
         let unusable = |error: &dyn std::fmt::Display| {
             Error::new(
                 ErrorKind::Provider,
@@ -326,12 +323,12 @@ impl OnnxBackend {
                 ),
             )
         };
-        let contract = network.contract;
+        let contract = file.contract;
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
         let session = |rows: usize, captured_on: Option<&cuda::Stream>| {
             let adaptation = Adaptation { half: self.half(), fixed_batch: Some(rows) };
-            self.session(runtime, network, &adaptation, loading, "cuda", |builder| {
+            self.session(runtime, file, &adaptation, loading, "cuda", |builder| {
                 providers::preload_nvidia(runtime, loading);
                 builder
                     // The threads would have nothing to do.
@@ -349,12 +346,12 @@ impl OnnxBackend {
             runtime,
             session: &|rows, stream| session(rows, Some(stream)),
             contract,
-            name: &network.name,
+            name: &file.name,
             device_id: self.device_id,
             sizes: &sizes,
         };
         let failed = match cuda::CapturedExecutor::open(&plan, loading) {
-            Ok(executor) => return Ok(executor.with_model(network.sha256.clone())),
+            Ok(executor) => return Ok(executor.with_network(file.sha256.clone())),
             Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => error,
             Err(error) => return Err(error),
         };
@@ -362,14 +359,14 @@ impl OnnxBackend {
         let open = || -> Result<OnnxExecutor, Error> {
             let _turn = cuda::turns::load();
             let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
-            OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &network.name)
+            OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &file.name)
         };
         let executor =
             open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
         (loading.report)(LoadEvent::Warning(format!(
             "The network runs without CUDA graphs, which takes longer: {failed}"
         )));
-        Ok(executor.with_model("cuda", network.sha256.clone()))
+        Ok(executor.with_network(network::Provider::Cuda, file.sha256.clone()))
     }
 
     /// Whether the network is to be computed in half precision, on providers that gain from it.
@@ -381,15 +378,15 @@ impl OnnxBackend {
     fn session(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         adaptation: &Adaptation,
         loading: &Loading,
         provider: &str,
         add_provider: impl FnOnce(Builder) -> Result<Builder, Error>,
     ) -> Result<Session, Error> {
         loading.cancelled.check()?;
-        (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", network.name)));
-        network.load(add_provider(runtime.builder()?)?, adaptation)
+        (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", file.name)));
+        loading::load(file, add_provider(runtime.builder()?)?, adaptation)
     }
 }
 
@@ -424,13 +421,13 @@ mod tests {
             let events = std::cell::RefCell::new(Vec::new());
             let report = |event| events.borrow_mut().push(event);
             let loading = Loading { report: &report, cancelled: &Default::default(), most_crops: 2 };
-            let (model, _) = backend.open(&loading).unwrap();
+            let (network, _) = backend.open(&loading).unwrap();
             let is_warning =
                 |event: &&LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("CUDA"));
             let warnings = events.borrow().iter().filter(is_warning).count();
             // A GPU build on a machine with a GPU has nothing to warn of.
-            let expected = usize::from(has_driver && model.provider == "cpu");
-            assert_eq!(warnings, expected, "driver {has_driver}, {}", model.provider);
+            let expected = usize::from(has_driver && network.provider == network::Provider::Cpu);
+            assert_eq!(warnings, expected, "driver {has_driver}, {:?}", network.provider);
         }
     }
 

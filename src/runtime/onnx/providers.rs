@@ -5,7 +5,7 @@ use std::fmt::Display;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 
 use super::{
-    ConvAlgoSearch, Network, OnnxBackend, Precision,
+    ConvAlgoSearch, OnnxBackend, Precision,
     cuda::{Stream, turns},
     library::Runtime,
     message::readable,
@@ -13,8 +13,8 @@ use super::{
     session::Builder,
 };
 use crate::{
-    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model},
-    network::graph::Adaptation,
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading},
+    network::{Network, Provider, file::ModelFile, graph::Adaptation},
 };
 
 /// Loads NVIDIA's libraries that lie beside ONNX Runtime.
@@ -58,9 +58,9 @@ impl OnnxBackend {
     pub(super) fn open_on_tensorrt(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         loading: &Loading,
-    ) -> Result<(Model, Box<dyn Executor>), Error> {
+    ) -> Result<(Network, Box<dyn Executor>), Error> {
         let unusable = |error: &dyn Display| {
             Error::new(
                 ErrorKind::Provider,
@@ -74,8 +74,8 @@ impl OnnxBackend {
         };
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let mut tensorrt = ep::TensorRT::default().with_device_id(self.device_id).with_fp16(self.half());
-        if network.contract.fixed_batch.is_none() {
-            let contract = network.contract;
+        if file.contract.fixed_batch.is_none() {
+            let contract = file.contract;
             let shape = |batch: usize| format!("image:{batch}x{}x{}x3", contract.height, contract.width);
             tensorrt = tensorrt
                 .with_profile_min_shapes(shape(1))
@@ -84,7 +84,7 @@ impl OnnxBackend {
         }
         if let Some(folder) = &self.cache_folder {
             // TensorRT tells models apart by their graph, but not by their weights: each has a folder of its own.
-            let folder = folder.join("tensorrt").join(&network.sha256);
+            let folder = folder.join("tensorrt").join(&file.sha256);
             match std::fs::create_dir_all(&folder) {
                 Ok(()) => {
                     let folder = folder.display().to_string();
@@ -100,23 +100,23 @@ impl OnnxBackend {
         let adaptation = Adaptation { half: self.half(), fixed_batch: None };
         let _turn = turns::load();
         let session = self
-            .session(runtime, network, &adaptation, loading, "tensorrt", |builder: Builder| {
+            .session(runtime, file, &adaptation, loading, "tensorrt", |builder: Builder| {
                 preload_nvidia(runtime, loading);
                 builder
                     .with_providers(&[tensorrt.build().error_on_failure(), self.cuda(None)])
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(runtime, network, session, "tensorrt", batch_size)
+        self.any_size(runtime, file, session, Provider::TensorRt, batch_size)
     }
 
     /// OpenVINO on the CPU, held to float32: its own default may be bfloat16 where the processor can.
     pub(super) fn open_on_openvino(
         &self,
         runtime: Runtime,
-        network: &Network,
+        file: &ModelFile,
         loading: &Loading,
-    ) -> Result<(Model, Box<dyn Executor>), Error> {
+    ) -> Result<(Network, Box<dyn Executor>), Error> {
         let unusable = |error: &dyn Display| {
             Error::new(
                 ErrorKind::Provider,
@@ -129,7 +129,7 @@ impl OnnxBackend {
         };
         self.explain_half_precision("OpenVINO's CPU device", loading);
         let session = self
-            .session(runtime, network, &Adaptation::default(), loading, "openvino", |builder| {
+            .session(runtime, file, &Adaptation::default(), loading, "openvino", |builder| {
                 let openvino = ep::OpenVINO::default()
                     .with_device_type("CPU")
                     .with_num_threads(self.cpu_threads())
@@ -139,7 +139,7 @@ impl OnnxBackend {
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(runtime, network, session, "openvino", self.processor_batch_size(loading))
+        self.any_size(runtime, file, session, Provider::OpenVino, self.processor_batch_size(loading))
     }
 }
 

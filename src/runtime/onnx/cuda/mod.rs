@@ -11,16 +11,14 @@ mod device;
 pub(super) mod turns;
 
 use super::{
-    executor::to_peaks,
     library::Runtime,
     session::{Binding, RunOptions, Session},
 };
 use crate::{
-    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Model, Overlapping},
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Overlapping, Slot},
     network::{
-        Peak,
-        contract::{self, Contract},
-        graph::{IMAGE, KEY_POINTS},
+        Kind, Network, Provider,
+        contract::{self, Contract, IMAGE, KEY_POINTS},
     },
 };
 pub use device::Stream;
@@ -85,12 +83,12 @@ struct Host {
     inputs: [Pinned<u8>; 2],
     /// Which of them is loaded for the next run; the other one can be on its way to the device.
     loading: usize,
-    /// Key points, [largest size, K, columns].
+    /// Answers, [largest size, R].
     output: Pinned<f32>,
     /// Values of one row of both.
     crop_values: usize,
     answer_values: usize,
-    points: usize,
+    kind: Kind,
 }
 
 /// A batch size with its tensors on the device.
@@ -109,7 +107,7 @@ struct Bound {
 /// A session that has run once, in which cuDNN chose its kernels: that takes most of the time of loading.
 struct Loaded {
     rows: usize,
-    points: usize,
+    kind: Kind,
     session: OnStream<Session>,
 }
 
@@ -142,16 +140,16 @@ impl CapturedExecutor {
         }
 
         let largest = loaded.last().ok_or_else(|| Error::new(ErrorKind::Run, "No batch size"))?;
-        let (rows, points) = (largest.rows, largest.points);
+        let (rows, kind) = (largest.rows, largest.kind);
         let crop_values = plan.input_shape(1).iter().product();
-        let answer_values = points * plan.contract.columns().count();
+        let answer_values = kind.row();
         let host = {
             let _turn = turns::load();
             let stream = largest.session.stream();
             let input = || stream.pinned(rows * crop_values);
             let inputs = [input()?, input()?];
             let output = stream.pinned(rows * answer_values)?;
-            Host { inputs, loading: 0, output, crop_values, answer_values, points }
+            Host { inputs, loading: 0, output, crop_values, answer_values, kind }
         };
         let capturing = run_options(plan.runtime, CAPTURED)?;
         let mut options = run_options(plan.runtime, CAPTURED)?;
@@ -193,9 +191,11 @@ impl CapturedExecutor {
         Ok(Self(captured))
     }
 
-    pub(super) fn with_model(self, sha256: String) -> (Model, Box<dyn Executor>) {
-        let model = self.0.contract.model(self.0.host.points, "cuda", sha256);
-        (model, Box::new(self))
+    pub(super) fn with_network(self, sha256: String) -> (Network, Box<dyn Executor>) {
+        let Contract { width, height, .. } = self.0.contract;
+        let kind = self.0.host.kind;
+        let network = Network { width, height, kind, provider: Provider::Cuda, sha256: Some(sha256) };
+        (network, Box::new(self))
     }
 }
 
@@ -223,23 +223,18 @@ impl Loaded {
         loading.cancelled.check()?;
         let step = format!("Choosing kernels for batches of {rows} on cuda");
         (loading.report)(LoadEvent::Step(step));
-        let points = count_points(&mut session, plan, rows, uncaptured)?;
-        Ok(Self { rows, points, session })
+        let kind = see_kind(&mut session, plan, rows, uncaptured)?;
+        Ok(Self { rows, kind, session })
     }
 }
 
 /// Runs the session with tensors in host memory: not every file says the number of key points.
-fn count_points(
-    session: &mut Session,
-    plan: &Plan,
-    rows: usize,
-    options: &RunOptions,
-) -> Result<usize, Error> {
+fn see_kind(session: &mut Session, plan: &Plan, rows: usize, options: &RunOptions) -> Result<Kind, Error> {
     let shape = plan.input_shape(rows);
     let crops = vec![0u8; shape.iter().product()];
     let outputs = session.run((IMAGE, shape, &crops[..]), Some(options))?;
     let (found, _) = outputs.get(KEY_POINTS)?;
-    contract::check_key_points(&plan.contract, rows, found, plan.name)
+    contract::check_rows(&plan.contract, rows, found, plan.name)
 }
 
 fn run_options(runtime: Runtime, graph: &str) -> Result<RunOptions, Error> {
@@ -251,9 +246,9 @@ fn run_options(runtime: Runtime, graph: &str) -> Result<RunOptions, Error> {
 impl Graph {
     /// Gives a session its tensors.
     fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
-        let Loaded { rows, points, session } = loaded;
+        let Loaded { rows, kind, session } = loaded;
         let input = (IMAGE, plan.input_shape(rows));
-        let output = (KEY_POINTS, [rows, points, plan.contract.columns().count()]);
+        let output = (KEY_POINTS, [rows, kind.points(), plan.contract.columns().count()]);
         let bind = |session: Session| {
             let binding = session.bind(plan.device_id, input, output)?;
             Ok(Bound { binding, session })
@@ -295,9 +290,9 @@ impl Captured {
         found.ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))
     }
 
-    fn read(&self, rows: usize, peaks: &mut [Peak]) {
-        let answers = &self.host.output[..rows * self.host.answer_values];
-        to_peaks(answers, self.contract.columns(), &mut peaks[..rows * self.host.points]);
+    fn read(&self, rows: usize, answers: &mut [f32]) {
+        let values = rows * self.host.answer_values;
+        answers[..values].copy_from_slice(&self.host.output[..values]);
     }
 
     /// Sees whether the device is still busy when ONNX Runtime has begun a run of the largest size: older versions wait
@@ -327,17 +322,17 @@ impl Drop for CapturedExecutor {
 }
 
 impl Executor for CapturedExecutor {
-    fn load(&mut self, row: usize, crop: &[u8]) {
+    fn load(&mut self, row: usize, crop: &dyn Slot) {
         let Host { inputs, loading, crop_values, .. } = &mut self.0.host;
-        inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop);
+        inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop.bytes());
     }
 
-    fn run(&mut self, rows: usize, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         let index = self.0.graph_for(rows)?;
         let Captured { graphs, options, host, .. } = &mut *self.0;
         let _turn = turns::run();
         graphs[index].run(host, rows, options)?;
-        self.0.read(rows, peaks);
+        self.0.read(rows, answers);
         Ok(self.0.graphs[index].rows)
     }
 
@@ -367,13 +362,13 @@ impl Overlapping for CapturedExecutor {
         Ok(())
     }
 
-    fn finish(&mut self, peaks: &mut [Peak]) -> Result<usize, Error> {
+    fn finish(&mut self, answers: &mut [f32]) -> Result<usize, Error> {
         let Some(Begun { graph, rows, _turn }) = self.0.begun.take() else {
             return Err(Error::new(ErrorKind::Run, "No run was begun"));
         };
         let graph = &self.0.graphs[graph];
         graph.bound.stream().wait()?;
-        self.0.read(rows, peaks);
+        self.0.read(rows, answers);
         Ok(graph.rows)
     }
 }

@@ -1,26 +1,23 @@
-//! A model file: read, checked against the contract, and made into sessions.
+//! A model file: read, checked against the contract, and rewritten.
 
 use std::path::Path;
 
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::session::{Builder, LoadError, Session};
+use super::{
+    contract::{self, Contract, Form},
+    graph::{self, Adaptation, messages},
+};
 use crate::{
     engine::{Error, ErrorKind},
-    network::{
-        contract::{self, Contract, Form, INPUT, OUTPUTS},
-        graph::{self, Adaptation, messages},
-    },
     platform::files::{self, bounded},
 };
 
 /// The RTMPose-t that is compiled in, and its form whose backbone computes in 8-bit integers; see `models/README.md`.
 #[cfg(feature = "embedded-model")]
-const EMBEDDED_MODELS: Option<[&[u8]; 2]> = Some([
-    include_bytes!("../../../models/rtmpose-t.onnx"),
-    include_bytes!("../../../models/rtmpose-t-int8.onnx"),
-]);
+const EMBEDDED_MODELS: Option<[&[u8]; 2]> =
+    Some([include_bytes!("../../models/rtmpose-t.onnx"), include_bytes!("../../models/rtmpose-t-int8.onnx")]);
 #[cfg(not(feature = "embedded-model"))]
 const EMBEDDED_MODELS: Option<[&[u8]; 2]> = None;
 
@@ -32,13 +29,13 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `Model::sha256` would be if the file was loaded now. The error ends a sentence such as 'cannot be read: '.
+/// What `Network::sha256` would be if the file was loaded now. The error ends a sentence such as 'cannot be read: '.
 pub fn checksum(file: &Path) -> Result<String, String> {
     files::read(file, LARGEST_FILE).map(|bytes| sha256(&bytes))
 }
 
-pub(super) struct Network {
-    bytes: Bytes,
+pub(crate) struct ModelFile {
+    pub bytes: Bytes,
     model: messages::Model,
     pub contract: Contract,
     /// SHA-256 of the file, in hexadecimal.
@@ -47,7 +44,7 @@ pub(super) struct Network {
     pub name: String,
 }
 
-impl Network {
+impl ModelFile {
     /// Reads a model file, or the embedded model.
     pub fn read(file: Option<&Path>) -> Result<Self, Error> {
         let name = file.map_or("embedded in the plugin".to_string(), |file| file.display().to_string());
@@ -69,7 +66,7 @@ impl Network {
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
         let contract = contract::check(graph, &name)?;
-        Ok(Self { contract, bytes, model, sha256, name })
+        Ok(Self { bytes, model, contract, sha256, name })
     }
 
     /// Whether the file takes bytes already.
@@ -97,32 +94,6 @@ impl Network {
         })
     }
 
-    /// Adapts the graph and loads it.
-    pub fn load(&self, builder: Builder, adaptation: &Adaptation) -> Result<Session, Error> {
-        builder.load(&self.adapted(adaptation)?).map_err(|error| self.load_error(error))
-    }
-
-    /// Where the file does not say how many bins its answers have, one run of the plain graph on the CPU shows it: the
-    /// adapted graph gives nothing that would tell.
-    pub fn probe(&self, builder: impl FnOnce() -> Result<Builder, Error>) -> Result<(), Error> {
-        if self.contract.form != (Form::Official { bins_declared: false }) {
-            return Ok(());
-        }
-        let (width, height) = (self.contract.width as usize, self.contract.height as usize);
-        let rows = self.contract.fixed_batch.unwrap_or(1);
-        let mut session = builder()?.load(&self.bytes).map_err(|error| self.load_error(error))?;
-        let black = vec![0f32; rows * 3 * height * width];
-        let outputs = session.run((INPUT, [rows, 3, height, width], &black[..]), None)?;
-        let points = |output: usize| {
-            let (shape, _) = outputs.get(OUTPUTS[output])?;
-            contract::check_answer(&self.contract, rows, output, shape, &self.name)
-        };
-        match (points(0)?, points(1)?) {
-            (x, y) if x == y => Ok(()),
-            (x, y) => Err(contract::different_points(&self.name, x, y)),
-        }
-    }
-
     /// What ONNX Runtime says when the network is run first knows nothing of the file.
     pub fn first_run_error(&self, error: Error) -> Error {
         match error.kind {
@@ -135,15 +106,6 @@ impl Network {
                 ),
             ),
             _ => error,
-        }
-    }
-
-    fn load_error(&self, error: LoadError) -> Error {
-        match error {
-            LoadError::File(text) => not_loadable(&self.name, &text),
-            LoadError::Other(Error { kind, message }) => {
-                Error::new(kind, format!("The model {} cannot be loaded ({message})", self.name))
-            }
         }
     }
 }
@@ -176,7 +138,12 @@ fn read_file(file: &Path) -> Result<Bytes, Error> {
     Ok(bytes.into())
 }
 
-fn not_loadable(name: &str, why: &str) -> Error {
+/// What a runtime would be given for a file of these bytes; the error that the element would post.
+pub fn check_and_adapt(bytes: &[u8], adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
+    ModelFile::of(bytes.to_vec().into(), "model.onnx".to_string())?.adapted(adaptation)
+}
+
+pub(crate) fn not_loadable(name: &str, why: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
         format!(

@@ -1,0 +1,22 @@
+//! From a crop's answer to a person's key points in the frame.
+
+use crate::{
+    engine::Ticket,
+    network::{Kind, ScoreMode},
+    pose::KeyPoint,
+    video::Crop,
+};
+
+/// The key points that were found in a crop. The error is why there are none.
+pub(super) fn key_points(
+    ticket: &Ticket,
+    crop: &Crop,
+    kind: Kind,
+    mode: ScoreMode,
+) -> Result<Vec<KeyPoint>, String> {
+    match ticket.outcome() {
+        Some(Ok(row)) => Ok(kind.key_points(row, crop, mode)),
+        Some(Err(error)) => Err(error.message.clone()),
+        None => Err("a crop was not answered".to_string()),
+    }
+}
