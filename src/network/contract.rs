@@ -25,6 +25,11 @@ pub(crate) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
 /// Names of the adapted graph's input and output.
 pub(crate) const IMAGE: &str = "image";
 pub(crate) const KEY_POINTS: &str = "keypoints";
+/// The output of an adapted graph that gives heat maps.
+pub(crate) const HEAT_MAPS: &str = "rtmposebatch/heatmaps";
+
+/// Most numbers in the answer to a crop that are taken from a file: 16 MiB.
+const MAX_ROW: i64 = 1 << 22;
 
 /// Bins of a SimCC output per pixel of the crop (`simcc_split_ratio` in mmpose's configs).
 const BINS_PER_PIXEL: i64 = 2;
@@ -49,20 +54,33 @@ pub(crate) enum Form {
     },
     /// Bytes in, key points out.
     Adapted { columns: Columns },
+    /// ViTPose's: normalised crops in, heat maps of that size out; or bytes in, where it is adapted.
+    HeatMaps { width: u32, height: u32, adapted: bool },
 }
 
 impl Contract {
-    /// What the adapted graph of the file gives.
-    pub fn columns(&self) -> Columns {
+    /// Whether the file takes bytes already.
+    pub fn is_adapted(&self) -> bool {
+        matches!(self.form, Form::Adapted { .. } | Form::HeatMaps { adapted: true, .. })
+    }
+
+    /// The adapted graph's output.
+    pub fn output(&self) -> &'static str {
         match self.form {
-            Form::Official { .. } => Columns::Maxima,
-            Form::Adapted { columns } => columns,
+            Form::Official { .. } | Form::Adapted { .. } => KEY_POINTS,
+            Form::HeatMaps { .. } => HEAT_MAPS,
         }
     }
 
     /// What the rows of the adapted graph mean, with the number of key points that a run has shown.
     pub fn kind(&self, points: usize) -> Kind {
-        Kind::SimCc { points, columns: self.columns() }
+        match self.form {
+            Form::Official { .. } => Kind::SimCc { points, columns: Columns::Maxima },
+            Form::Adapted { columns } => Kind::SimCc { points, columns },
+            Form::HeatMaps { width, height, .. } => {
+                Kind::HeatMaps { points, width: width as usize, height: height as usize }
+            }
+        }
     }
 }
 
@@ -78,11 +96,57 @@ pub(crate) fn check(graph: &Graph, name: &str) -> Result<Contract, Error> {
         let outputs: Vec<_> = graph.output.iter().collect();
         format!("inputs {} and outputs {}", list(&inputs), list(&outputs))
     };
+    if let Some(contract) = check_heat_maps(graph) {
+        return Ok(contract);
+    }
     match &inputs[..] {
         [input] if is_adapted(graph) => check_adapted(graph, input, &found, name),
         [input] if input.name() == INPUT => check_official(graph, input, &found, name),
         _ => Err(refused(name, "one input `input`", &found())),
     }
+}
+
+/// The input and the output of a file that gives heat maps, whatever they are called: one picture in, and for each key
+/// point a smaller one of the same aspect out.
+pub(crate) fn heat_maps(graph: &Graph) -> Option<(&ValueInfo, &ValueInfo)> {
+    let (input, mut inputs) = (graph.inputs().next()?, graph.inputs());
+    let [output] = &graph.output[..] else { return None };
+    let sides = match (input.element_type(), &input.dimensions()[..]) {
+        (element_type::FLOAT, &[_, Some(3), Some(height), Some(width)]) => [width, height],
+        (element_type::UINT8, &[_, Some(height), Some(width), Some(3)]) if is_adapted(graph) => {
+            [width, height]
+        }
+        _ => return None,
+    };
+    let (_, [width, height]) = maps_of(output)?;
+    let fits = |(side, map): (i64, i64)| (1..=MAX_SIDE).contains(&side) && (2..=side).contains(&map);
+    let alike = fits((sides[0], width)) && fits((sides[1], height)) && width * sides[1] == height * sides[0];
+    (alike && inputs.nth(1).is_none()).then_some((input, output))
+}
+
+/// Number and size of an output's maps.
+fn maps_of(output: &ValueInfo) -> Option<(Option<i64>, [i64; 2])> {
+    match (output.element_type(), &output.dimensions()[..]) {
+        (element_type::FLOAT, &[_, points, Some(height), Some(width)]) if are_points(points) => {
+            let numbers = points.unwrap_or(1).checked_mul(height)?.checked_mul(width)?;
+            (1..=MAX_ROW).contains(&numbers).then_some((points, [width, height]))
+        }
+        _ => None,
+    }
+}
+
+fn check_heat_maps(graph: &Graph) -> Option<Contract> {
+    let (input, output) = heat_maps(graph)?;
+    let (points, [width, height]) = maps_of(output)?;
+    let (adapted, dimensions) = (is_adapted(graph), input.dimensions());
+    let [rows, columns] = if adapted { [1, 2] } else { [2, 3] };
+    Some(Contract {
+        width: dimensions[columns]? as u32,
+        height: dimensions[rows]? as u32,
+        fixed_batch: fixed(dimensions[0]),
+        points: points.map(|points| points as usize),
+        form: Form::HeatMaps { width: width as u32, height: height as u32, adapted },
+    })
 }
 
 fn check_official(
@@ -213,12 +277,19 @@ pub(crate) fn check_answer(
 
 /// Checks the shape of what the adapted graph gives for `rows` crops; gives what its rows mean.
 pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: &str) -> Result<Kind, Error> {
-    let columns = contract.columns().count();
-    let expected = || (KEY_POINTS, columns.to_string());
-    match *shape {
-        [_, _, found] if found != columns as i64 => Err(unexpected(contract, rows, expected(), shape, name)),
-        _ => points_of(contract, rows, expected(), shape, name).map(|points| contract.kind(points)),
+    let of_one = &contract.kind(1).dimensions(1)[2..];
+    let last: Vec<_> = of_one.iter().map(ToString::to_string).collect();
+    let expected = || (contract.output(), last.join(", "));
+    let fits = shape.get(2..).is_some_and(|found| found.iter().zip(of_one).all(|(a, b)| *a == *b as i64));
+    if shape.len() != 2 + of_one.len() || !fits {
+        return Err(unexpected(contract, rows, expected(), shape, name));
     }
+    let points = points_of(contract, rows, expected(), &[shape[0], shape[1], 1], name)?;
+    let kind = contract.kind(points);
+    if kind.row() as i64 > MAX_ROW {
+        return Err(unexpected(contract, rows, expected(), shape, name));
+    }
+    Ok(kind)
 }
 
 fn points_of(

@@ -6,7 +6,7 @@ use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    contract::{self, Contract, Form},
+    contract::{self, Contract},
     graph::{self, Adaptation, messages},
 };
 use crate::{
@@ -71,7 +71,7 @@ impl ModelFile {
 
     /// Whether the file takes bytes already.
     pub fn is_adapted(&self) -> bool {
-        matches!(self.contract.form, Form::Adapted { .. })
+        self.contract.is_adapted()
     }
 
     /// The file that ONNX Runtime gets.

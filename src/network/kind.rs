@@ -1,6 +1,6 @@
 //! What the rows of a network mean, and the key points that are read from them.
 
-use super::{Peak, ScoreMode};
+use super::{Peak, ScoreMode, heatmap};
 use crate::{pose::KeyPoint, video::Crop};
 
 /// What the numbers of a row are.
@@ -8,6 +8,8 @@ use crate::{pose::KeyPoint, video::Crop};
 pub enum Kind {
     /// RTMPose, RTMW, DWPose: for each of `points` key points its place in crop pixels, x and y, and what `columns` says.
     SimCc { points: usize, columns: Columns },
+    /// ViTPose: for each of `points` key points a map of `height` rows of `width` values, over the whole crop.
+    HeatMaps { points: usize, width: usize, height: usize },
 }
 
 /// What a row tells of a key point beside its place.
@@ -17,6 +19,15 @@ pub enum Columns {
     Maxima,
     /// The smaller one alone.
     Score,
+}
+
+/// What a network gives in place of the maxima of both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnlyScore {
+    /// The smaller one of them.
+    Minimum,
+    /// Of a map there is one.
+    OneMaximum,
 }
 
 impl Columns {
@@ -34,24 +45,35 @@ impl Kind {
     pub fn row(self) -> usize {
         match self {
             Self::SimCc { points, columns } => points * columns.count(),
+            Self::HeatMaps { points, width, height } => points * width * height,
         }
     }
 
     /// Key points of a person, K.
     pub fn points(self) -> usize {
         match self {
-            Self::SimCc { points, .. } => points,
+            Self::SimCc { points, .. } | Self::HeatMaps { points, .. } => points,
         }
     }
 
-    /// Whether a key point has one score, in place of the maxima of both axes.
-    pub fn only_score(self) -> bool {
+    /// The dimensions of the answer to so many crops, as the adapted graph gives it.
+    pub(crate) fn dimensions(self, rows: usize) -> Vec<usize> {
         match self {
-            Self::SimCc { columns, .. } => columns == Columns::Score,
+            Self::SimCc { points, columns } => vec![rows, points, columns.count()],
+            Self::HeatMaps { points, width, height } => vec![rows, points, height, width],
         }
     }
 
-    /// The key points of a row, in the frame that the crop is of. NaN in a row makes its key point a missing one.
+    /// Why a score cannot be the mean of two maxima; none where it can.
+    pub fn only_score(self) -> Option<OnlyScore> {
+        match self {
+            Self::SimCc { columns: Columns::Maxima, .. } => None,
+            Self::SimCc { columns: Columns::Score, .. } => Some(OnlyScore::Minimum),
+            Self::HeatMaps { .. } => Some(OnlyScore::OneMaximum),
+        }
+    }
+
+    /// The key points of a row, in the frame that the crop is of. NaN makes a key point of SimCC a missing one.
     pub fn key_points(self, row: &[f32], crop: &Crop, mode: ScoreMode) -> Vec<KeyPoint> {
         match self {
             Self::SimCc { columns: Columns::Maxima, .. } => {
@@ -63,6 +85,14 @@ impl Kind {
                 let peak = |&[x, y, score]: &[f32; 3]| Peak { x, y, max_x: score, max_y: score };
                 let (rows, _) = row.as_chunks();
                 rows.iter().map(|values| peak(values).to_key_point(crop, mode)).collect()
+            }
+            Self::HeatMaps { width, height, .. } => {
+                let key_point = |map: &[f32]| {
+                    let ([across, down], score) = heatmap::peak(map, width, height);
+                    let (x, y) = crop.share_to_frame(across, down);
+                    KeyPoint { x, y, score: if score.is_finite() { score } else { 0.0 } }
+                };
+                row.chunks_exact(width * height).map(key_point).collect()
             }
         }
     }

@@ -4,11 +4,12 @@
 pub(crate) mod contract;
 pub(crate) mod file;
 pub mod graph;
+mod heatmap;
 mod kind;
 mod simcc;
 
-pub use file::check_and_adapt;
-pub use kind::{Columns, Kind};
+pub use file::{check_and_adapt, checksum};
+pub use kind::{Columns, Kind, OnlyScore};
 pub use simcc::{Peak, ScoreMode, decode};
 
 use crate::engine::{self, Shape};

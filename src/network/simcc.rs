@@ -66,7 +66,7 @@ pub fn decode(simcc_x: &[f32], simcc_y: &[f32], peaks: &mut [Peak]) {
 
 /// First position of the largest number, and that number. Two passes, because each of them vectorises: a search that
 /// carries the position along does not.
-fn maximum(row: &[f32]) -> (usize, f32) {
+pub(super) fn maximum(row: &[f32]) -> (usize, f32) {
     // Not f32::max: this comparison keeps the old value on NaN and is one instruction a lane.
     let larger = |old: f32, new: f32| if new > old { new } else { old };
     let (lanes, rest) = row.as_chunks::<16>();

@@ -25,7 +25,7 @@ use crate::{
         Cancel, Clock, Engine, EngineSettings, Error, ErrorKind, LoadEvent, MonotonicClock, Registry, Stream,
     },
     meta::FramePeople,
-    network::{self, Network},
+    network::{self, Network, OnlyScore},
     platform::gpu::GpuMonitor,
     pose::{Skeleton, Smoother, skeleton},
     runtime::{
@@ -217,13 +217,17 @@ impl ObjectImpl for RtmPoseBatch {
             self.check_latency(&running);
         }
         if name == "score-mode"
-            && running.network().kind.only_score()
             && self.settings().score_mode == ScoreMode::Mean
+            && let Some(only) = running.network().kind.only_score()
         {
+            let gives = match only {
+                OnlyScore::Minimum => "it gives the minimum of both axes' maxima only",
+                OnlyScore::OneMaximum => "its heat maps have one maximum each",
+            };
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
-                ("score-mode=mean has no effect on this model: it gives the minimum of both axes' maxima only")
+                ("score-mode=mean has no effect on this model: {gives}")
             );
         }
         if !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
@@ -436,11 +440,18 @@ impl RtmPoseBatch {
             }
             None => Arc::new(open()?),
         };
-        if loaded.network.kind.only_score() && settings.score_mode == ScoreMode::Mean {
+        if settings.score_mode == ScoreMode::Mean
+            && let Some(only) = loaded.network.kind.only_score()
+        {
+            let gives = match only {
+                OnlyScore::Minimum => {
+                    "their minimum only: set score-mode=min, or export the model with 4 columns in `keypoints`"
+                }
+                OnlyScore::OneMaximum => "heat maps, which have one maximum each: set score-mode=min",
+            };
             return Err(Error::new(
                 ErrorKind::Settings,
-                "score-mode=mean needs the maxima of both axes, but the model gives their minimum only: set \
-                 score-mode=min, or export the model with 4 columns in `keypoints`",
+                format!("score-mode=mean needs the maxima of both axes, but the model gives {gives}"),
             ));
         }
         let points = loaded.network.kind.points();

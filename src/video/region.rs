@@ -88,6 +88,11 @@ impl Crop {
             |p: f32, i: usize| (p - self.network[i] / 2.0) * self.size[i] / self.network[i] + self.centre[i];
         (axis(x, 0), axis(y, 1))
     }
+
+    /// From shares of the crop's sides (0 to 1) to frame pixels.
+    pub fn share_to_frame(&self, across: f32, down: f32) -> (f32, f32) {
+        self.to_frame(across * self.network[0], down * self.network[1])
+    }
 }
 
 #[cfg(test)]

@@ -143,12 +143,25 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
 
 
 def heatmaps(doc):
-    """An older kind of pose network: one map per key point."""
+    """Another kind of pose network (associative embedding): a map for each key point, and one that tells whose it is."""
     n = Net()
     v = n.brightness("input")
     p = n.node("AveragePool", [v], "pooled", kernel_shape=[4, 4], strides=[4, 4])
     n.node("Gather", [p, n.const("points", np.arange(17) % 3, np.int64)], "heatmaps", axis=1)
-    return n.model(doc, [("input", T.FLOAT, ["batch", 3, 256, 192])], [("heatmaps", T.FLOAT, ["batch", 17, 64, 48])])
+    n.node("Identity", ["heatmaps"], "tags")
+    return n.model(doc, [("input", T.FLOAT, ["batch", 3, 256, 192])], [(name, T.FLOAT, ["batch", 17, 64, 48]) for name in ("heatmaps", "tags")])
+
+
+def vitpose(doc):
+    """ViTPose's contract, by the names of its usual export: a map for each key point, of what is bright in its channel,
+    smoothed by a Gaussian of 2 pixels of the map, so that the top of a dot lies between pixels."""
+    n = Net()
+    p = n.node("AveragePool", [n.brightness("input_0")], "pooled", kernel_shape=[4, 4], strides=[4, 4])
+    o = np.arange(-6, 7)
+    gaussian = np.exp(-(o[:, None] ** 2 + o[None] ** 2) / 8)
+    smooth = n.node("Conv", [p, n.const("gaussian", np.tile(gaussian / gaussian.sum(), (3, 1, 1, 1)))], "smooth", group=3, pads=[6] * 4)
+    n.node("Gather", [smooth, n.const("points", np.arange(17) % 3, np.int64)], "output_0", axis=1)
+    return n.model(doc, [("input_0", T.FLOAT, ["batch", 3, 256, 192])], [("output_0", T.FLOAT, ["batch", 17, 64, 48])])
 
 
 def packed(doc, columns):
@@ -190,12 +203,13 @@ def networks():
         "scores": dots("dots with simcc_x times 1.6 and simcc_y times 1.2: scores over 1 that differ", scale=(1.6, 1.2)),
         "packed": packed("scores in the form with bytes in and x, y, max_x, max_y out", 4),
         "packed-3": packed("scores in the form with bytes in and x, y, min(max_x, max_y) out", 3),
+        "vitpose": vitpose("ViTPose: 17 heat maps, k of channel k % 3"),
         # right, but what comes out is bad
         "nan": dots("dots that answers NaN for a black channel", nan=True),
         "fails": dots("dots whose run fails on the CPU when a crop holds white (over 0.9)", fails=True),
         # faulty: must be refused at load
         "batch-1": dots("batch dimension fixed at 1", batch=1),
-        "heatmaps": heatmaps("one output, 17 heat maps"),
+        "heatmaps": heatmaps("two outputs, 17 heat maps and as many tags"),
         "float16": dots("input is float16", elem=T.FLOAT16),
         "uint8-nchw": dots("input is uint8 [N,3,H,W], 0 to 255", elem=T.UINT8),
         "one-channel": dots("input has one channel", channels=1),

@@ -13,7 +13,7 @@ mod reference;
 use std::collections::HashSet;
 
 use gst_video::VideoFormat;
-use gstrtmpose::pose::{KeyPoint, Side, Skeleton};
+use gstrtmpose::pose::{KeyPoint, Region, Side, Skeleton};
 use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler};
 
 use network_rig::picture;
@@ -209,6 +209,52 @@ fn points_equal_rtmlibs() {
         println!("points {kind:?}: {tally:?}");
         assert!(tally.compared > 0 && tally.score <= *most && tally.tie <= *most, "{kind:?}: {tally:?}");
     }
+}
+
+/// Heat maps of generated networks and pictures, as rtmlib's ViTPose reads them: points within a quarter of a map's pixel,
+/// scores within a thousandth.
+#[test]
+fn heat_maps_are_read_as_rtmlib_reads_them() {
+    let reference = reference_or_skip!();
+    network_rig::init();
+    let (crop_size, map_pixel) = ([192.0f32, 256.0], 4.0);
+    let (mut apart, mut score) = (0.0f32, 0.0f32);
+    for exact in [true, false] {
+        let mut rig = reference::start(&network_rig::network("vitpose"), "min");
+        let size = if exact { [5 * 192, 5 * 256] } else { [640, 480] };
+        rig.set_video(&picture::video(VideoFormat::Rgb, size[0], size[1]));
+        let cases: Vec<_> =
+            reference.heat_maps.iter().filter(|case| case.region.is_none() == exact).collect();
+        assert!(cases.len() >= 20);
+        for case in cases {
+            let (mut frame, region) = match case.region {
+                Some(region) => (gst::Buffer::from_mut_slice(case.rgb.clone()), region),
+                None => (spread(&case.rgb, &reference.sizes[0]), [96, 128, 4 * 192, 4 * 256]),
+            };
+            picture::add_person(&mut frame, region);
+            let people = rig.find(frame);
+            // Pixels of the frame in one of the map.
+            let scale = if exact {
+                5.0 * map_pixel
+            } else {
+                let [x, y, width, height] = region.map(|number| number as f32);
+                let crop = Crop::new(&Region::new(x, y, width, height), 192, 256).unwrap();
+                crop.size().0 / crop_size[0] * map_pixel
+            };
+            for (point, ours) in people.people[0].key_points.iter().enumerate() {
+                let (x, y) = case.points[point];
+                let theirs = if exact { [5.0 * x, 5.0 * y] } else { [x, y] };
+                let distance = (ours.x - theirs[0]).abs().max((ours.y - theirs[1]).abs()) / scale;
+                let difference = (ours.score - case.scores[point]).abs();
+                let what = format!("{:?}, point {point}: {ours:?}, not {theirs:?}", case.region);
+                assert!(distance <= 0.25, "{what}: {distance} pixels of the map");
+                // OpenCV's rounding of positions changes a crop's pixels.
+                assert!(difference <= 1e-3, "{what}: {} is not {}", ours.score, case.scores[point]);
+                (apart, score) = (apart.max(distance), score.max(difference));
+            }
+        }
+    }
+    println!("heat maps: {apart:.1e} pixels of the map, scores {score:.1e} apart at most");
 }
 
 #[derive(Debug, Default)]

@@ -15,6 +15,16 @@ and for the model's own size also what comes out of it, K points:
     mean.bin, min.bin          float32 [K], scores in both modes
     points.bin                 float32 [K,2], pixels of the frame; rtmlib's -1 of missing points left as it is
 
+vitpose/ has what rtmlib's ViTPose makes of pictures with a blurred dot in each channel (--heatmaps FILE.onnx, K points): for
+crops, points in pixels of the crop,
+
+    crops.bin              uint8 [256,192,3], RGB
+    crop_points.bin        float32 [K,2]
+    crop_scores.bin        float32 [K]
+
+and for frames of 640x480 with the box of boxes.csv (x, y, width, height) on each, frames.bin (RGB), frame_points.bin and
+frame_scores.bin.
+
 skeletons.csv has rtmlib's definitions of the skeletons, one point or link a line: `point,SKELETON,NAME,NAME OF ITS MIRROR IMAGE`
 in their order, and `link,SKELETON,NAME,NAME`.
 
@@ -27,7 +37,7 @@ import pathlib
 
 import cv2
 import numpy as np
-from rtmlib import RTMPose
+from rtmlib import RTMPose, ViTPose
 from rtmlib.visualization import skeleton as definitions
 from rtmlib.tools.pose_estimation.post_processings import _combine_axis_scores
 from rtmlib.tools.pose_estimation.pre_processings import bbox_xyxy2cs, get_warp_matrix, top_down_affine
@@ -108,6 +118,44 @@ def geometry(rgb, box, size):
     return get_warp_matrix(centre, scale, 0, output_size=size), crop
 
 
+def dots(rng, width, height, inside):
+    """A blurred dot in each channel, within a box, over faint noise."""
+    x, y, w, h = inside
+    picture = rng.uniform(0, 12, (height, width, 3))
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    for channel in range(3):
+        cx, cy = x + rng.uniform(0.02, 0.98) * w, y + rng.uniform(0.02, 0.98) * h
+        deviation = rng.uniform(0.03, 0.08) * min(w, h)
+        picture[..., channel] += rng.uniform(90, 240) * np.exp(-((across - cx) ** 2 + (down - cy) ** 2) / (2 * deviation**2))
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def vitpose(out, model, count):
+    rng = np.random.default_rng(7)
+    pose = ViTPose(model, model_input_size=(192, 256), backend="onnxruntime", device="cpu")
+    names = ["crops", "crop_points", "crop_scores", "frames", "frame_points", "frame_scores"]
+    files = {name: open(out / f"{name}.bin", "wb") for name in names}
+    for _ in range(count):
+        crop = dots(rng, 192, 256, (0, 0, 192, 256))
+        normalised = (crop - np.array(pose.mean)) / np.array(pose.std)
+        points, scores = pose.postprocess(pose.inference(normalised), np.array([96.0, 128.0]), np.array([192.0, 256.0]))
+        files["crops"].write(crop.tobytes())
+        files["crop_points"].write(points[0].astype("<f4").tobytes())
+        files["crop_scores"].write(scores[0].astype("<f4").tobytes())
+    with open(out / "boxes.csv", "w") as index:
+        for _ in range(count):
+            w, h = int(rng.integers(60, 200)), int(rng.integers(90, 300))
+            x, y = int(rng.integers(-20, 640 - w + 20)), int(rng.integers(-20, 480 - h + 20))
+            frame = dots(rng, 640, 480, (max(x, 0), max(y, 0), min(x + w, 640) - max(x, 0), min(y + h, 480) - max(y, 0)))
+            points, scores = pose(frame, [[x, y, x + w, y + h]])
+            print(x, y, w, h, sep=",", file=index)
+            files["frames"].write(frame.tobytes())
+            files["frame_points"].write(points[0].astype("<f4").tobytes())
+            files["frame_scores"].write(scores[0].astype("<f4").tobytes())
+    for file in files.values():
+        file.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=pathlib.Path)
@@ -116,6 +164,7 @@ def main():
     parser.add_argument("--marks", required=True)
     parser.add_argument("--frames", type=int, required=True)
     parser.add_argument("--boxes", type=int, required=True)
+    parser.add_argument("--heatmaps", required=True)
     parser.add_argument("--pictures", type=pathlib.Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -136,6 +185,8 @@ def main():
             for link in skeleton["skeleton_info"].values():
                 print("link", name, *link["link"], sep=",", file=file)
 
+    (options.out / "vitpose").mkdir(exist_ok=True)
+    vitpose(options.out / "vitpose", options.heatmaps, max(20, options.boxes // 10))
     pose = RTMPose(options.model, model_input_size=SIZES[0], backend="onnxruntime", device="cpu")
     for number, size in enumerate(SIZES):
         # The other sizes have the same code after the crop.

@@ -9,7 +9,7 @@ use std::{
 use gstrtmpose::pose::Region;
 use gstrtmpose::video::Crop;
 
-use crate::network_rig::Rig;
+use crate::network_rig::{Rig, network};
 
 /// How much is compared.
 struct Amount {
@@ -94,12 +94,23 @@ impl Size {
     }
 }
 
+/// A picture with a person's box, and what rtmlib's ViTPose finds.
+pub struct HeatMapCase {
+    pub rgb: Vec<u8>,
+    /// In a frame; a crop is all of the picture.
+    pub region: Option<[i32; 4]>,
+    pub points: Vec<(f32, f32)>,
+    pub scores: Vec<f32>,
+}
+
 pub struct Reference {
     pub frames: Vec<Frame>,
     /// The first is the model's.
     pub sizes: Vec<Size>,
     /// Lines of `skeletons.csv`.
     pub skeletons: Vec<[String; 4]>,
+    /// Crops, then frames.
+    pub heat_maps: Vec<HeatMapCase>,
     /// How many crops to give to the element as they are.
     pub exact_crops: usize,
     model: PathBuf,
@@ -108,12 +119,16 @@ pub struct Reference {
 impl Reference {
     /// The element with the same network.
     pub fn start(&self, score_mode: &str) -> Rig {
-        Rig::start_bin(&format!(
-            "rtmposebatch execution-provider=cpu batch-size=8 max-people=100000 score-mode={score_mode} \
-             model-file=\"{}\"",
-            self.model.display()
-        ))
+        start(&self.model, score_mode)
     }
+}
+
+/// The element with a network.
+pub fn start(model: &Path, score_mode: &str) -> Rig {
+    Rig::start_bin(&format!(
+        "rtmposebatch execution-provider=cpu batch-size=8 max-people=100000 score-mode={score_mode} model-file=\"{}\"",
+        model.display()
+    ))
 }
 
 /// rtmlib's side, made once for all tests; none where rtmlib is not installed.
@@ -141,7 +156,7 @@ fn make() -> Option<Reference> {
     let model = root.join("models/rtmpose-t.onnx");
     let mut command = Command::new(python);
     command.arg(root.join("tests/parity/reference.py")).arg(&out);
-    command.arg("--model").arg(&model).arg("--video").arg(video);
+    command.arg("--model").arg(&model).arg("--heatmaps").arg(network("vitpose")).arg("--video").arg(video);
     command.arg("--marks").arg(root.join("benches/tracking/truth/sports2d.csv"));
     command.arg("--frames").arg(amount.frames.to_string()).arg("--boxes").arg(amount.boxes.to_string());
     if whole {
@@ -215,7 +230,36 @@ fn read(folder: &Path, model: PathBuf, exact_crops: usize) -> Reference {
         .lines()
         .map(|line| line.split(',').map(str::to_string).collect::<Vec<_>>().try_into().unwrap())
         .collect();
-    Reference { frames, sizes, skeletons, exact_crops, model }
+    let heat_maps = heat_maps(&folder.join("vitpose"));
+    Reference { frames, sizes, skeletons, heat_maps, exact_crops, model }
+}
+
+fn heat_maps(folder: &Path) -> Vec<HeatMapCase> {
+    const POINTS: usize = 17;
+    let bytes = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        bytes(name).as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    let boxes = String::from_utf8(bytes("boxes.csv")).unwrap();
+    let region = |line: &str| -> [i32; 4] {
+        line.split(',').map(|number| number.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap()
+    };
+    let cases = |pictures: &str, of: &str, size: usize, regions: Vec<Option<[i32; 4]>>| {
+        let (points, scores) = (floats(&format!("{of}_points.bin")), floats(&format!("{of}_scores.bin")));
+        let pictures = bytes(pictures);
+        assert_eq!((pictures.len() / size, scores.len() / POINTS), (regions.len(), regions.len()));
+        let case = move |(row, region): (usize, Option<[i32; 4]>)| HeatMapCase {
+            rgb: pictures[row * size..][..size].to_vec(),
+            region,
+            points: points[row * 2 * POINTS..][..2 * POINTS].chunks_exact(2).map(|p| (p[0], p[1])).collect(),
+            scores: scores[row * POINTS..][..POINTS].to_vec(),
+        };
+        regions.into_iter().enumerate().map(case).collect::<Vec<_>>()
+    };
+    let frames: Vec<_> = boxes.lines().map(|line| Some(region(line))).collect();
+    let mut all = cases("crops.bin", "crop", 192 * 256 * 3, vec![None; frames.len()]);
+    all.extend(cases("frames.bin", "frame", 640 * 480 * 3, frames));
+    all
 }
 
 fn answers(file: &dyn Fn(&str) -> Vec<u8>, width: u32, height: u32) -> Vec<Answer> {

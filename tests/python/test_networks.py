@@ -13,6 +13,7 @@ RIGHT = ["dots", "colours", "dots-17", "dots-small", "dots-no-conv", "dots-symbo
 PUBLISHED = {f"dots-{k}-{h}x{w}": (k, h, w) for k, h, w in [
     (17, 384, 288), (17, 256, 256), (26, 256, 192), (26, 384, 288), (133, 256, 192), (133, 384, 288), (21, 256, 256), (106, 256, 256)]}
 RIGHT += PUBLISHED
+RIGHT.append("vitpose")
 FAULTY = ["batch-1", "heatmaps", "float16", "uint8-nchw", "one-channel", "other-names", "short-simcc", "short-simcc-hidden",
           "different-k", "different-k-hidden", "no-size", "zero-size"]
 
@@ -179,6 +180,17 @@ class Answers(unittest.TestCase):
                 for w, o in zip(whole, s.run(None, {"input": x[n : n + 1]})):
                     np.testing.assert_allclose(o[0], w[n], atol=1e-6)
 
+    def test_heat_maps_are_highest_at_the_dots(self):
+        maps, = session("vitpose").run(None, {"input_0": normalised(self.rgb)})
+        self.assertEqual(maps.shape, (len(self.rgb), 17, 64, 48))
+        for row, rgb in enumerate(self.rgb):
+            for k in range(17):
+                channel = rgb[..., k % 3]
+                if (channel > 0).sum() < 200:
+                    continue
+                y, x = np.unravel_index(maps[row, k].argmax(), (64, 48))
+                self.assertGreater(channel[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].max(), 0.5 * channel.max())
+
     def test_faulty_ones_answer_too(self):
         """All but the one of size 0 run, so that it is the contract that refuses them."""
         rgb, centres = self.rgb[:1], self.centres[:1]
@@ -191,7 +203,7 @@ class Answers(unittest.TestCase):
         session("float16").run(None, {"input": normalised(rgb).astype(np.float16)})
         session("one-channel").run(None, {"input": normalised(rgb)[:, :1]})
         self.check(decode(*session("other-names").run(["x", "y"], {"images": normalised(rgb)})), rgb, centres)
-        shapes = {"heatmaps": [(1, 17, 64, 48)]}
+        shapes = {"heatmaps": 2 * [(1, 17, 64, 48)]}
         for tag in ("", "-hidden"):
             shapes |= {"short-simcc" + tag: [(1, 3, 100), (1, 3, 512)], "different-k" + tag: [(1, 17, 384), (1, 16, 512)]}
         for name, want in shapes.items():
@@ -219,7 +231,8 @@ class Files(unittest.TestCase):
             "packed": {"image": ("tensor(uint8)", ["batch", 256, 192, 3]), "keypoints": (f, ["batch", 3, 4])},
             "packed-3": {"image": ("tensor(uint8)", ["batch", 256, 192, 3]), "keypoints": (f, ["batch", 3, 3])},
             "batch-1": {name: (kind, [1] + shape[1:]) for name, (kind, shape) in plain.items()},
-            "heatmaps": {"input": plain["input"], "heatmaps": (f, ["batch", 17, 64, 48])},
+            "heatmaps": {"input": plain["input"], "heatmaps": (f, ["batch", 17, 64, 48]), "tags": (f, ["batch", 17, 64, 48])},
+            "vitpose": {"input_0": plain["input"], "output_0": (f, ["batch", 17, 64, 48])},
             "float16": plain | {"input": ("tensor(float16)", ["batch", 3, 256, 192])},
             "uint8-nchw": plain | {"input": ("tensor(uint8)", ["batch", 3, 256, 192])},
             "one-channel": plain | {"input": (f, ["batch", 1, 256, 192])},

@@ -8,7 +8,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    super::contract::{INPUT, OUTPUTS},
     PREFIX,
     messages::{Graph, Node, Tensor, element_type},
 };
@@ -95,17 +94,17 @@ enum Float {
 
 /// Converts the nodes of `graph`, whose value `input` is in half precision from now on. Gives the names under which the
 /// outputs are to be had in float32.
-pub(super) fn convert(graph: &mut Graph) -> Result<[String; 2], String> {
+pub(super) fn convert(graph: &mut Graph, input: &str, outputs: &[String]) -> Result<Vec<String>, String> {
     let nodes = std::mem::take(&mut graph.node);
     let mut conversion = Conversion::default();
-    conversion.floats.insert(INPUT.to_string(), Float::Half);
+    conversion.floats.insert(input.to_string(), Float::Half);
     for tensor in std::mem::take(&mut graph.initializer) {
         conversion.add_constant(tensor);
     }
     for node in nodes {
         conversion.add_node(node)?;
     }
-    let mut answers = OUTPUTS.map(str::to_string);
+    let mut answers = outputs.to_vec();
     for answer in &mut answers {
         *answer = conversion.want(answer, Float::Single)?;
     }

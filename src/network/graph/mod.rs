@@ -6,6 +6,8 @@
 //! | in | `input`, float32 `[N,3,H,W]`, normalised RGB | `image`, uint8 `[N,H,W,3]`, RGB |
 //! | out | `simcc_x` float32 `[N,K,2W]`, `simcc_y` float32 `[N,K,2H]` | `keypoints`, float32 `[N,K,4]`: x, y in crop pixels, and the maxima of both axes |
 //!
+//! A file of heat maps (ViTPose) gets the same beginning; its maps come out as `rtmposebatch/heatmaps`, float32 `[N,K,h,w]`.
+//!
 //! The mean is subtracted before the first convolution, whose zero padding so stays what it was; 1/std is multiplied
 //! into its weights. Where the network begins otherwise, the factor is a node of its own. The first of equal maxima wins,
 //! as in `numpy.argmax`: by its specification TopK gives the lower index first, and so do ONNX Runtime's CPU provider
@@ -26,7 +28,7 @@ use messages::{
     attribute_type, element_type,
 };
 
-use super::contract::{IMAGE, INPUT, KEY_POINTS, OUTPUTS, is_adapted};
+use super::contract::{HEAT_MAPS, IMAGE, INPUT, KEY_POINTS, OUTPUTS, heat_maps, is_adapted};
 
 /// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
 /// configs).
@@ -66,22 +68,36 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         if opset < OLDEST_OPSET {
             return Err(format!("its opset is {opset}, but {OLDEST_OPSET} or newer is needed"));
         }
-        let [height, width] = sides(graph).ok_or("its input has no fixed size")?;
-        let points = points(graph);
-        let batch = batch(graph);
-        let half = adaptation.half;
+        let form = Plain::of(graph);
+        let [height, width] = form.sides.ok_or("its input has no fixed size")?;
+        let (batch, half) = (form.batch, adaptation.half);
         // Shapes of values inside, which hold for the file's form.
         graph.value_info.clear();
-        let (mut nodes, mut constants) = normalise(graph, half)?;
-        let answers = if half { half_precision::convert(graph)? } else { OUTPUTS.map(str::to_string) };
+        let (mut nodes, mut constants) = normalise(graph, &form.input, half)?;
+        let answers =
+            if half { half_precision::convert(graph, &form.input, &form.outputs)? } else { form.outputs };
         nodes.append(&mut graph.node);
         graph.initializer.append(&mut constants);
-        nodes.extend(find_peaks(graph, &answers));
+        let output = match &answers[..] {
+            [x, y] => {
+                nodes.extend(find_peaks(graph, [x, y]));
+                ValueInfo::of(
+                    KEY_POINTS,
+                    element_type::FLOAT,
+                    vec![batch.clone(), form.points, Dimension::of(4)],
+                )
+            }
+            maps => {
+                let maps = maps.first().ok_or("it has no output")?;
+                nodes.push(Node::new("Identity", &[maps], HEAT_MAPS));
+                let dimensions = [batch.clone(), form.points].into_iter().chain(form.map_sides);
+                ValueInfo::of(HEAT_MAPS, element_type::FLOAT, dimensions.collect())
+            }
+        };
         graph.node = nodes;
-        let pixels = [batch.clone(), Dimension::of(height), Dimension::of(width), Dimension::of(3)];
+        let pixels = [batch, Dimension::of(height), Dimension::of(width), Dimension::of(3)];
         graph.input = vec![ValueInfo::of(IMAGE, element_type::UINT8, pixels.to_vec())];
-        let peaks = vec![batch, points, Dimension::of(4)];
-        graph.output = vec![ValueInfo::of(KEY_POINTS, element_type::FLOAT, peaks)];
+        graph.output = vec![output];
         // The constants are no inputs any more.
         model.ir_version = Some(model.ir_version.unwrap_or_default().max(OLDEST_IR_VERSION));
     }
@@ -109,27 +125,57 @@ impl Graph {
     }
 }
 
-/// Height and width of the float input.
-fn sides(graph: &Graph) -> Option<[i64; 2]> {
-    let shape = graph.inputs().find(|input| input.name() == INPUT)?.shape()?;
-    let [_, _, height, width] = &shape.dim[..] else { return None };
-    Some([height.value?, width.value?])
+/// A file that takes floats, before it is rewritten.
+struct Plain {
+    input: String,
+    /// Two SimCC answers, or one output of heat maps.
+    outputs: Vec<String>,
+    batch: Dimension,
+    /// Height and width of the input.
+    sides: Option<[i64; 2]>,
+    /// The number of key points, as one of the outputs says it.
+    points: Dimension,
+    /// Height and width of a heat map.
+    map_sides: Vec<Dimension>,
 }
 
-fn batch(graph: &Graph) -> Dimension {
-    let input = graph.inputs().find(|input| input.name() == INPUT);
-    input.and_then(|input| input.shape()?.dim.first()).cloned().unwrap_or_default()
-}
-
-/// The number of key points, as one of the outputs says it.
-fn points(graph: &Graph) -> Dimension {
-    let outputs = graph.output.iter().filter(|output| OUTPUTS.contains(&output.name()));
-    let mut dimensions = outputs.filter_map(|output| output.shape()?.dim.get(1));
-    dimensions.find(|dimension| dimension.value.is_some()).cloned().unwrap_or_default()
+impl Plain {
+    fn of(graph: &Graph) -> Self {
+        let dimensions = |value: &ValueInfo| value.shape().map_or(Vec::new(), |shape| shape.dim.clone());
+        let (input, outputs): (_, Vec<&ValueInfo>) = match heat_maps(graph) {
+            Some((input, output)) => (Some(input), vec![output]),
+            None => (
+                graph.inputs().find(|input| input.name() == INPUT),
+                graph.output.iter().filter(|output| OUTPUTS.contains(&output.name())).collect(),
+            ),
+        };
+        let is_heat_maps = outputs.len() == 1 && heat_maps(graph).is_some();
+        let of_input = input.map(dimensions).unwrap_or_default();
+        let of_outputs: Vec<_> = outputs.iter().map(|output| dimensions(output)).collect();
+        let mut points = of_outputs.iter().filter_map(|dimensions| dimensions.get(1));
+        let sides = match &of_input[..] {
+            [_, _, height, width] => height.value.zip(width.value).map(<[i64; 2]>::from),
+            _ => None,
+        };
+        Self {
+            input: input.map_or(INPUT, ValueInfo::name).to_string(),
+            outputs: if is_heat_maps {
+                vec![outputs[0].name().to_string()]
+            } else {
+                OUTPUTS.map(str::to_string).to_vec()
+            },
+            batch: of_input.first().cloned().unwrap_or_default(),
+            sides,
+            points: points.find(|points| points.value.is_some()).cloned().unwrap_or_default(),
+            map_sides: of_outputs
+                .first()
+                .map_or(Vec::new(), |dimensions| dimensions.iter().skip(2).cloned().collect()),
+        }
+    }
 }
 
 /// The nodes that make the float input of the bytes, and their constants. `graph`'s first convolution takes 1/std.
-fn normalise(graph: &mut Graph, half: bool) -> Result<(Vec<Node>, Vec<Tensor>), String> {
+fn normalise(graph: &mut Graph, input: &str, half: bool) -> Result<(Vec<Node>, Vec<Tensor>), String> {
     let name = |what: &str| format!("{PREFIX}/{what}");
     let constant = |name: &str, values: [f32; 3]| {
         let tensor = Tensor::float32(name, &[1, 3, 1, 1], &values);
@@ -143,19 +189,19 @@ fn normalise(graph: &mut Graph, half: bool) -> Result<(Vec<Node>, Vec<Tensor>), 
         Node::new("Transpose", &[&float], &planes).with_ints("perm", &[0, 3, 1, 2]),
     ];
     let mut constants = vec![constant(&mean, MEAN)?];
-    if fold_deviation(graph)? {
-        nodes.push(Node::new("Sub", &[&planes, &mean], INPUT));
+    if fold_deviation(graph, input)? {
+        nodes.push(Node::new("Sub", &[&planes, &mean], input));
     } else {
         let (centred, factor) = (name("centred"), name("factor"));
         nodes.push(Node::new("Sub", &[&planes, &mean], &centred));
-        nodes.push(Node::new("Mul", &[&centred, &factor], INPUT));
+        nodes.push(Node::new("Mul", &[&centred, &factor], input));
         constants.push(constant(&factor, STD.map(|std| 1.0 / std))?);
     }
     Ok((nodes, constants))
 }
 
 /// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is none such.
-fn fold_deviation(graph: &mut Graph) -> Result<bool, String> {
+fn fold_deviation(graph: &mut Graph, input: &str) -> Result<bool, String> {
     let has_subgraphs = |node: &Node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     if graph.node.iter().any(has_subgraphs) {
         return Ok(false);
@@ -163,16 +209,17 @@ fn fold_deviation(graph: &mut Graph) -> Result<bool, String> {
     let uses = |name: &str, graph: &Graph| {
         graph.node.iter().flat_map(|node| &node.input).filter(|i| *i == name).count()
     };
-    if uses(INPUT, graph) != 1 {
+    if uses(input, graph) != 1 {
         return Ok(false);
     }
-    let Some(first) = graph.node.iter().position(|node| node.input.iter().any(|input| input == INPUT)) else {
+    let Some(first) = graph.node.iter().position(|node| node.input.iter().any(|name| name == input)) else {
         return Ok(false);
     };
-    let (true, [input, weights, ..]) = (graph.node[first].is("Conv"), &graph.node[first].input[..]) else {
+    let (true, [first_input, weights, ..]) = (graph.node[first].is("Conv"), &graph.node[first].input[..])
+    else {
         return Ok(false);
     };
-    let Some(tensor) = graph.constant(weights).filter(|_| input == INPUT) else { return Ok(false) };
+    let Some(tensor) = graph.constant(weights).filter(|_| first_input == input) else { return Ok(false) };
     let [outputs @ 1..=i64::MAX, 3, _, _] = tensor.dims[..] else { return Ok(false) };
     let mut values = tensor.to_float32()?;
     if values.is_empty() {
@@ -195,7 +242,7 @@ fn fold_deviation(graph: &mut Graph) -> Result<bool, String> {
 }
 
 /// The nodes that make `keypoints` of the two SimCC answers.
-fn find_peaks(graph: &mut Graph, answers: &[String; 2]) -> Vec<Node> {
+fn find_peaks(graph: &mut Graph, answers: [&String; 2]) -> Vec<Node> {
     let name = |what: &str| format!("{PREFIX}/{what}");
     let (one, half) = (name("one"), name("half"));
     graph.initializer.push(Tensor::int64(&one, &[1], &[1]));
@@ -205,7 +252,7 @@ fn find_peaks(graph: &mut Graph, answers: &[String; 2]) -> Vec<Node> {
         (axes.map(|axis| name(&format!("max_{axis}"))), axes.map(|axis| name(&format!("bin_{axis}"))));
     let (both, float, pixels) = (name("bins"), name("float_bins"), name("pixels"));
     let mut nodes = Vec::new();
-    for ((answer, maximum), bin) in answers.iter().zip(&maxima).zip(&bins) {
+    for ((answer, maximum), bin) in answers.into_iter().zip(&maxima).zip(&bins) {
         let mut node = Node::new("TopK", &[answer, &one], maximum);
         node.output.push(bin.clone());
         nodes.push(node.with_int("axis", 2));

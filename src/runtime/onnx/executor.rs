@@ -11,7 +11,7 @@ use crate::{
     engine::{Error, ErrorKind, Executor, Slot},
     network::{
         Kind, Network, Provider,
-        contract::{self, Contract, IMAGE, KEY_POINTS},
+        contract::{self, Contract, IMAGE},
     },
 };
 
@@ -69,7 +69,7 @@ impl OnnxExecutor {
         let input = &self.input[..rows * height * width * 3];
         let input = (IMAGE, [rows, height, width, 3], input);
         let outputs = self.sessions[session].run(input, Some(&self.run_options))?;
-        let (shape, answers) = outputs.get(KEY_POINTS)?;
+        let (shape, answers) = outputs.get(self.contract.output())?;
         let kind = contract::check_rows(&self.contract, rows, shape, &self.name)?;
         read(answers);
         Ok(kind)

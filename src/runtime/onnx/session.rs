@@ -125,7 +125,7 @@ impl Session {
         &self,
         device_id: i32,
         (input, input_shape): (&str, [usize; 4]),
-        (output, output_shape): (&str, [usize; 3]),
+        (output, output_shape): (&str, Vec<usize>),
     ) -> Result<Binding, Error> {
         let bind = || -> ort::Result<_> {
             let device = AllocationDevice::CUDA;

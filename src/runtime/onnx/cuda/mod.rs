@@ -18,7 +18,7 @@ use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Overlapping, Slot},
     network::{
         Kind, Network, Provider,
-        contract::{self, Contract, IMAGE, KEY_POINTS},
+        contract::{self, Contract, IMAGE},
     },
 };
 pub use device::Stream;
@@ -233,7 +233,7 @@ fn see_kind(session: &mut Session, plan: &Plan, rows: usize, options: &RunOption
     let shape = plan.input_shape(rows);
     let crops = vec![0u8; shape.iter().product()];
     let outputs = session.run((IMAGE, shape, &crops[..]), Some(options))?;
-    let (found, _) = outputs.get(KEY_POINTS)?;
+    let (found, _) = outputs.get(plan.contract.output())?;
     contract::check_rows(&plan.contract, rows, found, plan.name)
 }
 
@@ -248,7 +248,7 @@ impl Graph {
     fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
         let Loaded { rows, kind, session } = loaded;
         let input = (IMAGE, plan.input_shape(rows));
-        let output = (KEY_POINTS, [rows, kind.points(), plan.contract.columns().count()]);
+        let output = (plan.contract.output(), kind.dimensions(rows));
         let bind = |session: Session| {
             let binding = session.bind(plan.device_id, input, output)?;
             Ok(Bound { binding, session })
