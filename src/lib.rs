@@ -35,7 +35,7 @@ pub mod pose;
 pub mod posebatch;
 mod properties;
 pub mod runtime;
-mod stage;
+pub mod stage;
 mod sync;
 pub mod track;
 pub mod video;

@@ -21,23 +21,6 @@ const FLOORS: [&[&str]; 11] = [
     &["properties", "sync"],
 ];
 
-/// What is not in order yet. Each line that comes true is taken out here.
-const KNOWN: [&str; 5] = [
-    "posebatch/imp.rs -> posebatch/stats.rs -> posebatch/imp.rs",
-    "posebatch/latency.rs -> posebatch/imp.rs -> posebatch/latency.rs",
-    "posebatch/sink.rs -> posebatch/imp.rs -> posebatch/sink.rs",
-    "posebatch/skip.rs -> posebatch/imp.rs -> posebatch/skip.rs",
-    "posebatch/stats.rs -> posebatch/imp.rs -> posebatch/stats.rs",
-];
-
-/// Without what is known, of which all must still be so that is of this kind.
-fn news(found: Vec<String>, mark: &str) -> Vec<String> {
-    let known = KNOWN.iter().filter(|known| known.contains(mark));
-    let past: Vec<_> = known.filter(|known| !found.iter().any(|found| found == *known)).collect();
-    assert!(past.is_empty(), "in order now, to be taken out of KNOWN: {past:#?}");
-    found.into_iter().filter(|found| !KNOWN.contains(&found.as_str())).collect()
-}
-
 fn floor(room: &str) -> usize {
     let found = FLOORS.iter().position(|rooms| rooms.contains(&room));
     found.unwrap_or_else(|| panic!("`{room}` stands on no floor: give it a place in this test's list"))
@@ -273,7 +256,6 @@ fn rooms_use_only_rooms_below_them() {
         }
     }
     assert!(seen > 50, "only {seen} uses were found: the test reads too little");
-    let upward = news(upward, " uses ");
     assert!(upward.is_empty(), "a room above or beside its own:\n{}", upward.join("\n"));
 }
 
@@ -309,7 +291,6 @@ fn files_do_not_go_in_circles() {
         circle.reverse();
         circles.push(circle.into_iter().map(String::as_str).collect::<Vec<_>>().join(" -> "));
     }
-    let circles = news(circles, " -> ");
     assert!(circles.is_empty(), "files that use each other:\n{}", circles.join("\n"));
 }
 

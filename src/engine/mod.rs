@@ -59,6 +59,14 @@ pub struct EngineSettings {
     pub observer: fn(&BatchReport),
 }
 
+impl Default for EngineSettings {
+    /// As the backend likes it, by the machine's clock.
+    fn default() -> Self {
+        let clock = Arc::new(MonotonicClock::default());
+        Self { batch_size: 0, executors: 0, fallback: false, clock, observer: |_| () }
+    }
+}
+
 /// A batch that was run.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchReport {

@@ -16,6 +16,7 @@ use super::decode::key_points;
 use crate::{
     network::{Kind, ScoreMode},
     pose::Person,
+    stage::Video,
     sync::{Mutex, lock},
     track::{
         Anatomy, Decision, Glimpse, Look, Moment, Observation, Planner, Purpose, Seen, Settings, Targets,
@@ -23,14 +24,11 @@ use crate::{
     },
 };
 
-use super::{
-    camera::{Taken, Video},
-    settings,
-};
+use super::settings;
 
 /// Which frame's people say where to look.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Lookahead {
+pub enum Lookahead {
     /// The one so many frames before: two runs of a file look at the same places.
     Exact(u64),
     /// The one so many frames before that the frames in flight have this many crops of people: as many frames as that for
@@ -44,7 +42,7 @@ pub(super) enum Lookahead {
 const LONGEST: f64 = 0.27;
 
 /// The people of a stream, from its start or a flush on.
-pub(super) struct Following(Mutex<State>);
+pub struct Following(Mutex<State>);
 
 struct State {
     planner: Planner,
@@ -64,13 +62,16 @@ struct State {
 }
 
 /// A frame's pixels, for closer looks.
-pub(super) type Pixels = (gst::Buffer, Arc<Video>);
+pub type Pixels = (gst::Buffer, Arc<Video>);
 
 /// Takes crops of a frame's pixels and submits them.
 pub(super) type Retake<'a> = &'a dyn Fn(&Pixels, Vec<Look>) -> Vec<Taken>;
 
+/// A look with its crop on the way to the network.
+pub type Taken = (Look, Crop, Ticket);
+
 /// A frame whose people are followed.
-pub(super) struct FollowedFrame {
+pub struct FollowedFrame {
     /// The stream's time in seconds.
     pub now: f64,
     /// Of the frame, in square pixels.
@@ -95,7 +96,7 @@ struct Looks {
 }
 
 impl FollowedFrame {
-    pub fn new(
+    pub(super) fn new(
         now: f64,
         size: (u32, u32),
         detected: bool,

@@ -1,22 +1,13 @@
 //! The element `rtmposebatch`.
 
-mod camera;
 mod decode;
 mod enums;
 mod follow;
 mod imp;
-mod latency;
 mod log;
-mod queue;
+mod poses;
 mod regions;
-#[cfg(all(test, shuttle))]
-mod schedules;
 mod settings;
-mod sink;
-mod skip;
-mod slow;
-mod src;
-mod stats;
 pub mod testing;
 mod timeline;
 

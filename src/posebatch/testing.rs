@@ -15,11 +15,11 @@ pub(super) struct Injected {
 
 /// From the next NULL->READY on, the element runs `backend` by `clock`. Takes effect once.
 pub fn inject(element: &RtmPoseBatch, backend: Arc<Backend>, clock: Arc<dyn Clock>) {
-    let set = element.imp().injected.set(Injected { backend, clock });
+    let set = element.imp().stage.inference.injected.set(Injected { backend, clock });
     assert!(set.is_ok(), "the element has a fake backend already");
 }
 
 /// Whether the loading that goes on was asked to end.
 pub fn loading_is_cancelled(element: &RtmPoseBatch) -> bool {
-    element.imp().loading_is_cancelled()
+    element.imp().stage.loading_is_cancelled()
 }

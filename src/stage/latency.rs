@@ -5,14 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gst::{prelude::*, subclass::prelude::*};
-
-use super::{
-    imp::{RtmPoseBatch, Running},
-    log::CAT,
-};
-use crate::sync::lock;
-
 /// The estimate must have been low for so long before a lower latency is announced.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -38,7 +30,7 @@ pub(super) struct Latency {
 
 impl Latency {
     /// The least latency that the pipeline counts with, or was asked to; none before it counts with any.
-    fn held_to(&self) -> Option<Duration> {
+    pub fn held_to(&self) -> Option<Duration> {
         self.announced.or(self.used)
     }
 
@@ -70,7 +62,7 @@ impl Latency {
     }
 
     /// Whether the pipeline must ask again.
-    fn must_announce(&mut self, estimate: Duration, now: Instant) -> bool {
+    pub fn must_announce(&mut self, estimate: Duration, now: Instant) -> bool {
         let Some(held_to) = self.held_to() else { return false };
         let low = estimate < held_to / 2;
         let low_since = low.then(|| self.low_since.unwrap_or(now));
@@ -83,6 +75,12 @@ impl Latency {
         announce
     }
 
+    /// Notes an answer to a query: the element's own least latency, and upstream's. Gives a frame's duration, if it is known.
+    pub fn answer(&mut self, own: Duration, upstream: Duration) -> Option<gst::ClockTime> {
+        self.answered = Some((own, upstream));
+        self.frame_duration
+    }
+
     /// Frames that a sink holds back here for the latency that it counts with, and that must have a place.
     pub fn frames_held_back(&self) -> usize {
         let (Some(held_to), Some(frame)) = (self.held_to(), self.frame_duration) else { return 0 };
@@ -93,73 +91,19 @@ impl Latency {
 
 /// A crop that just misses a batch waits for that one's run, or for the timeout, and then for the runs of its own frame.
 /// Rounded up to a millisecond, so that a trifle more is no news.
-fn estimate(timeout: Duration, run: Duration, runs: u32) -> Duration {
+pub(super) fn estimate(timeout: Duration, run: Duration, runs: u32) -> Duration {
     let exact = timeout.max(run).saturating_add(run.saturating_mul(runs));
     Duration::from_millis(exact.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
 /// The longest latency that the element can keep frames for: those that are answered wait in the output queue, whose places
 /// are all that they can take; and it can keep what it asks for.
-fn greatest(least: gst::ClockTime, frame: gst::ClockTime, output_queue_size: u32) -> gst::ClockTime {
+pub(super) fn greatest(
+    least: gst::ClockTime,
+    frame: gst::ClockTime,
+    output_queue_size: u32,
+) -> gst::ClockTime {
     frame.saturating_mul(output_queue_size.into()).max(least)
-}
-
-impl RtmPoseBatch {
-    fn estimated_latency(&self, running: &Running) -> Duration {
-        let timeout = self.settings().timeout();
-        let crops = lock(&self.latency).most_crops();
-        estimate(timeout, running.stream.run_time(), running.stream.runs_for(crops))
-    }
-
-    /// The latency that frames are held to: what the pipeline counts with, or would be told now.
-    pub(super) fn told_latency(&self, running: &Running) -> Duration {
-        let held_to = lock(&self.latency).held_to();
-        held_to.unwrap_or_else(|| self.estimated_latency(running))
-    }
-
-    /// Answers the LATENCY query of downstream.
-    pub(super) fn query_latency(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
-        if !gst::Pad::query_default(pad, Some(&*self.obj()), query) {
-            return false;
-        }
-        let Some(running) = self.running() else { return true };
-        let gst::QueryViewMut::Latency(query) = query.view_mut() else { return false };
-        let (live, upstream_min, upstream_max) = query.result();
-        let least = self.estimated_latency(&running);
-        let own_min = gst::ClockTime::try_from(least).unwrap_or(gst::ClockTime::MAX);
-        let frame_duration = {
-            let mut latency = lock(&self.latency);
-            latency.answered = Some((least, upstream_min.into()));
-            latency.frame_duration
-        };
-        let queue_size = running.settings.output_queue_size;
-        let own_max = frame_duration.map(|frame| greatest(own_min, frame, queue_size));
-        let min = upstream_min.saturating_add(own_min);
-        let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream.saturating_add(own));
-        gst::debug!(
-            CAT,
-            imp = self,
-            "Latency: live {live}, min {upstream_min} + {own_min}, max {}",
-            max.display()
-        );
-        query.set(live, min, max);
-        true
-    }
-
-    /// Hears which latency the pipeline uses, of the LATENCY event of downstream.
-    pub(super) fn configure_latency(&self, latency: gst::ClockTime) {
-        gst::debug!(CAT, imp = self, "The pipeline uses a latency of {latency}");
-        lock(&self.latency).configured(latency.into());
-    }
-
-    /// Asks the pipeline to count anew when the estimate has left what was told. Not to be called with a lock held.
-    pub(super) fn check_latency(&self, running: &Running) {
-        let estimate = self.estimated_latency(running);
-        if lock(&self.latency).must_announce(estimate, Instant::now()) {
-            gst::debug!(CAT, imp = self, "The latency is now {estimate:?}");
-            let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
-        }
-    }
 }
 
 #[cfg(test)]

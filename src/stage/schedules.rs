@@ -16,16 +16,15 @@ use shuttle::{
     thread,
 };
 
-use super::queue::{Candidate, Frame, Item, Query, Queue, Room, Turn, Work};
+use super::queue::{Fate, Frame, Item, Query, Queue, Room, Turn};
 use crate::{
     engine::{
         Backend, BackendOf, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading,
-        ManualClock, Patience, Slot, Stream,
+        ManualClock, Patience, Slot, Stream, Ticket,
     },
     network::Network,
-    pose::Region,
     sync::{Mutex, lock},
-    video::{Crop, FrameShape},
+    video::FrameShape,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(15);
@@ -108,14 +107,14 @@ enum Out {
 
 /// What an element has between its pads.
 struct Way {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Ticket>>,
     stream: Stream,
     out: Mutex<Vec<Out>>,
 }
 
 impl Way {
     fn new(engine: &Engine) -> Self {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::<Ticket>::default());
         let woken = queue.clone();
         let patience = Patience { timeout: TIMEOUT, adaptive: true };
         let stream = engine.attach(patience, Arc::new(move || woken.wake()));
@@ -137,18 +136,15 @@ impl Way {
     /// As the sink pad's chain function.
     fn push(&self, number: u8) -> Result<(), gst::FlowError> {
         self.queue.wait_for_room(ROOM, &self.stream, |_| ())?;
-        let work = {
+        let fate = {
             let _in_progress = self.stream.begin_frame();
             let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
             slot.slot_mut().bytes_mut().fill(number);
-            let region = Region::new(0.0, 0.0, 1.0, 1.0);
-            let crop = Crop::new(&region, 1, 1).unwrap();
-            let ticket = self.stream.submit(slot);
-            Work::Infer(vec![Candidate { region, id: None, crop, ticket }])
+            Fate::Look(self.stream.submit(slot))
         };
         let mut buffer = gst::Buffer::new();
         buffer.get_mut().unwrap().set_offset(number.into());
-        self.queue.push(Item::Frame(Frame { buffer, shape: FrameShape::new(1, 1, (1, 1)), now: 0.0, work }))
+        self.queue.push(Item::Frame(Frame { buffer, shape: FrameShape::new(1, 1, (1, 1)), fate }))
     }
 
     fn push_all(&self, numbers: std::ops::Range<u8>) -> Result<(), gst::FlowError> {
@@ -184,15 +180,15 @@ impl Way {
                     drop(queries);
                     return;
                 }
-                Ok(Turn::Send(Item::Event(_))) => return lock(&self.out).push(Out::Eos),
-                Ok(Turn::Send(Item::Query(query))) => {
+                Ok(Turn::Send(Item::Event(_), _)) => return lock(&self.out).push(Out::Eos),
+                Ok(Turn::Send(Item::Query(query), _)) => {
                     query.answer(|_| true);
                     Out::Query
                 }
-                Ok(Turn::Settle(_)) => unreachable!("nobody is followed"),
-                Ok(Turn::Send(Item::Frame(frame))) => {
-                    let Work::Infer(candidates) = &frame.work else { unreachable!("push makes no other") };
-                    let found = candidates[0].ticket.outcome().expect("the frame is done");
+                Ok(Turn::Step(never)) => match never {},
+                Ok(Turn::Send(Item::Frame(frame), _)) => {
+                    let Fate::Look(ticket) = &frame.fate else { unreachable!("push makes no other") };
+                    let found = ticket.outcome().expect("the frame is done");
                     let found = found.as_ref().map(|row| row[2] as u8);
                     Out::Frame(frame.buffer.offset() as u8, found.map_err(|error| error.message.clone()))
                 }

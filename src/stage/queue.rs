@@ -1,74 +1,86 @@
 //! The ordered queue between the sink pad's streaming thread and the source pad's task.
 
-use std::{collections::VecDeque, ptr::NonNull, sync::Arc};
+use std::{collections::VecDeque, convert::Infallible, ptr::NonNull};
 
-use super::follow::{FollowedFrame, Following};
 use crate::{
     engine::{Stream, Ticket},
-    pose::Region,
     sync::{Condvar, Mutex, MutexGuard, lock, mpsc, wait},
-    video::{Crop, FrameShape},
+    video::FrameShape,
 };
 
-/// A person to be looked for in a frame.
-pub(super) struct Candidate {
-    pub region: Region,
-    pub id: Option<i64>,
-    pub crop: Crop,
-    pub ticket: Ticket,
+/// What a frame in the queue waits for.
+pub trait Work: Send {
+    /// Something that must be done once answers have come, before the frame can go out, by whichever thread comes first.
+    type Step: Send;
+
+    /// Number of its crops with the network.
+    fn crops(&self) -> usize;
+
+    /// Whether a crop was not yet handed to an executor.
+    fn is_waiting(&self) -> bool;
+
+    /// Whether all is there that the frame needs.
+    fn is_done(&self) -> bool;
+
+    /// What is to be done for the frame now; none where it waits for the network alone.
+    fn step(&self) -> Option<Self::Step>;
 }
 
-pub(super) struct Frame {
-    pub buffer: gst::Buffer,
-    pub shape: FrameShape,
-    /// When it is, by the stream's own time, in seconds.
-    pub now: f64,
-    pub work: Work,
+/// A single crop.
+impl Work for Ticket {
+    type Step = Infallible;
+
+    fn crops(&self) -> usize {
+        1
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.is_handed()
+    }
+
+    fn is_done(&self) -> bool {
+        self.outcome().is_some()
+    }
+
+    fn step(&self) -> Option<Infallible> {
+        None
+    }
 }
 
 /// What becomes of a frame.
-pub(super) enum Work {
-    /// It goes on without metadata.
+pub enum Fate<W> {
+    /// It goes on as it is.
     Pass,
-    /// It carries the people of the last frame that was inferred.
+    /// It carries what was found in the last frame that was looked at.
     Carry,
-    /// It carries the people found in its crops.
-    Infer(Vec<Candidate>),
-    /// It carries the people who are followed in it.
-    Follow(Arc<Following>, Arc<FollowedFrame>),
+    /// It carries what is found in it.
+    Look(W),
     /// Its crops could not be made, for this reason.
     Fail(String),
 }
 
-impl Frame {
+pub struct Frame<W> {
+    pub buffer: gst::Buffer,
+    pub shape: FrameShape,
+    pub fate: Fate<W>,
+}
+
+impl<W: Work> Frame<W> {
     /// Number of crops with the network.
     pub fn crops(&self) -> usize {
-        match &self.work {
-            Work::Infer(candidates) => candidates.len(),
-            Work::Follow(_, frame) => frame.crops(),
-            Work::Pass | Work::Carry | Work::Fail(_) => 0,
-        }
+        if let Fate::Look(work) = &self.fate { work.crops() } else { 0 }
     }
 
-    /// Whether a crop of the frame was not yet handed to an executor.
     fn is_waiting(&self) -> bool {
-        match &self.work {
-            Work::Infer(candidates) => candidates.iter().any(|candidate| !candidate.ticket.is_handed()),
-            Work::Follow(_, frame) => frame.is_waiting(),
-            Work::Pass | Work::Carry | Work::Fail(_) => false,
-        }
+        matches!(&self.fate, Fate::Look(work) if work.is_waiting())
     }
 
-    /// Whether all is there that the frame needs: its own crops' answers, and where people are followed those of the
-    /// frames before it.
     fn is_done(&self) -> bool {
-        match &self.work {
-            Work::Infer(candidates) => {
-                candidates.iter().all(|candidate| candidate.ticket.outcome().is_some())
-            }
-            Work::Follow(_, frame) => frame.people().is_some(),
-            Work::Pass | Work::Carry | Work::Fail(_) => true,
-        }
+        if let Fate::Look(work) = &self.fate { work.is_done() } else { true }
+    }
+
+    fn step(&self) -> Option<W::Step> {
+        if let Fate::Look(work) = &self.fate { work.step() } else { None }
     }
 }
 
@@ -96,19 +108,20 @@ impl Query {
 }
 
 /// What the source pad's task does next.
-pub(super) enum Turn {
-    Send(Item),
-    /// Answers have come for those who are followed.
-    Settle(Arc<Following>),
+pub(super) enum Turn<W: Work> {
+    /// This goes out, in the stream of that number: each flush or start begins another.
+    Send(Item<W>, u64),
+    /// Answers have come.
+    Step(W::Step),
 }
 
-pub(super) enum Item {
-    Frame(Frame),
+pub(super) enum Item<W> {
+    Frame(Frame<W>),
     Event(gst::Event),
     Query(Query),
 }
 
-impl Item {
+impl<W> Item<W> {
     pub fn into_event(self) -> Option<gst::Event> {
         if let Self::Event(event) = self { Some(event) } else { None }
     }
@@ -124,8 +137,10 @@ pub(super) struct Fill {
 }
 
 /// What the queue's lock guards. Names follow gstqueue.c.
-pub(super) struct State {
-    pub items: VecDeque<Item>,
+pub(super) struct State<W> {
+    pub items: VecDeque<Item<W>>,
+    /// Counts the streams, of which each flush or start begins another.
+    generation: u64,
     /// What the source pad's last push gave: the chain function's answer while it is an error.
     pub flow: Result<gst::FlowSuccess, gst::FlowError>,
     /// The error behind `flow` was posted already, with its own text.
@@ -136,10 +151,11 @@ pub(super) struct State {
     pub unexpected: bool,
 }
 
-impl Default for State {
+impl<W> Default for State<W> {
     fn default() -> Self {
         Self {
             items: VecDeque::new(),
+            generation: 0,
             flow: Err(gst::FlowError::Flushing),
             error_posted: false,
             eos: false,
@@ -148,7 +164,7 @@ impl Default for State {
     }
 }
 
-impl State {
+impl<W: Work> State<W> {
     /// Why a frame cannot come in; nothing where it can.
     pub fn refusal(&self) -> Result<(), gst::FlowError> {
         self.flow?;
@@ -178,7 +194,7 @@ impl State {
     }
 
     /// Takes the queries out of the queue. They are answered with false when they are dropped.
-    pub fn take_queries(&mut self) -> VecDeque<Item> {
+    pub fn take_queries(&mut self) -> VecDeque<Item<W>> {
         let (queries, others) = self.items.drain(..).partition(|item| matches!(item, Item::Query(_)));
         self.items = others;
         queries
@@ -186,7 +202,7 @@ impl State {
 
     /// Refuses frames and takes all out but the events, some of which outlive a flush. What is handed back may only be
     /// dropped without the lock.
-    pub fn flush(&mut self) -> VecDeque<Item> {
+    pub fn flush(&mut self) -> VecDeque<Item<W>> {
         self.flow = Err(gst::FlowError::Flushing);
         let (events, dropped) = self.items.drain(..).partition(|item| matches!(item, Item::Event(_)));
         self.items = events;
@@ -195,6 +211,7 @@ impl State {
 
     /// Lets frames in again and hands back the events that a flush has left.
     pub fn resume(&mut self) -> Vec<gst::Event> {
+        self.generation += 1;
         self.flow = Ok(gst::FlowSuccess::Ok);
         self.error_posted = false;
         self.eos = false;
@@ -211,10 +228,15 @@ enum Wait {
 }
 
 /// The queue with its lock. One condition serves all who wait: the task for a ready head, the chain function for room.
-#[derive(Default)]
-pub(super) struct Queue {
-    pub state: Mutex<State>,
+pub(super) struct Queue<W> {
+    pub state: Mutex<State<W>>,
     pub changed: Condvar,
+}
+
+impl<W> Default for Queue<W> {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changed: Condvar::default() }
+    }
 }
 
 /// How many frames may be in the queue.
@@ -232,9 +254,9 @@ impl Room {
     }
 }
 
-impl Queue {
+impl<W: Work> Queue<W> {
     /// Puts an item behind the others, unless frames are refused.
-    pub fn push(&self, item: Item) -> Result<(), gst::FlowError> {
+    pub fn push(&self, item: Item<W>) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         state.refusal()?;
         state.items.push_back(item);
@@ -244,7 +266,7 @@ impl Queue {
 
     /// Takes the head once it is ready, or tells what must be done for it first. An error is why the source pad's task must
     /// stop, with the lock.
-    pub fn take_ready(&self) -> Result<Turn, (MutexGuard<'_, State>, gst::FlowError)> {
+    pub fn take_ready(&self) -> Result<Turn<W>, (MutexGuard<'_, State<W>>, gst::FlowError)> {
         let mut state = lock(&self.state);
         loop {
             if let Err(error) = state.flow {
@@ -252,15 +274,16 @@ impl Queue {
             }
             if state.head_is_ready() {
                 let item = state.items.pop_front().expect("a ready head is there");
+                let generation = state.generation;
                 drop(state);
                 // There may be room now for the chain function.
                 self.changed.notify_all();
-                return Ok(Turn::Send(item));
+                return Ok(Turn::Send(item, generation));
             }
-            if let Some(Item::Frame(Frame { work: Work::Follow(following, _), .. })) = state.items.front()
-                && following.can_settle()
+            if let Some(Item::Frame(frame)) = state.items.front()
+                && let Some(step) = frame.step()
             {
-                return Ok(Turn::Settle(following.clone()));
+                return Ok(Turn::Step(step));
             }
             state = wait(&self.changed, state);
         }
@@ -294,7 +317,7 @@ impl Queue {
         self.wait_for(stream, |_| if is_there() { Wait::Over } else { Wait::ForNetwork })
     }
 
-    fn wait_for(&self, stream: &Stream, look: impl Fn(&State) -> Wait) -> Result<(), gst::FlowError> {
+    fn wait_for(&self, stream: &Stream, look: impl Fn(&State<W>) -> Wait) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         let mut blocked = false;
         let result = loop {
@@ -327,52 +350,5 @@ impl Queue {
     pub fn wake(&self) {
         let _state = lock(&self.state);
         self.changed.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        network::{Columns, Kind},
-        posebatch::{
-            follow::{LOOKED_AT, Lookahead},
-            settings::Settings,
-        },
-        track::{Anatomy, Look, Purpose},
-    };
-
-    #[test]
-    fn to_look_through_a_full_queue_takes_a_look_or_two_at_each_frame() {
-        const FRAMES: usize = 200;
-        gst::init().unwrap();
-        let following = Arc::new(Following::new(Anatomy::of("coco-17", 17, None)));
-        let mut queue = State::default();
-        let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
-        let region = crate::video::Region::new(0.0, 0.0, 1.0, 1.0);
-        let mut unanswered = Vec::new();
-        for number in 0..FRAMES {
-            let (ticket, duty) = Ticket::unanswered();
-            unanswered.push(duty);
-            let look = Look { region, purpose: Purpose::Search };
-            let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), ticket)];
-            let settings = Settings::default();
-            let followed =
-                FollowedFrame::new(number as f64, (1280, 720), false, looks, None, kind, &settings);
-            let followed = Arc::new(followed);
-            following.add(followed.clone(), Lookahead::Newest);
-            let work = Work::Follow(following.clone(), followed);
-            let shape = FrameShape::new(1280, 720, (1, 1));
-            queue.items.push_back(Item::Frame(Frame { buffer: gst::Buffer::new(), shape, now: 0.0, work }));
-        }
-        assert_eq!(queue.fill().finished, 0);
-        // The last half first: none of them could go on.
-        drop(unanswered.split_off(FRAMES / 2));
-        assert_eq!(queue.fill().finished, 0);
-        drop(unanswered);
-        LOOKED_AT.set(0);
-        following.settle(&|_, _| Vec::new());
-        assert_eq!(queue.fill().finished, FRAMES);
-        assert!(LOOKED_AT.get() <= 3 * FRAMES, "{} looks at {FRAMES} frames", LOOKED_AT.get());
     }
 }

@@ -1,36 +1,46 @@
 //! The source pad: its task takes the head of the ordered queue once it is ready, and nothing else.
 
-use gst::{glib::translate::from_glib_none, prelude::*, subclass::prelude::*};
+use std::time::{Duration, Instant};
+
+use gst::{glib::translate::from_glib_none, prelude::*};
 
 use super::{
-    decode::key_points,
-    enums::{OnError, Smoothing},
-    imp::{RtmPoseBatch, Running},
-    log::CAT,
-    queue::{Candidate, Frame, Item, State, Turn, Work},
-    settings::Settings,
-    sink::refuse_pull_mode,
+    Fate, Inference, OnError, Running, Stage, Work,
+    figures::EngineFigures,
+    input::refuse_pull_mode,
+    latency::{estimate, greatest},
+    queue::{Frame, Item, State, Turn},
 };
 use crate::{
     engine::{Error, ErrorKind},
-    meta::{self, FramePeople},
-    network::Kind,
-    pose::Person,
+    platform::gpu::GpuMonitor,
     sync::{MutexGuard, lock},
     video::refuse_crop_meta,
 };
 
-impl RtmPoseBatch {
+/// What the task owns.
+#[derive(Default)]
+pub(super) struct Output<T> {
+    /// The stream that it is of.
+    generation: u64,
+    /// The element's own.
+    own: T,
+}
+
+impl<I: Inference> Stage<I> {
+    /// `turn` is one turn of the task.
     pub(super) fn src_activatemode(
         &self,
         pad: &gst::Pad,
         mode: gst::PadMode,
         active: bool,
+        turn: impl FnMut() + Send + 'static,
     ) -> Result<(), gst::LoggableError> {
-        refuse_pull_mode(mode)?;
+        refuse_pull_mode(I::category(), mode)?;
         if active {
             drop(self.resume());
-            self.start_task().map_err(|_| gst::loggable_error!(CAT, "The task cannot be started"))?;
+            let failed = |_| gst::loggable_error!(I::category(), "The task cannot be started");
+            self.srcpad.start_task(turn).map_err(failed)?;
         } else {
             self.flush();
             pad.stop_task()?;
@@ -38,16 +48,12 @@ impl RtmPoseBatch {
         Ok(())
     }
 
-    fn start_task(&self) -> Result<(), gst::glib::BoolError> {
-        let this = self.ref_counted();
-        self.srcpad.start_task(move || {
-            this.catch_panic(|| this.stop_task_with(gst::FlowError::Error), |this| this.iterate());
-        })
-    }
-
     /// Lets the task go on after it has paused. With the queue's lock held, so that a deactivation of the pad comes either
     /// before, and nothing is started, or after, and stops what was started here.
-    pub(super) fn start_task_again(&self, _state: &mut State) -> Result<gst::FlowSuccess, gst::FlowError> {
+    pub(super) fn start_task_again(
+        &self,
+        _state: &mut State<I::Work>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         if self.srcpad.mode() != gst::PadMode::Push {
             return Err(gst::FlowError::Flushing);
         }
@@ -60,21 +66,26 @@ impl RtmPoseBatch {
         };
         let started = task.map_or(Ok(()), |task| task.start());
         started.map(|()| gst::FlowSuccess::Ok).map_err(|error| {
-            gst::error!(CAT, imp = self, "The task cannot be started: {error}");
+            gst::error!(I::category(), obj = self.element(), "The task cannot be started: {error}");
             gst::FlowError::Error
         })
     }
 
     /// One turn of the task: waits for the head, takes it and sends it on.
-    fn iterate(&self) {
+    pub(super) fn iterate(&self, output: &mut Output<I::Output>) {
         let item = match self.queue.take_ready() {
-            Ok(Turn::Send(item)) => item,
-            Ok(Turn::Settle(following)) => return self.settle(&following),
+            Ok(Turn::Send(item, generation)) => {
+                if generation != output.generation {
+                    *output = Output { generation, own: I::Output::default() };
+                }
+                item
+            }
+            Ok(Turn::Step(step)) => return I::step(self, step),
             Err((state, error)) => return self.stop_task_at(state, error),
         };
         let result = match item {
-            Item::Frame(frame) => self.send_frame(frame),
-            Item::Event(event) => self.send_event(event),
+            Item::Frame(frame) => self.send_frame(frame, output),
+            Item::Event(event) => self.send_event(event, output),
             Item::Query(query) => {
                 query.answer(|query| self.send_query(query));
                 Ok(gst::FlowSuccess::Ok)
@@ -90,17 +101,17 @@ impl RtmPoseBatch {
     }
 
     /// Ends the task's loop; the chain function hears the reason.
-    fn stop_task_with(&self, error: gst::FlowError) {
+    pub(super) fn stop_task_with(&self, error: gst::FlowError) {
         self.stop_task_at(lock(&self.queue.state), error);
     }
 
-    fn stop_task_at(&self, mut state: MutexGuard<'_, State>, error: gst::FlowError) {
+    fn stop_task_at(&self, mut state: MutexGuard<'_, State<I::Work>>, error: gst::FlowError) {
         // A flush may have come first.
         let error = state.flow.err().unwrap_or(error);
         state.flow = Err(error);
         let untold = state.eos && !state.error_posted;
         let queries = state.take_queries();
-        gst::debug!(CAT, imp = self, "The task pauses: {error}");
+        gst::debug!(I::category(), obj = self.element(), "The task pauses: {error}");
         // With the lock held, as gstqueue.c does: who makes the flow good again starts the task after this. It does not
         // wait, as this is the task.
         let _ = self.srcpad.pause_task();
@@ -116,10 +127,10 @@ impl RtmPoseBatch {
 
     /// Downstream wants no more of this segment: drops what is queued up to something that it can use, as gstqueue.c
     /// does, and refuses frames until then.
-    fn skip_to_a_new_segment(&self, mut state: MutexGuard<'_, State>) {
-        gst::debug!(CAT, imp = self, "Downstream has had enough of this segment");
+    fn skip_to_a_new_segment(&self, mut state: MutexGuard<'_, State<I::Work>>) {
+        gst::debug!(I::category(), obj = self.element(), "Downstream has had enough of this segment");
         let dropped = {
-            let useful = |item: &Item| {
+            let useful = |item: &Item<I::Work>| {
                 matches!(item, Item::Event(event) if matches!(
                     event.type_(),
                     gst::EventType::Eos | gst::EventType::StreamStart | gst::EventType::Segment
@@ -137,117 +148,57 @@ impl RtmPoseBatch {
 
     /// As `GST_ELEMENT_FLOW_ERROR`.
     pub(super) fn post_flow_error(&self, error: gst::FlowError) {
-        gst::element_imp_error!(
-            self,
+        gst::element_error!(
+            self.element(),
             gst::StreamError::Failed,
             ("Internal data stream error."),
             ["streaming stopped, reason {error:?}"]
         );
     }
 
-    fn send_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn send_event(
+        &self,
+        event: gst::Event,
+        output: &mut Output<I::Output>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let eos = event.type_() == gst::EventType::Eos;
-        #[cfg(feature = "v1_26")]
-        if event.type_() == gst::EventType::StreamStart {
-            lock(&self.first_seen).reset();
-        }
-        gst::log!(CAT, imp = self, "Sending {event:?}");
-        // Positions of another stream, or in pixels of another size.
-        if matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Caps) {
-            lock(&self.smoother).reset();
-        }
+        gst::log!(I::category(), obj = self.element(), "Sending {event:?}");
+        self.inference.sends(&event, &mut output.own);
         self.srcpad.push_event(event);
         if eos { Err(gst::FlowError::Eos) } else { Ok(gst::FlowSuccess::Ok) }
     }
 
-    fn send_frame(&self, mut frame: Frame) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn send_frame(
+        &self,
+        frame: Frame<I::Work>,
+        output: &mut Output<I::Output>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Frame { mut buffer, shape, fate } = frame;
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
-        let settings = self.settings().clone();
         if let Some(text) = running.stream.loss() {
-            gst::element_imp_warning!(self, gst::ResourceError::Failed, ("{text}"));
+            gst::element_warning!(self.element(), gst::ResourceError::Failed, ("{text}"));
         }
-        match std::mem::replace(&mut frame.work, Work::Pass) {
-            Work::Pass => (),
-            Work::Carry => self.carry(&mut frame),
-            Work::Infer(candidates) => match decode(&candidates, running.network().kind, &settings) {
-                Ok(people) => self.attach(&mut frame, people, &running),
-                Err(text) => self.inference_failed(&text, &settings)?,
-            },
-            Work::Follow(_, followed) => match followed.people() {
-                Some(Ok(people)) => self.attach(&mut frame, people.clone(), &running),
-                Some(Err(text)) => self.inference_failed(text, &settings)?,
-                // It would not have been done.
-                None => self.inference_failed("a frame before it was not answered", &settings)?,
-            },
-            Work::Fail(text) => self.inference_failed(&text, &settings)?,
+        match fate {
+            Fate::Pass => (),
+            Fate::Carry => I::carry(self, &mut buffer, shape, &mut output.own),
+            Fate::Look(work) => {
+                let attached = I::attach(self, &running, &mut buffer, shape, work, &mut output.own);
+                attached.or_else(|text| self.inference_failed(&text, output))?;
+            }
+            Fate::Fail(text) => self.inference_failed(&text, output)?,
         }
-        gst::trace!(CAT, imp = self, "Sending {:?}", frame.buffer);
-        let result = self.srcpad.push(frame.buffer);
-        lock(&self.stats).frame_out(std::time::Instant::now());
+        gst::trace!(I::category(), obj = self.element(), "Sending {buffer:?}");
+        let result = self.srcpad.push(buffer);
+        self.figures().frame_out(Instant::now());
         self.check_latency(&running);
         self.post_statistics_if_due();
         result
     }
 
-    fn attach(&self, frame: &mut Frame, mut people: Vec<Person>, running: &Running) {
-        {
-            let (smoothing, filter) = {
-                let settings = self.settings();
-                (settings.smoothing, settings.one_euro())
-            };
-            let mut smoother = lock(&self.smoother);
-            match smoothing {
-                Smoothing::None => smoother.reset(),
-                Smoothing::OneEuro => smoother.smooth(frame.now, &mut people, &filter),
-            }
-        }
-        people.iter_mut().for_each(|person| person.scale(frame.shape.to_pixels()));
-        let people = FramePeople {
-            source: self.obj().name().into(),
-            width: frame.shape.width,
-            height: frame.shape.height,
-            skeleton: running.skeleton.clone(),
-            points: running.network().kind.points(),
-            people,
-            carried: false,
-        };
-        self.write(frame, &people);
-        if self.settings().inference_interval > 1 {
-            *lock(&self.last_people) = Some(people);
-        }
-    }
-
-    /// Gives the frame the people of the last one that was inferred, if there are any yet.
-    fn carry(&self, frame: &mut Frame) {
-        let Some(mut people) = lock(&self.last_people).clone() else { return };
-        people.scale_to(frame.shape.width, frame.shape.height);
-        people.carried = true;
-        self.write(frame, &people);
-    }
-
-    fn write(&self, frame: &mut Frame, people: &FramePeople) {
-        let buffer = frame.buffer.make_mut();
-        if let Err(error) = meta::write(buffer, people) {
-            gst::error!(CAT, imp = self, "The people could not be attached: {error}");
-        }
-        #[cfg(feature = "v1_26")]
-        {
-            let segment = self.srcpad.sticky_event::<gst::event::Segment>(0);
-            let now = segment.as_ref().and_then(|event| {
-                event.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts())
-            });
-            if let Err(error) = meta::analytics::write(buffer, people, now, &mut lock(&self.first_seen)) {
-                gst::error!(CAT, imp = self, "The people could not be attached for GstAnalytics: {error}");
-            }
-        }
-    }
-
     /// By `on-error`: stops the stream with an error message, or lets it go on after one warning.
-    fn inference_failed(&self, text: &str, settings: &Settings) -> Result<(), gst::FlowError> {
-        // Nothing of this stream is known that later frames could carry on.
-        *lock(&self.last_people) = None;
-        lock(&self.smoother).reset();
-        match settings.on_error {
+    fn inference_failed(&self, text: &str, output: &mut Output<I::Output>) -> Result<(), gst::FlowError> {
+        self.inference.failed(&mut output.own);
+        match self.inference.settings().on_error {
             OnError::Fail => {
                 lock(&self.queue.state).error_posted = true;
                 self.post_error(&Error::new(
@@ -259,10 +210,10 @@ impl RtmPoseBatch {
                 Err(gst::FlowError::Error)
             }
             OnError::Passthrough => {
-                let first = !std::mem::replace(&mut lock(&self.stats).warned_of_error, true);
+                let first = !std::mem::replace(&mut self.figures().warned_of_error, true);
                 if first {
-                    gst::element_imp_warning!(
-                        self,
+                    gst::element_warning!(
+                        self.element(),
                         gst::LibraryError::Failed,
                         ("Inference failed: {text}; frames go on without metadata (on-error=passthrough)")
                     );
@@ -325,18 +276,92 @@ impl RtmPoseBatch {
             drop(state);
             return self.sinkpad.push_event(event);
         }
-        gst::Pad::event_default(pad, Some(&*self.obj()), event)
+        gst::Pad::event_default(pad, Some(&self.element()), event)
     }
 
     pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.type_() {
             gst::QueryType::Latency => self.query_latency(pad, query),
-            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+            _ => gst::Pad::query_default(pad, Some(&self.element()), query),
+        }
+    }
+
+    fn estimated_latency(&self, running: &Running<I>) -> Duration {
+        let timeout = self.inference.settings().patience.timeout;
+        let crops = lock(&self.latency).most_crops();
+        estimate(timeout, running.stream.run_time(), running.stream.runs_for(crops))
+    }
+
+    /// The latency that frames are held to: what the pipeline counts with, or would be told now.
+    pub(super) fn reported_latency(&self, running: &Running<I>) -> Duration {
+        let held_to = lock(&self.latency).held_to();
+        held_to.unwrap_or_else(|| self.estimated_latency(running))
+    }
+
+    /// Answers the LATENCY query of downstream.
+    pub(super) fn query_latency(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        if !gst::Pad::query_default(pad, Some(&self.element()), query) {
+            return false;
+        }
+        let Some(running) = self.running() else { return true };
+        let gst::QueryViewMut::Latency(query) = query.view_mut() else { return false };
+        let (live, upstream_min, upstream_max) = query.result();
+        let least = self.estimated_latency(&running);
+        let own_min = gst::ClockTime::try_from(least).unwrap_or(gst::ClockTime::MAX);
+        let frame_duration = lock(&self.latency).answer(least, upstream_min.into());
+        let queue_size = running.settings.output_queue_size;
+        let own_max = frame_duration.map(|frame| greatest(own_min, frame, queue_size));
+        let min = upstream_min.saturating_add(own_min);
+        let max = upstream_max.zip(own_max).map(|(upstream, own)| upstream.saturating_add(own));
+        gst::debug!(
+            I::category(),
+            obj = self.element(),
+            "Latency: live {live}, min {upstream_min} + {own_min}, max {}",
+            max.display()
+        );
+        query.set(live, min, max);
+        true
+    }
+
+    /// Hears which latency the pipeline uses, of the LATENCY event of downstream.
+    pub(super) fn configure_latency(&self, latency: gst::ClockTime) {
+        gst::debug!(I::category(), obj = self.element(), "The pipeline uses a latency of {latency}");
+        lock(&self.latency).configured(latency.into());
+    }
+
+    /// Asks the pipeline to count anew when the estimate has left what was told. Not to be called with a lock held.
+    pub(super) fn check_latency(&self, running: &Running<I>) {
+        let estimate = self.estimated_latency(running);
+        if lock(&self.latency).must_announce(estimate, Instant::now()) {
+            gst::debug!(I::category(), obj = self.element(), "The latency is now {estimate:?}");
+            self.post(gst::message::Latency::builder().src(&self.element()).build());
+        }
+    }
+
+    /// The property `stats`, and the message of that name.
+    pub fn statistics(&self) -> gst::Structure {
+        let running = self.running();
+        let engine = running.as_ref().map(|running| EngineFigures {
+            statistics: running.stream.statistics(),
+            streams: running.stream.streams(),
+            batch_size: running.stream.batch_size(),
+            gpu: running.gpu.as_ref().and_then(GpuMonitor::figures),
+        });
+        let fill = lock(&self.queue.state).fill();
+        let own = self.inference.figures();
+        self.figures().structure(&format!("{}-stats", I::NAME), &own, &fill, &engine.unwrap_or_default())
+    }
+
+    /// Posts the figures when `stats-interval` has passed. Not to be called with a lock held.
+    fn post_statistics_if_due(&self) {
+        let interval = self.inference.settings().stats_interval;
+        if self.figures().is_due(interval, Instant::now()) {
+            self.post(gst::message::Element::builder(self.statistics()).src(&self.element()).build());
         }
     }
 }
 
-impl State {
+impl<W: Work> State<W> {
     /// Whether the EOS event itself went out, rather than downstream having had enough.
     fn eos_was_sent(&self) -> bool {
         self.eos
@@ -345,13 +370,4 @@ impl State {
                 .iter()
                 .any(|item| matches!(item, Item::Event(event) if event.type_() == gst::EventType::Eos))
     }
-}
-
-/// The people who are in a frame's crops, in square pixels. The first crop that failed fails the frame.
-fn decode(people: &[Candidate], kind: Kind, settings: &Settings) -> Result<Vec<Person>, String> {
-    let person = |Candidate { region, id, crop, ticket }: &Candidate| {
-        let key_points = key_points(ticket, crop, kind, settings.score_mode.into())?;
-        Ok(Person { region: *region, key_points, id: *id })
-    };
-    people.iter().map(person).collect()
 }

@@ -2,16 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use gst::{prelude::*, subclass::prelude::*};
-
-use super::{
-    enums::Overload,
-    imp::{RtmPoseBatch, Running},
-    log::CAT,
-    settings::Settings,
-};
-use crate::sync::lock;
-
 /// Why a frame is not inferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -41,7 +31,7 @@ impl Qos {
     }
 
     /// Whether a frame of that running time will be later than that.
-    fn is_late(&self, running_time: Option<gst::ClockTime>, most: u64) -> bool {
+    pub fn is_late(&self, running_time: Option<gst::ClockTime>, most: u64) -> bool {
         let (Some(earliest), Some(time)) = (self.earliest, running_time) else { return false };
         time.nseconds().saturating_add(most) < earliest.nseconds()
     }
@@ -66,7 +56,7 @@ impl Skipping {
     /// Between warnings.
     const PAUSE: Duration = Duration::from_secs(60);
 
-    fn skip(&mut self, reason: Reason, now: Instant) {
+    pub fn skip(&mut self, reason: Reason, now: Instant) {
         if self.since.is_none() {
             self.since = Some(now);
             self.frames = 1;
@@ -113,74 +103,6 @@ impl Skipping {
         );
         *self = Self { warned: Some(now), ..Self::default() };
         Some(text)
-    }
-}
-
-impl RtmPoseBatch {
-    /// A frame has come: warns from time to time of those that went on without inference. Not to be called with a lock held.
-    pub(super) fn warn_of_skipped_frames(&self) {
-        let text = lock(&self.stats).skipping.count_frame(Instant::now());
-        self.post_skipping(text);
-    }
-
-    /// The same at the end of a stream, of what no warning has told of.
-    pub(super) fn warn_of_the_last_skipped_frames(&self) {
-        let text = lock(&self.stats).skipping.take_warning(Instant::now());
-        self.post_skipping(text);
-    }
-
-    fn post_skipping(&self, text: Option<String>) {
-        if let Some(text) = text {
-            gst::element_imp_warning!(self, gst::ResourceError::Busy, ("{text}"));
-        }
-    }
-
-    pub(super) fn reason_to_skip(
-        &self,
-        buffer: &gst::BufferRef,
-        segment: &gst::FormattedSegment<gst::ClockTime>,
-        live: bool,
-        settings: &Settings,
-        running: &Running,
-    ) -> Option<Reason> {
-        let skips = match settings.overload {
-            Overload::Auto => live,
-            Overload::Block => false,
-            Overload::SkipInference => true,
-        };
-        let crops = lock(&self.latency).most_crops();
-        if skips && running.stream.time_to_answer(crops) > self.told_latency(running) {
-            return Some(Reason::Overload);
-        }
-        let most = u64::try_from(settings.max_lateness).ok()?;
-        let running_time = segment.to_running_time(buffer.pts());
-        lock(&self.qos).is_late(running_time, most).then_some(Reason::Lateness)
-    }
-
-    /// Counts a frame that goes on without inference and tells the application. Not to be called with a lock held.
-    pub(super) fn count_skipped(
-        &self,
-        buffer: &gst::BufferRef,
-        segment: &gst::FormattedSegment<gst::ClockTime>,
-        live: bool,
-        reason: Reason,
-    ) {
-        let (inferred, skipped) = {
-            let mut stats = lock(&self.stats);
-            stats.frames_skipped += 1;
-            stats.skipping.skip(reason, Instant::now());
-            (stats.frames_in - stats.frames_skipped, stats.frames_skipped)
-        };
-        gst::debug!(CAT, imp = self, "{reason:?}: frame {:?} goes on without inference", buffer.pts());
-        let message = gst::message::Qos::builder(live)
-            .src(&*self.obj())
-            .running_time(segment.to_running_time(buffer.pts()))
-            .stream_time(segment.to_stream_time(buffer.pts()))
-            .timestamp(buffer.pts())
-            .duration(buffer.duration())
-            .stats(gst::format::Buffers::from_u64(inferred), gst::format::Buffers::from_u64(skipped))
-            .build();
-        let _ = self.obj().post_message(message);
     }
 }
 

@@ -1,59 +1,46 @@
 //! The sink pad: frames become crops in the engine and items of the ordered queue; events and queries are queued with
 //! them.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::Instant};
 
-use gst::{prelude::*, subclass::prelude::*};
+use gst::prelude::*;
 
 use super::{
-    camera::{Camera, Taken, Video},
-    follow::{FollowedFrame, Following, Lookahead},
-    imp::{RtmPoseBatch, Running},
-    log::CAT,
-    queue::{Candidate, Fill, Frame, Item, Query, Room, Work},
-    regions::{Regions, Where},
-    skip::Reason,
+    CropCutter, Fate, Inference, Overload, Running, Settings, Stage, Video,
+    overload::Reason,
+    queue::{Fill, Frame, Item, Query, Room},
     slow::Slow,
-    timeline::Timeline,
 };
 use crate::{
-    meta::PersonRegion,
     sync::lock,
-    track::{Anatomy, Glimpse, Look, Moment, Purpose},
-    video::{Colours, FrameShape, Sampler, log_refusal, misfit, picture},
+    video::{FrameShape, Sampler, log_refusal, misfit},
 };
-
-/// The boxes of one live frame that are searched take no longer than this, so that the next look is not late.
-const SEARCHING: Duration = Duration::from_millis(250);
 
 /// The stream as the sink pad sees it at the moment.
 #[derive(Default)]
-pub(super) struct Input {
+pub(super) struct Input<T> {
     video: Option<Arc<Video>>,
     /// Caps whose error was posted: they come again with every frame.
     refused: Option<gst::Caps>,
     segment: gst::FormattedSegment<gst::ClockTime>,
-    timeline: Timeline,
-    regions: Regions,
-    /// The people of this stream; none before the first frame that is tracked.
-    following: Option<Arc<Following>>,
     sampler: Option<Sampler>,
-    /// Frames since the last one that was inferred; none before the first.
-    since_inference: Option<u32>,
+    /// Frames since the last one that was looked at; none before the first.
+    since_look: Option<u32>,
     warned_of_orientation: bool,
     /// Whether upstream is live; none until it was asked.
     live: Option<bool>,
     slow: Slow,
+    /// The element's own.
+    own: T,
 }
 
-impl Input {
-    /// Forgets the frames so far, as at STREAM_START and after a flush.
-    fn restart(&mut self) {
-        self.regions.reset();
-        self.following = None;
-        self.since_inference = None;
-        self.timeline.restart();
-    }
+/// A frame that has come and is to be looked at.
+pub struct Arrival<'a, I: Inference> {
+    pub buffer: &'a gst::Buffer,
+    pub video: &'a Arc<Video>,
+    pub shape: FrameShape,
+    pub live: bool,
+    pub running: &'a Arc<Running<I>>,
 }
 
 /// How long a frame lasts; none without a framerate.
@@ -62,14 +49,17 @@ fn frame_duration(info: &gst_video::VideoInfo) -> Option<gst::ClockTime> {
     gst::ClockTime::SECOND.mul_div_floor(u64::try_from(info.fps().denom()).ok()?, numer)
 }
 
-impl RtmPoseBatch {
+/// What is to be done with a frame, and its size.
+type Fated<W> = (Fate<W>, FrameShape);
+
+impl<I: Inference> Stage<I> {
     pub(super) fn sink_activatemode(
         &self,
         pad: &gst::Pad,
         mode: gst::PadMode,
         active: bool,
     ) -> Result<(), gst::LoggableError> {
-        refuse_pull_mode(mode)?;
+        refuse_pull_mode(I::category(), mode)?;
         if active {
             drop(self.resume());
         } else {
@@ -87,10 +77,7 @@ impl RtmPoseBatch {
             running.stream.resume();
         }
         lock(&self.qos).reset();
-        *lock(&self.last_people) = None;
-        #[cfg(feature = "v1_26")]
-        lock(&self.first_seen).reset();
-        lock(&self.smoother).reset();
+        // The task begins with a new output.
         lock(&self.queue.state).resume()
     }
 
@@ -116,38 +103,40 @@ impl RtmPoseBatch {
         pad: &gst::Pad,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        gst::trace!(CAT, obj = pad, "Frame {buffer:?}");
+        gst::trace!(I::category(), obj = pad, "Frame {buffer:?}");
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
         self.wait_for_room(&running)?;
-        lock(&self.stats).frames_in += 1;
+        self.figures().frames_in += 1;
         self.warn_of_skipped_frames();
-        let frame = self.take_in(pad, buffer, &running)?;
+        let (fate, shape) = self.take_in(pad, &buffer, &running)?;
+        let frame = Frame { buffer, shape, fate };
         let crops = frame.crops();
-        let (live, slow) = {
-            let mut input = lock(&self.input);
-            (input.live == Some(true), input.slow.news.take())
-        };
-        // The first frame of a file has very many, and nobody waits for it.
+        // The first frame of a file may have very many, and nobody waits for it.
+        let live = lock(&self.input).live == Some(true);
         if crops > 0 && live {
             lock(&self.latency).note_crops(crops);
         }
-        if let Some(apart) = slow {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::Failed,
-                (
-                    "This live stream is looked at only every {apart:.1} s, as a batch takes {:.1?}: people are found \
-                     and followed late. Take a smaller model, a faster execution-provider or fewer streams",
-                    running.stream.run_time()
-                )
-            );
-        }
+        self.warn_of_seldom_looks(&running);
         // Anything may have come while the crops were sampled.
         self.queue.push(Item::Frame(frame)).map(|()| gst::FlowSuccess::Ok)
     }
 
+    fn warn_of_seldom_looks(&self, running: &Running<I>) {
+        let Some(apart) = lock(&self.input).slow.news.take() else { return };
+        gst::element_warning!(
+            self.element(),
+            gst::StreamError::Failed,
+            (
+                "This live stream is looked at only every {apart:.1} s, as a batch takes {:.1?}: {}. Take a smaller model, \
+                 a faster execution-provider or fewer streams",
+                running.stream.run_time(),
+                I::SELDOM
+            )
+        );
+    }
+
     /// The only place where upstream waits for the queue.
-    fn wait_for_room(&self, running: &Running) -> Result<(), gst::FlowError> {
+    fn wait_for_room(&self, running: &Running<I>) -> Result<(), gst::FlowError> {
         let settings = &running.settings;
         let (input_size, output_size) =
             (settings.input_queue_size as usize, settings.output_queue_size as usize);
@@ -158,21 +147,21 @@ impl RtmPoseBatch {
         let room = Room { waiting: input_size, finished: output_size.max(held_back), all };
         self.queue.wait_for_room(room, &running.stream, |Fill { waiting, finished, all }| {
             gst::debug!(
-                CAT,
-                imp = self,
+                I::category(),
+                obj = self.element(),
                 "Full: of {all} frames {waiting} wait for a batch, {finished} for downstream"
             );
         })
     }
 
-    /// Makes a frame an item of the queue: its crops are sampled and submitted here, with the caps of this moment.
+    /// Decides what is to be done with a frame: its crops are sampled and submitted here, with the caps of this moment.
     fn take_in(
         &self,
         pad: &gst::Pad,
-        buffer: gst::Buffer,
-        running: &Arc<Running>,
-    ) -> Result<Frame, gst::FlowError> {
-        let settings = self.settings().clone();
+        buffer: &gst::Buffer,
+        running: &Arc<Running<I>>,
+    ) -> Result<Fated<I::Work>, gst::FlowError> {
+        let settings = self.inference.settings();
         let mut guard = lock(&self.input);
         if guard.live.is_none() {
             drop(guard);
@@ -185,138 +174,150 @@ impl RtmPoseBatch {
             drop(guard);
             return Err(self.not_negotiated());
         };
-        let shape = FrameShape::from(&video.info);
+        let shape = video.shape();
         let duration = buffer.duration().or_else(|| frame_duration(&video.info));
-        let now = input.timeline.advance(buffer.pts(), duration);
-        let frame = |work| Frame { buffer: buffer.clone(), shape, now, work };
+        let now = self.inference.arrived(&mut input.own, buffer.pts(), duration);
         // One with pixels is a frame also where it is flagged GAP: videorate's copies are, and pictures of sources that had
         // nothing new.
         if buffer.size() == 0 {
-            gst::trace!(CAT, imp = self, "An empty frame goes on without inference");
-            return Ok(frame(Work::Pass));
+            gst::trace!(I::category(), obj = pad, "An empty frame goes on without inference");
+            return Ok((Fate::Pass, shape));
         }
-        let since_inference = input.since_inference.unwrap_or(u32::MAX);
-        if since_inference < settings.inference_interval.saturating_sub(1) {
-            input.since_inference = Some(since_inference + 1);
-            return Ok(frame(Work::Carry));
+        let since_look = input.since_look.unwrap_or(u32::MAX);
+        if since_look < settings.interval.saturating_sub(1) {
+            input.since_look = Some(since_look + 1);
+            return Ok((Fate::Carry, shape));
         }
         let (segment, live) = (&input.segment, input.live == Some(true));
-        if let Some(reason) = self.reason_to_skip(&buffer, segment, live, &settings, running) {
+        if let Some(reason) = self.reason_to_skip(buffer, segment, live, &settings, running) {
             let segment = segment.clone();
             input.slow.skipped |= live && reason == Reason::Overload;
             drop(guard);
-            self.count_skipped(&buffer, &segment, live, reason);
-            return Ok(frame(Work::Pass));
+            self.count_skipped(buffer, &segment, live, reason);
+            return Ok((Fate::Pass, shape));
         }
-        input.since_inference = Some(0);
-        input.slow.look(now);
+        input.since_look = Some(0);
+        if let Some(now) = now {
+            input.slow.look(now);
+        }
         let _in_progress = running.stream.begin_frame();
-        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &video.info);
-        let Some(picture) =
-            mapped.as_ref().ok().and_then(|mapped| picture(mapped, &video.info, &video.colours))
-        else {
-            return Ok(frame(Work::Fail(format!("A frame of {}", misfit(&buffer, &video.info)))));
+        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
+        let Some(picture) = mapped.as_ref().ok().and_then(|mapped| video.picture(mapped)) else {
+            return Ok((Fate::Fail(format!("A frame of {}", misfit(buffer, &video.info))), shape));
         };
-        let input_size = running.stream.shape();
-        let sampler = input.sampler.get_or_insert_with(|| {
-            Sampler::new(input_size.width, input_size.height, running.settings.inference_scale)
-        });
-        let mut camera = Camera { picture, to_pixels: shape.to_pixels(), sampler, stream: &running.stream };
-        let place = input.regions.of_frame(&buffer, shape, &settings);
-        if let Where::Regions(regions) = place {
-            let taken = camera.take(regions, |person| &person.region)?;
-            let candidate =
-                |(PersonRegion { region, id, .. }, crop, ticket)| Candidate { region, id, crop, ticket };
-            return Ok(frame(Work::Infer(taken.into_iter().map(candidate).collect())));
-        }
-        let anatomy = || Anatomy::of(&running.skeleton, running.network().kind.points(), running.sigmas);
-        let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
-        let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
-        let detected = matches!(place, Where::Detected(_));
-        let size = shape.square_size();
-        // A live stream is not held up: closer looks come with the next frames.
-        let still = !live;
-        let looks = match place {
-            Where::Tracked { search } => {
-                // The frame from whose people this one's boxes come.
-                let is_ready = || following.is_ready(now, lookahead);
-                loop {
-                    self.settle(following);
-                    if is_ready() {
-                        break;
-                    }
-                    self.queue.wait_for_results(&running.stream, || is_ready() || following.can_settle())?;
-                }
-                let glimpse = || Glimpse::of(&camera.picture, size);
-                let moment = Moment { now, size, search, still };
-                let mut tracking = settings.tracking();
-                if live && tracking.search.crops > 1 {
-                    tracking.search.crops = tracking.search.crops.min(crops_within(SEARCHING, running));
-                }
-                following.plan(moment, lookahead, &tracking, glimpse)
-            }
-            Where::Detected(regions) | Where::Regions(regions) => {
-                self.settle(following);
-                gst::debug!(CAT, imp = self, "Upstream found {} people in this frame", regions.len());
-                let look =
-                    |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
-                regions.into_iter().map(look).collect()
-            }
-        };
-        let looks = camera.take(looks, |look| &look.region)?;
-        self.count_search(&looks);
-        let pixels = (still && !detected).then(|| (buffer.clone(), video.clone()));
-        let followed =
-            FollowedFrame::new(now, size, detected, looks, pixels, running.network().kind, &settings);
-        let followed = Arc::new(followed);
-        following.add(followed.clone(), lookahead);
-        Ok(frame(Work::Follow(following.clone(), followed)))
+        let size = running.stream.shape();
+        let sampler = input
+            .sampler
+            .get_or_insert_with(|| Sampler::new(size.width, size.height, running.settings.scale));
+        let mut cutter =
+            CropCutter { picture, to_pixels: shape.to_pixels(), sampler, stream: &running.stream };
+        let arrival = Arrival { buffer, video, shape, live, running };
+        let work = I::look(self, &arrival, &mut input.own, &mut cutter)?;
+        Ok((Fate::Look(work), shape))
     }
 
-    /// Settles the frames of people who are followed as far as the network has answered. Not to be called with a lock held.
-    pub(super) fn settle(&self, following: &Following) {
-        let Some(running) = self.running() else { return };
-        let changed =
-            following.settle(&|(buffer, video), looks| self.look_closer(buffer, video, looks, &running));
-        for decision in following.decisions() {
-            gst::debug!(CAT, imp = self, "{decision}");
-        }
-        if changed {
-            self.queue.wake();
-        }
+    /// Waits, in the chain function, until `is_there` says so, which the network must bring about.
+    pub fn wait_for_results(
+        &self,
+        running: &Running<I>,
+        is_there: impl Fn() -> bool,
+    ) -> Result<(), gst::FlowError> {
+        self.queue.wait_for_results(&running.stream, is_there)
     }
 
-    /// Looks again at a frame that is queued.
-    fn look_closer(
+    /// Cuts more crops out of a frame that is queued. Nothing of this frame, and of those behind it, goes out before they are
+    /// answered, so that they wait for no fuller batch.
+    pub fn cut_again<T>(
         &self,
         buffer: &gst::Buffer,
         video: &Video,
-        looks: Vec<Look>,
-        running: &Running,
-    ) -> Vec<Taken> {
+        running: &Running<I>,
+        cut: impl FnOnce(&mut CropCutter<'_>) -> T,
+    ) -> Option<T> {
         let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
-        let picture = mapped.as_ref().ok().and_then(|mapped| picture(mapped, &video.info, &video.colours));
-        let Some(picture) = picture else { return Vec::new() };
-        let input_size = running.stream.shape();
-        let sampler =
-            &mut Sampler::new(input_size.width, input_size.height, running.settings.inference_scale);
-        let to_pixels = FrameShape::from(&video.info).to_pixels();
-        let mut camera = Camera { picture, to_pixels, sampler, stream: &running.stream };
-        let taken = camera.take(looks, |look| &look.region).unwrap_or_default();
-        self.count_search(&taken);
-        // The frame waits for them, and others behind it.
+        let picture = mapped.as_ref().ok().and_then(|mapped| video.picture(mapped))?;
+        let size = running.stream.shape();
+        let sampler = &mut Sampler::new(size.width, size.height, running.settings.scale);
+        let to_pixels = video.shape().to_pixels();
+        let result = cut(&mut CropCutter { picture, to_pixels, sampler, stream: &running.stream });
         running.stream.hurry();
-        taken
+        Some(result)
     }
 
-    fn count_search(&self, looks: &[Taken]) {
-        let searched = |(look, ..): &&Taken| matches!(look.purpose, Purpose::Search | Purpose::Confirm(_));
-        lock(&self.stats).search_crops += looks.iter().filter(searched).count() as u64;
+    fn reason_to_skip(
+        &self,
+        buffer: &gst::BufferRef,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        live: bool,
+        settings: &Settings,
+        running: &Running<I>,
+    ) -> Option<Reason> {
+        let skips = match settings.overload {
+            Overload::Auto => live,
+            Overload::Block => false,
+            Overload::SkipInference => true,
+        };
+        let crops = lock(&self.latency).most_crops();
+        if skips && running.stream.time_to_answer(crops) > self.reported_latency(running) {
+            return Some(Reason::Overload);
+        }
+        let most = u64::try_from(settings.max_lateness).ok()?;
+        let running_time = segment.to_running_time(buffer.pts());
+        lock(&self.qos).is_late(running_time, most).then_some(Reason::Lateness)
+    }
+
+    /// Counts a frame that goes on without inference and tells the application. Not to be called with a lock held.
+    pub(super) fn count_skipped(
+        &self,
+        buffer: &gst::BufferRef,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        live: bool,
+        reason: Reason,
+    ) {
+        let (inferred, skipped) = {
+            let mut stats = self.figures();
+            stats.frames_skipped += 1;
+            stats.skipping.skip(reason, Instant::now());
+            (stats.frames_in - stats.frames_skipped, stats.frames_skipped)
+        };
+        gst::debug!(
+            I::category(),
+            obj = self.element(),
+            "{reason:?}: frame {:?} goes on without inference",
+            buffer.pts()
+        );
+        let message = gst::message::Qos::builder(live)
+            .src(&self.element())
+            .running_time(segment.to_running_time(buffer.pts()))
+            .stream_time(segment.to_stream_time(buffer.pts()))
+            .timestamp(buffer.pts())
+            .duration(buffer.duration())
+            .stats(gst::format::Buffers::from_u64(inferred), gst::format::Buffers::from_u64(skipped))
+            .build();
+        self.post(message);
+    }
+
+    /// A frame has come: warns from time to time of those that went on without inference. Not to be called with a lock held.
+    pub(super) fn warn_of_skipped_frames(&self) {
+        let text = self.figures().skipping.count_frame(Instant::now());
+        self.post_skipping(text);
+    }
+
+    /// The same at the end of a stream, of what no warning has told of.
+    pub(super) fn warn_of_the_last_skipped_frames(&self) {
+        let text = self.figures().skipping.take_warning(Instant::now());
+        self.post_skipping(text);
+    }
+
+    fn post_skipping(&self, text: Option<String>) {
+        if let Some(text) = text {
+            gst::element_warning!(self.element(), gst::ResourceError::Busy, ("{text}"));
+        }
     }
 
     fn not_negotiated(&self) -> gst::FlowError {
-        gst::element_imp_error!(
-            self,
+        gst::element_error!(
+            self.element(),
             gst::CoreError::Negotiation,
             ("A frame came without caps that can be read: put videoconvert, or a capsfilter with a format, a width and \
                  a height, in front of the element")
@@ -328,8 +329,8 @@ impl RtmPoseBatch {
     fn ask_live(&self, pad: &gst::Pad) -> bool {
         let mut query = gst::query::Latency::new();
         let live = pad.peer_query(&mut query) && query.result().0;
-        gst::info!(CAT, imp = self, "Upstream is {}live", if live { "" } else { "not " });
-        lock(&self.stats).live = Some(live);
+        gst::info!(I::category(), obj = self.element(), "Upstream is {}live", if live { "" } else { "not " });
+        self.figures().live = Some(live);
         live
     }
 
@@ -338,7 +339,7 @@ impl RtmPoseBatch {
         pad: &gst::Pad,
         event: gst::Event,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        gst::log!(CAT, obj = pad, "Event {event:?}");
+        gst::log!(I::category(), obj = pad, "Event {event:?}");
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 // Downstream first: the task may be in a push there.
@@ -352,20 +353,22 @@ impl RtmPoseBatch {
                 {
                     let mut input = lock(&self.input);
                     input.segment = Default::default();
-                    input.restart();
+                    input.since_look = None;
+                    self.inference.restarted(&mut input.own);
                 }
                 let queued = self.resume();
                 self.keep_sticky(queued);
                 return self.start_task_again(&mut lock(&self.queue.state));
             }
             _ if !event.is_serialized() => {
-                let handled = gst::Pad::event_default(pad, Some(&*self.obj()), event);
+                let handled = gst::Pad::event_default(pad, Some(&self.element()), event);
                 return if handled { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Error) };
             }
             gst::EventView::StreamStart(_) => {
                 let mut input = lock(&self.input);
                 input.live = None;
-                input.restart();
+                input.since_look = None;
+                self.inference.restarted(&mut input.own);
             }
             gst::EventView::Segment(segment) => {
                 if let Some(segment) = segment.segment().downcast_ref() {
@@ -388,17 +391,20 @@ impl RtmPoseBatch {
             return;
         }
         lock(&self.input).warned_of_orientation = true;
-        gst::element_imp_warning!(
-            self,
+        gst::element_warning!(
+            self.element(),
             gst::StreamError::Format,
-            ("The pictures are not upright (image-orientation {orientation}), and so their people are hardly found: put \
-                 videoflip video-direction=auto in front of the element")
+            (
+                "The pictures are not upright (image-orientation {orientation}), and so {}: put videoflip \
+                 video-direction=auto in front of the element",
+                I::TURNED
+            )
         );
     }
 
     /// Whether an element of the pipeline turns pictures. In GStreamer 1.22 videoflip leaves the tag as it is when it does.
     fn pictures_are_turned(&self) -> bool {
-        let mut root: gst::Object = self.obj().clone().upcast();
+        let mut root: gst::Object = self.element().upcast();
         while let Some(parent) = root.parent() {
             root = parent;
         }
@@ -418,8 +424,8 @@ impl RtmPoseBatch {
         let Some(info) = video else {
             let known = lock(&self.input).refused.replace(caps.to_owned());
             if known.as_deref() != Some(caps) {
-                gst::element_imp_error!(
-                    self,
+                gst::element_error!(
+                    self.element(),
                     gst::StreamError::Format,
                     ("Caps that cannot be read: {caps}; raw video with a format, a width and a height is needed, \
                          both fields of a frame in one buffer")
@@ -427,10 +433,10 @@ impl RtmPoseBatch {
             }
             return Err(gst::FlowError::NotNegotiated);
         };
-        gst::debug!(CAT, imp = self, "Frames are {info:?} now");
+        gst::debug!(I::category(), obj = self.element(), "Frames are {info:?} now");
         lock(&self.latency).set_frame_duration(frame_duration(&info));
         let mut input = lock(&self.input);
-        input.video = Some(Arc::new(Video { colours: Colours::of(&info), info }));
+        input.video = Some(Arc::new(Video::new(info)));
         input.refused = None;
         Ok(())
     }
@@ -488,10 +494,10 @@ impl RtmPoseBatch {
     }
 
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
-        gst::log!(CAT, obj = pad, "Query {query:?}");
+        gst::log!(I::category(), obj = pad, "Query {query:?}");
         if !query.is_serialized() {
-            let answered = gst::Pad::query_default(pad, Some(&*self.obj()), query);
-            log_refusal(*CAT, pad, query);
+            let answered = gst::Pad::query_default(pad, Some(&self.element()), query);
+            log_refusal(I::category(), pad, query);
             return answered;
         }
         let (query, answered) = Query::new(query);
@@ -517,26 +523,13 @@ impl RtmPoseBatch {
 }
 
 /// Neither pad can be pulled from.
-pub(super) fn refuse_pull_mode(mode: gst::PadMode) -> Result<(), gst::LoggableError> {
+pub(super) fn refuse_pull_mode(
+    category: gst::DebugCategory,
+    mode: gst::PadMode,
+) -> Result<(), gst::LoggableError> {
     if mode == gst::PadMode::Push {
         Ok(())
     } else {
-        Err(gst::loggable_error!(CAT, "Only push mode is possible"))
-    }
-}
-
-/// How many crops the network does in that time, at least one.
-fn crops_within(time: Duration, running: &Running) -> usize {
-    let run = running.stream.run_time().as_secs_f64();
-    let crops = time.as_secs_f64() * running.stream.batch_size() as f64 / run;
-    // Not a number or endless before anything was run.
-    (crops as usize).max(1)
-}
-
-/// How many frames may be with the network: as set, or as many as keep every executor's batch full.
-fn lookahead(running: &Running) -> Lookahead {
-    match running.settings.track_lookahead {
-        0 => Lookahead::Filling(running.stream.crops_in_flight() as u64),
-        set => Lookahead::Exact(set.into()),
+        Err(gst::loggable_error!(category, "Only push mode is possible"))
     }
 }

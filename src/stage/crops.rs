@@ -1,0 +1,51 @@
+//! Crops of a frame on their way to the network.
+
+use crate::{
+    engine::{Flushing, Stream, Ticket},
+    video::{Colours, Crop, FrameShape, Picture, Region, Sampler, picture},
+};
+
+/// What frames are, by their caps.
+pub struct Video {
+    pub info: gst_video::VideoInfo,
+    colours: Colours,
+}
+
+impl Video {
+    pub(super) fn new(info: gst_video::VideoInfo) -> Self {
+        Self { colours: Colours::of(&info), info }
+    }
+
+    pub fn shape(&self) -> FrameShape {
+        FrameShape::from(&self.info)
+    }
+
+    /// The mapped frame as a picture; none if its layout cannot be read.
+    pub(super) fn picture<'a>(
+        &self,
+        frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    ) -> Option<Picture<'a>> {
+        picture(frame, &self.info, &self.colours)
+    }
+}
+
+/// Cuts crops out of a frame and hands them to the engine, one by one.
+pub struct CropCutter<'a> {
+    pub picture: Picture<'a>,
+    /// From square pixels to the picture's own.
+    pub(super) to_pixels: [f32; 2],
+    pub(super) sampler: &'a mut Sampler,
+    pub(super) stream: &'a Stream,
+}
+
+impl CropCutter<'_> {
+    /// The crop of a region, in square pixels, on its way to the network; none where no crop can be made of the region.
+    /// Waits for a free slot.
+    pub fn cut(&mut self, region: &Region) -> Result<Option<(Crop, Ticket)>, gst::FlowError> {
+        let shape = self.stream.shape();
+        let Some(crop) = Crop::new(region, shape.width, shape.height) else { return Ok(None) };
+        let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
+        self.sampler.sample(&self.picture, &crop.scaled(self.to_pixels), slot.slot_mut().bytes_mut());
+        Ok(Some((crop, self.stream.submit(slot))))
+    }
+}
