@@ -2,7 +2,7 @@
 //! second, for a minute. Prints, for every ten seconds, how long frames took through the element, how many were skipped,
 //! and the frames that went in and out.
 //!
-//! `cargo bench --bench overload`
+//! `cargo bench --features testing --bench overload`
 
 use std::{
     error::Error,

@@ -3,7 +3,7 @@
 //! same batch size, threads and model, which gets a fresh batch copied in and its key points copied out on every run.
 //! Then the latency that the element adds to a frame beyond waiting and inference.
 //!
-//! `cargo bench --bench pipeline -- [--model FILE] [--provider cpu|cuda] [--batch N] [--inference-streams N] [--seconds S]
+//! `cargo bench --features testing --bench pipeline -- [--model FILE] [--provider cpu|cuda] [--batch N] [--inference-streams N] [--seconds S]
 //! [--rounds R]`
 
 use std::{

@@ -1,5 +1,5 @@
 //! Live streams by number: how many crops a second are run and how long a frame takes from in to out, with one engine
-//! for all streams against an engine for each. `cargo bench --bench streams -- [--seconds S]`
+//! for all streams against an engine for each. `cargo bench --features testing --bench streams -- [--seconds S]`
 //!
 //! The network is a fake one that takes 2 ms and 0.2 ms per crop on a device that runs one batch at a time, whichever
 //! engine it comes from, as one GPU would. Streams are live, 30 frames a second with a random phase and up to 3 ms of

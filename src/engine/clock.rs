@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(any(debug_assertions, feature = "testing"))]
 use crate::sync::{Mutex, lock};
 
 /// A monotonic clock.
@@ -41,12 +42,14 @@ impl Clock for MonotonicClock {
 }
 
 /// A clock that stands still until a test moves it.
+#[cfg(any(debug_assertions, feature = "testing"))]
 #[derive(Default)]
 pub struct ManualClock {
     now: Mutex<Duration>,
     wakers: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
+#[cfg(any(debug_assertions, feature = "testing"))]
 impl ManualClock {
     pub fn advance(&self, by: Duration) {
         *lock(&self.now) += by;
@@ -55,6 +58,7 @@ impl ManualClock {
     }
 }
 
+#[cfg(any(debug_assertions, feature = "testing"))]
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
         *lock(&self.now)

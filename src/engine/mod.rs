@@ -29,7 +29,9 @@ pub use backend::{
     Backend, BackendOf, Cancel, Executor, LoadEvent, Loading, Network, Overlapping, Shape, Slot,
 };
 pub use batcher::Patience;
-pub use clock::{Clock, ManualClock, MonotonicClock};
+#[cfg(any(debug_assertions, feature = "testing"))]
+pub use clock::ManualClock;
+pub use clock::{Clock, MonotonicClock};
 pub use error::{Error, ErrorKind};
 pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};

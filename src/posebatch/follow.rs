@@ -14,6 +14,7 @@ use std::{
 
 use super::decode::key_points;
 use crate::{
+    engine::Ticket,
     network::{Kind, ScoreMode},
     pose::Person,
     stage::Video,
@@ -22,6 +23,7 @@ use crate::{
         Anatomy, Decision, Glimpse, Look, Moment, Observation, Planner, Purpose, Seen, Settings, Targets,
         Tracks,
     },
+    video::Crop,
 };
 
 use super::settings;
@@ -125,7 +127,7 @@ impl FollowedFrame {
         lock(&self.looks).taken.iter().all(|(_, _, ticket)| ticket.outcome().is_some())
     }
 
-    /// Number of its crops so far.
+    /// Crops that are with the network, or were.
     pub fn crops(&self) -> usize {
         lock(&self.looks).taken.len()
     }
@@ -338,16 +340,18 @@ impl State {
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread has looked whether a frame is done.
+    /// How often this thread has looked whether a frame is answered.
     pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Columns;
-    use crate::pose::KeyPoint;
-    use crate::video::{ChromaSite, Colour, Component, Picture};
+    use crate::{
+        network::Columns,
+        pose::KeyPoint,
+        video::{ChromaSite, Colour, Component, Picture},
+    };
 
     const SIZE: (u32, u32) = (1280, 720);
 

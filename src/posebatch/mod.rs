@@ -5,9 +5,11 @@ mod enums;
 mod follow;
 mod imp;
 mod log;
+mod opening;
 mod poses;
 mod regions;
 mod settings;
+#[cfg(any(debug_assertions, feature = "testing"))]
 pub mod testing;
 mod timeline;
 

@@ -1,38 +1,31 @@
 //! What `rtmposebatch` adds to the stage: which looks a frame needs, and people onto the frame.
 
 use std::{
-    cell::Cell,
-    path::PathBuf,
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use gst::{glib, prelude::*};
-use once_cell::sync::OnceCell;
+use gst::prelude::*;
 
 use super::{
     decode::key_points,
-    enums::{Fallback, OnError, Overload, ScoreMode, Smoothing},
+    enums::{OnError, Overload, ScoreMode, Smoothing},
     follow::{FollowedFrame, Following, Lookahead, Taken},
-    log::{CAT, log_batch, onnx_runtime_log},
+    log::CAT,
+    opening::{open_engine, skeleton_of},
     regions::{Regions, Where},
     settings::Settings,
-    testing::Injected,
     timeline::Timeline,
 };
 use crate::{
-    engine::{Clock, EngineSettings, Error, ErrorKind, MonotonicClock, Registry},
+    engine::{Error, ErrorKind},
     meta::{self, FramePeople, PersonRegion},
-    network::{self, Network, OnlyScore},
+    network::{Network, OnlyScore},
     pose::{Person, Skeleton, Smoother, skeleton},
-    runtime::{
-        Backend,
-        onnx::{OnnxBackend, Search},
-    },
-    stage::{self, Arrival, CropCutter, Inference, Loaded, Opened, Opening, Running, Stage},
+    stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage},
     sync::{Mutex, MutexGuard, lock},
     track::{Anatomy, Glimpse, Look, Moment, Purpose},
     video::FrameShape,
@@ -41,16 +34,14 @@ use crate::{
 /// The boxes of one live frame that are searched take no longer than this, so that the next look is not late.
 const SEARCHING: Duration = Duration::from_millis(250);
 
-/// The engines that elements share by their model-instance-id.
-static SHARED_ENGINES: LazyLock<Registry<Loaded<Network>>> = LazyLock::new(Registry::default);
-
 /// The element's own part of its stage.
 #[derive(Default)]
 pub struct Poses {
     settings: Mutex<Settings>,
     /// Crops for people who were not followed yet.
     search_crops: AtomicU64,
-    pub(super) injected: OnceCell<Injected>,
+    #[cfg(any(debug_assertions, feature = "testing"))]
+    pub(super) injected: once_cell::sync::OnceCell<super::testing::Injected>,
 }
 
 impl Poses {
@@ -176,7 +167,12 @@ impl Inference for Poses {
 
     fn open(stage: &Stage<Self>, opening: &Opening) -> Result<Opened<Self>, Error> {
         let settings = stage.inference.current().clone();
-        let loaded = open_engine(stage, &settings, opening)?;
+        #[cfg(any(debug_assertions, feature = "testing"))]
+        let given =
+            stage.inference.injected.get().map(|injected| (injected.backend.clone(), injected.clock.clone()));
+        #[cfg(not(any(debug_assertions, feature = "testing")))]
+        let given = None;
+        let loaded = open_engine(&stage.element(), given, &settings, opening)?;
         let network = &loaded.network;
         if settings.score_mode == ScoreMode::Mean
             && let Some(only) = network.kind.only_score()
@@ -447,108 +443,48 @@ fn write(stage: &Stage<Poses>, frame: &mut gst::Buffer, people: &FramePeople, ou
     let _ = output;
 }
 
-/// The element's engine, its own or one that it shares.
-fn open_engine(
-    stage: &Stage<Poses>,
-    settings: &Settings,
-    opening: &Opening,
-) -> Result<Arc<Loaded<Network>>, Error> {
-    let (backend, clock) = match stage.inference.injected.get() {
-        Some(injected) => (injected.backend.clone(), injected.clock.clone()),
-        None => (
-            Arc::new(onnx_backend(&stage.element(), settings)) as Arc<Backend>,
-            Arc::new(MonotonicClock::default()) as Arc<dyn Clock>,
-        ),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::Ticket,
+        network::{Columns, Kind},
+        posebatch::follow::LOOKED_AT,
+        stage::{Fate, Frame, Item, State},
+        video::{Crop, Region},
     };
-    let opened_here = Cell::new(false);
-    let open = || {
-        opened_here.set(true);
-        let settings = EngineSettings {
-            batch_size: settings.batch_size as usize,
-            executors: settings.inference_streams as usize,
-            fallback: settings.fallback == Fallback::Cpu,
-            clock,
-            observer: log_batch,
-        };
-        opening.engine(backend, settings)
-    };
-    let Some(name) = &settings.model_instance_id else { return open().map(Arc::new) };
-    let owner = stage.element().path_string();
-    let loaded = SHARED_ENGINES.get(name, settings.agreement(), &owner, opening.cancel, open)?;
-    if !opened_here.get() {
-        warn_of_another_file(&stage.element(), settings, name, &loaded.network);
+
+    #[test]
+    fn to_look_through_a_full_queue_takes_a_look_or_two_at_each_frame() {
+        const FRAMES: usize = 200;
+        gst::init().unwrap();
+        let following = Arc::new(Following::new(Anatomy::of("coco-17", 17, None)));
+        let mut queue = State::default();
+        let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
+        let region = Region::new(0.0, 0.0, 1.0, 1.0);
+        let mut unanswered = Vec::new();
+        for number in 0..FRAMES {
+            let (ticket, duty) = Ticket::unanswered();
+            unanswered.push(duty);
+            let look = Look { region, purpose: Purpose::Search };
+            let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), ticket)];
+            let settings = Settings::default();
+            let followed =
+                FollowedFrame::new(number as f64, (1280, 720), false, looks, None, kind, &settings);
+            let followed = Arc::new(followed);
+            following.add(followed.clone(), Lookahead::Newest);
+            let fate = Fate::Look(Work::Follow(following.clone(), followed));
+            let shape = FrameShape::new(1280, 720, (1, 1));
+            queue.items.push_back(Item::Frame(Frame { buffer: gst::Buffer::new(), shape, fate }));
+        }
+        assert_eq!(queue.fill().finished, 0);
+        // The last half first: none of them could go on.
+        drop(unanswered.split_off(FRAMES / 2));
+        assert_eq!(queue.fill().finished, 0);
+        drop(unanswered);
+        LOOKED_AT.set(0);
+        following.settle(&|_, _| Vec::new());
+        assert_eq!(queue.fill().finished, FRAMES);
+        assert!(LOOKED_AT.get() <= 3 * FRAMES, "{} looks at {FRAMES} frames", LOOKED_AT.get());
     }
-    Ok(loaded)
-}
-
-/// The network that runs is the one that its first user loaded, whatever is in the file now.
-fn warn_of_another_file(element: &gst::Element, settings: &Settings, name: &str, network: &Network) {
-    let (Some(file), Some(loaded)) = (settings.model_path(), &network.sha256) else { return };
-    let now = match network::checksum(&file) {
-        Ok(now) if now == *loaded => return,
-        Ok(now) => format!("was replaced (it has the SHA-256 {now} now)"),
-        Err(why) => format!("cannot be read any more ({why})"),
-    };
-    gst::element_warning!(
-        element,
-        gst::ResourceError::Settings,
-        (
-            "The model file {} {now}, but what it held before (SHA-256 {loaded}) still runs as {name} \
-             (model-instance-id), and is used here too: stop all elements of that name and start them again to load \
-             the file",
-            file.display()
-        )
-    );
-}
-
-fn onnx_backend(element: &gst::Element, settings: &Settings) -> OnnxBackend {
-    let plugin_file =
-        element.factory().and_then(|factory| factory.plugin()).and_then(|plugin| plugin.filename());
-    OnnxBackend {
-        model_file: settings.model_path(),
-        batch_size: settings.batch_size as usize,
-        executors: settings.inference_streams as usize,
-        threads: settings.inference_threads as usize,
-        provider: settings.execution_provider.into(),
-        device_id: settings.device_id,
-        precision: settings.precision.into(),
-        conv_algo_search: settings.cudnn_conv_algo_search.into(),
-        gpu_memory_limit: settings.gpu_memory_limit,
-        cache_folder: Some(glib::user_cache_dir().join("rtmposebatch")),
-        library: Search {
-            file: settings.ort_library.as_ref().map(Into::into),
-            folders: library_folders(plugin_file),
-        },
-        log: onnx_runtime_log(),
-        ..OnnxBackend::default()
-    }
-}
-
-/// Where ONNX Runtime is looked for. A program that is linked with this crate finds the one that was installed with the
-/// plugin.
-fn library_folders(plugin: Option<PathBuf>) -> Vec<PathBuf> {
-    let folder = |file: PathBuf| file.parent().map(PathBuf::from);
-    let program = std::env::current_exe().ok();
-    let users = glib::user_data_dir().join("gstreamer-1.0/plugins");
-    // Where GStreamer's own plugins are the package puts ours.
-    let systems = gst::Registry::get().find_plugin("coreelements").and_then(|plugin| plugin.filename());
-    let folders = [plugin.and_then(folder), program.and_then(folder), Some(users), systems.and_then(folder)];
-    folders.into_iter().flatten().collect()
-}
-
-/// The key points' skeleton: as the property says, or as their number tells, if it does.
-fn skeleton_of(settings: &Settings, points: usize) -> Result<Option<&'static Skeleton>, Error> {
-    let Some(name) = &settings.skeleton else { return Ok(Skeleton::for_points(points)) };
-    let refuse = |what: String| {
-        let text = format!("The property skeleton names {what}, or leave the property unset");
-        Error::new(ErrorKind::ModelRefused, text)
-    };
-    let skeleton = Skeleton::find(name).map_err(refuse)?;
-    if skeleton.points != points {
-        return Err(refuse(format!(
-            "{name}, which has {} key points, but the model has {points}: name one that fits, load another model",
-            skeleton.points
-        )));
-    }
-    Ok(Some(skeleton))
 }

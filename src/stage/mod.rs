@@ -35,6 +35,8 @@ pub use input::Arrival;
 pub use loading::{Loaded, Opened, Opening};
 pub use pads::{Staged, install_set_state, pad_templates, pads};
 pub use queue::{Fate, Work};
+#[cfg(test)]
+pub(crate) use queue::{Frame, Item, State};
 
 use crate::{
     engine::{self, Patience, Stream},

@@ -85,7 +85,7 @@ impl<W: Work> Frame<W> {
 }
 
 /// A serialized query whose caller waits; dropped unanswered, the caller hears false.
-pub(super) struct Query {
+pub struct Query {
     query: NonNull<gst::QueryRef>,
     answer: mpsc::SyncSender<bool>,
 }
@@ -115,7 +115,7 @@ pub(super) enum Turn<W: Work> {
     Step(W::Step),
 }
 
-pub(super) enum Item<W> {
+pub enum Item<W> {
     Frame(Frame<W>),
     Event(gst::Event),
     Query(Query),
@@ -128,7 +128,7 @@ impl<W> Item<W> {
 }
 
 /// How many frames the queue holds.
-pub(super) struct Fill {
+pub struct Fill {
     /// With a crop that waits for its batch.
     pub waiting: usize,
     /// That downstream could have at once: finished, and with no unfinished one before them.
@@ -137,7 +137,7 @@ pub(super) struct Fill {
 }
 
 /// What the queue's lock guards. Names follow gstqueue.c.
-pub(super) struct State<W> {
+pub struct State<W> {
     pub items: VecDeque<Item<W>>,
     /// Counts the streams, of which each flush or start begins another.
     generation: u64,

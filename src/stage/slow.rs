@@ -5,7 +5,7 @@ const APART: f64 = 1.0;
 
 /// Notices that looks come too late.
 #[derive(Default)]
-pub(super) struct Slow {
+pub struct Slow {
     /// When a frame was looked at last, in the stream's seconds.
     looked: Option<f64>,
     /// Frames went on without inference since, because the network was busy.

@@ -134,32 +134,23 @@ pub(super) fn preload(file: &Path) -> Result<(), impl std::fmt::Display + use<>>
 }
 
 /// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder and sends figures of its use
-/// to its makers, beginning before `with_telemetry(false)` reaches it. Only this variable keeps it from that.
+/// to its makers, beginning before `with_telemetry(false)` reaches it. Only this variable keeps it from that: the
+/// library reads nothing else for it, and its programming interface comes too late.
 const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
-/// Room in which cuBLAS works, for each session: two pieces of 4 MiB. Of its own accord it takes so much on an H100 that
-/// two executors of RTMPose-m had 226 MiB more on the card, and were no faster for it.
-const SMALL_CUBLAS: (&str, &str) = ("CUBLAS_WORKSPACE_CONFIG", ":4096:2");
-
-/// What ONNX Runtime and NVIDIA's libraries read from the environment only.
-fn variables(has_driver: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    [Some(NO_TELEMETRY), has_driver.then_some(SMALL_CUBLAS)].into_iter().flatten()
-}
-
 /// What the user has set stays.
-fn set_variables(variables: impl Iterator<Item = (&'static str, &'static str)>) {
-    for (name, value) in variables {
-        if std::env::var_os(name).is_none() {
-            // SAFETY: a thread that reads the environment by C's getenv at this moment could see it move. It moves here
-            // alone, at one moment in a process, before the libraries are loaded that these variables are for; glibc
-            // keeps the environment that the process was started with where it is.
-            unsafe { std::env::set_var(name, value) };
-        }
+fn disable_telemetry() {
+    let (name, value) = NO_TELEMETRY;
+    if std::env::var_os(name).is_none() {
+        // SAFETY: a thread that reads the environment by C's getenv at this moment could see it move. It moves here
+        // alone, at one moment in a process, before the library is loaded that this variable is for; glibc keeps the
+        // environment that the process was started with where it is.
+        unsafe { std::env::set_var(name, value) };
     }
 }
 
 fn load(search: &Search, log: Log) -> Result<Library, Error> {
-    set_variables(variables(super::has_driver()));
+    disable_telemetry();
     let (origin, candidates) = search.candidates();
     // That a file is not there says nothing that the list of names does not say; the first other answer does.
     let mut telling = None;
@@ -243,12 +234,6 @@ fn reason(file: &Path, error: &ort::LoadDynamicError) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cublas_is_kept_small_where_there_is_a_driver() {
-        assert_eq!(variables(false).collect::<Vec<_>>(), [("ORT_DISABLE_TELEMETRY", "1")]);
-        assert_eq!(variables(true).nth(1), Some(("CUBLAS_WORKSPACE_CONFIG", ":4096:2")));
-    }
 
     #[test]
     fn a_named_file_is_the_only_candidate_and_made_absolute() {
