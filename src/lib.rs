@@ -3,24 +3,26 @@
 //! `rtmposebatch` finds people's key points and attaches them to the frames, `rtmposeoverlay` draws them, `rtmposejson`
 //! turns them into lines of JSON. One frame's way through `rtmposebatch`, and no step back:
 //!
-//! 1. The sink pad's chain function ([`posebatch`], `sink.rs`) asks for the regions to look at ([`meta`], [`track`]),
-//!    samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.
+//! 1. The sink pad's chain function ([`stage`], `input.rs`) asks [`posebatch`] for the regions to look at ([`meta`],
+//!    [`track`]), samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.
 //! 2. The frame waits in the ordered queue (`queue.rs`) between the events and queries that came with it.
 //! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`runtime`]) on a graph that takes bytes and gives
-//!    key points ([`network::graph`]); each crop's ticket is answered.
-//! 4. The source pad's task (`src.rs`) takes the head of the queue once its tickets are answered, turns the network's
-//!    peaks into key points in the frame ([`network`]), attaches them ([`meta`]) and pushes the frame.
+//!    rows of numbers ([`network::graph`]); each crop's ticket is answered.
+//! 4. The source pad's task (`output.rs`) takes the head of the queue once its tickets are answered; [`posebatch`] turns
+//!    the rows into key points in the frame ([`network`]) and attaches them ([`meta`]); the task pushes the frame.
 //!
-//! The rooms, top floor first:
+//! `docs/architecture.md` draws that, and says who owns what and where something new goes. The rooms, top floor first; each
+//! uses those below it only, which `tests/rooms.rs` checks:
 //!
 //! | room | what is in it |
 //! |---|---|
 //! | [`posebatch`], [`overlay`], [`json`] | the elements |
+//! | [`stage`] | what an inference element is made of, whatever it looks for: pads, ordered queue, task, latency, figures |
 //! | [`track`] | following people from frame to frame |
 //! | [`meta`] | people and regions <-> buffer metadata |
 //! | [`runtime`] | who runs a network: ONNX Runtime |
-//! | [`network`] | what a network takes and gives: what a file must look like, the graph rewritten, answers decoded |
-//! | [`engine`] | batching: streams, when to cut, executors, shared engines |
+//! | [`network`] | what a network takes and gives: what a file must look like, the graph rewritten, rows decoded |
+//! | [`engine`] | batching, for any network: streams, when to cut, executors, shared engines |
 //! | [`pose`] | people: key points, skeletons, smoothing |
 //! | [`video`] | frames: formats, planes, colours, what a crop is, crops sampled |
 //! | `platform` | what differs between systems: files, drivers |
