@@ -12,6 +12,7 @@ mod fallback;
 mod opening;
 mod pool;
 mod registry;
+mod runs;
 #[cfg(test)]
 mod simulation;
 mod statistics;
@@ -20,7 +21,6 @@ mod thread;
 mod ticket;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -42,7 +42,7 @@ pub use ticket::{Notify, Outcome, Ticket};
 
 use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
 use batcher::{Batcher, Decision, Entry};
-use fallback::{Loss, Runner};
+use fallback::Loss;
 use opening::ExecutorThread;
 use pool::Pool;
 use ticket::Duty;
@@ -334,172 +334,6 @@ impl Core {
         let mut shared = lock(&self.shared);
         let enough = (shared.idle + 1) * self.batch_size;
         (!shared.has_ended() && shared.batcher.pending() >= enough).then(|| shared.cut())
-    }
-
-    /// Runs batches until the engine closes or a run panics.
-    fn run_batches<N: Network>(&self, mut runner: Runner<N>) {
-        let mut rows = vec![0f32; self.batch_size * self.shape.row];
-        let mut beside = Beside::default();
-        while let Some(mut batch) = match beside.next.take() {
-            Some(next) => self.unless_ended(next),
-            None => self.next_batch(),
-        } {
-            let result = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut beside);
-            beside.done = Some(self.done(batch, result, &rows));
-            // With a next batch, the device gets that first.
-            if beside.next.is_none() {
-                self.settle(&mut beside.done);
-            }
-        }
-        self.settle(&mut beside.done);
-    }
-
-    /// The batch, or none after it was answered with an error.
-    fn unless_ended(&self, batch: Batch) -> Option<Batch> {
-        let error = {
-            let shared = lock(&self.shared);
-            if !shared.has_ended() {
-                return Some(batch);
-            }
-            shared.failed.clone().unwrap_or_else(closed)
-        };
-        Duty::answer_all(batch.duties.into_iter().map(|duty| (duty, Err(error.clone()))));
-        None
-    }
-
-    fn done(&self, batch: Batch, result: Result<(usize, Duration), Error>, answers: &[f32]) -> Done {
-        let Batch { duties, crops, waited, .. } = batch;
-        let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
-            crops: duties.len(),
-            padding: rows.saturating_sub(duties.len()),
-            waited,
-            ran: *ran,
-        });
-        let outcome = |row: usize| match &result {
-            Ok(_) => Ok(answers[row * self.shape.row..][..self.shape.row].into()),
-            Err(error) => Err(error.clone()),
-        };
-        let answers = duties.into_iter().enumerate().map(|(row, duty)| (duty, outcome(row))).collect();
-        Done { answers, crops, report }
-    }
-
-    /// Tells all who wait for it of a batch that was run.
-    fn settle(&self, done: &mut Option<Done>) {
-        let Some(Done { answers, crops, report }) = done.take() else { return };
-        CropBuffer::give_back_all(self, crops);
-        self.count(answers.len(), report.as_ref());
-        if let Some(report) = &report {
-            (self.observer)(report);
-        }
-        Duty::answer_all(answers);
-    }
-
-    /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
-    fn run_anywhere<N: Network>(
-        &self,
-        runner: &mut Runner<N>,
-        batch: &mut Batch,
-        answers: &mut [f32],
-        beside: &mut Beside,
-    ) -> Result<(usize, Duration), Error> {
-        let mut second = false;
-        loop {
-            let keep = runner.fallback.is_some();
-            let result = self.run_batch(&mut *runner.executor, batch, keep, answers, beside);
-            // Where the run did not begin.
-            self.settle(&mut beside.done);
-            let error = match result {
-                Err(error) if keep && !lock(&self.shared).has_ended() => error,
-                other => return other,
-            };
-            for batch in beside.next.iter_mut().chain([&mut *batch]) {
-                batch.loaded = false;
-            }
-            if second && let Err(error) = runner.fall_back(self, &error) {
-                self.give_up(&error);
-                return Err(error);
-            }
-            second = true;
-        }
-    }
-
-    /// Runs one batch; gives the rows that the network computed and how long that took. Unless they are to be kept, the
-    /// crops' buffers are free again before the network runs. A panic gives the engine up.
-    fn run_batch(
-        &self,
-        executor: &mut dyn Executor,
-        batch: &mut Batch,
-        keep: bool,
-        answers: &mut [f32],
-        beside: &mut Beside,
-    ) -> Result<(usize, Duration), Error> {
-        let run = || {
-            if !batch.loaded {
-                self.load(executor, batch, keep);
-            }
-            let crops = batch.duties.len();
-            let started = self.clock.now();
-            let rows = match executor.overlapping() {
-                None => {
-                    self.count_waits(batch, started);
-                    executor.run(crops, answers)?
-                }
-                Some(executor) => {
-                    executor.begin(crops)?;
-                    self.settle(&mut beside.done);
-                    self.count_waits(batch, started);
-                    if beside.next.is_none() {
-                        beside.next = self.next_batch_ahead();
-                    }
-                    if let Some(next) = beside.next.as_mut().filter(|next| !next.loaded) {
-                        self.load(executor, next, keep);
-                    }
-                    executor.finish(answers)?
-                }
-            };
-            Ok((rows, self.clock.now().saturating_sub(started)))
-        };
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            let error = panicked("Inference", &*panic);
-            self.give_up(&error);
-            Err(error)
-        })
-    }
-
-    /// Copies a batch into the executor's rows.
-    fn load(&self, executor: &mut dyn Executor, batch: &mut Batch, keep: bool) {
-        for (row, crop) in batch.crops.iter().enumerate() {
-            executor.load(row, crop.slot());
-        }
-        batch.loaded = true;
-        if !keep {
-            CropBuffer::give_back_all(self, std::mem::take(&mut batch.crops));
-        }
-        Duty::hand_all(&batch.duties);
-    }
-
-    /// The batch's crops wait no longer.
-    fn count_waits(&self, batch: &mut Batch, now: Duration) {
-        let mut shared = lock(&self.shared);
-        for arrived in std::mem::take(&mut batch.arrived) {
-            let wait = now.saturating_sub(arrived);
-            shared.statistics.waits.add(wait);
-            batch.waited = batch.waited.max(wait);
-        }
-    }
-
-    /// So many crops are not running any more; with a report if their run succeeded.
-    fn count(&self, crops: usize, report: Option<&BatchReport>) {
-        let mut shared = lock(&self.shared);
-        shared.running -= crops;
-        let Some(report) = report else { return };
-        shared.statistics.count(report);
-        let full = report.crops + report.padding >= self.batch_size;
-        // A smaller batch that takes longer tells, too: the device is busy with something else.
-        if full || report.ran > shared.run_time {
-            shared.full_runs.add(report.ran);
-            shared.run_time = shared.full_runs.percentile(0.99);
-        }
     }
 }
 

@@ -22,6 +22,7 @@ mod queue;
 #[cfg(all(test, shuttle))]
 mod schedules;
 mod slow;
+mod warnings;
 
 use std::{
     sync::{Arc, OnceLock},
