@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cudarc::driver::{result, sys};
 use nvml_wrapper::{
     Device, Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
     error::NvmlError,
 };
 
+use super::cuda::uuid;
 use crate::sync::{
     Condvar, Mutex, lock,
     thread::{self, JoinHandle},
@@ -51,19 +51,6 @@ pub struct GpuMemory {
     pub free: u64,
 }
 
-impl GpuMemory {
-    /// Crops in one run that suit the card: 8; 6 where it has less than 6 GiB in all; 16 where 16 GiB are free, for a card
-    /// of that size has the arithmetic that twice the batch needs to be gone through in nearly the same time.
-    pub fn batch_size(self) -> usize {
-        const GIB: u64 = 1 << 30;
-        match self {
-            Self { total, .. } if total < 6 * GIB => 6,
-            Self { free, .. } if free >= 16 * GIB => 16,
-            _ => 8,
-        }
-    }
-}
-
 /// None where the driver's library or the device is not there. `device` counts as CUDA does.
 pub fn memory(device: u32) -> Option<GpuMemory> {
     let info = card(&nvml()?, device).ok()?.memory_info().ok()?;
@@ -82,30 +69,6 @@ fn card(nvml: &Nvml, device: u32) -> Result<Device<'_>, NvmlError> {
         Some(uuid) => nvml.device_by_uuid(uuid),
         None => nvml.device_by_index(device),
     }
-}
-
-/// Whether CUDA's driver library is there: any call without it would panic.
-pub(crate) fn has_cuda() -> bool {
-    // SAFETY: only loads libraries.
-    unsafe { sys::is_culib_present() }
-}
-
-/// None where CUDA does not know the card.
-fn uuid(device: u32) -> Option<String> {
-    if !has_cuda() {
-        return None;
-    }
-    result::init().ok()?;
-    let device = result::device::get(i32::try_from(device).ok()?).ok()?;
-    Some(uuid_text(result::device::get_uuid(device).ok()?.bytes.map(|byte| byte as u8)))
-}
-
-/// As NVML writes it.
-fn uuid_text(bytes: [u8; 16]) -> String {
-    let hex = |range: std::ops::Range<usize>| -> String {
-        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
-    };
-    format!("GPU-{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
 }
 
 /// A card that can be asked, by a driver that may hang when something is wrong with it.
@@ -256,26 +219,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_batch_size_follows_the_memory() {
-        const GIB: u64 = 1 << 30;
-        let size = |total: u64, free: u64| GpuMemory { total, free }.batch_size();
-        assert_eq!([size(4 * GIB, 4 * GIB), size(6 * GIB - 1, 0), size(6 * GIB, 0)], [6, 6, 8]);
-        assert_eq!(
-            [size(24 * GIB, 16 * GIB - 1), size(24 * GIB, 16 * GIB), size(80 * GIB, 79 * GIB)],
-            [8, 16, 16]
-        );
-        assert_eq!(memory(1_000_000), None);
-    }
-
-    #[test]
-    fn a_cards_uuid_is_written_as_nvml_does() {
-        let bytes = [0x89, 0xfd, 0x86, 0x10, 0x7f, 0x00, 0x01, 0xab, 0xcd, 0xef, 1, 2, 3, 4, 5, 0xf6];
-        assert_eq!(uuid_text(bytes), "GPU-89fd8610-7f00-01ab-cdef-0102030405f6");
-    }
-
-    #[test]
     fn without_a_driver_there_is_no_monitor() {
         // On a machine with a driver there is none for a card that no machine has.
+        assert_eq!(memory(1_000_000), None);
         assert!(GpuMonitor::start(1_000_000, |_| ()).is_none());
     }
 

@@ -1,4 +1,5 @@
 //! What differs between systems: files, drivers, libraries.
 
+pub(crate) mod cuda;
 pub(crate) mod files;
 pub(crate) mod gpu;

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod adapted;
+mod batch_size;
 mod cuda;
 mod executor;
 mod library;
@@ -294,7 +295,7 @@ impl OnnxBackend {
     /// The batch size that suits the GPU.
     fn gpu_batch_size(&self) -> usize {
         let memory = u32::try_from(self.device_id).ok().and_then(gpu::memory);
-        memory.map_or(DEFAULT_BATCH_SIZE, gpu::GpuMemory::batch_size)
+        memory.map_or(DEFAULT_BATCH_SIZE, batch_size::batch_size)
     }
 
     /// Where half precision gains nothing it is not used, but not silently.

@@ -9,7 +9,7 @@ use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 use crate::{
     engine::{Error, ErrorKind},
-    platform::gpu,
+    platform::cuda::has_cuda,
 };
 
 /// An address in device memory.
@@ -20,7 +20,7 @@ pub struct Stream(Arc<CudaStream>);
 
 impl Stream {
     pub(super) fn new(device_id: i32) -> Result<Self, Error> {
-        if !gpu::has_cuda() {
+        if !has_cuda() {
             return Err(Error::new(ErrorKind::Provider, "NVIDIA's driver library libcuda.so.1 is not there"));
         }
         let ordinal = usize::try_from(device_id)

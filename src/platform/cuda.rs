@@ -1,0 +1,38 @@
+//! Whether CUDA's driver is there, and what it calls a card.
+
+use cudarc::driver::{result, sys};
+
+/// Whether CUDA's driver library is there: any call without it would panic.
+pub fn has_cuda() -> bool {
+    // SAFETY: only loads libraries.
+    unsafe { sys::is_culib_present() }
+}
+
+/// None where CUDA does not know the card.
+pub fn uuid(device: u32) -> Option<String> {
+    if !has_cuda() {
+        return None;
+    }
+    result::init().ok()?;
+    let device = result::device::get(i32::try_from(device).ok()?).ok()?;
+    Some(uuid_text(result::device::get_uuid(device).ok()?.bytes.map(|byte| byte as u8)))
+}
+
+/// As NVML writes it.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex = |range: std::ops::Range<usize>| -> String {
+        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    format!("GPU-{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cards_uuid_is_written_as_nvml_does() {
+        let bytes = [0x89, 0xfd, 0x86, 0x10, 0x7f, 0x00, 0x01, 0xab, 0xcd, 0xef, 1, 2, 3, 4, 5, 0xf6];
+        assert_eq!(uuid_text(bytes), "GPU-89fd8610-7f00-01ab-cdef-0102030405f6");
+    }
+}
