@@ -236,9 +236,10 @@ fn an_error_before_eos_is_the_only_one() {
     }
 }
 
+/// Each frame is looked at: a search does not look at every one.
 #[test]
 fn a_run_that_fails_is_passed_through_with_one_warning() {
-    let (end, seen) = play_pattern("fails", "white", "on-error=passthrough");
+    let (end, seen) = play_pattern("fails", "white", "on-error=passthrough inference-region=full-frame");
     assert!(end.reached_eos, "{:?}", end.errors);
     assert_eq!((end.errors.len(), end.warnings.len()), (0, 1), "{:?} {:?}", end.errors, end.warnings);
     assert_clear("fails, white", &end.warnings[0], &["Inference failed", "without metadata", "passthrough"]);
