@@ -1,11 +1,16 @@
 //! What needs an NVIDIA GPU: ignored by default, `cargo test --release --test cuda -- --ignored` where there is one.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
+use gst::prelude::*;
 use gstrtmpose::{
     engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading},
     network::{Columns, Kind, Network, Peak, Provider as Runs},
     runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
+    video::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler},
 };
 
 const BATCH: usize = 8;
@@ -29,17 +34,58 @@ fn open(provider: Provider, precision: Precision) -> (Network, Box<dyn Executor>
     backend.open(&loading).unwrap()
 }
 
-/// A blurred blob on a ramp: something with a clear answer for a network.
+/// The picture in docs.
+struct Photograph {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Photograph {
+    fn read() -> Self {
+        gst::init().unwrap();
+        let line = "filesrc location=docs/demo.jpg ! jpegdec ! videoconvert ! video/x-raw,format=RGB ! appsink name=sink";
+        let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let sample = sink.pull_sample().expect("docs/demo.jpg is a picture");
+        pipeline.set_state(gst::State::Null).unwrap();
+        let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
+        let (width, height) = (info.width() as usize, info.height() as usize);
+        assert_eq!(info.stride()[0] as usize, 3 * width);
+        Self { width, height, rgb: sample.buffer().unwrap().map_readable().unwrap().to_vec() }
+    }
+
+    fn picture(&self) -> Picture<'_> {
+        let (width, height) = (self.width, self.height);
+        let component = |first: usize| {
+            let data = &self.rgb[first..];
+            Component { data, row_stride: 3 * width, pixel_stride: 3, width, height }
+        };
+        let components = [component(0), component(1), component(2)];
+        Picture { width, height, components, colour: Colour::Rgb, chroma_site: ChromaSite::default() }
+    }
+}
+
+/// One of the people of the picture in docs, cut out a little elsewhere for each seed: where there is nobody, many bins are
+/// about equally high, and half precision picks others.
 fn crop(network: &Network, seed: usize) -> Box<[u8]> {
-    let (width, height) = (network.width as usize, network.height as usize);
-    let (cx, cy) = ((seed * 37) % width, (seed * 53) % height);
-    let pixel = |i: usize| {
-        let (x, y) = (i % width, i / width);
-        let distance = ((x.abs_diff(cx)).pow(2) + (y.abs_diff(cy)).pow(2)) as f32;
-        let blob = 200.0 * (-distance / 400.0).exp();
-        [blob + (x % 50) as f32, blob + (y % 50) as f32, blob].map(|value| value as u8)
-    };
-    (0..width * height).flat_map(pixel).collect()
+    static PHOTOGRAPH: LazyLock<Photograph> = LazyLock::new(Photograph::read);
+    const PEOPLE: [(f32, f32, f32, f32); 6] = [
+        (237.0, 375.0, 50.0, 105.0),
+        (112.0, 10.0, 92.0, 100.0),
+        (145.0, 268.0, 30.0, 92.0),
+        (612.0, 370.0, 28.0, 108.0),
+        (52.0, 622.0, 52.0, 106.0),
+        (780.0, 132.0, 38.0, 98.0),
+    ];
+    let (x, y, width, height) = PEOPLE[seed % PEOPLE.len()];
+    let moved = |by: usize| (seed * by % 17) as f32 / 2.0 - 4.0;
+    let region = Region::new(x + moved(37), y + moved(53), width, height);
+    let crop = Crop::new(&region, network.width, network.height).expect("the box has a size");
+    let mut pixels = vec![0; (network.width * network.height * 3) as usize];
+    Sampler::new(network.width, network.height, 1.0).sample(&PHOTOGRAPH.picture(), &crop, &mut pixels);
+    pixels.into()
 }
 
 /// The peaks in the rows of answers.
@@ -102,9 +148,9 @@ impl Difference {
 fn captured_graphs_answer_as_the_cpu_does_at_every_batch_fill() {
     // Float32: `Model` would be 8-bit integers on a CPU with VNNI instructions.
     let (model, mut cpu) = open(Provider::Cpu, Precision::Fp32);
-    // These crops are smooth: where neighbouring bins are nearly as high, half precision picks another one.
+    // Where neighbouring bins are nearly as high, half precision picks another one.
     for (precision, share, score) in
-        [(Precision::Fp32, 0.99, 1e-4), (Precision::Tf32, 0.9, 2e-3), (Precision::Fp16, 0.6, 5e-3)]
+        [(Precision::Fp32, 0.99, 1e-4), (Precision::Tf32, 0.9, 2e-3), (Precision::Fp16, 0.75, 1e-2)]
     {
         let (on_cuda, mut cuda) = open(Provider::Cuda, precision);
         assert_eq!(on_cuda, Network { provider: Runs::Cuda, ..model.clone() });

@@ -13,6 +13,10 @@ use std::{
     time::Duration,
 };
 
+use gstrtmpose::{
+    engine::{Backend, Cancel, LoadEvent, Loading},
+    runtime::onnx::{OnnxBackend, Provider, Search},
+};
 use network_rig::{
     network,
     process::{Folder, run, run_within, text},
@@ -263,6 +267,50 @@ fn with_a_driver_a_library_too_old_is_refused() {
             with_driver(&installed.tiny(&format!("{provider} ort-library={}", old.display()))).unwrap();
         assert_ended(&output, [0, 1], &[&reason[..], &["The property ort-library names"]].concat());
     }
+}
+
+/// The folder with ONNX Runtime, for `child_process`.
+const FOLDER: &str = "RTMPOSE_TEST_FOLDER";
+
+/// Only does something in a child process: what the element does where the kernel shows the driver, which is said here.
+#[test]
+fn child_process() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    for provider in [Provider::Cuda, Provider::TensorRt, Provider::Auto] {
+        let warnings = std::cell::Cell::new(0);
+        let report = |event| {
+            warnings.set(warnings.get() + usize::from(matches!(event, LoadEvent::Warning(_))));
+        };
+        let backend = OnnxBackend {
+            model_file: Some(network("dots-small")),
+            provider,
+            has_driver: true,
+            library: Search { file: None, folders: vec![(&folder).into()] },
+            ..OnnxBackend::default()
+        };
+        let opened = backend.open(&Loading { report: &report, cancelled: &Cancel::default(), most_crops: 8 });
+        let said = match opened {
+            Ok((model, _)) => format!("runs on {}", model.provider.name()),
+            Err(error) => format!("{:?}", error.kind),
+        };
+        println!("\nRESULT {provider:?}: {said}, {} warnings", warnings.get());
+    }
+}
+
+/// For those who can make no namespace: the first call of a process, whichever provider it is for, and no variable set.
+#[test]
+fn the_first_call_of_a_process_loads_the_library() {
+    let installed = Installation::user("child", &cpu_library(), false);
+    let program = std::env::current_exe().unwrap();
+    let mut command = scrubbed(program.to_str().unwrap(), installed.home.path());
+    command.args(["--exact", "child_process", "--nocapture"]);
+    command.env(FOLDER, installed.home.path().join(".local/share/gstreamer-1.0/plugins"));
+    let output = run(command);
+    let text = text(&output);
+    let results: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("RESULT ")).collect();
+    let expected =
+        ["Cuda: Provider, 0 warnings", "TensorRt: Provider, 0 warnings", "Auto: runs on cpu, 1 warnings"];
+    assert_eq!(results, expected, "{text}");
 }
 
 /// Programs that are linked with the crate, run outside cargo: they find the ONNX Runtime that was installed for the plugin.
