@@ -13,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -316,7 +317,7 @@ def halves(sd):
     return {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in sd.items()}
 
 
-def main():
+def arguments():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--people", nargs="+", required=True); ap.add_argument("--nobody", nargs="*", default=[])
     ap.add_argument("--out", required=True); ap.add_argument("--init"); ap.add_argument("--state")
@@ -325,33 +326,72 @@ def main():
     ap.add_argument("--at", type=float, default=0, help="minutes already spent, where there is no state file")
     ap.add_argument("--size", default="t"); ap.add_argument("--lr", type=float, default=1.8e-3); ap.add_argument("--batch", type=int, default=512)
     ap.add_argument("--wd", type=float, default=.05); ap.add_argument("--clip", type=float, default=5.0); ap.add_argument("--seed", type=int, default=0)
-    ap.add_argument("--relabel", type=float, default=.5, help="share of the schedule after which labels are revised"); ap.add_argument("--steps", type=int, default=10 ** 9)
+    ap.add_argument("--relabel", type=float, default=.5, help="share of the schedule after which labels are revised"); ap.add_argument("--steps", type=int, help="the schedule in steps, not minutes (which stay the limit)")
     ap.add_argument("--compile", default="auto", choices=("auto", "no", "augment", "all"))
-    a = ap.parse_args()
-    start = time.time()
-    dev = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(a.seed + int(a.at * 60)); np.random.seed(a.seed)
+    ap.add_argument("--rendered", nargs=2, metavar=("BODIES", "PICTURES"), help="render people too (render/)")
+    ap.add_argument("--share", type=float, default=.5, help="of the people in a batch, how many are rendered; 1: all")
+    ap.add_argument("--pool", type=int, default=16384, help="rendered crops held"); ap.add_argument("--fresh", type=int, default=64, help="of them renewed a step")
+    return ap
+
+
+def device():
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    os.makedirs(a.out, exist_ok=True)
-    log = open(os.path.join(a.out, "log.txt"), "a")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def teller(out, start):
+    """A function that prints a line and adds it to the log."""
+    os.makedirs(out, exist_ok=True)
+    log = open(os.path.join(out, "log.txt"), "a")
 
     def say(*x):
         t = f"[{time.time() - start:5.0f}s] " + " ".join(str(i) for i in x); print(t, flush=True); log.write(t + "\n"); log.flush()
+    return say
 
+
+def packs(a, dev, say):
+    """Training and held-out pictures, and the pool of rendered ones, if any."""
     tr, va = Pack(a.people, a.nobody, False, dev), Pack(a.people, a.nobody, True, dev, windows=6)
     count = lambda p: {s: p.src.count(s) for s in sorted(set(p.src))}
     say("train", count(tr), "held out", count(va), "torch", torch.__version__, torch.cuda.get_device_name() if dev == "cuda" else dev)
-    # a crop's chance: its set's share, more for a whole upright person
+    pool = None
+    if a.rendered:
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "render"))
+        from pool import Pool
+        from render import Renderer
+        renderer = Renderer(*a.rendered, dev)
+        t = time.time()
+        pool = Pool(renderer, tr, a.pool, a.fresh, a.seed)
+        if dev == "cuda": torch.cuda.synchronize()
+        say(f"{a.pool} crops rendered: {a.pool / (time.time() - t):.0f} a second")
+    return tr, va, pool
+
+
+def chances(tr, share):
+    """Each crop's chance to be drawn: its set's share, more for a whole upright person.  `share` of the people are rendered; with 1 no
+    photograph of a person, or of what is beside one, is drawn."""
     y = tr.kpts[..., 1]
     upright = (y[:, [5, 6]].mean(1) < y[:, [11, 12]].mean(1)) & (y[:, [11, 12]].mean(1) < y[:, [13, 14]].mean(1)) & ((tr.wgt > 0).sum(1) >= 10)
-    base = torch.where(upright, 1.5, 1.0)
-    prob = torch.zeros(len(tr.src), device=dev)
     names = np.array(tr.src)
+    made = torch.from_numpy(names == "rendered").to(y.device)
+    base = torch.where(upright & ~made, 1.5, 1.0)
+    shares = dict(SHARE)
+    if made.any():
+        people = sum(v for k, v in SHARE.items() if k not in ("nobody", "corner"))
+        shares = {k: v if k == "nobody" else v * (1 - share) for k, v in SHARE.items()}
+        shares["rendered"] = people * share
+    prob = torch.zeros(len(names), device=y.device)
     for s in set(tr.src):
-        m = torch.from_numpy(names == s).to(dev)
-        prob[m] = base[m] / base[m].sum() * SHARE.get(s, 0)
+        m = torch.from_numpy(names == s).to(y.device)
+        prob[m] = base[m] / base[m].sum() * shares.get(s, 0)
+    return prob
 
+
+def fit(a, tr, va, pool, dev, say, start, aug=augment):
+    """Trains and writes the averaged weights; `aug`: the augmentation, perhaps compiled already.  -> what evaluate gives."""
+    torch.manual_seed(a.seed + int(a.at * 60)); np.random.seed(a.seed)
+    prob = chances(tr, a.share)
     net = R.RTMPose(a.size).to(dev)
     if a.init:
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.init, map_location=dev).items()}, strict=True)
@@ -371,9 +411,10 @@ def main():
     es, ns = ema.state_dict(), net.state_dict()
     floats = [k for k in es if es[k].is_floating_point()]
     dst, now = [es[k] for k in floats], [ns[k] for k in floats]
-    back, aug = net.backbone, augment
+    back = net.backbone
 
     def step(update):
+        if pool and update: pool.step()
         idx = torch.multinomial(prob, a.batch, replacement=True)
         with torch.no_grad():
             x, k, wt, absent = aug(tr.img[idx], tr.kpts[idx], tr.wgt[idx], tr.gone[idx], tr.box[idx], tr.edge[idx], hard)
@@ -405,7 +446,7 @@ def main():
                 continue
             old = aug, back
             try:
-                if what == "augment": aug = torch.compile(augment, dynamic=False)
+                if what == "augment": aug = torch.compile(aug, dynamic=False)
                 else: back = torch.compile(net.backbone, dynamic=False)
                 t = timed()
                 say(f"{what} compiled: {t:.1f} ms a step")
@@ -420,8 +461,8 @@ def main():
     good, brake, mild = {k: v.clone() for k, v in es.items()}, 1.0, False
     while True:
         t = time.time()
-        pr = min(1.0, (spent + t - t0) / total)
-        if pr >= 1 or t >= end or it - warm >= a.steps:
+        pr = min(1.0, (it - warm) / a.steps if a.steps else (spent + t - t0) / total)     # by steps, if their number is given
+        if pr >= 1 or t >= end:
             break
         if not revised and pr >= a.relabel:
             relabel(ema, tr, say); revised = True
@@ -447,13 +488,21 @@ def main():
             say(f"{spent + t - t0:.0f}s of {total:.0f} step {it} ({it * a.batch / len(tr.src):.0f} epochs) lr {lr:.1e} loss {seen:.3f}", json.dumps(evaluate(ema, va)))
             torch.save(ema.state_dict(), os.path.join(a.out, "ema.pt"))
     spent += time.time() - t0
-    say(f"stopped at {spent:.0f}s of {total:.0f}, step {it} ({it * a.batch / len(tr.src):.0f} epochs) loss {seen:.3f}", json.dumps(evaluate(ema, va)))
+    result = evaluate(ema, va)
+    say(f"stopped at {spent:.0f}s of {total:.0f}, step {it} ({it * a.batch / len(tr.src):.0f} epochs) loss {seen:.3f}", json.dumps(result))
     torch.save(ema.state_dict(), os.path.join(a.out, "ema.pt"))
     torch.save(halves(ema.state_dict()), os.path.join(a.out, "ema_half.pt"))
     if a.state:
         torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "spent": spent, "it": it}, a.state + ".new")
         shutil.move(a.state + ".new", a.state)
     say("saved")
+    return result
+
+
+def main():
+    a, start = arguments().parse_args(), time.time()
+    say, dev = teller(a.out, start), device()
+    fit(a, *packs(a, dev, say), dev, say, start)
 
 
 if __name__ == "__main__":

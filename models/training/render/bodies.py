@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import poses
+from extract import contract
 from layout import PARTS
 
 BALL = (10, 16)                                                     # rings and segments of a thing
@@ -44,7 +45,8 @@ def least_rotation(a, b):
 
 class Bodies:
     def __init__(self, path, device):
-        z = np.load(path)
+        z = dict(np.load(path))
+        contract(z)
         to = lambda name: torch.from_numpy(z[name].astype(np.float32)).to(device)
         self.device, self.bones, self.parent = device, [str(b) for b in z["bone"]], z["parent"].tolist()
         self.mean, self.basis, self.coefficient = to("mean"), to("basis"), to("coefficient")
@@ -115,14 +117,14 @@ class Bodies:
             P[j] = joints[:, j] if p < 0 else P[p] + (G[p] @ (joints[:, j] - joints[:, p])[..., None])[..., 0]
         return torch.stack(G, 1), torch.stack(P, 1)
 
-    def skin(self, rest, joints, G, P):
-        """-> vertices [n,V,3] and normals [n,V,3]."""
-        n = len(rest)
+    def transforms(self, joints, G, P):
+        """What takes each resting vertex to the pose: [n,V,3,4]."""
+        n = len(joints)
         M = torch.cat((G, (P - (G @ joints[..., None])[..., 0])[..., None]), -1).reshape(n, self.J, 12)
-        T = torch.einsum("vj,njk->nvk", self.weight, M).reshape(n, self.V, 3, 4)
-        v = (T[..., :3] * rest[:, :, None]).sum(-1) + T[..., 3]
-        m = (T[..., :3] * self.normal[None, :, None]).sum(-1)
-        return v, m
+        return torch.einsum("vj,njk->nvk", self.weight, M).reshape(n, self.V, 3, 4)
+
+    def skin(self, rest, T):
+        return (T[..., :3] * rest[..., None, :]).sum(-1) + T[..., 3]
 
     def thing(self, centre, frame, size, square):
         """A ball bent to a thing: centre [n,3], frame [n,3,3] (columns: its axes), size [n,3] (half), square [n]: 1 a ball, towards 0 a box.

@@ -21,6 +21,25 @@ FIELDS = ("torso", "arm", "leg", "hair", "eye", "iris", "brow", "lip", "beard")
 BODIES, COMPONENTS = 4096, 32
 
 
+def contract(z):
+    """Raises ValueError, naming the array, where a file of bodies is not as above.  z: arrays by name."""
+    missing = {"mean", "basis", "coefficient", "female", "age", "normal", "face", "parent", "bone", "weight", "point", "field"} - set(z)
+    if missing:
+        raise ValueError(f"bodies: {', '.join(sorted(missing))} not there")
+    V, J, K, M = len(z["normal"]), len(z["parent"]), len(z["basis"]), len(z["coefficient"])
+    shapes = dict(mean=(V + J, 3), basis=(K, V + J, 3), coefficient=(M, K), female=(M,), age=(M,), normal=(V, 3), bone=(J,), weight=(V, J), point=(17, V),
+                  field=(V, len(FIELDS)))
+    for name, shape in shapes.items():
+        if z[name].shape != shape:
+            raise ValueError(f"bodies: {name} is {z[name].shape}, not {shape}")
+    if z["face"].ndim != 2 or z["face"].shape[1] != 3 or z["face"].min() < 0 or z["face"].max() >= V:
+        raise ValueError("bodies: face names vertices that are not there")
+    if any(p >= j for j, p in enumerate(z["parent"])):
+        raise ValueError("bodies: parent: a bone comes before the one that it hangs on")
+    if np.abs(z["weight"].astype(float).sum(1) / 255 - 1).max() > .02 or np.abs(z["point"].astype(float).sum(1) - 1).max() > .01:
+        raise ValueError("bodies: weight or point do not add up to 1")
+
+
 def phenotypes(rng, n):
     """Mostly adults of all builds, some children, few babies."""
     kind = rng.random(n)
@@ -122,10 +141,12 @@ def main():
     for i in range(3):
         np.add.at(normal, face[:, i], cross)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    np.savez_compressed(sys.argv[1], mean=mean.astype(np.float32), basis=basis.astype(np.float16), coefficient=coefficient.astype(np.float32),
-                        female=ph["gender"].astype(np.float32), age=ph["age"].astype(np.float32), normal=normal.astype(np.float16), face=face.astype(np.int32),
-                        parent=np.array(model.bone_parents, np.int32), bone=np.array(model.bone_labels), weight=np.round(w * 255).astype(np.uint8),
-                        point=point.astype(np.float16), field=fields(vm, hm, list(model.bone_labels), w, point @ vm).astype(np.float16))
+    out = dict(mean=mean.astype(np.float32), basis=basis.astype(np.float16), coefficient=coefficient.astype(np.float32),
+               female=ph["gender"].astype(np.float32), age=ph["age"].astype(np.float32), normal=normal.astype(np.float16), face=face.astype(np.int32),
+               parent=np.array(model.bone_parents, np.int32), bone=np.array(model.bone_labels), weight=np.round(w * 255).astype(np.uint8),
+               point=point.astype(np.float16), field=fields(vm, hm, list(model.bone_labels), w, point @ vm).astype(np.float16))
+    contract(out)
+    np.savez_compressed(sys.argv[1], **out)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ class Backgrounds:
                 at += m
         return torch.cat(parts + [x[at:]])
 
+    def colour(self, g, n):
+        """Plain colours [n,3,1,1], most of them dull."""
+        c = 255 * torch.rand(n, 3, 1, 1, device=self.device, generator=g)
+        return c + (c.mean(1, keepdim=True) - c) * torch.rand(n, 1, 1, 1, device=self.device, generator=g) ** .4
+
     def noise(self, g, n, W, H):
         """Cloudy noise of random roughness in two colours."""
         r = lambda *s: torch.rand(*s, device=self.device, generator=g)
@@ -62,7 +67,7 @@ class Backgrounds:
         for k in (3, 6, 12, 24, 48, 96):
             s = s + gain * F.interpolate(r(n, 1, k, max(2, k * W // H)) - .5, (H, W), mode="bilinear", align_corners=False)
             gain = gain * amp
-        a, b = 255 * r(n, 3, 1, 1), 255 * r(n, 3, 1, 1)
+        a, b = self.colour(g, n), self.colour(g, n)
         t = (.5 + (.2 + r(n, 1, 1, 1)) * s).clamp(0, 1)
         return a + (a.mean(1, keepdim=True) * .4 + b * .6 - a) * t
 
@@ -71,15 +76,15 @@ class Backgrounds:
         r = lambda *s: torch.rand(*s, device=self.device, generator=g)
         pick = r(n, 1, 1, 1)
         photo, made = self.photo(g, n, W, H), self.noise(g, n, W, H)
-        flat = (255 * r(n, 3, 1, 1)).expand(-1, -1, H, W)
+        flat = self.colour(g, n).expand(-1, -1, H, W)
         x = torch.where(pick < .62, photo, torch.where(pick < .88, made, flat))
-        ground = torch.where(r(n, 1, 1, 1) < .5, self.photo(g, n, W, H), self.noise(g, n, W, H) * .35 + .65 * 255 * r(n, 3, 1, 1))
+        ground = torch.where(r(n, 1, 1, 1) < .5, self.photo(g, n, W, H), self.noise(g, n, W, H) * .35 + .65 * self.colour(g, n))
         x = torch.where((r(n, 1, 1, 1) < .55) & floor[:, None], ground, x)
         other = photo.roll(1, 0)
         for chance in (.45, .4, .35, .3, .25):                        # windows, doors, boards, posts
             on = r(n) < chance
             m = self.box(g, n, W, H, (.04, .5), (.05, .8)) & on[:, None, None]
-            fill = torch.where(r(n, 1, 1, 1) < .35, other, 255 * r(n, 3, 1, 1) * (.7 + .6 * other.mean((1, 2, 3), keepdim=True) / 255))
+            fill = torch.where(r(n, 1, 1, 1) < .35, other, self.colour(g, n) * (.7 + .6 * other.mean((1, 2, 3), keepdim=True) / 255))
             x = torch.where(m[:, None], fill, x)
         return x.clamp(0, 255)
 
@@ -102,7 +107,7 @@ class Backgrounds:
         m |= self.box(g, n, W, H, (.5, 1.6), (.1, .6), .75) & (r(n) < .14)[:, None, None]      # desks, counters, hedges
         m |= self.box(g, n, W, H, (.02, .07), (.8, 2.5)) & (r(n) < .08)[:, None, None]        # posts
         pick = r(n, 1, 1, 1)
-        return m, torch.where(pick < .5, self.photo(g, n, W, H), torch.where(pick < .8, self.noise(g, n, W, H), (255 * r(n, 3, 1, 1)).expand(-1, -1, H, W)))
+        return m, torch.where(pick < .5, self.photo(g, n, W, H), torch.where(pick < .8, self.noise(g, n, W, H), self.colour(g, n).expand(-1, -1, H, W)))
 
 
 def gaussian(x, sigma):

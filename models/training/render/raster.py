@@ -1,32 +1,9 @@
-"""Builds raster.cu for the device at hand and calls it: nvcc on an NVIDIA machine, g++ (slow, for trials and as the reference) elsewhere."""
+"""Calls raster.cu's two entries on tensors."""
 import ctypes
-import os
-import subprocess
-import tempfile
 
 import torch
 
-import layout
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def build(cuda, folder=None):
-    """-> the library; compiled into a new folder, since it takes seconds."""
-    folder = folder or tempfile.mkdtemp(prefix="raster-")
-    source, lib = os.path.join(folder, "raster.cu" if cuda else "raster.cpp"), os.path.join(folder, f"raster-{'cuda' if cuda else 'cpu'}.so")
-    with open(source, "w") as f:
-        f.write(layout.defines() + open(os.path.join(HERE, "raster.cu")).read())
-    if cuda:
-        major, minor = torch.cuda.get_device_capability()
-        # no fused multiply-add: coverage must be that of the reference
-        cmd = ["nvcc", "-O3", "-fmad=false", f"-arch=sm_{major}{minor}", "-shared", "-Xcompiler", "-fPIC", "-o", lib, source]
-    else:
-        cmd = ["g++", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-o", lib, source]
-    got = subprocess.run(cmd, capture_output=True, text=True)
-    if got.returncode:
-        raise RuntimeError(f"{' '.join(cmd)}\n{got.stderr[:3000]}")
-    return ctypes.CDLL(lib)
+from build import build
 
 
 class Raster:
@@ -34,7 +11,8 @@ class Raster:
 
     def __init__(self, mesh, device, lib=None):
         self.device = torch.device(device)
-        self.lib = lib or build(self.device.type == "cuda")
+        cuda = self.device.type == "cuda"
+        self.lib = lib or build("sm_%d%d" % torch.cuda.get_device_capability() if cuda else None)
         self.face, self.part = mesh["face"].int().contiguous(), mesh["part"].to(torch.int8).contiguous()
         self.field, self.rest = mesh["field"].float().contiguous(), mesh["rest"].float().contiguous()
         self.V, self.F = len(self.rest), len(self.face)

@@ -48,8 +48,9 @@ class Renderer:
         rest, joints = b.shapes(torch.from_numpy(s["body"]).to(self.device))
         G, P = b.skeleton(joints, self.to(s["pose"]))
         worn = dress.outline(b, rest, joints, params, o)
-        bare = torch.einsum("kv,nvd->nkd", b.point, b.skin(rest, joints, G, P)[0])
-        v, m = b.skin(worn, joints, G, P)
+        T = b.transforms(joints, G, P)
+        bare = torch.einsum("kv,nvd->nkd", b.point, b.skin(rest, T))
+        v, m = b.skin(worn, T), (T[..., :3] * b.normal[:, None]).sum(-1)
         ground = v[..., 2].amin(1)
         tv, tm, on = dress.things(b, G, P, joints, o, P[:, b.at["root"], 2] - ground)
         sv, sm = b.skirt(G, P, joints, o["skirt"].clamp(min=.05), o["skirt_flare"], o["skirt_wide"])
@@ -170,7 +171,7 @@ def sheet(batch, path, points, across=10):
             for (a, b), s in zip(batch["kpts"][i].tolist(), batch["seen"][i].tolist()):
                 d.ellipse((a - 2, b - 2, a + 2, b + 2), fill=colour[s])
         out.paste(im, (i % across * CW, i // across * CH))
-    out.save(path)
+    out.save(path, quality=90)
 
 
 def main():

@@ -41,7 +41,7 @@ def light(rng, n, R):
     strength = np.where(rng.random(n) < .35, rng.uniform(0, .25, n), rng.uniform(.3, 1.3, n))
     warm = rng.normal(0, .12, n)
     tint = lambda k: np.stack((1 + k, np.ones(n), 1 - k), 1)
-    base = rng.uniform(.3, .75, n) * np.where(strength < .25, 1.15, .8)
+    base = rng.uniform(.35, .95, n) * np.where(strength < .25, 1.15, .8)
     sh = np.zeros((n, 9, 3))
     sh[:, 0] = base[:, None] * tint(-.5 * warm + rng.normal(0, .05, n))
     lead = up * rng.uniform(.0, .6, n)[:, None] + rng.normal(0, .22, (n, 3))
