@@ -358,19 +358,14 @@ def packs(a, dev, say):
     pool = None
     if a.rendered:
         sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "render"))
-        from pool import Pool
-        from render import Renderer
-        renderer = Renderer(*a.rendered, dev)
-        t = time.time()
-        pool = Pool(renderer, tr, a.pool, a.fresh, a.seed)
-        if dev == "cuda": torch.cuda.synchronize()
-        say(f"{a.pool} crops rendered: {a.pool / (time.time() - t):.0f} a second")
+        from pool import fill
+        pool = fill(tr, *a.rendered, a.pool, a.fresh, a.seed, say)
     return tr, va, pool
 
 
 def chances(tr, share):
-    """Each crop's chance to be drawn: its set's share, more for a whole upright person.  `share` of the people are rendered; with 1 no
-    photograph of a person, or of what is beside one, is drawn."""
+    """Each crop's chance to be drawn: its set's share, more for a whole upright person.  With share 1 all people are rendered, and
+    nothing is drawn from photographs of people, nor from beside them."""
     y = tr.kpts[..., 1]
     upright = (y[:, [5, 6]].mean(1) < y[:, [11, 12]].mean(1)) & (y[:, [11, 12]].mean(1) < y[:, [13, 14]].mean(1)) & ((tr.wgt > 0).sum(1) >= 10)
     names = np.array(tr.src)
@@ -495,7 +490,6 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
     if a.state:
         torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "spent": spent, "it": it}, a.state + ".new")
         shutil.move(a.state + ".new", a.state)
-    say("saved")
     return result
 
 

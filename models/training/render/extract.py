@@ -52,7 +52,6 @@ def phenotypes(rng, n):
 
 def along(points, line):
     """How far along a line of three joints each point is: 0, 1/2, 1 at the joints, on beyond the last."""
-    out = np.zeros(len(points))
     a, b, c = line
     t1 = ((points - a) @ (b - a)) / ((b - a) @ (b - a))
     t2 = ((points - b) @ (c - b)) / ((c - b) @ (c - b))

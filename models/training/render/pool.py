@@ -1,5 +1,9 @@
 """Rendered crops among those of a pack: a pool on the device that train.py draws from and that is renewed as it goes on."""
+import time
+
 import torch
+
+from render import Renderer
 
 
 class Pool:
@@ -28,3 +32,15 @@ class Pool:
         if self.owed >= self.chunk:
             self.owed -= self.chunk
             self.render()
+
+
+def fill(pack, bodies, pictures, size, fresh, seed, say):
+    """A full pool, and a line that says how fast it was filled."""
+    renderer = Renderer(bodies, pictures, pack.img.device)
+    renderer.batch(seed, 4)                                            # the first one is slow
+    t = time.time()
+    pool = Pool(renderer, pack, size, fresh, seed)
+    if pack.img.is_cuda:
+        torch.cuda.synchronize()
+    say(f"{pool.made} crops rendered: {pool.made / (time.time() - t):.0f} a second")
+    return pool
