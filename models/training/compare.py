@@ -6,6 +6,7 @@ steps with different shares of rendered people, one after the other in one proce
 
 The arguments are train.py's; --shares takes the place of --share.  Writes OUT/share-S.pt (averaged weights, half precision) and
 OUT/log.txt.  With share 0 nobody is rendered, with 1 no photograph of a person is drawn."""
+import json
 import os
 import shutil
 import sys
@@ -34,9 +35,9 @@ def main():
         t = time.time()
         a.share, a.out = share, tempfile.mkdtemp(prefix="arm-")
         say(f"share {share:g}: {a.steps} steps of {a.batch}")
-        results[share] = train.fit(a, tr, va, pool if share else None, dev, say, start, aug)
+        results[f"{share:g}"] = train.fit(a, tr, va, pool if share else None, dev, say, start, aug)
         shutil.copy(os.path.join(a.out, "ema_half.pt"), os.path.join(out, f"share-{share:g}.pt"))
-        say(f"share {share:g}: {time.time() - t:.0f} s, {results[share]}")
+        say(f"share {share:g}: {time.time() - t:.0f} s", json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -304,7 +304,7 @@ def evaluate(net, p):
     area = p.box0[:, 2] * p.box0[:, 3] * .53
     oks = (np.exp(-d2 / (2 * area[:, None] * (2 * SIGMAS) ** 2 + 1e-9)) * m).sum(1) / np.maximum(m.sum(1), 1)
     src, some = np.array(p.src), m.sum(1) > 0
-    res = {s: round(float(oks[(src[:n] == s) & some].mean()), 4) for s in sorted(set(src[:n]))}
+    res = {str(s): round(float(oks[(src[:n] == s) & some].mean()), 4) for s in sorted(set(src[:n]))}
     res["all"] = round(float(np.mean(list(res.values()))), 4)
     res["person_auc"] = auc(v[:n].mean(1), v[n:].mean(1))
     c = src[:n] == "coco_train2017"

@@ -8,8 +8,8 @@ import unittest
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "models/training/render"))
-import build
 import extract
+import kernels
 import layout
 import poses
 import scene
@@ -107,7 +107,7 @@ class File(unittest.TestCase):
                 extract.contract(z)
 
     def test_the_shader_reads_as_many_fields_as_are_written(self):
-        source = (pathlib.Path(build.HERE) / "raster.cu").read_text()
+        source = (pathlib.Path(kernels.HERE) / "raster.cu").read_text()
         self.assertIn(f"j < {len(extract.FIELDS)}; j++", source)
 
 
@@ -145,8 +145,8 @@ class Raster(unittest.TestCase):
         screen[:30, :2] = np.round(screen[:30, :2]) + .5                # corners on pixels' centres: who owns a shared edge
         face = rng.integers(0, V, (F, 3)).astype(np.int32)
         seen, zero = np.zeros((H, W), np.int64), np.zeros(1, np.int32)
-        lib, p = build.build(), lambda a: build.ctypes.c_void_p(a.ctypes.data)
-        lib.cover(build.ctypes.c_int64(1), p(screen), p(face), p(zero), p(zero), V, F, W, H, p(seen), None)
+        lib, p = kernels.build(), lambda a: kernels.ctypes.c_void_p(a.ctypes.data)
+        lib.cover(kernels.ctypes.c_int64(1), p(screen), p(face), p(zero), p(zero), V, F, W, H, p(seen), None)
         owner, best = exact(screen, face, W, H)
         self.assertGreater(len(set(owner.ravel())), 15)
         np.testing.assert_array_equal(np.where(seen == 0, -1, 0xffffffff - (seen & 0xffffffff)), owner)

@@ -13,7 +13,7 @@ import torch
 
 import poses
 import raster
-from build import build
+from kernels import build
 from render import CH, CW, FINE, SUN, Renderer
 
 

@@ -3,7 +3,7 @@ import ctypes
 
 import torch
 
-from build import build
+from kernels import build
 
 
 class Raster:
