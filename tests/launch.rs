@@ -160,6 +160,8 @@ const PROPERTIES: [(&str, &str); 35] = [
     ("search-crops", "Default: 6"),
     ("score-mode", "Default: 0, \"min\""),
     ("smoothing", "Default: 0, \"none\""),
+    ("smoothing-min-cutoff", "Default:               1"),
+    ("smoothing-beta", "Default:           0.007"),
     ("overload", "Default: 0, \"auto\""),
     ("max-lateness", "Default: -1"),
     ("inference-interval", "Default: 0"),
