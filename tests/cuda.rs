@@ -1,5 +1,7 @@
 //! What needs an NVIDIA GPU: ignored by default, `cargo test --release --test cuda -- --ignored` where there is one.
 
+mod network_rig;
+
 use std::{
     sync::LazyLock,
     time::{Duration, Instant},
@@ -8,10 +10,11 @@ use std::{
 use gst::prelude::*;
 use gstrtmpose::{
     engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading},
-    network::{Columns, Kind, Network, Peak, Provider as Runs},
+    network::{Network, Peak, Provider as Runs},
     runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
     video::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler},
 };
+use network_rig::rows::{peaks, room};
 
 const BATCH: usize = 8;
 
@@ -86,26 +89,6 @@ fn crop(network: &Network, seed: usize) -> Box<[u8]> {
     let mut pixels = vec![0; (network.width * network.height * 3) as usize];
     Sampler::new(network.width, network.height, 1.0).sample(&PHOTOGRAPH.picture(), &crop, &mut pixels);
     pixels.into()
-}
-
-/// The peaks in the rows of answers.
-fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
-    match network.kind {
-        Kind::SimCc { columns: Columns::Maxima, .. } => {
-            let (rows, _) = answers.as_chunks();
-            rows.iter().map(|&[x, y, max_x, max_y]| Peak { x, y, max_x, max_y }).collect()
-        }
-        Kind::SimCc { columns: Columns::Score, .. } => {
-            let (rows, _) = answers.as_chunks();
-            rows.iter().map(|&[x, y, score]| Peak { x, y, max_x: score, max_y: score }).collect()
-        }
-        Kind::HeatMaps { .. } => panic!("these networks give peaks"),
-    }
-}
-
-/// Room for the answers to so many crops.
-fn room(network: &Network, crops: usize) -> Vec<f32> {
-    vec![0.0; crops * network.kind.row()]
 }
 
 fn run(executor: &mut dyn Executor, network: &Network, seeds: &[usize]) -> Vec<Peak> {

@@ -7,9 +7,10 @@ use std::time::Instant;
 use gst::prelude::*;
 use gstrtmpose::{
     engine::{Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading},
-    network::{Columns, Kind, Network, Peak},
+    network::{Network, Peak},
     runtime::onnx::{OnnxBackend, Precision, Provider},
 };
+use network_rig::rows::{peaks, room};
 
 type Opened = Result<(Network, Box<dyn Executor>), Error>;
 
@@ -98,26 +99,6 @@ fn crop(network: &Network, seed: usize) -> Box<[u8]> {
             .map(|value| value as u8)
     };
     (0..width * height).flat_map(pixel).collect()
-}
-
-/// The peaks in the rows of answers.
-fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
-    match network.kind {
-        Kind::SimCc { columns: Columns::Maxima, .. } => {
-            let (rows, _) = answers.as_chunks();
-            rows.iter().map(|&[x, y, max_x, max_y]| Peak { x, y, max_x, max_y }).collect()
-        }
-        Kind::SimCc { columns: Columns::Score, .. } => {
-            let (rows, _) = answers.as_chunks();
-            rows.iter().map(|&[x, y, score]| Peak { x, y, max_x: score, max_y: score }).collect()
-        }
-        Kind::HeatMaps { .. } => panic!("these networks give peaks"),
-    }
-}
-
-/// Room for the answers to so many crops.
-fn room(network: &Network, crops: usize) -> Vec<f32> {
-    vec![0.0; crops * network.kind.row()]
 }
 
 fn run(executor: &mut dyn Executor, network: &Network, seeds: &[usize]) -> Vec<Peak> {

@@ -3,6 +3,7 @@
 
 pub mod picture;
 pub mod process;
+pub mod rows;
 pub mod stub;
 
 use std::{path::PathBuf, sync::Once};

@@ -1,0 +1,23 @@
+//! Rows of a network's answers, for tests that run an executor by themselves.
+
+use gstrtmpose::network::{Columns, Kind, Network, Peak};
+
+/// The peaks in the rows of answers.
+pub fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
+    match network.kind {
+        Kind::SimCc { columns: Columns::Maxima, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, max_x, max_y]| Peak { x, y, max_x, max_y }).collect()
+        }
+        Kind::SimCc { columns: Columns::Score, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, score]| Peak { x, y, max_x: score, max_y: score }).collect()
+        }
+        Kind::HeatMaps { .. } => panic!("these networks give peaks"),
+    }
+}
+
+/// Room for the answers to so many crops.
+pub fn room(network: &Network, crops: usize) -> Vec<f32> {
+    vec![0.0; crops * network.kind.row()]
+}
