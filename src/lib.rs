@@ -7,8 +7,8 @@
 //!    [`track`]), samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.
 //! 2. The frame waits in the ordered queue (`queue.rs`) between the events and queries that came with it.
 //! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`runtime`]) on a graph that takes bytes and gives
-//!    rows of numbers ([`network::graph`]); each crop's ticket is answered.
-//! 4. The source pad's task (`output.rs`) takes the head of the queue once its tickets are answered; [`posebatch`] turns
+//!    rows of numbers ([`network::graph`]); each crop gets its answer.
+//! 4. The source pad's task (`output.rs`) takes the head of the queue once its answers are there; [`posebatch`] turns
 //!    the rows into key points in the frame ([`network`]) and attaches them ([`meta`]); the task pushes the frame.
 //!
 //! `docs/architecture.md` draws that, and says who owns what and where something new goes. The rooms, top floor first; each

@@ -10,7 +10,7 @@ use std::{
 use common::*;
 use gst::prelude::*;
 use gstrtmpose::{
-    engine::{self, Error, ErrorKind, PATIENCE},
+    engine::{self, Error, ErrorKind, TIME_TO_END},
     network::Network,
 };
 
@@ -55,11 +55,11 @@ fn a_run_that_does_not_end_is_left_behind_with_one_error() {
     // The wait begins at some moment of this clock: it is moved until the wait has ended, and no further.
     let mut moved = Duration::ZERO;
     while engine::left_behind() == 0 {
-        clock.advance(PATIENCE / 5);
-        moved += PATIENCE / 5;
+        clock.advance(TIME_TO_END / 5);
+        moved += TIME_TO_END / 5;
         std::thread::yield_now();
     }
-    assert!(moved >= PATIENCE, "given up after {moved:?}");
+    assert!(moved >= TIME_TO_END, "given up after {moved:?}");
     stopping.join().unwrap().unwrap();
     assert_eq!(fake.forsaken.lock().unwrap().len(), 1, "what it holds in turn is given up");
     let (errors, warnings) = errors_and_warnings(&bus);
@@ -105,7 +105,7 @@ fn a_hanging_load_is_left_behind_when_it_is_interrupted() {
     fake.load_gate.wait_for_a_run();
     let stopping = change(gst::State::Null);
     while engine::left_behind() == 0 {
-        clock.advance(PATIENCE / 5);
+        clock.advance(TIME_TO_END / 5);
         std::thread::yield_now();
     }
     assert!(loading.join().unwrap().is_err());

@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_check::Harness;
 use gstrtmpose::{
-    engine::{Backend, EngineSettings, Error, ErrorKind, Executor, Loading, Network, Shape, Slot, Ticket},
+    engine::{
+        Backend, EngineSettings, Error, ErrorKind, Executor, Loading, Network, PendingAnswer, Shape, Slot,
+    },
     stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage, Staged},
     video::{FrameShape, Region},
 };
@@ -21,7 +23,7 @@ impl Inference for MeanColour {
     const NAME: &'static str = "meancolour";
     type Network = Mean;
     type Ready = ();
-    type Work = Ticket;
+    type Work = PendingAnswer;
     type Input = ();
     type Output = ();
 
@@ -47,13 +49,13 @@ impl Inference for MeanColour {
         arrival: &Arrival<'_, Self>,
         _: &mut (),
         cutter: &mut CropCutter<'_>,
-    ) -> Result<Ticket, gst::FlowError> {
+    ) -> Result<PendingAnswer, gst::FlowError> {
         let (width, height) = arrival.shape.square_size();
         // Padded by a quarter, a region of four fifths is the whole frame.
         let [width, height] = [width, height].map(|side| side as f32);
         let region = Region::new(0.1 * width, 0.1 * height, 0.8 * width, 0.8 * height);
         let cut = cutter.cut(&region)?;
-        cut.map(|(_, ticket)| ticket).ok_or(gst::FlowError::NotNegotiated)
+        cut.map(|(_, pending)| pending).ok_or(gst::FlowError::NotNegotiated)
     }
 
     fn attach(
@@ -61,11 +63,11 @@ impl Inference for MeanColour {
         _: &Running<Self>,
         frame: &mut gst::Buffer,
         _: FrameShape,
-        ticket: Ticket,
+        pending: PendingAnswer,
         _: &mut (),
     ) -> Result<(), String> {
         let row =
-            ticket.outcome().expect("the frame is done").as_ref().map_err(|error| error.message.clone())?;
+            pending.outcome().expect("the frame is done").as_ref().map_err(|error| error.message.clone())?;
         let colour = row.iter().fold(0, |colour, channel| colour << 8 | channel.round() as u64);
         frame.make_mut().set_offset_end(colour);
         Ok(())

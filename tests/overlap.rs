@@ -8,7 +8,7 @@ use std::{
 use gstrtmpose::{
     engine::{
         Backend, BatchReport, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Loading,
-        ManualClock, Notify, Overlapping, Patience, Slot, Stream, Ticket,
+        ManualClock, Notify, Overlapping, PendingAnswer, Slot, Stream, TimeoutPolicy,
     },
     network::Network,
 };
@@ -55,10 +55,10 @@ impl Device {
         self.0.0.lock().unwrap().steps.clone()
     }
 
-    /// A ticket's outcome, once it is there.
-    fn outcome(&self, ticket: &Ticket) -> Result<f32, String> {
-        self.wait(|_| ticket.outcome().is_some());
-        let outcome = ticket.outcome().cloned().unwrap();
+    /// An answer, once it is there.
+    fn outcome(&self, pending: &PendingAnswer) -> Result<f32, String> {
+        self.wait(|_| pending.outcome().is_some());
+        let outcome = pending.outcome().cloned().unwrap();
         outcome.map(|row| row[2]).map_err(|error| error.message)
     }
 }
@@ -132,12 +132,12 @@ fn start(device: &Device, clock: &Arc<ManualClock>) -> (Engine, Stream) {
     let (engine, _) = Engine::open(Arc::new(device.clone()), settings, &Cancel::default(), &|_| ()).unwrap();
     let told = device.clone();
     let notify: Notify = Arc::new(move || told.change(|_| ()));
-    let stream = engine.attach(Patience { timeout: Duration::MAX, adaptive: false }, notify);
+    let stream = engine.attach(TimeoutPolicy { timeout: Duration::MAX, adaptive: false }, notify);
     stream.resume();
     (engine, stream)
 }
 
-fn submit(stream: &Stream, numbers: std::ops::Range<u8>) -> Vec<Ticket> {
+fn submit(stream: &Stream, numbers: std::ops::Range<u8>) -> Vec<PendingAnswer> {
     let submit = |number| {
         let mut crop = stream.buffer().unwrap();
         crop.slot_mut().bytes_mut().fill(number);
@@ -150,27 +150,27 @@ fn submit(stream: &Stream, numbers: std::ops::Range<u8>) -> Vec<Ticket> {
 fn a_full_batch_is_loaded_during_the_run_before_and_a_partial_one_is_not() {
     let (device, clock) = (Device::default(), Arc::new(ManualClock::default()));
     let (engine, stream) = start(&device, &clock);
-    let mut tickets = submit(&stream, 0..2);
+    let mut pending = submit(&stream, 0..2);
     assert_eq!(device.steps(3), [Load(0), Load(1), Begin(2)]);
-    tickets.extend(submit(&stream, 2..5));
+    pending.extend(submit(&stream, 2..5));
     clock.advance(Duration::from_millis(3));
     device.change(|state| state.may_begin = 1);
     // The first run has begun, and its end is not there yet.
     assert_eq!(device.steps(5)[3..], [Load(2), Load(3)]);
-    device.wait(|_| tickets[3].is_handed());
-    assert!(!tickets[4].is_handed() && tickets[0].outcome().is_none());
+    device.wait(|_| pending[3].is_handed());
+    assert!(!pending[4].is_handed() && pending[0].outcome().is_none());
     clock.advance(Duration::from_millis(2));
     device.change(|state| state.may_finish = 1);
     // The device gets the next batch before anyone hears of the first one.
     assert_eq!(device.steps(7)[5..], [Finish, Begin(2)]);
-    assert!(tickets[0].outcome().is_none());
+    assert!(pending[0].outcome().is_none());
     device.change(|state| state.may_begin = 1);
-    assert_eq!((device.outcome(&tickets[0]), device.outcome(&tickets[1])), (Ok(0.0), Ok(1.0)));
+    assert_eq!((device.outcome(&pending[0]), device.outcome(&pending[1])), (Ok(0.0), Ok(1.0)));
     device.change(|state| (state.may_begin, state.may_finish) = (1, 2));
-    assert_eq!((device.outcome(&tickets[2]), device.outcome(&tickets[3])), (Ok(2.0), Ok(3.0)));
+    assert_eq!((device.outcome(&pending[2]), device.outcome(&pending[3])), (Ok(2.0), Ok(3.0)));
     // With no batch loaded ahead the answers come at once.
     stream.hurry();
-    assert_eq!(device.outcome(&tickets[4]), Ok(4.0));
+    assert_eq!(device.outcome(&pending[4]), Ok(4.0));
     // The fifth crop was not loaded ahead.
     assert_eq!(device.steps(11)[7..], [Finish, Load(4), Begin(1), Finish]);
     let statistics = stream.statistics();
@@ -186,19 +186,19 @@ fn a_full_batch_is_loaded_during_the_run_before_and_a_partial_one_is_not() {
 fn a_run_that_does_not_begin_holds_no_other_answer_back() {
     let (device, clock) = (Device::default(), Arc::new(ManualClock::default()));
     let (engine, stream) = start(&device, &clock);
-    let mut tickets = submit(&stream, 0..2);
+    let mut pending = submit(&stream, 0..2);
     device.steps(3);
-    tickets.extend(submit(&stream, 2..4));
+    pending.extend(submit(&stream, 2..4));
     device.change(|state| state.may_begin = 1);
     device.steps(5);
     device.change(|state| (state.may_finish, state.begin_fails, state.may_begin) = (1, true, 1));
-    let outcomes: Vec<_> = tickets.iter().map(|ticket| device.outcome(ticket)).collect();
+    let outcomes: Vec<_> = pending.iter().map(|pending| device.outcome(pending)).collect();
     let failed = Err("it does not begin".to_string());
     assert_eq!(outcomes, [Ok(0.0), Ok(1.0), failed.clone(), failed]);
     // The next one begins.
     device.change(|state| (state.begin_fails, state.may_begin, state.may_finish) = (false, 1, 1));
-    let tickets = submit(&stream, 4..6);
-    assert_eq!((device.outcome(&tickets[0]), device.outcome(&tickets[1])), (Ok(4.0), Ok(5.0)));
+    let pending = submit(&stream, 4..6);
+    assert_eq!((device.outcome(&pending[0]), device.outcome(&pending[1])), (Ok(4.0), Ok(5.0)));
     drop(stream);
     engine.close().unwrap();
 }
@@ -207,14 +207,14 @@ fn a_run_that_does_not_begin_holds_no_other_answer_back() {
 fn a_panic_answers_the_batch_that_was_loaded_ahead_too() {
     let (device, clock) = (Device::default(), Arc::new(ManualClock::default()));
     let (engine, stream) = start(&device, &clock);
-    let mut tickets = submit(&stream, 0..2);
+    let mut pending = submit(&stream, 0..2);
     device.steps(3);
-    tickets.extend(submit(&stream, 2..5));
+    pending.extend(submit(&stream, 2..5));
     device.change(|state| state.may_begin = 1);
     device.steps(5);
     device.change(|state| (state.may_finish, state.finish_panics) = (1, true));
-    for ticket in &tickets {
-        assert_eq!(device.outcome(ticket), Err("Inference panicked: the device broke".to_string()));
+    for pending in &pending {
+        assert_eq!(device.outcome(pending), Err("Inference panicked: the device broke".to_string()));
     }
     assert!(engine.has_failed());
     drop(stream);
@@ -225,9 +225,9 @@ fn a_panic_answers_the_batch_that_was_loaded_ahead_too() {
 fn a_batch_that_is_loaded_ahead_is_answered_when_the_engine_closes() {
     let (device, clock) = (Device::default(), Arc::new(ManualClock::default()));
     let (engine, stream) = start(&device, &clock);
-    let mut tickets = submit(&stream, 0..2);
+    let mut pending = submit(&stream, 0..2);
     device.steps(3);
-    tickets.extend(submit(&stream, 2..4));
+    pending.extend(submit(&stream, 2..4));
     device.change(|state| state.may_begin = 1);
     device.steps(5);
     let closing = std::thread::spawn(move || engine.close());
@@ -236,7 +236,7 @@ fn a_batch_that_is_loaded_ahead_is_answered_when_the_engine_closes() {
         std::thread::yield_now();
     }
     device.change(|state| state.may_finish = 1);
-    let outcomes: Vec<_> = tickets.iter().map(|ticket| device.outcome(ticket)).collect();
+    let outcomes: Vec<_> = pending.iter().map(|pending| device.outcome(pending)).collect();
     let closed = Err("The engine was closed".to_string());
     assert_eq!(outcomes, [Ok(0.0), Ok(1.0), closed.clone(), closed]);
     assert_eq!(device.steps(6)[5..], [Finish]);

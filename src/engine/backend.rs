@@ -138,8 +138,8 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// A thread that opened or ran one of its executors hangs and was left behind. What it holds in turn with others is
-    /// theirs.
+    /// A thread that opened or ran one of its executors hangs and was left behind. What it holds of locks that others
+    /// wait for is theirs.
     fn left_behind(&self, _thread: ThreadId) {}
 
     /// The same network, for batches of that size, on a device that is always there; none where `open` uses no other.

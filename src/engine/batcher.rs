@@ -31,7 +31,7 @@ pub struct Entry<T> {
 
 /// How a stream's crops wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct TimeoutPolicy {
     /// Longest wait of a crop for a fuller batch.
     pub timeout: Duration,
     /// Do not wait for crops that, by the rhythm of their streams, will come too late.
@@ -41,7 +41,7 @@ pub struct Patience {
 #[derive(Debug)]
 struct Stream<T> {
     pending: VecDeque<Entry<T>>,
-    patience: Patience,
+    policy: TimeoutPolicy,
     /// The stream flows; one that was stopped, flushed or has ended sends nothing.
     running: bool,
     /// No further crop can come before a pending one is run.
@@ -71,12 +71,12 @@ impl<T> Batcher<T> {
     }
 
     /// Lets a stream in, which does not run yet.
-    pub fn attach(&mut self, patience: Patience) -> StreamId {
+    pub fn attach(&mut self, policy: TimeoutPolicy) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
         let stream = Stream {
             pending: VecDeque::new(),
-            patience,
+            policy,
             running: false,
             blocked: false,
             rhythm: Rhythm::default(),
@@ -94,9 +94,9 @@ impl<T> Batcher<T> {
             .unwrap_or_default()
     }
 
-    pub fn set_patience(&mut self, id: StreamId, patience: Patience) {
+    pub fn set_timeout_policy(&mut self, id: StreamId, policy: TimeoutPolicy) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.patience = patience;
+            stream.policy = policy;
         }
     }
 
@@ -174,9 +174,9 @@ impl<T> Batcher<T> {
     pub fn decide(&self, now: Duration) -> Decision {
         let waiting = || self.streams.values().filter(|stream| !stream.pending.is_empty());
         let deadline =
-            waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.patience.timeout)).min();
+            waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.policy.timeout)).min();
         let Some(deadline) = deadline else { return Decision::Idle };
-        let adaptive = waiting().all(|stream| stream.patience.adaptive);
+        let adaptive = waiting().all(|stream| stream.policy.adaptive);
         let more_to_come = || {
             let mut open = self.streams.values().filter(|stream| stream.running && !stream.blocked);
             open.any(|stream| !adaptive || stream.rhythm.expects(now, deadline))
@@ -281,7 +281,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_millis(15);
 
     fn attach(batcher: &mut Batcher<u32>, timeout: Duration) -> StreamId {
-        let id = batcher.attach(Patience { timeout, adaptive: true });
+        let id = batcher.attach(TimeoutPolicy { timeout, adaptive: true });
         batcher.start(id, Duration::ZERO);
         id
     }
@@ -451,7 +451,7 @@ mod tests {
             assert_eq!(batcher.decide(now), Decision::Cut);
             batcher.cut();
         }
-        batcher.set_patience(camera, Patience { timeout: TIMEOUT, adaptive: false });
+        batcher.set_timeout_policy(camera, TimeoutPolicy { timeout: TIMEOUT, adaptive: false });
         now += 33 * MS;
         batcher.push(camera, 101, now).unwrap();
         assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT));

@@ -1,9 +1,10 @@
-//! Runs crops through the network in batches: streams submit crops and get tickets, executors cut batches and answer
-//! the tickets. Nothing here knows GStreamer.
+//! Runs crops through the network in batches: streams submit crops and get pending answers, executors cut batches and
+//! give the answers. Nothing here knows GStreamer.
 //!
-//! Locks: an engine has one, which is never held while a backend runs, while a ticket is answered or while a crop is
+//! Locks: an engine has one, which is never held while a backend runs, while a promise is kept or while a crop is
 //! copied. Callers may hold their own lock while they call in here, except where a function says otherwise.
 
+mod answer;
 mod backend;
 mod batcher;
 mod clock;
@@ -18,17 +19,17 @@ mod simulation;
 mod statistics;
 mod stream;
 mod thread;
-mod ticket;
 
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
+pub use answer::{Notify, Outcome, PendingAnswer};
 pub use backend::{
     Backend, BackendOf, Cancel, Executor, LoadEvent, Loading, Network, Overlapping, Shape, Slot,
 };
-pub use batcher::Patience;
+pub use batcher::TimeoutPolicy;
 #[cfg(any(debug_assertions, feature = "testing"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, MonotonicClock};
@@ -37,15 +38,14 @@ pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
-pub use thread::{PATIENCE, left_behind};
-pub use ticket::{Notify, Outcome, Ticket};
+pub use thread::{TIME_TO_END, left_behind};
 
 use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
+use answer::Promise;
 use batcher::{Batcher, Decision, Entry};
 use fallback::Loss;
 use opening::ExecutorThread;
 use pool::Pool;
-use ticket::Duty;
 
 /// How an engine works.
 #[derive(Clone)]
@@ -84,13 +84,13 @@ pub struct BatchReport {
 /// A crop on its way to an executor.
 struct Job {
     crop: CropBuffer,
-    duty: Duty,
+    promise: Promise,
 }
 
 /// Crops that are run together.
 struct Batch {
-    duties: Vec<Duty>,
-    /// In the order of the duties; empty once the executor has them, unless they are kept for another run.
+    promises: Vec<Promise>,
+    /// In the order of the promises; empty once the executor has them, unless they are kept for another run.
     crops: Vec<CropBuffer>,
     /// When they arrived; empty once their waits were counted.
     arrived: Vec<Duration>,
@@ -102,7 +102,7 @@ struct Batch {
 
 /// A batch that was run, before anyone heard of it.
 struct Done {
-    answers: Vec<(Duty, Outcome)>,
+    answers: Vec<(Promise, Outcome)>,
     /// Those that were kept.
     crops: Vec<CropBuffer>,
     /// None where the run failed.
@@ -111,7 +111,7 @@ struct Done {
 
 /// What an executor's thread does while the device runs a batch, where it works on its own.
 #[derive(Default)]
-struct Beside {
+struct Overlap {
     /// The batch before is answered.
     done: Option<Done>,
     /// The batch after is loaded.
@@ -212,13 +212,13 @@ impl Engine {
         Ok((Self { threads: threads.collect(), core: core.clone() }, network))
     }
 
-    /// Lets a stream of crops in. `notify` is called from executors, with no lock held, whenever one of its tickets
+    /// Lets a stream of crops in. `notify` is called from executors, with no lock held, whenever one of its answers
     /// went on. The stream begins with `Stream::resume`.
-    pub fn attach(&self, patience: Patience, notify: Notify) -> Stream {
-        Stream::new(self.core.clone(), patience, notify)
+    pub fn attach(&self, policy: TimeoutPolicy, notify: Notify) -> Stream {
+        Stream::new(self.core.clone(), policy, notify)
     }
 
-    /// Ends its executors, as dropping it does. A run that hangs and does not end in [`PATIENCE`] after it was told to is
+    /// Ends its executors, as dropping it does. A run that hangs and does not end in [`TIME_TO_END`] after it was told to is
     /// left behind, with its thread and its network: the error says so.
     pub fn close(mut self) -> Result<(), Error> {
         match self.end() {
@@ -229,7 +229,7 @@ impl Engine {
                     "A run of the network hangs on {} and did not end {} s after it was told to: {hanging} of its threads \
                      and what they hold stay behind ({} in this process now); only the process's end frees them",
                     self.core.provider(),
-                    PATIENCE.as_secs(),
+                    TIME_TO_END.as_secs(),
                     left_behind()
                 ),
             )),
@@ -245,7 +245,7 @@ impl Engine {
             thread.terminator.terminate();
         }
         let clock = &*self.core.clock;
-        let deadline = clock.now().saturating_add(PATIENCE);
+        let deadline = clock.now().saturating_add(TIME_TO_END);
         let ended = self.threads.drain(..).map(|thread| thread.thread.join_until(deadline, clock));
         let hanging = ended.filter(|ended| !ended).count();
         self.core.give_up(&closed());
@@ -304,7 +304,7 @@ impl Core {
             }
             jobs
         };
-        Duty::answer_all(jobs.into_iter().map(|entry| (entry.item.duty, Err(error.clone()))));
+        Promise::answer_all(jobs.into_iter().map(|entry| (entry.item.promise, Err(error.clone()))));
     }
 
     /// Waits for the moment to cut a batch; none when the engine closes.
@@ -347,9 +347,9 @@ impl Shared {
         let entries = self.batcher.cut();
         self.running += entries.len();
         let arrived = entries.iter().map(|entry| entry.arrived).collect();
-        let jobs = entries.into_iter().map(|Entry { item: Job { crop, duty }, .. }| (crop, duty));
-        let (crops, duties) = jobs.unzip();
-        Batch { duties, crops, arrived, waited: Duration::ZERO, loaded: false }
+        let jobs = entries.into_iter().map(|Entry { item: Job { crop, promise }, .. }| (crop, promise));
+        let (crops, promises) = jobs.unzip();
+        Batch { promises, crops, arrived, waited: Duration::ZERO, loaded: false }
     }
 }
 

@@ -93,12 +93,12 @@ impl Drop for CropBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Patience, batcher::Batcher};
+    use crate::engine::{TimeoutPolicy, batcher::Batcher};
 
     fn ids(count: usize) -> Vec<StreamId> {
         let mut batcher = Batcher::<()>::new(8);
-        let patience = Patience { timeout: std::time::Duration::ZERO, adaptive: true };
-        (0..count).map(|_| batcher.attach(patience)).collect()
+        let policy = TimeoutPolicy { timeout: std::time::Duration::ZERO, adaptive: true };
+        (0..count).map(|_| batcher.attach(policy)).collect()
     }
 
     fn pool(total: usize) -> Pool {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Batch, BatchReport, Beside, Core, CropBuffer, Done, Error, Executor, Network, closed, fallback::Runner,
-    panicked, ticket::Duty,
+    Batch, BatchReport, Core, CropBuffer, Done, Error, Executor, Network, Overlap, answer::Promise, closed,
+    fallback::Runner, panicked,
 };
 use crate::sync::lock;
 
@@ -15,19 +15,19 @@ impl Core {
     /// Runs batches until the engine closes or a run panics.
     pub(super) fn run_batches<N: Network>(&self, mut runner: Runner<N>) {
         let mut rows = vec![0f32; self.batch_size * self.shape.row];
-        let mut beside = Beside::default();
-        while let Some(mut batch) = match beside.next.take() {
+        let mut overlap = Overlap::default();
+        while let Some(mut batch) = match overlap.next.take() {
             Some(next) => self.unless_ended(next),
             None => self.next_batch(),
         } {
-            let result = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut beside);
-            beside.done = Some(self.done(batch, result, &rows));
+            let result = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut overlap);
+            overlap.done = Some(self.done(batch, result, &rows));
             // With a next batch, the device gets that first.
-            if beside.next.is_none() {
-                self.settle(&mut beside.done);
+            if overlap.next.is_none() {
+                self.settle(&mut overlap.done);
             }
         }
-        self.settle(&mut beside.done);
+        self.settle(&mut overlap.done);
     }
 
     /// The batch, or none after it was answered with an error.
@@ -39,15 +39,15 @@ impl Core {
             }
             shared.failed.clone().unwrap_or_else(closed)
         };
-        Duty::answer_all(batch.duties.into_iter().map(|duty| (duty, Err(error.clone()))));
+        Promise::answer_all(batch.promises.into_iter().map(|promise| (promise, Err(error.clone()))));
         None
     }
 
     fn done(&self, batch: Batch, result: Result<(usize, Duration), Error>, answers: &[f32]) -> Done {
-        let Batch { duties, crops, waited, .. } = batch;
+        let Batch { promises, crops, waited, .. } = batch;
         let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
-            crops: duties.len(),
-            padding: rows.saturating_sub(duties.len()),
+            crops: promises.len(),
+            padding: rows.saturating_sub(promises.len()),
             waited,
             ran: *ran,
         });
@@ -55,7 +55,8 @@ impl Core {
             Ok(_) => Ok(answers[row * self.shape.row..][..self.shape.row].into()),
             Err(error) => Err(error.clone()),
         };
-        let answers = duties.into_iter().enumerate().map(|(row, duty)| (duty, outcome(row))).collect();
+        let answers =
+            promises.into_iter().enumerate().map(|(row, promise)| (promise, outcome(row))).collect();
         Done { answers, crops, report }
     }
 
@@ -67,7 +68,7 @@ impl Core {
         if let Some(report) = &report {
             (self.observer)(report);
         }
-        Duty::answer_all(answers);
+        Promise::answer_all(answers);
     }
 
     /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
@@ -76,19 +77,19 @@ impl Core {
         runner: &mut Runner<N>,
         batch: &mut Batch,
         answers: &mut [f32],
-        beside: &mut Beside,
+        overlap: &mut Overlap,
     ) -> Result<(usize, Duration), Error> {
         let mut second = false;
         loop {
             let keep = runner.fallback.is_some();
-            let result = self.run_batch(&mut *runner.executor, batch, keep, answers, beside);
+            let result = self.run_batch(&mut *runner.executor, batch, keep, answers, overlap);
             // Where the run did not begin.
-            self.settle(&mut beside.done);
+            self.settle(&mut overlap.done);
             let error = match result {
                 Err(error) if keep && !lock(&self.shared).has_ended() => error,
                 other => return other,
             };
-            for batch in beside.next.iter_mut().chain([&mut *batch]) {
+            for batch in overlap.next.iter_mut().chain([&mut *batch]) {
                 batch.loaded = false;
             }
             if second && let Err(error) = runner.fall_back(self, &error) {
@@ -107,13 +108,13 @@ impl Core {
         batch: &mut Batch,
         keep: bool,
         answers: &mut [f32],
-        beside: &mut Beside,
+        overlap: &mut Overlap,
     ) -> Result<(usize, Duration), Error> {
         let run = || {
             if !batch.loaded {
                 self.load(executor, batch, keep);
             }
-            let crops = batch.duties.len();
+            let crops = batch.promises.len();
             let started = self.clock.now();
             let rows = match executor.overlapping() {
                 None => {
@@ -122,12 +123,12 @@ impl Core {
                 }
                 Some(executor) => {
                     executor.begin(crops)?;
-                    self.settle(&mut beside.done);
+                    self.settle(&mut overlap.done);
                     self.count_waits(batch, started);
-                    if beside.next.is_none() {
-                        beside.next = self.next_batch_ahead();
+                    if overlap.next.is_none() {
+                        overlap.next = self.next_batch_ahead();
                     }
-                    if let Some(next) = beside.next.as_mut().filter(|next| !next.loaded) {
+                    if let Some(next) = overlap.next.as_mut().filter(|next| !next.loaded) {
                         self.load(executor, next, keep);
                     }
                     executor.finish(answers)?
@@ -151,7 +152,7 @@ impl Core {
         if !keep {
             CropBuffer::give_back_all(self, std::mem::take(&mut batch.crops));
         }
-        Duty::hand_all(&batch.duties);
+        Promise::hand_all(&batch.promises);
     }
 
     /// The batch's crops wait no longer.

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, fmt, time::Duration};
 
 use super::{
     Slot,
-    batcher::{Batcher, Decision, Patience, StreamId},
+    batcher::{Batcher, Decision, StreamId, TimeoutPolicy},
     pool::Pool,
 };
 
@@ -97,7 +97,7 @@ impl Simulation {
         let mut random = Random(7);
         let mut batcher = Batcher::new(BATCH_SIZE);
         let streams = sources.iter().map(|&source| {
-            let id = batcher.attach(Patience { timeout: TIMEOUT, adaptive });
+            let id = batcher.attach(TimeoutPolicy { timeout: TIMEOUT, adaptive });
             batcher.start(id, Duration::ZERO);
             let mut stream = Stream {
                 id,

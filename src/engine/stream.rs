@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Core, CropBuffer, Job, Notify, Shape, Statistics, Ticket,
-    batcher::{Patience, StreamId},
-    ticket::Duty,
+    Core, CropBuffer, Job, Notify, PendingAnswer, Shape, Statistics,
+    answer::Promise,
+    batcher::{StreamId, TimeoutPolicy},
 };
 use crate::sync::{
     atomic::{AtomicBool, Ordering},
@@ -23,13 +23,13 @@ pub struct Stream {
     notify: Notify,
     flushing: AtomicBool,
     /// The loss of the provider was told.
-    told_of_loss: AtomicBool,
+    loss_reported: AtomicBool,
 }
 
 impl Stream {
-    pub(super) fn new(core: Arc<Core>, patience: Patience, notify: Notify) -> Self {
-        let id = lock(&core.shared).batcher.attach(patience);
-        Self { core, id, notify, flushing: AtomicBool::new(false), told_of_loss: AtomicBool::new(false) }
+    pub(super) fn new(core: Arc<Core>, policy: TimeoutPolicy, notify: Notify) -> Self {
+        let id = lock(&core.shared).batcher.attach(policy);
+        Self { core, id, notify, flushing: AtomicBool::new(false), loss_reported: AtomicBool::new(false) }
     }
 
     pub fn shape(&self) -> Shape {
@@ -49,7 +49,7 @@ impl Stream {
     /// What to tell the user, once, after the provider was lost and another one took its place.
     pub fn loss(&self) -> Option<&str> {
         let loss = self.core.lost.get()?;
-        (!self.told_of_loss.swap(true, Ordering::SeqCst)).then_some(&loss.text)
+        (!self.loss_reported.swap(true, Ordering::SeqCst)).then_some(&loss.text)
     }
 
     /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.
@@ -77,9 +77,9 @@ impl Stream {
     }
 
     /// Queues a crop for the next batch. Not to be called with the lock held that `notify` takes.
-    pub fn submit(&self, crop: CropBuffer) -> Ticket {
-        let (duty, ticket) = Duty::new(self.notify.clone());
-        let job = Job { crop, duty };
+    pub fn submit(&self, crop: CropBuffer) -> PendingAnswer {
+        let (promise, pending) = Promise::new(self.notify.clone());
+        let job = Job { crop, promise };
         let refused = {
             let mut shared = lock(&self.core.shared);
             match shared.failed.clone() {
@@ -94,10 +94,10 @@ impl Stream {
                 }
             }
         };
-        if let Some((Job { duty, .. }, error)) = refused {
-            Duty::answer_all([(duty, Err(error))]);
+        if let Some((Job { promise, .. }, error)) = refused {
+            Promise::answer_all([(promise, Err(error))]);
         }
-        ticket
+        pending
     }
 
     /// None of the pending crops waits for a fuller batch: something stands behind them.
@@ -110,8 +110,8 @@ impl Stream {
         self.core.change_batcher(|batcher| batcher.set_blocked(self.id, blocked));
     }
 
-    pub fn set_patience(&self, patience: Patience) {
-        self.core.change_batcher(|batcher| batcher.set_patience(self.id, patience));
+    pub fn set_timeout_policy(&self, policy: TimeoutPolicy) {
+        self.core.change_batcher(|batcher| batcher.set_timeout_policy(self.id, policy));
     }
 
     /// A frame has come: until the handle is dropped, more of its crops can follow.

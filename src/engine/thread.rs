@@ -17,7 +17,7 @@ use crate::sync::{
 };
 
 /// How long a thread has for its end once it was told to end.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const TIME_TO_END: Duration = Duration::from_secs(5);
 
 static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
 
@@ -100,7 +100,7 @@ impl Thread {
         let mut last_moment = None;
         self.join_while(clock, || {
             if last_moment.is_none() && cancel.is_cancelled() {
-                last_moment = Some(clock.now().saturating_add(PATIENCE));
+                last_moment = Some(clock.now().saturating_add(TIME_TO_END));
             }
             last_moment
         })
@@ -165,9 +165,9 @@ mod tests {
         let (sender, told) = mpsc::channel();
         let waiter = {
             let clock = clock.clone();
-            std::thread::spawn(move || sender.send(thread.join_until(PATIENCE, &*clock)).unwrap())
+            std::thread::spawn(move || sender.send(thread.join_until(TIME_TO_END, &*clock)).unwrap())
         };
-        clock.advance(PATIENCE - Duration::from_nanos(1));
+        clock.advance(TIME_TO_END - Duration::from_nanos(1));
         assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
         clock.advance(Duration::from_nanos(1));
         assert!(!told.recv().unwrap());
@@ -189,8 +189,8 @@ mod tests {
         let forsaken = |_| unreachable!("it ends");
         let ends = Thread::spawn("ends".to_string(), &clock, forsaken, || ()).unwrap();
         let panics = Thread::spawn("panics".to_string(), &clock, forsaken, || panic!("on purpose")).unwrap();
-        assert!(ends.join_until(PATIENCE, &clock));
-        assert!(panics.join_until(PATIENCE, &clock));
+        assert!(ends.join_until(TIME_TO_END, &clock));
+        assert!(panics.join_until(TIME_TO_END, &clock));
     }
 
     #[test]
@@ -206,11 +206,11 @@ mod tests {
             std::thread::spawn(move || thread.join_unless(&cancel, &*clock))
         };
         // However late it is: nobody has cancelled yet.
-        clock.advance(10 * PATIENCE);
+        clock.advance(10 * TIME_TO_END);
         assert_eq!(left_behind(), 0);
         cancel.cancel();
         while left_behind() == 0 {
-            clock.advance(PATIENCE);
+            clock.advance(TIME_TO_END);
             std::thread::yield_now();
         }
         assert!(!waiter.join().unwrap());

@@ -21,7 +21,7 @@ use crate::sync::{
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long an answer that is on its way is waited for at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_TO_END: Duration = Duration::from_secs(5);
 
 /// Above this a card is too hot for long, whether it says so or not.
 const HOT: u32 = 85;
@@ -84,7 +84,7 @@ trait Card {
 pub struct GpuMonitor {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    patience: Duration,
+    time_to_end: Duration,
 }
 
 #[derive(Default)]
@@ -117,12 +117,12 @@ impl GpuMonitor {
     pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
         let nvml = nvml()?;
         read(&card(&nvml, device).ok()?).ok()?;
-        Self::watch(NvmlCard { nvml, device }, PATIENCE, warn)
+        Self::watch(NvmlCard { nvml, device }, TIME_TO_END, warn)
     }
 
     fn watch(
         card: impl Card + Send + 'static,
-        patience: Duration,
+        time_to_end: Duration,
         warn: impl Fn(String) + Send + 'static,
     ) -> Option<Self> {
         let shared = Arc::new(Shared::default());
@@ -146,7 +146,7 @@ impl GpuMonitor {
             }
         };
         let thread = thread::Builder::new().name("rtmpose-gpu".to_string()).spawn(watch).ok()?;
-        Some(Self { shared, thread: Some(thread), patience })
+        Some(Self { shared, thread: Some(thread), time_to_end })
     }
 
     /// The last figures, at most about a second old.
@@ -158,7 +158,7 @@ impl GpuMonitor {
 impl Drop for GpuMonitor {
     fn drop(&mut self) {
         let Shared { state, changed } = &*self.shared;
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.time_to_end;
         let mut guard = lock(state);
         guard.closing = true;
         changed.notify_all();
@@ -243,10 +243,10 @@ mod tests {
         }
     }
 
-    fn hanging(patience: Duration) -> (GpuMonitor, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    fn hanging(time_to_end: Duration) -> (GpuMonitor, mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (asked, is_asked) = mpsc::channel();
         let (releases, release) = mpsc::channel();
-        let monitor = GpuMonitor::watch(Hanging { asked, release }, patience, |_| ()).unwrap();
+        let monitor = GpuMonitor::watch(Hanging { asked, release }, time_to_end, |_| ()).unwrap();
         is_asked.recv().unwrap();
         (monitor, is_asked, releases)
     }

@@ -1,7 +1,7 @@
 //! From a crop's answer to a person's key points in the frame.
 
 use crate::{
-    engine::Ticket,
+    engine::PendingAnswer,
     network::{Kind, ScoreMode},
     pose::KeyPoint,
     video::Crop,
@@ -9,12 +9,12 @@ use crate::{
 
 /// The key points that were found in a crop. The error is why there are none.
 pub(super) fn key_points(
-    ticket: &Ticket,
+    pending: &PendingAnswer,
     crop: &Crop,
     kind: Kind,
     mode: ScoreMode,
 ) -> Result<Vec<KeyPoint>, String> {
-    match ticket.outcome() {
+    match pending.outcome() {
         Some(Ok(row)) => Ok(kind.key_points(row, crop, mode)),
         Some(Err(error)) => Err(error.message.clone()),
         None => Err("a crop was not answered".to_string()),

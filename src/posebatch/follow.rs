@@ -14,7 +14,7 @@ use std::{
 
 use super::decode::key_points;
 use crate::{
-    engine::Ticket,
+    engine::PendingAnswer,
     network::{Kind, ScoreMode},
     pose::Person,
     stage::Video,
@@ -70,7 +70,7 @@ pub type Pixels = (gst::Buffer, Arc<Video>);
 pub(super) type Retake<'a> = &'a dyn Fn(&Pixels, Vec<Look>) -> Vec<Taken>;
 
 /// A look with its crop on the way to the network.
-pub type Taken = (Look, Crop, Ticket);
+pub type Taken = (Look, Crop, PendingAnswer);
 
 /// A frame whose people are followed.
 pub struct FollowedFrame {
@@ -124,7 +124,7 @@ impl FollowedFrame {
     fn is_answered(&self) -> bool {
         #[cfg(test)]
         LOOKED_AT.set(LOOKED_AT.get() + 1);
-        lock(&self.looks).taken.iter().all(|(_, _, ticket)| ticket.outcome().is_some())
+        lock(&self.looks).taken.iter().all(|(_, _, pending)| pending.outcome().is_some())
     }
 
     /// Crops that are with the network, or were.
@@ -134,7 +134,7 @@ impl FollowedFrame {
 
     /// Whether a crop was not yet handed to an executor.
     pub fn is_waiting(&self) -> bool {
-        lock(&self.looks).taken.iter().any(|(_, _, ticket)| !ticket.is_handed())
+        lock(&self.looks).taken.iter().any(|(_, _, pending)| !pending.is_handed())
     }
 
     /// What the network found in looks that were not observed yet. The first crop that failed fails the frame.
@@ -142,8 +142,8 @@ impl FollowedFrame {
         let mut looks = lock(&self.looks);
         let all = looks.taken.len();
         let from = looks.observed.replace(all).unwrap_or(0);
-        let seen = |(look, crop, ticket): &Taken| {
-            let points = key_points(ticket, crop, self.kind, self.score_mode)?;
+        let seen = |(look, crop, pending): &Taken| {
+            let points = key_points(pending, crop, self.kind, self.score_mode)?;
             Ok(Seen { look: *look, points })
         };
         looks.taken[from..].iter().map(seen).collect()

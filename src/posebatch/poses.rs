@@ -16,7 +16,7 @@ use super::{
     follow::{FollowedFrame, Following, Lookahead, Taken},
     log::CAT,
     opening::{open_engine, skeleton_of},
-    regions::{Regions, Where},
+    regions::{LookSource, Regions},
     settings::Settings,
     timeline::Timeline,
 };
@@ -108,14 +108,14 @@ impl stage::Work for Work {
 
     fn is_waiting(&self) -> bool {
         match self {
-            Self::Regions(_, taken) => taken.iter().any(|(_, _, ticket)| !ticket.is_handed()),
+            Self::Regions(_, taken) => taken.iter().any(|(_, _, pending)| !pending.is_handed()),
             Self::Follow(_, frame) => frame.is_waiting(),
         }
     }
 
     fn is_done(&self) -> bool {
         match self {
-            Self::Regions(_, taken) => taken.iter().all(|(_, _, ticket)| ticket.outcome().is_some()),
+            Self::Regions(_, taken) => taken.iter().all(|(_, _, pending)| pending.outcome().is_some()),
             Self::Follow(_, frame) => frame.people().is_some(),
         }
     }
@@ -131,6 +131,7 @@ impl stage::Work for Work {
 impl Inference for Poses {
     const SELDOM: &'static str = "people are found and followed late";
     const TURNED: &'static str = "their people are hardly found";
+    const REMEDIES: &'static str = "a smaller network, a faster device, fewer max-people or frames a second, or an inference-interval help";
     const NAME: &'static str = "rtmposebatch";
 
     type Network = Network;
@@ -146,7 +147,7 @@ impl Inference for Poses {
     fn settings(&self) -> stage::Settings {
         let settings = self.current();
         stage::Settings {
-            patience: settings.patience(),
+            policy: settings.policy(),
             input_queue_size: settings.input_queue_size,
             output_queue_size: settings.output_queue_size,
             overload: match settings.overload {
@@ -232,7 +233,7 @@ impl Inference for Poses {
         let (now, kind) = (input.now, running.network().kind);
         let detected = |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
         let place = input.regions.of_frame(buffer, shape, &settings);
-        if let Where::Regions(regions) = place {
+        if let LookSource::Regions(regions) = place {
             let taken = take(cutter, regions.into_iter().map(detected))?;
             return Ok(Work::Regions(now, taken));
         }
@@ -240,12 +241,12 @@ impl Inference for Poses {
         let anatomy = || Anatomy::of(&ready.skeleton, kind.points(), ready.sigmas);
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
-        let is_detected = matches!(place, Where::Detected(_));
+        let is_detected = matches!(place, LookSource::Detected(_));
         // A live stream is not held up: closer looks come with the next frames.
         let still = !live;
         let size = shape.square_size();
         let looks = match place {
-            Where::Tracked { search } => {
+            LookSource::Tracked { search } => {
                 // The frame from whose people this one's boxes come.
                 let is_ready = || following.is_ready(now, lookahead);
                 loop {
@@ -263,7 +264,7 @@ impl Inference for Poses {
                 }
                 following.plan(moment, lookahead, &tracking, glimpse)
             }
-            Where::Detected(regions) | Where::Regions(regions) => {
+            LookSource::Detected(regions) | LookSource::Regions(regions) => {
                 settle(stage, following);
                 gst::debug!(
                     CAT,
@@ -304,8 +305,8 @@ impl Inference for Poses {
         let (now, mut people) = match work {
             Work::Regions(now, taken) => {
                 // The first crop that failed fails the frame.
-                let person = |(look, crop, ticket): &Taken| {
-                    let key_points = key_points(ticket, crop, kind, mode)?;
+                let person = |(look, crop, pending): &Taken| {
+                    let key_points = key_points(pending, crop, kind, mode)?;
                     let id = if let Purpose::Detected { id } = look.purpose { id } else { None };
                     Ok::<_, String>(Person { region: look.region, key_points, id })
                 };
@@ -381,7 +382,7 @@ fn take(
 ) -> Result<Vec<Taken>, gst::FlowError> {
     let taken = |look: Look| {
         let cut = cutter.cut(&look.region)?;
-        Ok(cut.map(|(crop, ticket)| (look, crop, ticket)))
+        Ok(cut.map(|(crop, pending)| (look, crop, pending)))
     };
     looks.into_iter().map(taken).filter_map(Result::transpose).collect()
 }
@@ -447,7 +448,7 @@ fn write(stage: &Stage<Poses>, frame: &mut gst::Buffer, people: &FramePeople, ou
 mod tests {
     use super::*;
     use crate::{
-        engine::Ticket,
+        engine::PendingAnswer,
         network::{Columns, Kind},
         posebatch::follow::LOOKED_AT,
         stage::{Fate, Frame, Item, State},
@@ -464,10 +465,10 @@ mod tests {
         let region = Region::new(0.0, 0.0, 1.0, 1.0);
         let mut unanswered = Vec::new();
         for number in 0..FRAMES {
-            let (ticket, duty) = Ticket::unanswered();
-            unanswered.push(duty);
+            let (pending, promise) = PendingAnswer::unanswered();
+            unanswered.push(promise);
             let look = Look { region, purpose: Purpose::Search };
-            let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), ticket)];
+            let looks = vec![(look, Crop::new(&region, 1, 1).unwrap(), pending)];
             let settings = Settings::default();
             let followed =
                 FollowedFrame::new(number as f64, (1280, 720), false, looks, None, kind, &settings);

@@ -21,23 +21,28 @@ impl Regions {
     }
 
     /// Where to look for the people of this frame, in square pixels.
-    pub fn of_frame(&mut self, buffer: &gst::BufferRef, shape: FrameShape, settings: &Settings) -> Where {
+    pub fn of_frame(
+        &mut self,
+        buffer: &gst::BufferRef,
+        shape: FrameShape,
+        settings: &Settings,
+    ) -> LookSource {
         match settings.inference_region {
             InferenceRegion::FullFrame => {
                 let (width, height) = (shape.width as f32, shape.height as f32);
                 let region = Region::new(0.0, 0.0, width, height).scaled(shape.to_square());
-                Where::Regions(vec![PersonRegion { region, id: None, confidence: None }])
+                LookSource::Regions(vec![PersonRegion { region, id: None, confidence: None }])
             }
             InferenceRegion::RoiList => {
-                Where::Regions(from_upstream(buffer, shape, settings).unwrap_or_default())
+                LookSource::Regions(from_upstream(buffer, shape, settings).unwrap_or_default())
             }
-            InferenceRegion::Track => Where::Tracked { search: true },
+            InferenceRegion::Track => LookSource::Tracked { search: true },
             InferenceRegion::Auto => match from_upstream(buffer, shape, settings) {
                 Some(regions) => {
                     self.detector_upstream = true;
-                    Where::Detected(regions)
+                    LookSource::Detected(regions)
                 }
-                None => Where::Tracked { search: !self.detector_upstream },
+                None => LookSource::Tracked { search: !self.detector_upstream },
             },
         }
     }
@@ -45,7 +50,7 @@ impl Regions {
 
 /// Where to look for the people of a frame.
 #[derive(Debug, PartialEq)]
-pub(super) enum Where {
+pub(super) enum LookSource {
     /// There, and nothing is known from frame to frame.
     Regions(Vec<PersonRegion>),
     /// There, because somebody upstream says so; frames without word from there are bridged.

@@ -6,7 +6,7 @@ use gst::{glib, prelude::*};
 
 use super::enums::*;
 use crate::{
-    engine::{Agreement, Patience},
+    engine::{Agreement, TimeoutPolicy},
     pose::OneEuro,
     stage::properties::{Row, settings},
     track::{self, Budget},
@@ -190,8 +190,8 @@ impl Settings {
         Duration::from_nanos(self.batch_timeout)
     }
 
-    pub fn patience(&self) -> Patience {
-        Patience { timeout: self.timeout(), adaptive: self.adaptive_timeout }
+    pub fn policy(&self) -> TimeoutPolicy {
+        TimeoutPolicy { timeout: self.timeout(), adaptive: self.adaptive_timeout }
     }
 
     /// The types of regions that are people.

@@ -1,7 +1,7 @@
 //! Crops of a frame on their way to the network.
 
 use crate::{
-    engine::{Flushing, Stream, Ticket},
+    engine::{Flushing, PendingAnswer, Stream},
     video::{Colours, Crop, FrameShape, Picture, Region, Sampler, picture},
 };
 
@@ -41,7 +41,7 @@ pub struct CropCutter<'a> {
 impl CropCutter<'_> {
     /// The crop of a region, in square pixels, on its way to the network; none where no crop can be made of the region.
     /// Waits for a free slot.
-    pub fn cut(&mut self, region: &Region) -> Result<Option<(Crop, Ticket)>, gst::FlowError> {
+    pub fn cut(&mut self, region: &Region) -> Result<Option<(Crop, PendingAnswer)>, gst::FlowError> {
         let shape = self.stream.shape();
         let Some(crop) = Crop::new(region, shape.width, shape.height) else { return Ok(None) };
         let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;

@@ -98,7 +98,7 @@ impl<I: Inference> Stage<I> {
         match I::open(self, &Opening { cancel: &cancel, report: &report }) {
             Ok(Opened { loaded, ready, gpu, description, summary }) => {
                 let queue = self.queue.clone();
-                let stream = loaded.engine.attach(settings.patience, Arc::new(move || queue.wake()));
+                let stream = loaded.engine.attach(settings.policy, Arc::new(move || queue.wake()));
                 gst::info!(
                     I::category(),
                     obj = element,
@@ -111,7 +111,7 @@ impl<I: Inference> Stage<I> {
                 progress(gst::ProgressType::Complete, &summary);
                 *lock(&self.running) = Some(running.clone());
                 // They may have been set while the network was loaded.
-                running.stream.set_patience(self.inference.settings().patience);
+                running.stream.set_timeout_policy(self.inference.settings().policy);
                 Ok(())
             }
             Err(error) if error.kind == ErrorKind::Cancelled => {

@@ -40,7 +40,7 @@ pub use queue::{Fate, Work};
 pub(crate) use queue::{Frame, Item, State};
 
 use crate::{
-    engine::{self, Patience, Stream},
+    engine::{self, Stream, TimeoutPolicy},
     platform::gpu::GpuMonitor,
     sync::{Mutex, MutexGuard, lock},
     video::FrameShape,
@@ -73,7 +73,7 @@ pub enum OnError {
 /// What the stage must know of the element's properties.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub patience: Patience,
+    pub policy: TimeoutPolicy,
     /// Most frames with a crop that waits for its batch, and most finished ones; read at NULL->READY.
     pub input_queue_size: u32,
     pub output_queue_size: u32,
@@ -93,7 +93,7 @@ impl Default for Settings {
     /// The usual ones: batches wait 15 ms, 20 frames wait for a batch and 8 for downstream.
     fn default() -> Self {
         Self {
-            patience: Patience { timeout: Duration::from_millis(15), adaptive: true },
+            policy: TimeoutPolicy { timeout: Duration::from_millis(15), adaptive: true },
             input_queue_size: 20,
             output_queue_size: 8,
             overload: Overload::Auto,
@@ -114,6 +114,9 @@ pub trait Inference: Send + Sync + Sized + 'static {
     /// What comes of it that a live stream is looked at too seldom, and that pictures are not upright, in warnings.
     const SELDOM: &'static str = "what is found comes late";
     const TURNED: &'static str = "little is found in them";
+    /// What a user of the element can do where frames come faster than the network runs, in a warning.
+    const REMEDIES: &'static str =
+        "a smaller network, a faster device, fewer frames a second or an inference-interval help";
 
     /// What the backend tells of the network.
     type Network: engine::Network + Sync;
@@ -269,7 +272,7 @@ impl<I: Inference> Stage<I> {
     /// A property that the stage works by was set.
     pub fn settings_changed(&self) {
         if let Some(running) = self.running() {
-            running.stream.set_patience(self.inference.settings().patience);
+            running.stream.set_timeout_policy(self.inference.settings().policy);
             self.check_latency(&running);
         }
     }

@@ -287,7 +287,7 @@ impl<I: Inference> Stage<I> {
     }
 
     fn estimated_latency(&self, running: &Running<I>) -> Duration {
-        let timeout = self.inference.settings().patience.timeout;
+        let timeout = self.inference.settings().policy.timeout;
         let crops = lock(&self.latency).most_crops();
         estimate(timeout, running.stream.run_time(), running.stream.runs_for(crops))
     }

@@ -68,25 +68,25 @@ impl Skipping {
     }
 
     /// A frame has come. Gives the text of a warning that is due.
-    pub fn count_frame(&mut self, now: Instant) -> Option<String> {
+    pub fn count_frame(&mut self, now: Instant, remedies: &str) -> Option<String> {
         let since = self.since?;
         let due = now.duration_since(since) >= Self::FIRST
             && self.warned.is_none_or(|warned| now.duration_since(warned) >= Self::PAUSE);
-        let text = if due { self.take_warning(now) } else { None };
+        let text = if due { self.take_warning(now, remedies) } else { None };
         // Of the next count, only those from its own first one on.
         self.frames += 1;
         text
     }
 
     /// The text of a warning about what no warning has told of yet.
-    pub fn take_warning(&mut self, now: Instant) -> Option<String> {
+    pub fn take_warning(&mut self, now: Instant, remedies: &str) -> Option<String> {
         let since = self.since.take()?;
         let skipped = self.overload + self.late;
         let share = 100.0 * skipped as f64 / self.frames as f64;
         let seconds = now.duration_since(since).as_secs_f64();
         let why = match (self.overload, self.late) {
             (_, 0) => {
-                "the network is slower than this live stream, and their people would have come too late"
+                "the network is slower than this live stream, and what they show would have come too late"
                     .to_string()
             }
             (0, _) => "downstream said that they would be late (max-lateness)".to_string(),
@@ -96,9 +96,8 @@ impl Skipping {
             ),
         };
         let text = format!(
-            "{skipped} of {} frames in {seconds:.1} s ({share:.0} %) went on without inference: {why}; a smaller network, a \
-             faster device, fewer max-people or frames a second, or an inference-interval help, overload=block holds the \
-             stream up instead",
+            "{skipped} of {} frames in {seconds:.1} s ({share:.0} %) went on without inference: {why}; {remedies}, \
+             overload=block holds the stream up instead",
             self.frames
         );
         *self = Self { warned: Some(now), ..Self::default() };
@@ -109,6 +108,8 @@ impl Skipping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HELP: &str = "fewer frames help";
 
     #[test]
     fn lateness_is_counted_from_downstreams_word() {
@@ -135,7 +136,7 @@ mod tests {
         let mut warnings = Vec::new();
         for number in 0..1000 {
             let now = f64::from(number) / 10.0;
-            warnings.extend(skipping.count_frame(at(now)).map(|text| (number, text)));
+            warnings.extend(skipping.count_frame(at(now), HELP).map(|text| (number, text)));
             if (50..700).contains(&number) && number % 2 == 0 {
                 skipping.skip(Reason::Overload, at(now));
             }
@@ -147,13 +148,17 @@ mod tests {
         );
         assert!(warnings[1].1.starts_with("300 of 600 frames in 60.0 s (50 %)"), "{warnings:?}");
         assert!(warnings[0].1.contains("slower than this live stream"), "{warnings:?}");
+        assert!(
+            warnings[0].1.ends_with("; fewer frames help, overload=block holds the stream up instead"),
+            "{warnings:?}"
+        );
         // The rest, at the end of the stream, and nothing after that.
-        let rest = skipping.take_warning(at(100.0)).unwrap();
+        let rest = skipping.take_warning(at(100.0), HELP).unwrap();
         assert!(rest.starts_with("20 of "), "{rest}");
-        assert_eq!(skipping.take_warning(at(101.0)), None);
+        assert_eq!(skipping.take_warning(at(101.0), HELP), None);
         skipping.skip(Reason::Lateness, at(200.0));
-        assert!(skipping.count_frame(at(200.1)).is_none(), "one frame's share tells nothing");
-        let late = skipping.count_frame(at(201.0)).unwrap();
+        assert!(skipping.count_frame(at(200.1), HELP).is_none(), "one frame's share tells nothing");
+        let late = skipping.count_frame(at(201.0), HELP).unwrap();
         assert!(late.starts_with("1 of 2 frames in 1.0 s (50 %)") && late.contains("max-lateness"), "{late}");
     }
 }

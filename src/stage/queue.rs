@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, convert::Infallible, ptr::NonNull};
 
 use crate::{
-    engine::{Stream, Ticket},
+    engine::{PendingAnswer, Stream},
     sync::{Condvar, Mutex, MutexGuard, lock, mpsc, wait},
     video::FrameShape,
 };
@@ -27,7 +27,7 @@ pub trait Work: Send {
 }
 
 /// A single crop.
-impl Work for Ticket {
+impl Work for PendingAnswer {
     type Step = Infallible;
 
     fn crops(&self) -> usize {

@@ -20,7 +20,7 @@ use super::queue::{Fate, Frame, Item, Query, Queue, Room, Turn};
 use crate::{
     engine::{
         Backend, BackendOf, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading,
-        ManualClock, Patience, Slot, Stream, Ticket,
+        ManualClock, PendingAnswer, Slot, Stream, TimeoutPolicy,
     },
     network::Network,
     sync::{Mutex, lock},
@@ -106,21 +106,21 @@ enum Out {
 }
 
 /// What an element has between its pads.
-struct Way {
-    queue: Arc<Queue<Ticket>>,
+struct Element {
+    queue: Arc<Queue<PendingAnswer>>,
     stream: Stream,
     out: Mutex<Vec<Out>>,
 }
 
-impl Way {
+impl Element {
     fn new(engine: &Engine) -> Self {
-        let queue = Arc::new(Queue::<Ticket>::default());
+        let queue = Arc::new(Queue::<PendingAnswer>::default());
         let woken = queue.clone();
-        let patience = Patience { timeout: TIMEOUT, adaptive: true };
-        let stream = engine.attach(patience, Arc::new(move || woken.wake()));
-        let way = Self { queue, stream, out: Mutex::new(Vec::new()) };
-        way.resume();
-        way
+        let policy = TimeoutPolicy { timeout: TIMEOUT, adaptive: true };
+        let stream = engine.attach(policy, Arc::new(move || woken.wake()));
+        let element = Self { queue, stream, out: Mutex::new(Vec::new()) };
+        element.resume();
+        element
     }
 
     fn resume(&self) {
@@ -187,8 +187,8 @@ impl Way {
                 }
                 Ok(Turn::Step(never)) => match never {},
                 Ok(Turn::Send(Item::Frame(frame), _)) => {
-                    let Fate::Look(ticket) = &frame.fate else { unreachable!("push makes no other") };
-                    let found = ticket.outcome().expect("the frame is done");
+                    let Fate::Look(pending) = &frame.fate else { unreachable!("push makes no other") };
+                    let found = pending.outcome().expect("the frame is done");
                     let found = found.as_ref().map(|row| row[2] as u8);
                     Out::Frame(frame.buffer.offset() as u8, found.map_err(|error| error.message.clone()))
                 }
@@ -212,17 +212,17 @@ fn frames_come_out_in_order_with_their_own_results_before_a_query_and_eos() {
     for (batch_size, executors) in [(1, 1), (2, 1), (3, 2)] {
         play(move || {
             let (engine, _clock) = engine(Numbers::default(), batch_size, executors);
-            let way = Way::new(&engine);
+            let element = Element::new(&engine);
             thread::scope(|scope| {
-                scope.spawn(|| way.run_task());
-                way.push_all(0..5).unwrap();
-                assert!(way.drain());
-                way.push_all(5..7).unwrap();
-                way.push_eos().unwrap();
+                scope.spawn(|| element.run_task());
+                element.push_all(0..5).unwrap();
+                assert!(element.drain());
+                element.push_all(5..7).unwrap();
+                element.push_eos().unwrap();
             });
             let expected: Vec<_> =
                 found(0..5).chain([Out::Query]).chain(found(5..7)).chain([Out::Eos]).collect();
-            assert_eq!(way.out(), expected);
+            assert_eq!(element.out(), expected);
         });
     }
 }
@@ -231,20 +231,20 @@ fn frames_come_out_in_order_with_their_own_results_before_a_query_and_eos() {
 fn a_deadline_is_not_slept_through() {
     play(|| {
         let (engine, clock) = engine(Numbers::default(), 3, 1);
-        let way = Way::new(&engine);
+        let element = Element::new(&engine);
         thread::scope(|scope| {
-            scope.spawn(|| way.run_task());
+            scope.spawn(|| element.run_task());
             let moving = clock.clone();
-            way.push(0).unwrap();
+            element.push(0).unwrap();
             // Whether the executor sleeps already or not.
             scope.spawn(move || moving.advance(TIMEOUT));
-            let ticket_is_there = || lock(&way.out).first().cloned();
-            while ticket_is_there().is_none() {
+            let query_is_there = || lock(&element.out).first().cloned();
+            while query_is_there().is_none() {
                 thread::yield_now();
             }
-            way.push_eos().unwrap();
+            element.push_eos().unwrap();
         });
-        assert_eq!(way.out(), [Out::Frame(0, Ok(0)), Out::Eos]);
+        assert_eq!(element.out(), [Out::Frame(0, Ok(0)), Out::Eos]);
     });
 }
 
@@ -252,24 +252,24 @@ fn a_deadline_is_not_slept_through() {
 fn after_a_flush_at_any_moment_only_new_frames_come() {
     play(|| {
         let (engine, _clock) = engine(Numbers::default(), 2, 2);
-        let way = Way::new(&engine);
+        let element = Element::new(&engine);
         thread::scope(|scope| {
-            let source = scope.spawn(|| way.push_all(0..6));
-            let task = scope.spawn(|| way.run_task());
-            way.flush();
+            let source = scope.spawn(|| element.push_all(0..6));
+            let task = scope.spawn(|| element.run_task());
+            element.flush();
             let _ = source.join().unwrap();
             task.join().unwrap();
         });
-        let before = way.out();
+        let before = element.out();
         assert_eq!(before, found(0..before.len() as u8).collect::<Vec<_>>());
-        lock(&way.out).clear();
-        way.resume();
+        lock(&element.out).clear();
+        element.resume();
         thread::scope(|scope| {
-            scope.spawn(|| way.run_task());
-            way.push_all(10..13).unwrap();
-            way.push_eos().unwrap();
+            scope.spawn(|| element.run_task());
+            element.push_all(10..13).unwrap();
+            element.push_eos().unwrap();
         });
-        assert_eq!(way.out(), found(10..13).chain([Out::Eos]).collect::<Vec<_>>());
+        assert_eq!(element.out(), found(10..13).chain([Out::Eos]).collect::<Vec<_>>());
     });
 }
 
@@ -277,17 +277,17 @@ fn after_a_flush_at_any_moment_only_new_frames_come() {
 fn a_stop_at_any_moment_ends_all_who_wait() {
     play(|| {
         let (engine, _clock) = engine(Numbers::default(), 2, 1);
-        let way = Way::new(&engine);
+        let element = Element::new(&engine);
         thread::scope(|scope| {
-            let source = scope.spawn(|| way.push_all(0..6).map(|()| way.drain()));
-            let task = scope.spawn(|| way.run_task());
+            let source = scope.spawn(|| element.push_all(0..6).map(|()| element.drain()));
+            let task = scope.spawn(|| element.run_task());
             // Both pads are deactivated, then the engine goes.
-            way.flush();
+            element.flush();
             let _ = source.join().unwrap();
             task.join().unwrap();
             engine.close().unwrap();
         });
-        let out = way.out();
+        let out = element.out();
         let frames = out.iter().filter(|out| **out != Out::Query).count() as u8;
         assert_eq!(out[..frames.into()], found(0..frames).collect::<Vec<_>>());
     });
@@ -297,7 +297,7 @@ fn a_stop_at_any_moment_ends_all_who_wait() {
 fn who_shares_an_engine_is_not_held_up_by_one_who_leaves() {
     play(|| {
         let (engine, _clock) = engine(Numbers::default(), 2, 1);
-        let (stays, leaves) = (Way::new(&engine), Way::new(&engine));
+        let (stays, leaves) = (Element::new(&engine), Element::new(&engine));
         thread::scope(|scope| {
             scope.spawn(|| stays.run_task());
             scope.spawn(|| {
@@ -325,7 +325,7 @@ fn who_shares_an_engine_is_not_held_up_by_one_who_leaves() {
 fn who_shares_an_engine_is_not_held_up_by_one_who_flushes() {
     play(|| {
         let (engine, _clock) = engine(Numbers::default(), 3, 1);
-        let (stays, flushes) = (Way::new(&engine), Way::new(&engine));
+        let (stays, flushes) = (Element::new(&engine), Element::new(&engine));
         thread::scope(|scope| {
             scope.spawn(|| stays.run_task());
             scope.spawn(|| flushes.flush());
@@ -342,14 +342,14 @@ fn who_shares_an_engine_is_not_held_up_by_one_who_flushes() {
 fn a_network_that_fails_answers_every_frame() {
     play(|| {
         let (engine, _clock) = engine(Numbers { fails: true, spare: false }, 2, 2);
-        let way = Way::new(&engine);
+        let element = Element::new(&engine);
         thread::scope(|scope| {
-            scope.spawn(|| way.run_task());
-            way.push_all(0..5).unwrap();
-            way.push_eos().unwrap();
+            scope.spawn(|| element.run_task());
+            element.push_all(0..5).unwrap();
+            element.push_eos().unwrap();
         });
         let failed = (0..5).map(|number| Out::Frame(number, Err("on purpose".to_string())));
-        assert_eq!(way.out(), failed.chain([Out::Eos]).collect::<Vec<_>>());
+        assert_eq!(element.out(), failed.chain([Out::Eos]).collect::<Vec<_>>());
     });
 }
 
@@ -357,12 +357,12 @@ fn a_network_that_fails_answers_every_frame() {
 fn a_network_that_is_lost_is_replaced_without_losing_a_frame() {
     play(|| {
         let (engine, _clock) = engine(Numbers { fails: true, spare: true }, 2, 2);
-        let way = Way::new(&engine);
+        let element = Element::new(&engine);
         thread::scope(|scope| {
-            scope.spawn(|| way.run_task());
-            way.push_all(0..5).unwrap();
-            way.push_eos().unwrap();
+            scope.spawn(|| element.run_task());
+            element.push_all(0..5).unwrap();
+            element.push_eos().unwrap();
         });
-        assert_eq!(way.out(), found(0..5).chain([Out::Eos]).collect::<Vec<_>>());
+        assert_eq!(element.out(), found(0..5).chain([Out::Eos]).collect::<Vec<_>>());
     });
 }

@@ -41,13 +41,13 @@ impl<I: Inference> Stage<I> {
 
     /// A frame has come: warns from time to time of those that went on without inference. Not to be called with a lock held.
     pub(super) fn warn_of_skipped_frames(&self) {
-        let text = self.figures().skipping.count_frame(Instant::now());
+        let text = self.figures().skipping.count_frame(Instant::now(), I::REMEDIES);
         self.post_skipping(text);
     }
 
     /// The same at the end of a stream, of what no warning has told of.
     pub(super) fn warn_of_the_last_skipped_frames(&self) {
-        let text = self.figures().skipping.take_warning(Instant::now());
+        let text = self.figures().skipping.take_warning(Instant::now(), I::REMEDIES);
         self.post_skipping(text);
     }
 

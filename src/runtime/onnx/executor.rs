@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    cuda::turns::{self, DroppedInTurn},
+    cuda::capture_lock::{self, DroppedUnderLock},
     library::Runtime,
     session::{RunOptions, Session},
 };
@@ -17,8 +17,8 @@ use crate::{
 
 pub(super) struct OnnxExecutor {
     /// One session for all sizes, or one for each. On a GPU of NVIDIA, where captures must be alone, they are run and
-    /// dropped in turn.
-    sessions: DroppedInTurn<Vec<Session>>,
+    /// dropped under the capture lock.
+    sessions: DroppedUnderLock<Vec<Session>>,
     /// Batch sizes that can be run, ascending.
     sizes: Vec<usize>,
     contract: Contract,
@@ -40,8 +40,8 @@ impl OnnxExecutor {
     ) -> Result<Self, Error> {
         let largest = *sizes.last().expect("there is always a size");
         let mut executor = Self {
-            // A turn for loading is still held.
-            sessions: DroppedInTurn::new(sessions, false),
+            // The permit for loading is still held.
+            sessions: DroppedUnderLock::new(sessions, false),
             sizes,
             contract,
             // Until the first run has shown it.
@@ -55,7 +55,7 @@ impl OnnxExecutor {
     }
 
     pub(super) fn with_network(mut self, provider: Provider, sha256: String) -> (Network, Box<dyn Executor>) {
-        self.sessions.set_takes_turns(provider.is_nvidia());
+        self.sessions.set_takes_lock(provider.is_nvidia());
         let Contract { width, height, .. } = self.contract;
         let network = Network { width, height, kind: self.kind, provider, sha256: Some(sha256) };
         (network, Box::new(self))
@@ -89,7 +89,7 @@ impl Executor for OnnxExecutor {
             .find(|size| **size >= rows)
             .ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))?;
         let answers = &mut answers[..rows * self.kind.row()];
-        let _turn = self.sessions.takes_turns().then(turns::run);
+        let _permit = self.sessions.takes_lock().then(capture_lock::run);
         self.forward(size, |all| answers.copy_from_slice(&all[..answers.len()]))?;
         Ok(size)
     }

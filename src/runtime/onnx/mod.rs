@@ -174,7 +174,7 @@ impl Backend for OnnxBackend {
     }
 
     fn left_behind(&self, thread: ThreadId) {
-        cuda::turns::give_up(thread);
+        cuda::capture_lock::give_up(thread);
     }
 
     fn fallback(&self, network: &Network, batch_size: usize) -> Option<Arc<BackendOf<Network>>> {
@@ -358,7 +358,7 @@ impl OnnxBackend {
         };
         // A change of shape costs the CUDA provider seconds: each size that can occur has a session of its own.
         let open = || -> Result<OnnxExecutor, Error> {
-            let _turn = cuda::turns::load();
+            let _permit = cuda::capture_lock::load();
             let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
             OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &file.name)
         };

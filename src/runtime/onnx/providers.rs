@@ -6,7 +6,7 @@ use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderD
 
 use super::{
     ConvAlgoSearch, OnnxBackend, Precision,
-    cuda::{Stream, turns},
+    cuda::{Stream, capture_lock},
     library::Runtime,
     message::readable,
     nvidia,
@@ -98,7 +98,7 @@ impl OnnxBackend {
             }
         }
         let adaptation = Adaptation { half: self.half(), fixed_batch: None };
-        let _turn = turns::load();
+        let _permit = capture_lock::load();
         let session = self
             .session(runtime, file, &adaptation, loading, "tensorrt", |builder: Builder| {
                 preload_nvidia(runtime, loading);

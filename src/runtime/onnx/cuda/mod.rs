@@ -7,8 +7,8 @@
 //! pinned memory, on the session's own stream. Pinned memory holds two batches: while one runs the next one is loaded,
 //! where ONNX Runtime replays a graph without waiting for its end (1.31 does, 1.24 does not).
 
+pub(super) mod capture_lock;
 mod device;
-pub(super) mod turns;
 
 use super::{
     library::Runtime,
@@ -21,9 +21,9 @@ use crate::{
         contract::{self, Contract, IMAGE},
     },
 };
+use capture_lock::{DroppedUnderLock, Permit};
 pub use device::Stream;
 use device::{OnStream, Pinned};
-use turns::{DroppedInTurn, Turn};
 
 /// How often captures are tried: what others do in the process can spoil one.
 const ATTEMPTS: usize = 3;
@@ -56,7 +56,7 @@ impl Plan<'_> {
 }
 
 /// Runs prepared batch sizes. Closed when nobody captures.
-pub(super) struct CapturedExecutor(DroppedInTurn<Captured>);
+pub(super) struct CapturedExecutor(DroppedUnderLock<Captured>);
 
 struct Captured {
     /// By batch size, ascending.
@@ -74,7 +74,7 @@ struct Captured {
 struct Begun {
     graph: usize,
     rows: usize,
-    _turn: Turn<'static>,
+    _permit: Permit<'static>,
 }
 
 /// What is copied to the device and back.
@@ -136,7 +136,7 @@ impl CapturedExecutor {
         loading.cancelled.on_cancel(move || terminated.terminate());
         let mut loaded = Vec::new();
         for rows in plan.sizes {
-            loaded.push(DroppedInTurn::new(Loaded::new(plan, *rows, &uncaptured, loading)?, true));
+            loaded.push(DroppedUnderLock::new(Loaded::new(plan, *rows, &uncaptured, loading)?, true));
         }
 
         let largest = loaded.last().ok_or_else(|| Error::new(ErrorKind::Run, "No batch size"))?;
@@ -144,7 +144,7 @@ impl CapturedExecutor {
         let crop_values = plan.input_shape(1).iter().product();
         let answer_values = kind.row();
         let host = {
-            let _turn = turns::load();
+            let _permit = capture_lock::load();
             let stream = largest.session.stream();
             let input = || stream.pinned(rows * crop_values);
             let inputs = [input()?, input()?];
@@ -162,22 +162,22 @@ impl CapturedExecutor {
             overlaps: false,
             begun: None,
         };
-        let mut captured = DroppedInTurn::new(captured, true);
+        let mut captured = DroppedUnderLock::new(captured, true);
         for loaded in loaded {
             loading.cancelled.check()?;
             let rows = loaded.rows;
             (loading.report)(LoadEvent::Step(format!("Capturing batches of {rows} on cuda")));
             let Captured { graphs, host, .. } = &mut *captured;
             graphs.push({
-                let _turn = turns::load();
+                let _permit = capture_lock::load();
                 Graph::bind(loaded.into_inner(), plan)?
             });
             let graph = graphs.last_mut().expect("one was pushed just now");
             for _ in 0..RUNS_BEFORE_CAPTURE {
-                let _turn = turns::load();
+                let _permit = capture_lock::load();
                 graph.run(host, rows, &uncaptured)?;
             }
-            let _turn = turns::capture(loading.cancelled).map_err(|error| match error.kind {
+            let _permit = capture_lock::capture(loading.cancelled).map_err(|error| match error.kind {
                 ErrorKind::Cancelled => Failure::Final(error),
                 _ => Failure::Capture(error),
             })?;
@@ -217,7 +217,7 @@ fn retried<T>(loading: &Loading, mut open: impl FnMut() -> Result<T, Failure>) -
 
 impl Loaded {
     fn new(plan: &Plan, rows: usize, uncaptured: &RunOptions, loading: &Loading) -> Result<Self, Error> {
-        let _turn = turns::load();
+        let _permit = capture_lock::load();
         let stream = Stream::new(plan.device_id)?;
         let mut session = OnStream::try_new(stream, |stream| (plan.session)(rows, stream))?;
         loading.cancelled.check()?;
@@ -300,7 +300,7 @@ impl Captured {
     fn try_overlapping(&mut self) -> Result<(), Error> {
         let Some(graph) = self.graphs.last_mut() else { return Ok(()) };
         for _ in 0..3 {
-            let _turn = turns::run();
+            let _permit = capture_lock::run();
             let rows = graph.rows;
             // SAFETY: nobody loads here, and `wait` comes below.
             let begun = unsafe { graph.begin(&mut self.host, rows, &self.options) };
@@ -312,7 +312,7 @@ impl Captured {
 }
 
 impl Drop for CapturedExecutor {
-    /// After a panic in mid-run: the device must not read or write host memory that is freed, and the turn must be over
+    /// After a panic in mid-run: the device must not read or write host memory that is freed, and the permit must be given back
     /// before the one for closing is asked for.
     fn drop(&mut self) {
         if let Some(Begun { graph, .. }) = self.0.begun.take() {
@@ -330,7 +330,7 @@ impl Executor for CapturedExecutor {
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         let index = self.0.graph_for(rows)?;
         let Captured { graphs, options, host, .. } = &mut *self.0;
-        let _turn = turns::run();
+        let _permit = capture_lock::run();
         graphs[index].run(host, rows, options)?;
         self.0.read(rows, answers);
         Ok(self.0.graphs[index].rows)
@@ -349,7 +349,7 @@ impl Overlapping for CapturedExecutor {
     fn begin(&mut self, rows: usize) -> Result<(), Error> {
         let index = self.0.graph_for(rows)?;
         let Captured { graphs, options, host, begun, .. } = &mut *self.0;
-        let turn = turns::run();
+        let permit = capture_lock::run();
         let graph = &mut graphs[index];
         // SAFETY: `load` takes the other half from now on; `finish` waits before it reads, and `drop` before memory is
         // freed.
@@ -358,12 +358,12 @@ impl Overlapping for CapturedExecutor {
             return Err(error);
         }
         host.loading = 1 - host.loading;
-        *begun = Some(Begun { graph: index, rows, _turn: turn });
+        *begun = Some(Begun { graph: index, rows, _permit: permit });
         Ok(())
     }
 
     fn finish(&mut self, answers: &mut [f32]) -> Result<usize, Error> {
-        let Some(Begun { graph, rows, _turn }) = self.0.begun.take() else {
+        let Some(Begun { graph, rows, _permit }) = self.0.begun.take() else {
             return Err(Error::new(ErrorKind::Run, "No run was begun"));
         };
         let graph = &self.0.graphs[graph];

@@ -8,7 +8,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// The row of numbers that answers one crop.
 pub type Outcome = Result<Box<[f32]>, Error>;
 
-/// Called, without any lock of the engine held, whenever a ticket of a stream went on.
+/// Called, without any lock of the engine held, whenever an answer that a stream waits for went on.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Default)]
@@ -19,9 +19,9 @@ struct Cell {
 
 /// Held by the frame whose crop was submitted.
 #[derive(Clone, Debug)]
-pub struct Ticket(Arc<Cell>);
+pub struct PendingAnswer(Arc<Cell>);
 
-impl Ticket {
+impl PendingAnswer {
     /// Whether an executor took the crop (or will never take it).
     pub fn is_handed(&self) -> bool {
         self.0.handed.load(Ordering::Acquire) || self.outcome().is_some()
@@ -30,8 +30,8 @@ impl Ticket {
     /// One whose answer is an error, once the other value is dropped.
     #[cfg(test)]
     pub fn unanswered() -> (Self, impl Sized) {
-        let (duty, ticket) = Duty::new(Arc::new(|| ()));
-        (ticket, duty)
+        let (promise, pending) = Promise::new(Arc::new(|| ()));
+        (pending, promise)
     }
 
     /// The answer, once it is there.
@@ -40,46 +40,46 @@ impl Ticket {
     }
 }
 
-/// Held by the engine: the duty to answer. Dropped unanswered, it answers with an error.
-pub(super) struct Duty {
+/// Held by the engine: the promise to answer. Dropped unanswered, it answers with an error.
+pub(super) struct Promise {
     cell: Arc<Cell>,
     notify: Notify,
 }
 
-impl Duty {
-    pub(super) fn new(notify: Notify) -> (Self, Ticket) {
+impl Promise {
+    pub(super) fn new(notify: Notify) -> (Self, PendingAnswer) {
         let cell = Arc::new(Cell::default());
-        (Self { cell: cell.clone(), notify }, Ticket(cell))
+        (Self { cell: cell.clone(), notify }, PendingAnswer(cell))
     }
 
     /// An executor took these crops. Their streams hear of it once each.
-    pub(super) fn hand_all(duties: &[Self]) {
-        duties.iter().for_each(|duty| duty.cell.handed.store(true, Ordering::Release));
-        notify_each(duties.iter());
+    pub(super) fn hand_all(promises: &[Self]) {
+        promises.iter().for_each(|promise| promise.cell.handed.store(true, Ordering::Release));
+        notify_each(promises.iter());
     }
 
     /// Answers crops. Their streams hear of it once each.
     pub(super) fn answer_all(answers: impl IntoIterator<Item = (Self, Outcome)>) {
-        let answered = |(duty, outcome): (Self, Outcome)| {
-            let _ = duty.cell.outcome.set(outcome);
-            duty
+        let answered = |(promise, outcome): (Self, Outcome)| {
+            let _ = promise.cell.outcome.set(outcome);
+            promise
         };
-        let duties: Vec<_> = answers.into_iter().map(answered).collect();
-        notify_each(duties.iter());
+        let promises: Vec<_> = answers.into_iter().map(answered).collect();
+        notify_each(promises.iter());
     }
 }
 
-/// Wakes each stream that one of the duties belongs to, once.
-fn notify_each<'a>(duties: impl Iterator<Item = &'a Duty> + Clone) {
-    for (index, duty) in duties.clone().enumerate() {
-        let is_told = duties.clone().take(index).any(|before| Arc::ptr_eq(&before.notify, &duty.notify));
+/// Wakes each stream that one of the promises belongs to, once.
+fn notify_each<'a>(promises: impl Iterator<Item = &'a Promise> + Clone) {
+    for (index, promise) in promises.clone().enumerate() {
+        let is_told = promises.clone().take(index).any(|before| Arc::ptr_eq(&before.notify, &promise.notify));
         if !is_told {
-            (duty.notify)();
+            (promise.notify)();
         }
     }
 }
 
-impl Drop for Duty {
+impl Drop for Promise {
     fn drop(&mut self) {
         if self.cell.outcome.get().is_some() {
             return;
@@ -107,23 +107,23 @@ mod tests {
         let (one, told_one) = counting();
         let (other, told_other) = counting();
         let notifies = [&one, &other, &one, &one, &other];
-        let (duties, tickets): (Vec<_>, Vec<_>) =
-            notifies.into_iter().map(|notify| Duty::new(notify.clone())).unzip();
+        let (promises, pending): (Vec<_>, Vec<_>) =
+            notifies.into_iter().map(|notify| Promise::new(notify.clone())).unzip();
         let told = || (told_one.load(Ordering::SeqCst), told_other.load(Ordering::SeqCst));
-        Duty::hand_all(&duties);
+        Promise::hand_all(&promises);
         assert_eq!(told(), (1, 1));
-        assert!(tickets.iter().all(Ticket::is_handed));
-        Duty::answer_all(duties.into_iter().map(|duty| (duty, Ok(Box::default()))));
+        assert!(pending.iter().all(PendingAnswer::is_handed));
+        Promise::answer_all(promises.into_iter().map(|promise| (promise, Ok(Box::default()))));
         assert_eq!(told(), (2, 2));
-        assert!(tickets.iter().all(|ticket| ticket.outcome().is_some_and(Result::is_ok)));
+        assert!(pending.iter().all(|pending| pending.outcome().is_some_and(Result::is_ok)));
     }
 
     #[test]
     fn a_duty_that_is_dropped_answers_with_an_error() {
         let (notify, told) = counting();
-        let (duty, ticket) = Duty::new(notify);
-        drop(duty);
-        assert!(ticket.outcome().is_some_and(Result::is_err));
+        let (promise, pending) = Promise::new(notify);
+        drop(promise);
+        assert!(pending.outcome().is_some_and(Result::is_err));
         assert_eq!(told.load(Ordering::SeqCst), 1);
     }
 }

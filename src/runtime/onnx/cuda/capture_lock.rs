@@ -2,7 +2,7 @@
 //! any thread of the process spoils the capture. So captures are alone in the process.
 //!
 //! A run can hang with its device. A capture waits for it no longer than its limit, in which it holds the others up, and
-//! not at all once the thread that runs was left behind: others end its turn, which no lock of a library allows.
+//! not at all once the thread that runs was left behind: others give its permit back, which no lock of a library allows.
 
 use std::{
     mem::ManuallyDrop,
@@ -16,28 +16,29 @@ use crate::{
     sync::thread::{self, ThreadId},
 };
 
-static TURNS: Turns = Turns::new(Limits { loads: Duration::from_secs(600), runs: Duration::from_secs(2) });
+static CAPTURE_LOCK: CaptureLock =
+    CaptureLock::new(Limits { loads: Duration::from_secs(600), runs: Duration::from_secs(2) });
 
 /// Held while a network is loaded.
-pub(in crate::runtime::onnx) fn load() -> Turn<'static> {
-    TURNS.take(Kind::Load)
+pub(in crate::runtime::onnx) fn load() -> Permit<'static> {
+    CAPTURE_LOCK.take(Kind::Load)
 }
 
 /// Held during a run, or while a network is closed.
-pub(in crate::runtime::onnx) fn run() -> Turn<'static> {
-    TURNS.take(Kind::Run)
+pub(in crate::runtime::onnx) fn run() -> Permit<'static> {
+    CAPTURE_LOCK.take(Kind::Run)
 }
 
 /// Held during a capture: milliseconds, in which nobody else loads, runs or closes. An error if it is cancelled, or if
 /// the others do not end.
-pub(super) fn capture(cancel: &Cancel) -> Result<Turn<'static>, Error> {
-    cancel.on_cancel(|| TURNS.wake());
-    TURNS.capture(cancel)
+pub(super) fn capture(cancel: &Cancel) -> Result<Permit<'static>, Error> {
+    cancel.on_cancel(|| CAPTURE_LOCK.wake());
+    CAPTURE_LOCK.capture(cancel)
 }
 
-/// The thread was left behind: its turns are over, whatever it still does.
+/// The thread was left behind: its permits are over, whatever it still does.
 pub(in crate::runtime::onnx) fn give_up(thread: ThreadId) {
-    TURNS.give_up(thread);
+    CAPTURE_LOCK.give_up(thread);
 }
 
 /// How long a capture waits.
@@ -59,7 +60,7 @@ enum Kind {
     Capture,
 }
 
-struct Turns {
+struct CaptureLock {
     limits: Limits,
     state: Mutex<State>,
     changed: Condvar,
@@ -88,7 +89,7 @@ impl State {
     }
 }
 
-impl Turns {
+impl CaptureLock {
     const fn new(limits: Limits) -> Self {
         Self { limits, state: Mutex::new(State { held: Vec::new(), next: 0 }), changed: Condvar::new() }
     }
@@ -102,15 +103,15 @@ impl Turns {
         self.changed.notify_all();
     }
 
-    fn take(&self, kind: Kind) -> Turn<'_> {
+    fn take(&self, kind: Kind) -> Permit<'_> {
         let mut state = self.lock();
         while state.has(Kind::Capture) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        Turn { number: state.add(kind), turns: self }
+        Permit { number: state.add(kind), lock: self }
     }
 
-    fn capture(&self, cancel: &Cancel) -> Result<Turn<'_>, Error> {
+    fn capture(&self, cancel: &Cancel) -> Result<Permit<'_>, Error> {
         let is_free = |state: &State| !state.has(Kind::Load) && !state.has(Kind::Capture);
         let mut state =
             self.wait(self.lock(), self.limits.loads, |state| cancel.is_cancelled() || is_free(state));
@@ -119,12 +120,12 @@ impl Turns {
             return Err(still("another network is still loaded", self.limits.loads));
         }
         // From here on the others wait.
-        let turn = Turn { number: state.add(Kind::Capture), turns: self };
+        let permit = Permit { number: state.add(Kind::Capture), lock: self };
         let state = self.wait(state, self.limits.runs, |state| !state.has(Kind::Run));
         let ran = state.has(Kind::Run);
-        // The turn that is dropped takes the lock.
+        // The permit that is dropped takes the lock.
         drop(state);
-        if ran { Err(still("a run of another network does not end", self.limits.runs)) } else { Ok(turn) }
+        if ran { Err(still("a run of another network does not end", self.limits.runs)) } else { Ok(permit) }
     }
 
     fn wait<'a>(
@@ -156,38 +157,38 @@ fn still(what: &str, limit: Duration) -> Error {
 }
 
 /// Ends when it is dropped.
-pub(in crate::runtime::onnx) struct Turn<'a> {
-    turns: &'a Turns,
+pub(in crate::runtime::onnx) struct Permit<'a> {
+    lock: &'a CaptureLock,
     number: u64,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.turns.lock();
+        let mut state = self.lock.lock();
         // It may have been given up.
         state.held.retain(|held| held.number != self.number);
         drop(state);
-        self.turns.changed.notify_all();
+        self.lock.changed.notify_all();
     }
 }
 
 /// Something that may free device memory when it is dropped, which waits for the end of a capture then.
-pub(in crate::runtime::onnx) struct DroppedInTurn<T> {
+pub(in crate::runtime::onnx) struct DroppedUnderLock<T> {
     value: ManuallyDrop<T>,
-    takes_turns: bool,
+    takes_lock: bool,
 }
 
-impl<T> DroppedInTurn<T> {
-    pub fn new(value: T, takes_turns: bool) -> Self {
-        Self { value: ManuallyDrop::new(value), takes_turns }
+impl<T> DroppedUnderLock<T> {
+    pub fn new(value: T, takes_lock: bool) -> Self {
+        Self { value: ManuallyDrop::new(value), takes_lock }
     }
 
-    pub fn takes_turns(&self) -> bool {
-        self.takes_turns
+    pub fn takes_lock(&self) -> bool {
+        self.takes_lock
     }
 
-    pub fn set_takes_turns(&mut self, takes_turns: bool) {
-        self.takes_turns = takes_turns;
+    pub fn set_takes_lock(&mut self, takes_lock: bool) {
+        self.takes_lock = takes_lock;
     }
 
     pub fn into_inner(self) -> T {
@@ -197,7 +198,7 @@ impl<T> DroppedInTurn<T> {
     }
 }
 
-impl<T> Deref for DroppedInTurn<T> {
+impl<T> Deref for DroppedUnderLock<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -205,15 +206,15 @@ impl<T> Deref for DroppedInTurn<T> {
     }
 }
 
-impl<T> DerefMut for DroppedInTurn<T> {
+impl<T> DerefMut for DroppedUnderLock<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
 }
 
-impl<T> Drop for DroppedInTurn<T> {
+impl<T> Drop for DroppedUnderLock<T> {
     fn drop(&mut self) {
-        let _turn = self.takes_turns.then(run);
+        let _permit = self.takes_lock.then(run);
         // SAFETY: the value is not used again.
         unsafe { ManuallyDrop::drop(&mut self.value) };
     }
@@ -228,26 +229,26 @@ mod tests {
 
     const FOR_EVER: Duration = Duration::from_secs(3600);
 
-    fn turns(loads: Duration, runs: Duration) -> Turns {
-        Turns::new(Limits { loads, runs })
+    fn lock_of(loads: Duration, runs: Duration) -> CaptureLock {
+        CaptureLock::new(Limits { loads, runs })
     }
 
     #[test]
     fn a_capture_waits_for_a_load_but_holds_no_run_up_meanwhile() {
-        let turns = turns(FOR_EVER, FOR_EVER);
-        let loading = turns.take(Kind::Load);
+        let lock = lock_of(FOR_EVER, FOR_EVER);
+        let loading = lock.take(Kind::Load);
         let (captured, capturing) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let turn = turns.capture(&Cancel::default()).unwrap();
-                let state = turns.lock();
+                let permit = lock.capture(&Cancel::default()).unwrap();
+                let state = lock.lock();
                 captured.send(!state.has(Kind::Load) && !state.has(Kind::Run)).unwrap();
                 drop(state);
-                drop(turn);
+                drop(permit);
             });
             // Whether the capture waits already or not: runs go on, networks are closed and loaded, and nothing was captured.
             for kind in [Kind::Run, Kind::Run, Kind::Load] {
-                drop(turns.take(kind));
+                drop(lock.take(kind));
             }
             assert!(capturing.try_recv().is_err());
             drop(loading);
@@ -256,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_a_turn_beside_a_capture() {
-        let turns = turns(FOR_EVER, FOR_EVER);
-        let captured = turns.capture(&Cancel::default()).unwrap();
+    fn nobody_has_a_permit_beside_a_capture() {
+        let lock = lock_of(FOR_EVER, FOR_EVER);
+        let captured = lock.capture(&Cancel::default()).unwrap();
         let (sender, taken) = mpsc::channel();
         std::thread::scope(|scope| {
             for kind in [Kind::Run, Kind::Load] {
-                let (turns, sender) = (&turns, sender.clone());
+                let (lock, sender) = (&lock, sender.clone());
                 scope.spawn(move || {
-                    drop(turns.take(kind));
+                    drop(lock.take(kind));
                     sender.send(()).unwrap();
                 });
             }
@@ -277,72 +278,72 @@ mod tests {
 
     #[test]
     fn a_run_that_hangs_fails_a_capture_and_holds_nobody_up() {
-        let turns = turns(FOR_EVER, Duration::from_millis(1));
-        let hangs = turns.take(Kind::Run);
+        let lock = lock_of(FOR_EVER, Duration::from_millis(1));
+        let hangs = lock.take(Kind::Run);
         for _ in 0..3 {
-            let error = turns.capture(&Cancel::default()).err().expect("it does not end");
+            let error = lock.capture(&Cancel::default()).err().expect("it does not end");
             assert!(error.message.contains("a run of another network does not end"), "{error}");
             // The others go on, also to load.
-            drop((turns.take(Kind::Run), turns.take(Kind::Load)));
+            drop((lock.take(Kind::Run), lock.take(Kind::Load)));
         }
         drop(hangs);
-        assert!(turns.capture(&Cancel::default()).is_ok());
+        assert!(lock.capture(&Cancel::default()).is_ok());
     }
 
     #[test]
     fn a_load_that_hangs_fails_a_capture_by_its_limit_or_its_end() {
-        let turns = turns(Duration::from_millis(1), FOR_EVER);
-        let _hangs = turns.take(Kind::Load);
-        let error = turns.capture(&Cancel::default()).err().expect("it does not end");
+        let lock = lock_of(Duration::from_millis(1), FOR_EVER);
+        let _hangs = lock.take(Kind::Load);
+        let error = lock.capture(&Cancel::default()).err().expect("it does not end");
         assert!(error.message.contains("still loaded"), "{error}");
         let cancel = Cancel::default();
         cancel.cancel();
-        assert_eq!(turns.capture(&cancel).err(), Some(Error::cancelled()));
+        assert_eq!(lock.capture(&cancel).err(), Some(Error::cancelled()));
     }
 
     #[test]
-    fn who_was_left_behind_gives_up_its_turns() {
-        let turns = turns(FOR_EVER, FOR_EVER);
+    fn who_was_left_behind_gives_up_its_permits() {
+        let lock = lock_of(FOR_EVER, FOR_EVER);
         let (taken, is_taken) = mpsc::channel();
         let (release, hang) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            let turns = &turns;
+            let lock = &lock;
             let hangs = scope.spawn(move || {
-                let held = (turns.take(Kind::Run), turns.take(Kind::Load));
+                let held = (lock.take(Kind::Run), lock.take(Kind::Load));
                 taken.send(()).unwrap();
                 let _ = hang.recv();
                 drop(held);
             });
             is_taken.recv().unwrap();
-            turns.give_up(hangs.thread().id());
-            let captured = turns.capture(&Cancel::default()).unwrap();
+            lock.give_up(hangs.thread().id());
+            let captured = lock.capture(&Cancel::default()).unwrap();
             // It ends after all, and the capture is none the less alone.
             drop(release);
             hangs.join().unwrap();
-            assert!(turns.lock().has(Kind::Capture));
+            assert!(lock.lock().has(Kind::Capture));
             drop(captured);
         });
-        assert!(turns.lock().held.is_empty());
+        assert!(lock.lock().held.is_empty());
         // Who hangs in a capture, too.
-        let captured = turns.capture(&Cancel::default()).unwrap();
-        turns.give_up(std::thread::current().id());
-        drop(turns.take(Kind::Run));
+        let captured = lock.capture(&Cancel::default()).unwrap();
+        lock.give_up(std::thread::current().id());
+        drop(lock.take(Kind::Run));
         drop(captured);
     }
 
     #[test]
-    fn what_is_dropped_in_turn_is_dropped_once() {
+    fn what_is_dropped_under_the_lock_is_dropped_once() {
         struct Count<'a>(&'a std::cell::Cell<u32>);
         impl Drop for Count<'_> {
             fn drop(&mut self) {
                 self.0.set(self.0.get() + 1);
             }
         }
-        for takes_turns in [true, false] {
+        for takes_lock in [true, false] {
             let count = std::cell::Cell::new(0);
-            drop(DroppedInTurn::new(Count(&count), takes_turns));
+            drop(DroppedUnderLock::new(Count(&count), takes_lock));
             assert_eq!(count.get(), 1);
-            let inner = DroppedInTurn::new(Count(&count), takes_turns).into_inner();
+            let inner = DroppedUnderLock::new(Count(&count), takes_lock).into_inner();
             assert_eq!(count.get(), 1);
             drop(inner);
             assert_eq!(count.get(), 2);
