@@ -17,7 +17,7 @@ help:
 	@echo "make audit           licences, sources and known weaknesses of the crates that are used"
 	@echo "make parity          the element against rtmlib, stage by stage, over 1,000 boxes (make test: a short form)"
 	@echo "make bench           the benchmarks"
-	@echo "make tracking        how well people are found and followed in real videos (downloads 350 MB, takes long)"
+	@echo "make tracking        how well people are found and followed in real videos (downloads 280 MB, takes long)"
 	@echo "make soak            endurance: random sequences, memory and threads over time; MINUTES=40 is the long form"
 	@echo "make valgrind        the element's tests under valgrind (apt-get install valgrind)"
 	@echo "make schedules       the queue and the engine under many orders of their threads' steps"

@@ -1,5 +1,5 @@
-"""examples/python/rtsp.py end to end, each part a process of its own: two cameras, one network, pictures served again, their
-latency by the time code, a camera that is cut off and comes back."""
+"""examples/python/rtsp.py end to end, each part a process of its own: two cameras, one network, pictures served again, of the
+camera's present by the time code, a camera that is cut off and comes back."""
 import pathlib
 import queue
 import signal
@@ -56,16 +56,25 @@ class Program:
         return self.process.wait(TIMEOUT)
 
 
+def later(code, other):
+    """Whether a time code is of a later time; they begin anew after 49 days."""
+    return 0 < (code - other) % 2**32 < 2**31
+
+
 class Viewer:
     """Watches an address; `wait` returns the first picture, with its time code, that a test accepts."""
 
     def __init__(self, address):
         self.changed, self.last, self.count = threading.Condition(), None, 0
+        self.codes = []
         self.watching = rtsp.Watch(address, self.on_picture)
 
     def on_picture(self, picture, code):
         with self.changed:
             self.last, self.count = (picture, code), self.count + 1
+            # The server repeats a picture while the camera has no newer one.
+            if code is not None and self.codes[-1:] != [code]:
+                self.codes.append(code)
             self.changed.notify_all()
 
     def wait(self, accepts):
@@ -75,13 +84,18 @@ class Viewer:
             assert found, f"no such picture: {self.watching.figures()}"
             return self.last
 
-    def wait_for_latencies(self, count):
-        """The next so many latencies."""
+    def wait_for_pictures(self, count):
+        """The time codes of the next so many pictures of the camera."""
         with self.changed:
-            seen = len(self.watching.latencies)
-            found = self.changed.wait_for(lambda: len(self.watching.latencies) >= seen + count, TIMEOUT)
+            seen = len(self.codes)
+            found = self.changed.wait_for(lambda: len(self.codes) >= seen + count, TIMEOUT)
             assert found, self.watching.figures()
-            return self.watching.latencies[seen:]
+            return self.codes[seen:seen + count]
+
+    def wait_for_now(self):
+        """Until a picture has come that the camera took after this was called: what is seen is no stock of old pictures."""
+        now = rtsp.milliseconds()
+        self.wait(lambda _, code: code is not None and later(code, now))
 
     def close(self):
         self.watching.pipeline.stop()
@@ -154,21 +168,20 @@ class Rtsp(unittest.TestCase):
         picture, _ = viewers[1].wait(lambda picture, code: code is not None and whitest(picture) > 110)
         self.assertEqual(picture.shape, (HEIGHT, WIDTH, 3))
         for viewer in viewers:
-            latencies = sorted(viewer.wait_for_latencies(20))
-            self.assertLess(latencies[10], 2000)
-            print(f"  RTSP in, key points, RTSP out: {latencies[10]} ms (median of {len(latencies)} pictures)", file=sys.stderr)
+            self.goes_on(viewer, 20)
+            print(f"  RTSP in, key points, RTSP out: {viewer.watching.figures()}", file=sys.stderr)
 
         # The second camera is cut off: its picture turns black, the first one's goes on.
         second.end(signal.SIGKILL)
         annotate.line("camera-2:", "again in 1 s")
         viewers[1].wait(lambda picture, code: code is None and picture.max() < 40)
-        self.assertLess(sorted(viewers[0].wait_for_latencies(10))[5], 2000)
+        self.goes_on(viewers[0], 10)
 
         # And comes back, for those too who have watched all the time.
         second = self.program("cameras", dots, "--port", port)
         annotate.line("camera-2: playing")
         viewers[1].wait(lambda picture, code: code is not None and whitest(picture) > 110)
-        self.assertLess(sorted(viewers[1].wait_for_latencies(10))[5], 2000)
+        self.goes_on(viewers[1], 10)
 
         for viewer in viewers:
             self.assertIsNone(viewer.watching.error)
@@ -176,9 +189,17 @@ class Rtsp(unittest.TestCase):
         self.assertEqual(annotate.end(), 0)
         frames = sum(int(annotate.line(f"camera-{number}:", "frames").split()[1]) for number in (1, 2))
         crops = int(annotate.line("network:").split()[1])
-        self.assertGreater(frames, 60)
+        self.assertGreaterEqual(frames, sum(len(viewer.codes) for viewer in viewers), "each picture that was seen was a frame")
         # One network for both. A frame that comes too late goes on without a crop.
         self.assertTrue(0 < crops <= frames + 2, f"{crops} crops of {frames} frames")
+
+    def goes_on(self, viewer, count):
+        """Pictures come in the camera's order and of its present, however slow the machine is."""
+        codes = viewer.wait_for_pictures(count)
+        for code, following in zip(codes, codes[1:]):
+            self.assertTrue(later(following, code), codes)
+        for _ in range(3):
+            viewer.wait_for_now()
 
     def test_what_cannot_work_is_said(self):
         self.assertIn("/nowhere.onnx", run(sys.executable, PROGRAM, "annotate", "rtsp://127.0.0.1:9/", "--pose",
