@@ -17,6 +17,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`posebatch`], [`overlay`], [`json`] | the elements |
+//! | `common` | what the elements that run networks have in common: properties, and the engine that is opened by them |
 //! | [`stage`] | what an inference element is made of, whatever it looks for: pads, ordered queue, task, latency, figures |
 //! | [`track`] | following people from frame to frame |
 //! | [`meta`] | people and regions <-> buffer metadata |
@@ -27,6 +28,7 @@
 //! | [`video`] | frames: formats, planes, colours, what a crop is, crops sampled |
 //! | `platform` | what differs between systems: files, drivers |
 
+mod common;
 pub mod engine;
 pub mod json;
 pub mod meta;

@@ -7,8 +7,9 @@ use std::{
 };
 
 /// From the top floor down. Rooms of a floor do not use each other.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["posebatch", "overlay", "json"],
+    &["common"],
     &["stage"],
     &["track"],
     &["meta"],

@@ -4,12 +4,9 @@ use std::sync::LazyLock;
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 
-use super::{
-    enums::ScoreMode,
-    poses::Poses,
-    settings::{self, Settings},
-};
+use super::{enums::ScoreMode, poses::Poses, settings::All};
 use crate::{
+    common::{warn_of_late_property, warn_of_milliseconds},
     network::OnlyScore,
     stage::{self, Stage, Staged},
     video::FORMATS,
@@ -59,7 +56,9 @@ impl ObjectSubclass for RtmPoseBatch {
 
 impl ObjectImpl for RtmPoseBatch {
     fn properties() -> &'static [glib::ParamSpec] {
-        settings::specifications()
+        static SPECIFICATIONS: LazyLock<Vec<glib::ParamSpec>> =
+            LazyLock::new(|| All::specifications("rtmposebatch-stats"));
+        &SPECIFICATIONS
     }
 
     fn constructed(&self) {
@@ -75,7 +74,7 @@ impl ObjectImpl for RtmPoseBatch {
             self.stage.settings_changed();
         }
         if name == "score-mode"
-            && self.settings().score_mode == ScoreMode::Mean
+            && self.stage.inference.current().own.score_mode == ScoreMode::Mean
             && let Some(only) = running.network().kind.only_score()
         {
             let gives = match only {
@@ -88,13 +87,7 @@ impl ObjectImpl for RtmPoseBatch {
                 ("score-mode=mean has no effect on this model: {gives}")
             );
         }
-        if !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
-            gst::element_imp_warning!(
-                self,
-                gst::LibraryError::Settings,
-                ("The property {name} was set while a model is loaded: it takes effect at the next change from NULL to READY")
-            );
-        }
+        warn_of_late_property(self.obj().upcast_ref(), pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -103,7 +96,7 @@ impl ObjectImpl for RtmPoseBatch {
             "model-sha256" => running().and_then(|running| running.network().sha256.clone()).to_value(),
             "active-provider" => running().map(|running| running.stream.provider().to_string()).to_value(),
             "stats" => self.stage.statistics().to_value(),
-            name => self.settings().get(name).expect("every property has a value"),
+            name => self.stage.inference.current().get(name).expect("every property has a value"),
         }
     }
 }
@@ -137,32 +130,12 @@ impl ElementImpl for RtmPoseBatch {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::NullToReady {
-            self.warn_of_milliseconds();
+            let common = self.stage.inference.current().common.clone();
+            warn_of_milliseconds(self.obj().upcast_ref(), &common);
         }
         self.stage.before_change(transition)?;
         let success = self.parent_change_state(transition)?;
         self.stage.after_change(transition);
         Ok(success)
-    }
-}
-
-impl RtmPoseBatch {
-    fn settings(&self) -> Settings {
-        self.stage.inference.current().clone()
-    }
-
-    fn warn_of_milliseconds(&self) {
-        let settings = self.settings();
-        if settings.timeout_looks_wrong() {
-            gst::element_imp_warning!(
-                self,
-                gst::LibraryError::Settings,
-                (
-                    "batch-timeout={} means {} µs: the property counts nanoseconds, 15 ms are 15000000",
-                    settings.batch_timeout,
-                    settings.batch_timeout as f64 / 1000.0
-                )
-            );
-        }
     }
 }

@@ -1,11 +1,8 @@
-//! The debug categories: the element's own, and one for ONNX Runtime.
+//! The element's debug category.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
-use crate::{
-    engine::BatchReport,
-    runtime::onnx::{Log, LogLevel},
-};
+use crate::{common, engine::BatchReport};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -15,41 +12,6 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// ONNX Runtime's own log.
-static ORT_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("rtmpose-onnxruntime", gst::DebugColorFlags::empty(), Some("ONNX Runtime's log"))
-});
-
-/// One line a batch, in one form, for tools that read logs.
 pub(super) fn log_batch(report: &BatchReport) {
-    let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    gst::debug!(
-        CAT,
-        "batch: size={}, padding={}, waited-ms={:.3}, run-ms={:.3}",
-        report.crops,
-        report.padding,
-        ms(report.waited),
-        ms(report.ran)
-    );
-}
-
-/// ONNX Runtime writes into a debug category of its own, no more than its threshold asks for.
-pub(super) fn onnx_runtime_log() -> Log {
-    let level = match ORT_CAT.threshold() {
-        gst::DebugLevel::Trace | gst::DebugLevel::Memdump => LogLevel::Verbose,
-        gst::DebugLevel::Log | gst::DebugLevel::Debug => LogLevel::Info,
-        gst::DebugLevel::None | gst::DebugLevel::Error => LogLevel::Error,
-        _ => LogLevel::Warning,
-    };
-    Log { level, write: write_onnx_runtime_log }
-}
-
-fn write_onnx_runtime_log(level: LogLevel, place: &str, message: &str) {
-    let level = match level {
-        LogLevel::Fatal | LogLevel::Error => gst::DebugLevel::Error,
-        LogLevel::Warning => gst::DebugLevel::Warning,
-        LogLevel::Info => gst::DebugLevel::Debug,
-        LogLevel::Verbose => gst::DebugLevel::Trace,
-    };
-    gst::log_with_level!(ORT_CAT, level, "{place}: {message}");
+    common::log_batch(*CAT, report);
 }

@@ -15,6 +15,8 @@ mod timeline;
 
 use gst::{glib, prelude::*};
 
+use crate::common;
+
 pub use enums::*;
 
 glib::wrapper! {
@@ -22,6 +24,7 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    common::init();
     enums::mark_as_plugin_api();
     gst::Element::register(Some(plugin), "rtmposebatch", gst::Rank::NONE, RtmPoseBatch::static_type())
 }

@@ -1,6 +1,7 @@
 //! What `rtmposebatch` adds to the stage: which looks a frame needs, and people onto the frame.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,15 +13,16 @@ use gst::prelude::*;
 
 use super::{
     decode::key_points,
-    enums::{OnError, Overload, ScoreMode, Smoothing},
+    enums::{ScoreMode, Smoothing},
     follow::{FollowedFrame, Following, Lookahead, Taken},
-    log::CAT,
-    opening::{open_engine, skeleton_of},
+    log::{CAT, log_batch},
+    opening::skeleton_of,
     regions::{LookSource, Regions},
-    settings::Settings,
+    settings::{All, Settings},
     timeline::Timeline,
 };
 use crate::{
+    common::{Asked, open_engine},
     engine::{Error, ErrorKind},
     meta::{self, FramePeople, PersonRegion},
     network::{Network, OnlyScore},
@@ -37,15 +39,15 @@ const SEARCHING: Duration = Duration::from_millis(250);
 /// The element's own part of its stage.
 #[derive(Default)]
 pub struct Poses {
-    settings: Mutex<Settings>,
+    settings: Mutex<All>,
     /// Crops for people who were not followed yet.
     search_crops: AtomicU64,
     #[cfg(any(debug_assertions, feature = "testing"))]
-    pub(super) injected: once_cell::sync::OnceCell<super::testing::Injected>,
+    pub(super) injected: once_cell::sync::OnceCell<crate::common::Given>,
 }
 
 impl Poses {
-    pub(super) fn current(&self) -> MutexGuard<'_, Settings> {
+    pub(super) fn current(&self) -> MutexGuard<'_, All> {
         lock(&self.settings)
     }
 
@@ -145,35 +147,30 @@ impl Inference for Poses {
     }
 
     fn settings(&self) -> stage::Settings {
-        let settings = self.current();
-        stage::Settings {
-            policy: settings.policy(),
-            input_queue_size: settings.input_queue_size,
-            output_queue_size: settings.output_queue_size,
-            overload: match settings.overload {
-                Overload::Auto => stage::Overload::Auto,
-                Overload::Block => stage::Overload::Block,
-                Overload::SkipInference => stage::Overload::SkipInference,
-            },
-            max_lateness: settings.max_lateness,
-            interval: settings.inference_interval,
-            on_error: match settings.on_error {
-                OnError::Fail => stage::OnError::Fail,
-                OnError::Passthrough => stage::OnError::Passthrough,
-            },
-            scale: settings.inference_scale,
-            stats_interval: Duration::from_nanos(settings.stats_interval),
-        }
+        let All { common, own } = &*self.current();
+        common.for_stage(stage::Settings {
+            interval: own.inference_interval,
+            scale: own.inference_scale,
+            stats_interval: Duration::from_nanos(own.stats_interval),
+            ..stage::Settings::default()
+        })
     }
 
     fn open(stage: &Stage<Self>, opening: &Opening) -> Result<Opened<Self>, Error> {
-        let settings = stage.inference.current().clone();
+        let all = stage.inference.current().clone();
         #[cfg(any(debug_assertions, feature = "testing"))]
-        let given =
-            stage.inference.injected.get().map(|injected| (injected.backend.clone(), injected.clock.clone()));
+        let given = stage.inference.injected.get().cloned();
         #[cfg(not(any(debug_assertions, feature = "testing")))]
         let given = None;
-        let loaded = open_engine(&stage.element(), given, &settings, opening)?;
+        let All { common, own: settings } = &all;
+        let asked = Asked {
+            model_file: settings.model_file.as_ref().map(PathBuf::from),
+            batch_size: settings.batch_size as usize,
+            common,
+            agreement: all.agreement(),
+            observer: log_batch,
+        };
+        let loaded = open_engine(&stage.element(), given, &asked, opening)?;
         let network = &loaded.network;
         if settings.score_mode == ScoreMode::Mean
             && let Some(only) = network.kind.only_score()
@@ -190,7 +187,7 @@ impl Inference for Poses {
             ));
         }
         let points = network.kind.points();
-        let published = skeleton_of(&settings, points)?;
+        let published = skeleton_of(settings, points)?;
         let skeleton =
             published.map_or_else(|| skeleton::custom_name(points), |known| known.name.to_string());
         let sigmas = published.and_then(Skeleton::sigmas);
@@ -201,8 +198,14 @@ impl Inference for Poses {
             sha256.as_deref().unwrap_or("a network")
         );
         let summary = format!("{skeleton} key points on {provider_name}");
-        let gpu = provider.is_nvidia().then(|| u32::try_from(settings.device_id).ok()).flatten();
-        Ok(Opened { ready: Ready { settings, skeleton, sigmas }, loaded, gpu, description, summary })
+        let gpu = provider.is_nvidia().then(|| u32::try_from(common.device_id).ok()).flatten();
+        Ok(Opened {
+            ready: Ready { settings: settings.clone(), skeleton, sigmas },
+            loaded,
+            gpu,
+            description,
+            summary,
+        })
     }
 
     fn arrived(
@@ -229,7 +232,7 @@ impl Inference for Poses {
     ) -> Result<Work, gst::FlowError> {
         let Arrival { buffer, video, shape, live, running } = *arrival;
         let poses = &stage.inference;
-        let settings = poses.current().clone();
+        let settings = poses.current().own.clone();
         let (now, kind) = (input.now, running.network().kind);
         let detected = |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
         let place = input.regions.of_frame(buffer, shape, &settings);
@@ -298,7 +301,7 @@ impl Inference for Poses {
     ) -> Result<(), String> {
         let kind = running.network().kind;
         let (smoothing, filter, mode, interval) = {
-            let settings = stage.inference.current();
+            let settings = &stage.inference.current().own;
             let mode = settings.score_mode.into();
             (settings.smoothing, settings.one_euro(), mode, settings.inference_interval)
         };

@@ -7,15 +7,9 @@ use gst::subclass::prelude::*;
 use super::RtmPoseBatch;
 use crate::{engine::Clock, runtime::Backend};
 
-/// What a test put in the place of ONNX Runtime and of the monotonic clock.
-pub(super) struct Injected {
-    pub backend: Arc<Backend>,
-    pub clock: Arc<dyn Clock>,
-}
-
 /// From the next NULL->READY on, the element runs `backend` by `clock`. Takes effect once.
 pub fn inject(element: &RtmPoseBatch, backend: Arc<Backend>, clock: Arc<dyn Clock>) {
-    let set = element.imp().stage.inference.injected.set(Injected { backend, clock });
+    let set = element.imp().stage.inference.injected.set((backend, clock));
     assert!(set.is_ok(), "the element has a fake backend already");
 }
 

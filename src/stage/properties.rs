@@ -163,7 +163,12 @@ impl<S> Row<S> {
     }
 }
 
-/// Declares the struct of the settings, its defaults and `rows()`, the properties' table.
+/// Settings that are declared as a table.
+pub(crate) trait Table: Default + 'static {
+    fn rows() -> &'static [Row<Self>];
+}
+
+/// Declares the struct of the settings, its defaults and its table.
 macro_rules! settings {
     (
         $(#[$about:meta])*
@@ -186,8 +191,9 @@ macro_rules! settings {
             }
         }
 
-        impl $settings {
-            $visible fn rows() -> &'static [$crate::stage::properties::Row<Self>] {
+        impl $crate::stage::properties::Table for $settings {
+            fn rows() -> &'static [$crate::stage::properties::Row<Self>] {
+                use gst::prelude::*;
                 use $crate::stage::properties::{Row, Setting};
 
                 static ROWS: std::sync::LazyLock<Vec<Row<$settings>>> = std::sync::LazyLock::new(|| {

@@ -1,0 +1,149 @@
+//! The values of both elements' enumerated properties, as users see them.
+
+use gst::{glib, prelude::*};
+
+use crate::{runtime::onnx, stage, stage::properties::enumerations};
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchExecutionProvider")]
+pub enum ExecutionProvider {
+    #[default]
+    #[enum_value(
+        name = "CUDA; the CPU where there is no NVIDIA driver, or with a warning where CUDA fails",
+        nick = "auto"
+    )]
+    Auto,
+    #[enum_value(name = "NVIDIA CUDA, or an error", nick = "cuda")]
+    Cuda,
+    #[enum_value(
+        name = "NVIDIA TensorRT, with CUDA for what it does not take, or an error",
+        nick = "tensorrt"
+    )]
+    Tensorrt,
+    #[enum_value(name = "OpenVINO on the processor, or an error", nick = "openvino")]
+    Openvino,
+    #[enum_value(name = "The processor", nick = "cpu")]
+    Cpu,
+}
+
+impl From<ExecutionProvider> for onnx::Provider {
+    fn from(provider: ExecutionProvider) -> Self {
+        match provider {
+            ExecutionProvider::Auto => Self::Auto,
+            ExecutionProvider::Cuda => Self::Cuda,
+            ExecutionProvider::Tensorrt => Self::TensorRt,
+            ExecutionProvider::Openvino => Self::OpenVino,
+            ExecutionProvider::Cpu => Self::Cpu,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchPrecision")]
+pub enum Precision {
+    #[default]
+    #[enum_value(
+        name = "As the model file says; on CUDA float32 products use TF32; the embedded network in 8-bit integers on a \
+                CPU with VNNI instructions",
+        nick = "model"
+    )]
+    Model,
+    #[enum_value(name = "float32 with TF32 products on CUDA", nick = "tf32")]
+    Tf32,
+    #[enum_value(name = "float32 without TF32, also on the CPU", nick = "fp32")]
+    Fp32,
+    #[enum_value(
+        name = "Half precision on CUDA and TensorRT, converted at load; float32 with a warning on others",
+        nick = "fp16"
+    )]
+    Fp16,
+}
+
+impl From<Precision> for onnx::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Model => Self::Model,
+            Precision::Tf32 => Self::Tf32,
+            Precision::Fp32 => Self::Fp32,
+            Precision::Fp16 => Self::Fp16,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchCudnnConvAlgoSearch")]
+pub enum CudnnConvAlgoSearch {
+    #[enum_value(name = "Measure every algorithm at load (cuDNN autotuning)", nick = "exhaustive")]
+    Exhaustive,
+    #[default]
+    #[enum_value(name = "Let cuDNN choose by its heuristics", nick = "heuristic")]
+    Heuristic,
+    #[enum_value(name = "Always cuDNN's default algorithm", nick = "default")]
+    Default,
+}
+
+impl From<CudnnConvAlgoSearch> for onnx::ConvAlgoSearch {
+    fn from(search: CudnnConvAlgoSearch) -> Self {
+        match search {
+            CudnnConvAlgoSearch::Exhaustive => Self::Exhaustive,
+            CudnnConvAlgoSearch::Heuristic => Self::Heuristic,
+            CudnnConvAlgoSearch::Default => Self::Default,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchOverload")]
+pub enum Overload {
+    #[default]
+    #[enum_value(name = "skip-inference for live streams, block for others", nick = "auto")]
+    Auto,
+    #[enum_value(name = "Upstream waits", nick = "block")]
+    Block,
+    #[enum_value(
+        name = "Frames that would pass the latency reported go on without inference",
+        nick = "skip-inference"
+    )]
+    SkipInference,
+}
+
+impl From<Overload> for stage::Overload {
+    fn from(overload: Overload) -> Self {
+        match overload {
+            Overload::Auto => Self::Auto,
+            Overload::Block => Self::Block,
+            Overload::SkipInference => Self::SkipInference,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchOnError")]
+pub enum OnError {
+    #[default]
+    #[enum_value(name = "Post an error and stop", nick = "fail")]
+    Fail,
+    #[enum_value(name = "Post one warning; the frames go on without metadata", nick = "passthrough")]
+    Passthrough,
+}
+
+impl From<OnError> for stage::OnError {
+    fn from(on_error: OnError) -> Self {
+        match on_error {
+            OnError::Fail => Self::Fail,
+            OnError::Passthrough => Self::Passthrough,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchFallback")]
+pub enum Fallback {
+    #[enum_value(name = "An inference error, see on-error", nick = "none")]
+    None,
+    #[default]
+    #[enum_value(name = "Go on on the processor, with a warning and without losing a frame", nick = "cpu")]
+    Cpu,
+}
+
+enumerations!(ExecutionProvider, Precision, CudnnConvAlgoSearch, Overload, OnError, Fallback);

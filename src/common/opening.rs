@@ -1,0 +1,125 @@
+//! NULL->READY: the backend by an element's properties, and the engine of its own or shared.
+
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+};
+
+use gst::{glib, prelude::*};
+
+use super::{enums::Fallback, log::onnx_runtime_log, settings::Common};
+use crate::{
+    engine::{Agreement, BatchReport, Clock, EngineSettings, Error, MonotonicClock, Registry},
+    network::{self, Network},
+    runtime::{
+        Backend,
+        onnx::{OnnxBackend, Search},
+    },
+    stage::{Loaded, Opening},
+};
+
+/// The engines that elements share by their model-instance-id.
+static SHARED_ENGINES: LazyLock<Registry<Loaded<Network>>> = LazyLock::new(Registry::default);
+
+/// What takes the place of the backend that the properties ask for, and of the monotonic clock: a test's.
+pub(crate) type Given = (Arc<Backend>, Arc<dyn Clock>);
+
+/// The network that an element asks for.
+pub(crate) struct Asked<'a> {
+    /// None: the embedded one.
+    pub model_file: Option<PathBuf>,
+    pub batch_size: usize,
+    pub common: &'a Common,
+    /// What all who share it must give alike.
+    pub agreement: Agreement,
+    /// Hears of each batch.
+    pub observer: fn(&BatchReport),
+}
+
+/// The element's engine, its own or one that it shares.
+pub(crate) fn open_engine(
+    element: &gst::Element,
+    given: Option<Given>,
+    asked: &Asked,
+    opening: &Opening,
+) -> Result<Arc<Loaded<Network>>, Error> {
+    let (backend, clock) = given
+        .unwrap_or_else(|| (Arc::new(onnx_backend(element, asked)), Arc::new(MonotonicClock::default())));
+    let common = asked.common;
+    let opened_here = Cell::new(false);
+    let open = || {
+        opened_here.set(true);
+        let settings = EngineSettings {
+            batch_size: asked.batch_size,
+            executors: common.inference_streams as usize,
+            fallback: common.fallback == Fallback::Cpu,
+            clock,
+            observer: asked.observer,
+        };
+        opening.engine(backend, settings)
+    };
+    let Some(name) = &common.model_instance_id else { return open().map(Arc::new) };
+    let owner = element.path_string();
+    let loaded = SHARED_ENGINES.get(name, asked.agreement.clone(), &owner, opening.cancel, open)?;
+    if !opened_here.get() {
+        warn_of_another_file(element, asked.model_file.as_deref(), name, &loaded.network);
+    }
+    Ok(loaded)
+}
+
+/// The network that runs is the one that its first user loaded, whatever is in the file now.
+fn warn_of_another_file(element: &gst::Element, file: Option<&Path>, name: &str, network: &Network) {
+    let (Some(file), Some(loaded)) = (file, &network.sha256) else { return };
+    let now = match network::checksum(file) {
+        Ok(now) if now == *loaded => return,
+        Ok(now) => format!("was replaced (it has the SHA-256 {now} now)"),
+        Err(why) => format!("cannot be read any more ({why})"),
+    };
+    gst::element_warning!(
+        element,
+        gst::ResourceError::Settings,
+        (
+            "The model file {} {now}, but what it held before (SHA-256 {loaded}) still runs as {name} \
+             (model-instance-id), and is used here too: stop all elements of that name and start them again to load \
+             the file",
+            file.display()
+        )
+    );
+}
+
+fn onnx_backend(element: &gst::Element, asked: &Asked) -> OnnxBackend {
+    let common = asked.common;
+    let plugin_file =
+        element.factory().and_then(|factory| factory.plugin()).and_then(|plugin| plugin.filename());
+    OnnxBackend {
+        model_file: asked.model_file.clone(),
+        batch_size: asked.batch_size,
+        executors: common.inference_streams as usize,
+        threads: common.inference_threads as usize,
+        provider: common.execution_provider.into(),
+        device_id: common.device_id,
+        precision: common.precision.into(),
+        conv_algo_search: common.cudnn_conv_algo_search.into(),
+        gpu_memory_limit: common.gpu_memory_limit,
+        cache_folder: Some(glib::user_cache_dir().join("rtmposebatch")),
+        library: Search {
+            file: common.ort_library.as_ref().map(Into::into),
+            folders: library_folders(plugin_file),
+        },
+        log: onnx_runtime_log(),
+        ..OnnxBackend::default()
+    }
+}
+
+/// Where ONNX Runtime is looked for. A program that is linked with this crate finds the one that was installed with the
+/// plugin.
+fn library_folders(plugin: Option<PathBuf>) -> Vec<PathBuf> {
+    let folder = |file: PathBuf| file.parent().map(PathBuf::from);
+    let program = std::env::current_exe().ok();
+    let users = glib::user_data_dir().join("gstreamer-1.0/plugins");
+    // Where GStreamer's own plugins are the package puts ours.
+    let systems = gst::Registry::get().find_plugin("coreelements").and_then(|plugin| plugin.filename());
+    let folders = [plugin.and_then(folder), program.and_then(folder), Some(users), systems.and_then(folder)];
+    folders.into_iter().flatten().collect()
+}
