@@ -21,7 +21,7 @@
 //! | [`stage`] | what an inference element is made of, whatever it looks for: pads, ordered queue, task, latency, figures |
 //! | [`track`] | following people from frame to frame |
 //! | [`meta`] | people and regions <-> buffer metadata |
-//! | [`runtime`] | who runs a network: ONNX Runtime |
+//! | [`runtime`] | who runs a network: ONNX Runtime, or servers elsewhere |
 //! | [`network`] | what a network takes and gives: what a file must look like, the graph rewritten, rows decoded |
 //! | [`engine`] | batching, for any network: streams, when to cut, executors, shared engines |
 //! | [`pose`] | people: key points, skeletons, smoothing |

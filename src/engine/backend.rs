@@ -1,8 +1,8 @@
 //! Who runs a batch of crops: the contract between the engine and what runs networks, or a test's fake.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
-use super::Error;
+use super::{Error, News};
 use crate::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering},
@@ -104,6 +104,22 @@ impl Cancel {
     }
 }
 
+/// One of several places where a backend runs batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub name: String,
+    /// Whether it takes batches: a word for users.
+    pub state: &'static str,
+    /// Batches that it has and has not answered yet.
+    pub in_flight: usize,
+    /// Batches that it has answered, and that it has failed at.
+    pub batches: u64,
+    pub failures: u64,
+    /// How long it took to answer one, of the last ones.
+    pub median: Duration,
+    pub percentile_99: Duration,
+}
+
 /// A way to run the network.
 pub trait Backend: Send + Sync {
     /// What it tells of a network.
@@ -111,6 +127,14 @@ pub trait Backend: Send + Sync {
 
     /// Loads the model, checks its contract and warms it up. Runs on the thread that will own the executor.
     fn open(&self, loading: &Loading) -> Result<(Self::Network, Box<dyn Executor>), Error>;
+
+    /// Called before anything is opened: where to tell of changes while batches run.
+    fn report_to(&self, _news: &Arc<News>) {}
+
+    /// Where it runs batches, with figures of each; none where there is one place only.
+    fn places(&self) -> Vec<Place> {
+        Vec::new()
+    }
 
     /// A slot for one crop of such a network. The engine makes a fixed number of them.
     fn slot(&self, shape: &Shape) -> Box<dyn Slot> {

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Library,
     /// The execution provider cannot be used on this machine.
     Provider,
+    /// No inference server can be used.
+    Server,
     /// The device has too little memory.
     OutOfMemory,
     /// Properties that do not go together.

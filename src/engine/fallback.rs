@@ -5,17 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{BackendOf, Cancel, Core, Error, ErrorKind, Executor, Loading, Network, panicked};
+use super::{BackendOf, Cancel, Change, Core, Error, ErrorKind, Executor, Loading, Network, panicked};
 use crate::sync::{Mutex, lock};
-
-/// Why and where to the engine went over.
-#[derive(Clone, Debug)]
-pub(super) struct Loss {
-    /// For the user.
-    pub text: String,
-    /// The provider in use since.
-    pub provider: String,
-}
 
 /// Makes the run of an executor end, whichever executor its thread has at the moment.
 #[derive(Clone)]
@@ -77,14 +68,12 @@ impl<N: Network> Runner<N> {
             // A lost one is not taken down: that would call into a device that does not answer.
             std::mem::forget(before);
         }
-        core.lost.get_or_init(|| Loss {
-            text: format!(
-                "{trouble}: the network was loaded on {} and goes on there, no frame is lost; fallback=none makes this an \
-                 error",
-                network.provider()
-            ),
-            provider: network.provider().to_string(),
-        });
+        let text = format!(
+            "{trouble}: the network was loaded on {} and goes on there, no frame is lost; fallback=none makes this an \
+             error",
+            network.provider()
+        );
+        core.news.moved(Some(network.provider()), Change::Warning(text));
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod batcher;
 mod clock;
 mod error;
 mod fallback;
+mod news;
 mod opening;
 mod pool;
 mod registry;
@@ -20,20 +21,18 @@ mod statistics;
 mod stream;
 mod thread;
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 pub use answer::{Notify, Outcome, PendingAnswer};
 pub use backend::{
-    Backend, BackendOf, Cancel, Executor, LoadEvent, Loading, Network, Overlapping, Shape, Slot,
+    Backend, BackendOf, Cancel, Executor, LoadEvent, Loading, Network, Overlapping, Place, Shape, Slot,
 };
 pub use batcher::TimeoutPolicy;
 #[cfg(any(debug_assertions, feature = "testing"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, MonotonicClock};
 pub use error::{Error, ErrorKind};
+pub use news::{Change, News};
 pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
 pub use statistics::{Statistics, Window};
@@ -43,7 +42,6 @@ pub use thread::{TIME_TO_END, left_behind};
 use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
 use answer::Promise;
 use batcher::{Batcher, Decision, Entry};
-use fallback::Loss;
 use opening::ExecutorThread;
 use pool::Pool;
 
@@ -147,10 +145,11 @@ struct Core {
     batch_size: usize,
     executors: usize,
     shape: Shape,
-    /// What runs the network, unless it was lost.
+    /// What runs the network, unless the news are that something else does.
     provider: String,
-    /// Set once the provider is lost and another one took its place.
-    lost: OnceLock<Loss>,
+    news: Arc<News>,
+    /// Where the backend runs batches.
+    places: Box<dyn Fn() -> Vec<Place> + Send + Sync>,
 }
 
 /// A loaded network with its executors. Dropping it ends them.
@@ -169,6 +168,8 @@ impl Engine {
         report: &dyn Fn(LoadEvent),
     ) -> Result<(Self, N), Error> {
         let EngineSettings { batch_size, executors, fallback, clock, observer } = settings;
+        let news = Arc::<News>::default();
+        backend.report_to(&news);
         let (batch_size, opened) = opening::open(&backend, batch_size, executors, &clock, cancel, report)?;
         // What was loaded cannot be interrupted any more: others may share it.
         cancel.disarm()?;
@@ -200,7 +201,8 @@ impl Engine {
             executors: opened.len(),
             shape,
             provider: network.provider().to_string(),
-            lost: OnceLock::new(),
+            news,
+            places: Box::new(move || backend.places()),
         });
         let weak = Arc::downgrade(&core);
         clock.on_jump(Arc::new(move || {
@@ -284,8 +286,8 @@ impl Core {
     }
 
     /// The provider in use.
-    fn provider(&self) -> &str {
-        self.lost.get().map_or(&self.provider, |loss| &loss.provider)
+    fn provider(&self) -> String {
+        self.news.provider().unwrap_or_else(|| self.provider.clone())
     }
 
     fn is_closing(&self) -> bool {

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Core, CropBuffer, Job, Notify, PendingAnswer, Shape, Statistics,
+    Change, Core, CropBuffer, Job, Notify, PendingAnswer, Place, Shape, Statistics,
     answer::Promise,
     batcher::{StreamId, TimeoutPolicy},
 };
 use crate::sync::{
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
     lock, wait,
 };
 
@@ -22,14 +22,14 @@ pub struct Stream {
     id: StreamId,
     notify: Notify,
     flushing: AtomicBool,
-    /// The loss of the provider was told.
-    loss_reported: AtomicBool,
+    /// Changes of the engine that were told.
+    told: AtomicU64,
 }
 
 impl Stream {
     pub(super) fn new(core: Arc<Core>, policy: TimeoutPolicy, notify: Notify) -> Self {
         let id = lock(&core.shared).batcher.attach(policy);
-        Self { core, id, notify, flushing: AtomicBool::new(false), loss_reported: AtomicBool::new(false) }
+        Self { core, id, notify, flushing: AtomicBool::new(false), told: AtomicU64::new(0) }
     }
 
     pub fn shape(&self) -> Shape {
@@ -42,14 +42,18 @@ impl Stream {
     }
 
     /// Name of the execution provider in use: another one than at first once that was lost.
-    pub fn provider(&self) -> &str {
+    pub fn provider(&self) -> String {
         self.core.provider()
     }
 
-    /// What to tell the user, once, after the provider was lost and another one took its place.
-    pub fn loss(&self) -> Option<&str> {
-        let loss = self.core.lost.get()?;
-        (!self.loss_reported.swap(true, Ordering::SeqCst)).then_some(&loss.text)
+    /// What to tell the user: what has changed since this was asked last.
+    pub fn news(&self) -> Vec<Arc<Change>> {
+        self.core.news.after(&self.told)
+    }
+
+    /// Where the backend runs batches, for the user's figures; none where it has one place only.
+    pub fn places(&self) -> Vec<Place> {
+        (self.core.places)()
     }
 
     /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.

@@ -41,6 +41,8 @@ pub enum Provider {
     Cuda,
     TensorRt,
     OpenVino,
+    /// Servers elsewhere.
+    Server,
     /// None of this crate's.
     Other(&'static str),
 }
@@ -53,6 +55,7 @@ impl Provider {
             Self::Cuda => "cuda",
             Self::TensorRt => "tensorrt",
             Self::OpenVino => "openvino",
+            Self::Server => "server",
             Self::Other(name) => name,
         }
     }

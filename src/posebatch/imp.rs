@@ -94,7 +94,7 @@ impl ObjectImpl for RtmPoseBatch {
         let running = || self.stage.running();
         match pspec.name() {
             "model-sha256" => running().and_then(|running| running.network().sha256.clone()).to_value(),
-            "active-provider" => running().map(|running| running.stream.provider().to_string()).to_value(),
+            "active-provider" => running().map(|running| running.stream.provider()).to_value(),
             "stats" => self.stage.statistics().to_value(),
             name => self.stage.inference.current().get(name).expect("every property has a value"),
         }

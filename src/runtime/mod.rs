@@ -1,5 +1,6 @@
 //! Who runs a network: each room in here makes backends of the engine.
 
+pub mod kserve;
 pub mod onnx;
 
 use crate::{engine::BackendOf, network::Network};

@@ -9,7 +9,10 @@ use std::{
 use gst::prelude::*;
 
 use super::{overload::Skipping, queue::Fill};
-use crate::{engine::Statistics, platform::gpu::GpuFigures};
+use crate::{
+    engine::{Place, Statistics},
+    platform::gpu::GpuFigures,
+};
 
 /// Frames over which the present rate is measured.
 const RATE_WINDOW: usize = 256;
@@ -63,7 +66,7 @@ impl Figures {
         name: &str,
         own: &[(&'static str, u64)],
         fill: &Fill,
-        EngineFigures { statistics, streams, batch_size, gpu }: &EngineFigures,
+        EngineFigures { statistics, streams, batch_size, places, gpu }: &EngineFigures,
     ) -> gst::Structure {
         let fills =
             (1..=*batch_size).map(|crops| statistics.fills.get(&crops).copied().unwrap_or(0).to_send_value());
@@ -97,6 +100,21 @@ impl Figures {
             .field("inference-ms-p50", ms(statistics.runs.percentile(0.5)))
             .field("inference-ms-p99", ms(statistics.runs.percentile(0.99)))
             .field("inference-ms-by-size", by_size.build());
+        if !places.is_empty() {
+            let places = places.iter().map(|place| {
+                gst::Structure::builder("server")
+                    .field("name", &place.name)
+                    .field("state", place.state)
+                    .field("in-flight", place.in_flight as u32)
+                    .field("batches", place.batches)
+                    .field("failures", place.failures)
+                    .field("ms-p50", ms(place.median))
+                    .field("ms-p99", ms(place.percentile_99))
+                    .build()
+                    .to_send_value()
+            });
+            structure = structure.field("servers", gst::Array::from_values(places));
+        }
         if let Some(gpu) = gpu {
             structure = structure
                 .field("gpu-utilization", gpu.utilization)
@@ -113,13 +131,14 @@ pub(super) struct EngineFigures {
     pub statistics: Statistics,
     pub streams: usize,
     pub batch_size: usize,
+    pub places: Vec<Place>,
     pub gpu: Option<GpuFigures>,
 }
 
 impl Default for EngineFigures {
     /// Of no engine.
     fn default() -> Self {
-        Self { statistics: Statistics::default(), streams: 0, batch_size: 1, gpu: None }
+        Self { statistics: Statistics::default(), streams: 0, batch_size: 1, places: Vec::new(), gpu: None }
     }
 }
 

@@ -160,7 +160,9 @@ impl<I: Inference> Stage<I> {
             ErrorKind::ModelRefused => gst::element_error!(element, gst::StreamError::WrongType, ("{text}")),
             ErrorKind::Settings => gst::element_error!(element, gst::LibraryError::Settings, ("{text}")),
             ErrorKind::Library => gst::element_error!(element, gst::LibraryError::Init, ("{text}")),
-            ErrorKind::Provider => gst::element_error!(element, gst::ResourceError::OpenRead, ("{text}")),
+            ErrorKind::Provider | ErrorKind::Server => {
+                gst::element_error!(element, gst::ResourceError::OpenRead, ("{text}"))
+            }
             ErrorKind::OutOfMemory => {
                 gst::element_error!(element, gst::ResourceError::NoSpaceLeft, ("{text}"))
             }

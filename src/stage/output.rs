@@ -12,7 +12,7 @@ use super::{
     queue::{Frame, Item, State, Turn},
 };
 use crate::{
-    engine::{Error, ErrorKind},
+    engine::{Change, Error, ErrorKind},
     platform::gpu::GpuMonitor,
     sync::{MutexGuard, lock},
     video::refuse_crop_meta,
@@ -175,8 +175,15 @@ impl<I: Inference> Stage<I> {
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let Frame { mut buffer, shape, fate } = frame;
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
-        if let Some(text) = running.stream.loss() {
-            gst::element_warning!(self.element(), gst::ResourceError::Failed, ("{text}"));
+        for change in running.stream.news() {
+            match &*change {
+                Change::Warning(text) => {
+                    gst::element_warning!(self.element(), gst::ResourceError::Failed, ("{text}"));
+                }
+                Change::Info(text) => {
+                    gst::element_info!(self.element(), gst::ResourceError::Failed, ("{text}"));
+                }
+            }
         }
         match fate {
             Fate::Pass => (),
@@ -345,6 +352,7 @@ impl<I: Inference> Stage<I> {
             statistics: running.stream.statistics(),
             streams: running.stream.streams(),
             batch_size: running.stream.batch_size(),
+            places: running.stream.places(),
             gpu: running.gpu.as_ref().and_then(GpuMonitor::figures),
         });
         let fill = lock(&self.queue.state).fill();

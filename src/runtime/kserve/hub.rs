@@ -1,0 +1,178 @@
+//! The thread on which all connections of an engine live, and what its executors share.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+};
+
+use tokio::{runtime, sync::oneshot};
+
+use super::{local::Local, model::Model, servers::Servers};
+use crate::{
+    engine::{Cancel, Error, ErrorKind, LoadEvent, Loading},
+    runtime::Backend,
+    sync::{Mutex, lock, wait},
+};
+
+type OpenedLocal = Result<Option<Arc<Local>>, Error>;
+
+pub struct Hub {
+    pub servers: Arc<Servers>,
+    pub runtime: runtime::Handle,
+    /// Dropped, it ends the thread.
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// What takes the servers' place, and what was told while it was opened; not there before the first executor has asked
+    /// for it.
+    local: Mutex<Option<(OpenedLocal, Vec<LoadEvent>)>>,
+}
+
+impl Hub {
+    /// Begins to look for the servers.
+    pub fn start(servers: Arc<Servers>) -> Result<Arc<Self>, Error> {
+        let failed =
+            |error| Error::new(ErrorKind::Run, format!("Cannot start a thread for servers: {error}"));
+        let runtime =
+            runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        let opening = servers.clone();
+        let body = move || {
+            runtime.spawn(opening.open());
+            let _ = runtime.block_on(ended);
+            // A name that is being looked up is not waited for.
+            runtime.shutdown_background();
+        };
+        let thread =
+            std::thread::Builder::new().name("rtmpose-servers".into()).spawn(body).map_err(failed)?;
+        Ok(Arc::new(Self {
+            servers,
+            runtime: handle,
+            end: Some(end),
+            thread: Some(thread),
+            local: Mutex::default(),
+        }))
+    }
+
+    /// Waits until a server has the model ready. What is told meanwhile all hear who wait.
+    pub fn wait(&self, loading: &Loading) -> Result<Model, Error> {
+        let waker: Weak<Servers> = Arc::downgrade(&self.servers);
+        loading.cancelled.on_cancel(move || {
+            if let Some(servers) = waker.upgrade() {
+                let (_opening, opened) = servers.opening();
+                opened.notify_all();
+            }
+        });
+        let mut heard = 0;
+        loop {
+            let (mut opening, opened) = self.servers.opening();
+            while opening.events.len() == heard
+                && opening.result.is_none()
+                && !loading.cancelled.is_cancelled()
+            {
+                opening = wait(opened, opening);
+            }
+            let events = opening.events[heard..].to_vec();
+            let result = opening.result.clone();
+            drop(opening);
+            heard += events.len();
+            events.into_iter().for_each(loading.report);
+            loading.cancelled.check()?;
+            if let Some(result) = result {
+                return result;
+            }
+        }
+    }
+
+    /// What takes the servers' place, loaded by the first who asks. All hear what was told then.
+    pub fn local(
+        &self,
+        fallback: Option<&Fallback>,
+        model: &Model,
+        batch_size: usize,
+        loading: &Loading,
+    ) -> OpenedLocal {
+        let mut local = lock(&self.local);
+        if local.is_none() {
+            let told = RefCell::new(Vec::new());
+            let tell = |event| told.borrow_mut().push(event);
+            let opened = match fallback {
+                Some(fallback) => fallback.open(model, batch_size, loading.cancelled, &tell),
+                None => Ok(None),
+            };
+            if let Ok(Some(opened)) = &opened {
+                self.servers.set_fallback(opened.network.provider);
+            }
+            *local = Some((opened, told.into_inner()));
+        }
+        let (opened, told) = local.clone().expect("it was just opened");
+        drop(local);
+        told.into_iter().for_each(loading.report);
+        opened
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.end.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What runs the network when no server is there.
+#[derive(Clone)]
+pub struct Fallback {
+    pub backend: Arc<Backend>,
+    /// The user has named its file: that it cannot take the servers' place is an error.
+    pub is_named: bool,
+}
+
+impl Fallback {
+    fn open(
+        &self,
+        model: &Model,
+        batch_size: usize,
+        cancel: &Cancel,
+        report: &dyn Fn(LoadEvent),
+    ) -> OpenedLocal {
+        let warn = |event| {
+            if matches!(event, LoadEvent::Warning(_)) {
+                report(event);
+            }
+        };
+        let opened = Local::open(self.backend.clone(), batch_size, cancel, &warn).and_then(|local| {
+            let network = &local.network;
+            let same = (network.width, network.height, network.kind)
+                == (model.contract.width, model.contract.height, model.kind);
+            same.then_some(()).ok_or_else(|| {
+                let of = |width, height, points| format!("{points} key points of {width}x{height} crops");
+                Error::new(
+                    ErrorKind::Settings,
+                    format!(
+                        "The network in this process cannot take the servers' place: it gives {}, the servers' model {}",
+                        of(network.width, network.height, network.kind.points()),
+                        of(model.contract.width, model.contract.height, model.kind.points())
+                    ),
+                )
+            })?;
+            Ok(Arc::new(local))
+        });
+        match opened {
+            Ok(local) => Ok(Some(local)),
+            Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
+            Err(error) if self.is_named => Err(Error::new(
+                error.kind,
+                format!("{error}; set model-file to a file of the servers' network, or fallback=none"),
+            )),
+            Err(error) => {
+                report(LoadEvent::Info(format!(
+                    "Nothing takes the servers' place if none is there ({error}); model-file can name what does"
+                )));
+                Ok(None)
+            }
+        }
+    }
+}

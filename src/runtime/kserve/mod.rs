@@ -1,0 +1,167 @@
+//! The backend that sends batches to inference servers over gRPC: Triton, KServe, MLServer, OpenVINO Model Server, which speak
+//! one protocol (KServe's v2, also called Open Inference Protocol).
+//!
+//! An executor writes a batch's crops where the request's message lies (`model`), and hands that to the one thread on which
+//! all connections of the engine live (`hub`). There a task of the batch takes the server with the fewest batches in flight
+//! (`pool`), sends the message (`call`) and reads the answer into rows. What failed is sent once to another server, and then
+//! run in this process, where a network was loaded for that (`local`). Each server has a task (`servers`) that connects, asks
+//! what the model is (`connection`), checks that as a file is checked, and tries again when it was lost.
+
+mod address;
+mod call;
+mod connection;
+mod executor;
+mod hub;
+mod local;
+mod messages;
+mod model;
+mod pool;
+mod secret;
+mod servers;
+mod tls;
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub use address::Address;
+pub use hub::Fallback;
+pub use secret::Metadata;
+pub use tls::Files as TlsFiles;
+
+use crate::{
+    engine::{Backend, Error, ErrorKind, Executor, Loading, News, Place},
+    network::{Network, Provider},
+    sync::{Mutex, lock},
+};
+use connection::Wanted;
+use executor::RemoteExecutor;
+use hub::Hub;
+use servers::Servers;
+
+/// Batches in flight at once on a server, where the user does not say otherwise: one travels while the other is run.
+const IN_FLIGHT: usize = 2;
+/// Crops in a batch, where neither the user nor the server says otherwise.
+const DEFAULT_BATCH_SIZE: usize = 8;
+/// Batches in flight at once on all servers together: each has a thread.
+const MOST_EXECUTORS: usize = 64;
+
+/// Inference servers and what is wanted of them.
+pub struct KserveBackend {
+    pub addresses: Vec<Address>,
+    pub model: String,
+    /// Empty: the server's choice.
+    pub version: String,
+    /// Crops in a batch; 0: as many as suit the server, up to 8.
+    pub batch_size: usize,
+    /// Batches in flight at once on each server; 0: two.
+    pub in_flight: usize,
+    /// The longest that a batch may take there. The model is waited for ten times as long.
+    pub timeout: Duration,
+    pub metadata: Metadata,
+    pub tls: TlsFiles,
+    pub fallback: Option<Fallback>,
+    shared: Shared,
+}
+
+/// What its executors share.
+#[derive(Default)]
+struct Shared {
+    hub: Mutex<Weak<Hub>>,
+    news: Mutex<Arc<News>>,
+    /// Servers that were there at the start.
+    servers: AtomicUsize,
+}
+
+impl KserveBackend {
+    /// Batches for a model of these servers.
+    pub fn new(addresses: Vec<Address>, model: String) -> Self {
+        Self {
+            addresses,
+            model,
+            version: String::new(),
+            batch_size: DEFAULT_BATCH_SIZE,
+            in_flight: 0,
+            timeout: Duration::from_secs(1),
+            metadata: Metadata::default(),
+            tls: TlsFiles::default(),
+            fallback: None,
+            shared: Shared::default(),
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        if self.in_flight == 0 { IN_FLIGHT } else { self.in_flight }
+    }
+
+    fn hub(&self) -> Result<Arc<Hub>, Error> {
+        let mut hub = lock(&self.shared.hub);
+        if let Some(hub) = hub.upgrade() {
+            return Ok(hub);
+        }
+        let is_tls = self.addresses.iter().any(|address| address.tls);
+        let refused = |text| Error::new(ErrorKind::Settings, text);
+        let wanted = Wanted {
+            model: self.model.clone(),
+            version: self.version.clone(),
+            batch_size: self.batch_size,
+            timeout: self.timeout,
+            metadata: self.metadata.clone(),
+            tls: is_tls.then(|| tls::config(&self.tls)).transpose().map_err(refused)?,
+            in_flight: self.in_flight(),
+        };
+        let news = lock(&self.shared.news).clone();
+        let started = Hub::start(Servers::new(wanted, self.addresses.clone(), news))?;
+        *hub = Arc::downgrade(&started);
+        Ok(started)
+    }
+}
+
+impl Backend for KserveBackend {
+    type Network = Network;
+
+    fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        let hub = self.hub()?;
+        let model = hub.wait(loading)?;
+        let most = model.most_crops.or(model.contract.fixed_batch).unwrap_or(DEFAULT_BATCH_SIZE);
+        let asked = if self.batch_size == 0 { most.min(DEFAULT_BATCH_SIZE) } else { self.batch_size };
+        let batch_size = model.contract.fixed_batch.unwrap_or(asked.min(loading.most_crops));
+        let local = hub.local(self.fallback.as_ref(), &model, batch_size, loading)?;
+        self.shared.servers.store(hub.servers.ready(), Ordering::SeqCst);
+        let network = Network {
+            width: model.contract.width,
+            height: model.contract.height,
+            kind: model.kind,
+            provider: Provider::Server,
+            sha256: None,
+        };
+        Ok((network, Box::new(RemoteExecutor::new(hub, model, local, batch_size))))
+    }
+
+    fn report_to(&self, news: &Arc<News>) {
+        *lock(&self.shared.news) = news.clone();
+    }
+
+    fn places(&self) -> Vec<Place> {
+        lock(&self.shared.hub).upgrade().map_or(Vec::new(), |hub| hub.servers.places())
+    }
+
+    /// A name can stand for several servers.
+    fn likely_executors(&self) -> usize {
+        const LIKELY: usize = 8;
+        (self.in_flight() * self.addresses.len().max(LIKELY)).min(MOST_EXECUTORS)
+    }
+
+    fn best_executors(&self, _network: &Network) -> usize {
+        let servers = self.shared.servers.load(Ordering::SeqCst).max(self.addresses.len());
+        (self.in_flight() * servers).min(self.likely_executors())
+    }
+
+    fn takes_smaller_batches(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,574 @@
+//! The servers while batches run: who is there, who gets the next batch, and what is told of them. All of it happens on one
+//! thread, whose tasks these are.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use prost::bytes::Bytes;
+use tokio::{sync::Notify, time::Instant};
+use tonic::transport::Channel;
+
+use super::{
+    address::{Address, is_private},
+    call::Failure,
+    connection::{FIRST_RUN, Wanted},
+    model::Model,
+    pool::{Id, Pool},
+};
+use crate::{
+    engine::{Change, Error, ErrorKind, LoadEvent, News, Place},
+    network::Provider,
+    sync::{Condvar, Mutex, MutexGuard, lock},
+};
+
+/// A batch that failed on one server is sent to another, once.
+const TRIES: usize = 2;
+/// A server without batches is asked so often whether it is still there.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// What a name stands for is looked up so often; at once when a server of it failed, but no more often than the second.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+const SHORTEST_RESOLVE_INTERVAL: Duration = Duration::from_millis(200);
+/// While the model is waited for, progress is told so often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+pub struct Servers {
+    pub wanted: Wanted,
+    addresses: Vec<Address>,
+    pub news: Arc<News>,
+    state: Mutex<State>,
+    /// A server has room, or is there again; while they are opened, anything.
+    changed: Notify,
+    opening: Mutex<Opening>,
+    /// The opening went on.
+    opened: Condvar,
+}
+
+struct State {
+    pool: Pool,
+    connections: HashMap<Id, Connection>,
+    /// What all of them must have; none before the first is ready.
+    model: Option<Model>,
+    /// Why a server, or a name of the list, was not there when it was tried last.
+    trouble: BTreeMap<Source, Failure>,
+    /// The opening is over: changes are told.
+    is_open: bool,
+    /// The network runs in this process when no server is there.
+    fallback: Option<Provider>,
+}
+
+/// A server, or an address of the list by its place there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Address(usize),
+    Member(Id),
+}
+
+struct Connection {
+    /// None while it is not ready.
+    channel: Option<Channel>,
+    /// Which of its channels that is: a batch that fails late on one of before says nothing of this one.
+    number: u64,
+    /// Its place in the list.
+    address: usize,
+    at: SocketAddr,
+    failed: Arc<Notify>,
+    /// The user was told that it is out.
+    is_told_out: bool,
+}
+
+/// What those who wait for the servers hear.
+#[derive(Default)]
+pub struct Opening {
+    pub events: Vec<LoadEvent>,
+    pub result: Option<Result<Model, Error>>,
+}
+
+/// A batch's place on a server. Dropped, the batch was given up.
+struct Slot<'a> {
+    servers: &'a Servers,
+    id: Id,
+    name: String,
+    channel: Channel,
+    number: u64,
+    is_over: bool,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.servers.state().pool.end(self.id, None);
+        }
+        self.servers.changed.notify_waiters();
+    }
+}
+
+impl Servers {
+    pub fn new(wanted: Wanted, addresses: Vec<Address>, news: Arc<News>) -> Arc<Self> {
+        use std::hash::BuildHasher;
+        // Clients that were started together do not come back together.
+        let seed = std::hash::RandomState::new().hash_one(0);
+        let state = State {
+            pool: Pool::new(wanted.in_flight, seed),
+            connections: HashMap::new(),
+            model: None,
+            trouble: BTreeMap::new(),
+            is_open: false,
+            fallback: None,
+        };
+        Arc::new(Self {
+            wanted,
+            addresses,
+            news,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            opening: Mutex::default(),
+            opened: Condvar::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub fn opening(&self) -> (MutexGuard<'_, Opening>, &Condvar) {
+        (lock(&self.opening), &self.opened)
+    }
+
+    /// The network is in this process, too.
+    pub fn set_fallback(&self, fallback: Provider) {
+        self.state().fallback = Some(fallback);
+    }
+
+    pub fn places(&self) -> Vec<Place> {
+        self.state().pool.places()
+    }
+
+    /// Servers that are ready.
+    pub fn ready(&self) -> usize {
+        self.state().pool.ready()
+    }
+
+    fn report(&self, event: LoadEvent) {
+        lock(&self.opening).events.push(event);
+        self.opened.notify_all();
+    }
+
+    /// Begins to look for the servers, and waits until that has come to an end, good or bad.
+    pub async fn open(self: Arc<Self>) {
+        for index in 0..self.addresses.len() {
+            tokio::spawn(self.clone().follow_address(index));
+        }
+        let deadline = Instant::now() + self.wanted.timeout * FIRST_RUN;
+        self.report(LoadEvent::Step(format!(
+            "Waiting for the model {} of {}",
+            self.wanted.model,
+            self.list()
+        )));
+        let mut next_report = Instant::now() + PROGRESS_INTERVAL;
+        let result = loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let now = Instant::now();
+            if let Some(result) = self.verdict(now >= deadline) {
+                break result;
+            }
+            if now >= next_report {
+                let trouble = self.troubles().join("; ");
+                self.report(LoadEvent::Step(format!("Still waiting for {}: {trouble}", self.list())));
+                next_report = now + PROGRESS_INTERVAL;
+            }
+            let _ = tokio::time::timeout_at(deadline.min(next_report), changed).await;
+        };
+        self.state().is_open = true;
+        lock(&self.opening).result = Some(result);
+        self.opened.notify_all();
+    }
+
+    fn list(&self) -> String {
+        let names: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    }
+
+    /// What is wrong with servers, each as half a sentence.
+    fn troubles(&self) -> Vec<String> {
+        let state = self.state();
+        let text = |(source, failure): (&Source, &Failure)| {
+            format!("{} ({})", self.name(*source, &state), failure.text)
+        };
+        state.trouble.iter().map(text).collect()
+    }
+
+    fn name(&self, source: Source, state: &State) -> String {
+        match source {
+            Source::Address(index) => self.addresses[index].to_string(),
+            Source::Member(id) => state.pool.get(id).map_or(String::new(), |member| member.name.clone()),
+        }
+    }
+
+    /// How the opening ends; none while it goes on.
+    fn verdict(&self, is_over: bool) -> Option<Result<Model, Error>> {
+        let troubles = self.troubles();
+        let mut state = self.state();
+        if let Some((source, failure)) = state.trouble.iter().find(|(_, failure)| failure.is_final) {
+            let text = &failure.text;
+            return Some(Err(if text.starts_with("The model") {
+                Error::new(ErrorKind::ModelRefused, text.clone())
+            } else {
+                let name = self.name(*source, &state);
+                Error::new(ErrorKind::Server, format!("The server {name} cannot be used: {text}"))
+            }));
+        }
+        let is_settled = |source: Source| match source {
+            Source::Address(index) => {
+                state.trouble.contains_key(&source)
+                    || state.connections.values().any(|connection| connection.address == index)
+            }
+            Source::Member(id) => {
+                state.trouble.contains_key(&source)
+                    || state.pool.get(id).is_some_and(|member| member.is_ready)
+            }
+        };
+        let addresses = (0..self.addresses.len()).map(Source::Address);
+        let members = state.pool.members().iter().map(|member| Source::Member(member.id));
+        let all_settled = addresses.chain(members).all(is_settled);
+        let model = state.model.clone().filter(|_| state.pool.ready() > 0);
+        match model {
+            Some(model) if all_settled || is_over => {
+                state.connections.values_mut().for_each(|other| other.is_told_out = other.channel.is_none());
+                drop(state);
+                if !troubles.is_empty() {
+                    self.report(LoadEvent::Warning(format!(
+                        "Not all servers are there; the others take the batches until they are: {}",
+                        troubles.join("; ")
+                    )));
+                }
+                self.warn_of_plain_text();
+                if model.takes_floats() {
+                    self.report(LoadEvent::Warning(format!(
+                        "The model {} of the servers takes normalised floats, which are four times the bytes of the \
+                         pictures: the file that models/server-repository makes of it takes bytes and gives the same",
+                        self.wanted.model
+                    )));
+                }
+                Some(Ok(model))
+            }
+            None if is_over => Some(Err(Error::new(
+                ErrorKind::Server,
+                format!(
+                    "No server has the model {} ready after {:?}: {}; inference-server and model-name say where it is, \
+                     server-timeout how long it is waited for (ten times as long)",
+                    self.wanted.model,
+                    self.wanted.timeout * FIRST_RUN,
+                    troubles.join("; ")
+                ),
+            ))),
+            _ => None,
+        }
+    }
+
+    /// Pictures of people, and secrets, are not for everybody on the way.
+    fn warn_of_plain_text(&self) {
+        let open = {
+            let state = self.state();
+            let mut connections = state.connections.values();
+            connections
+                .find(|to| !self.addresses[to.address].tls && !is_private(to.at.ip()))
+                .map(|to| to.address)
+        };
+        let Some(index) = open else { return };
+        let secret =
+            if self.wanted.metadata.headers().is_empty() { "" } else { ", and so does server-metadata" };
+        self.report(LoadEvent::Warning(format!(
+            "Pictures go to {} unencrypted over a network that is not private{secret}: grpcs:// encrypts them",
+            self.addresses[index]
+        )));
+    }
+
+    /// Keeps the servers of a name up to date.
+    async fn follow_address(self: Arc<Self>, index: usize) {
+        let address = &self.addresses[index];
+        let failed = Arc::<Notify>::default();
+        let mut second_family = false;
+        loop {
+            let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
+            match found.map(Vec::from_iter) {
+                Ok(found) if !found.is_empty() => {
+                    self.state().trouble.remove(&Source::Address(index));
+                    self.set_members(index, &one_family(found, second_family), &failed);
+                }
+                other => {
+                    let why =
+                        other.err().map_or("it stands for nothing".to_string(), |error| error.to_string());
+                    let failure = Failure::passing(format!("its name cannot be resolved: {why}"));
+                    self.state().trouble.insert(Source::Address(index), failure);
+                }
+            }
+            self.changed.notify_waiters();
+            tokio::time::sleep(SHORTEST_RESOLVE_INTERVAL).await;
+            let told = tokio::time::timeout(RESOLVE_INTERVAL, failed.notified()).await.is_ok();
+            // A server that listens at one of a machine's two kinds of addresses only.
+            let state = self.state();
+            let mut others = state.connections.values().filter(|other| other.address == index);
+            second_family ^= told && others.all(|other| other.channel.is_none());
+        }
+    }
+
+    /// The servers of a name are these.
+    fn set_members(self: &Arc<Self>, index: usize, found: &[SocketAddr], failed_address: &Arc<Notify>) {
+        let address = &self.addresses[index];
+        let mut state = self.state();
+        let state = &mut *state;
+        let gone: Vec<_> = state
+            .connections
+            .iter()
+            .filter(|(_, known)| known.address == index && !found.contains(&known.at))
+            .map(|(id, known)| (*id, known.failed.clone()))
+            .collect();
+        for (id, failed) in gone {
+            state.connections.remove(&id);
+            state.trouble.remove(&Source::Member(id));
+            state.pool.remove(id);
+            failed.notify_one();
+        }
+        for at in found {
+            if state.connections.values().any(|known| known.address == index && known.at == *at) {
+                continue;
+            }
+            let name = if found.len() > 1 { format!("{address} ({})", at.ip()) } else { address.to_string() };
+            let id = state.pool.add(name);
+            let failed = Arc::<Notify>::default();
+            let is_told_out = state.is_open;
+            let connection = Connection {
+                channel: None,
+                number: 0,
+                address: index,
+                at: *at,
+                failed: failed.clone(),
+                is_told_out,
+            };
+            state.connections.insert(id, connection);
+            tokio::spawn(self.clone().tend(id, index, *at, failed, failed_address.clone()));
+        }
+    }
+
+    /// Keeps a server's connection, until the server is none any more.
+    async fn tend(
+        self: Arc<Self>,
+        id: Id,
+        index: usize,
+        at: SocketAddr,
+        failed: Arc<Notify>,
+        failed_address: Arc<Notify>,
+    ) {
+        loop {
+            let window =
+                self.state().model.as_ref().map_or(0, |model| model.answer_limit(self.wanted.batch_size));
+            let opened = self.wanted.open(&self.addresses[index], at, window).await;
+            if let Err(failure) = opened.and_then(|(channel, model)| self.take_in(id, channel, model)) {
+                let mut state = self.state();
+                if state.pool.get(id).is_none() {
+                    return;
+                }
+                state.pool.missed(id);
+                state.trouble.insert(Source::Member(id), failure);
+                drop(state);
+                self.changed.notify_waiters();
+            } else {
+                self.changed.notify_waiters();
+                self.wait_for_failure(id, &failed).await;
+            }
+            failed_address.notify_one();
+            let pause = {
+                let mut state = self.state();
+                if state.pool.get(id).is_none() {
+                    return;
+                }
+                state.pool.pause(id)
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn wait_for_failure(&self, id: Id, failed: &Notify) {
+        let batches = || self.state().pool.get(id).map(|member| member.batches());
+        loop {
+            let before = batches();
+            if tokio::time::timeout(CHECK_INTERVAL, failed.notified()).await.is_ok() {
+                return;
+            }
+            if batches() != before {
+                continue;
+            }
+            let channel = self.state().connections.get(&id).and_then(|known| known.channel.clone());
+            let Some(channel) = channel else { return };
+            if let Err(failure) = self.wanted.check_ready(&channel).await {
+                let was_ready = self.state().pool.unready(id);
+                self.tell_failure(id, was_ready, &failure);
+                return;
+            }
+        }
+    }
+
+    /// A server is ready, if it has the network that the others have.
+    fn take_in(&self, id: Id, channel: Channel, model: Model) -> Result<(), Failure> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(connection) = state.connections.get_mut(&id) else { return Ok(()) };
+        let (points, size) = (model.kind.points(), (model.contract.width, model.contract.height));
+        if state.model.get_or_insert_with(|| model.clone()) != &model {
+            return Err(Failure::lasting(format!(
+                "its model {} is another than the other servers': {points} key points of {}x{} crops here",
+                self.wanted.model, size.0, size.1
+            )));
+        }
+        connection.channel = Some(channel);
+        connection.number += 1;
+        let was_told_out = std::mem::replace(&mut connection.is_told_out, false);
+        state.trouble.remove(&Source::Member(id));
+        let was_alone = state.pool.ready() == 0;
+        state.pool.set_ready(id);
+        if !state.is_open {
+            return Ok(());
+        }
+        let name = state.pool.get(id).map_or(String::new(), |member| member.name.clone());
+        let (ready, all) = (state.pool.ready(), state.pool.members().len());
+        let back = format!("{name} is ready: {ready} of {all} servers take batches now");
+        if was_alone && state.fallback.is_some() {
+            self.news.moved(None, Change::Info(format!("{back}, and none is run in this process any more")));
+        } else if was_told_out {
+            self.news.tell(Change::Info(back));
+        }
+        Ok(())
+    }
+
+    /// A server has failed. Tells of it if it was ready until now.
+    fn tell_failure(&self, id: Id, was_ready: bool, failure: &Failure) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let (ready, all) = (state.pool.ready(), state.pool.members().len());
+        let Some(name) = state.pool.get(id).map(|member| member.name.clone()) else { return };
+        let Some(connection) = state.connections.get_mut(&id) else { return };
+        connection.channel = None;
+        connection.failed.notify_one();
+        if !was_ready || !state.is_open {
+            return;
+        }
+        connection.is_told_out = true;
+        let what = format!("{name} failed ({})", failure.text);
+        match state.fallback {
+            _ if ready > 0 => self.news.tell(Change::Warning(format!(
+                "{what}: batches go to the other servers, {ready} of {all} are left, until it is back"
+            ))),
+            Some(provider) => {
+                let text = format!(
+                    "{what}: no server is left, and the network goes on in this process ({}) until one is back; \
+                     fallback=none makes this an error",
+                    provider.name()
+                );
+                self.news.moved(Some(provider.name()), Change::Warning(text));
+            }
+            None => self.news.tell(Change::Warning(format!(
+                "{what}: no server is left, batches wait up to server-timeout for one to be back"
+            ))),
+        }
+    }
+
+    /// A batch has failed on a server.
+    fn fail(&self, slot: &Slot<'_>, failure: &Failure) {
+        let mut state = self.state();
+        let is_same = state.connections.get(&slot.id).is_some_and(|known| known.number == slot.number);
+        let was_ready = state.pool.failed(slot.id, is_same);
+        drop(state);
+        if is_same {
+            self.tell_failure(slot.id, was_ready, failure);
+        }
+    }
+
+    /// A place on a server, which may have to be waited for. None where there is no server, or none has room in time.
+    async fn slot(&self, except: Option<Id>, deadline: Instant) -> Option<Slot<'_>> {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                if let Some(id) = state.pool.choose(except) {
+                    let name = state.pool.get(id)?.name.clone();
+                    let connection = state.connections.get(&id)?;
+                    let (channel, number) = (connection.channel.clone()?, connection.number);
+                    state.pool.begin(id);
+                    return Some(Slot { servers: self, id, name, channel, number, is_over: false });
+                }
+                if state.pool.ready() == 0 && state.fallback.is_some() {
+                    return None;
+                }
+            }
+            tokio::time::timeout_at(deadline, changed).await.ok()?;
+        }
+    }
+
+    /// Runs a batch of so many crops; its answers go to `answers`. The error is a sentence.
+    pub async fn run(
+        &self,
+        model: &Model,
+        message: Bytes,
+        rows: usize,
+        answers: &mut [f32],
+    ) -> Result<(), String> {
+        let (mut except, mut why) = (None, None);
+        let deadline = Instant::now() + self.wanted.timeout;
+        let limit = model.answer_limit(model.rows_sent(rows));
+        for _ in 0..TRIES {
+            let Some(mut slot) = self.slot(except, deadline).await else { break };
+            let sent = Instant::now();
+            let answer = self.wanted.infer(limit).send(&slot.channel, message.clone()).await;
+            slot.is_over = true;
+            match answer.and_then(|answer| model.read(answer, rows, answers).map_err(Failure::passing)) {
+                Ok(()) => {
+                    self.state().pool.end(slot.id, Some(sent.elapsed()));
+                    return Ok(());
+                }
+                Err(failure) => {
+                    self.fail(&slot, &failure);
+                    except = Some(slot.id);
+                    why.get_or_insert(format!("{}: {}", slot.name, failure.text));
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| {
+            let troubles = self.troubles().join("; ");
+            let troubles = if troubles.is_empty() { "all are busy".to_string() } else { troubles };
+            format!("no server took a batch within {:?} (server-timeout): {troubles}", self.wanted.timeout)
+        }))
+    }
+}
+
+/// Of a machine's addresses of both kinds one kind, so that it is not taken for two servers.
+fn one_family(found: Vec<SocketAddr>, second: bool) -> Vec<SocketAddr> {
+    let first = found[0].is_ipv4();
+    let is_mixed = found.iter().any(|at| at.is_ipv4() != first);
+    let mut chosen: Vec<_> =
+        found.into_iter().filter(|at| (at.is_ipv4() == first) != (second && is_mixed)).collect();
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_both_kinds_of_addresses_is_one_server() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let both = || vec![at("[::1]:1"), at("127.0.0.1:1"), at("127.0.0.1:1")];
+        assert_eq!(one_family(both(), false), [at("[::1]:1")]);
+        assert_eq!(one_family(both(), true), [at("127.0.0.1:1")]);
+        let many = || vec![at("10.0.0.2:1"), at("10.0.0.1:1")];
+        assert_eq!(one_family(many(), true), [at("10.0.0.1:1"), at("10.0.0.2:1")]);
+    }
+}

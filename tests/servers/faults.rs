@@ -1,0 +1,315 @@
+//! Servers that fail and come back while batches run: no crop is lost, none gets another's answer, and each change is told
+//! once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use gstrtmpose::{
+    engine::{Backend, Error, ErrorKind, Executor, LoadEvent, Loading, Slot},
+    network::{Network, Provider},
+    runtime::kserve::Fallback,
+};
+
+use super::{
+    double::{Double, Fault, Model, POINTS, SIDE, row_of},
+    rig::{Rig, backend, crop, names, open},
+};
+
+fn start() -> Double {
+    Double::start(Model::default())
+}
+
+fn is_warned(rig: &Rig) -> bool {
+    rig.told.iter().any(|event| matches!(event, LoadEvent::Warning(_)))
+}
+
+/// Runs so many crops, several at once; every answer is its own crop's.
+fn run_many(rig: &Rig, crops: u32) {
+    let crops: Vec<_> = (0..crops).map(crop).collect();
+    for some in crops.chunks(32) {
+        let pending: Vec<_> = some.iter().map(|crop| rig.submit(crop)).collect();
+        for (crop, pending) in some.iter().zip(&pending) {
+            assert_eq!(rig.answer(pending).unwrap(), row_of(crop));
+        }
+    }
+}
+
+#[test]
+fn batches_go_to_all_servers() {
+    let doubles = [start(), start(), start()];
+    let rig = open(backend(&names(&[&doubles[0], &doubles[1], &doubles[2]]))).unwrap();
+    assert_eq!(rig.stream.crops_in_flight(), 3 * 2 * 8, "two batches in flight on each");
+    assert!(!is_warned(&rig));
+    let before: Vec<_> = doubles.iter().map(|double| double.batches().len()).collect();
+    // A server that is slow to answer is passed by.
+    doubles.iter().for_each(|double| double.fail(Fault::Slow(Duration::from_millis(2))));
+    run_many(&rig, 320);
+    for (double, before) in doubles.iter().zip(before) {
+        assert!(double.batches().len() > before, "one got nothing");
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_costs_nothing_and_comes_back() {
+    let (mut first, second) = (start(), start());
+    let rig = open(backend(&names(&[&first, &second]))).unwrap();
+    let at = first.at;
+    for round in 0..3 {
+        run_many(&rig, 64);
+        first.kill();
+        run_many(&rig, 64);
+        let out = rig.run_until("1 of 2 are left");
+        assert_eq!(out.len(), 1, "round {round}: one message: {out:?}");
+        assert!(out[0].starts_with(&format!("warning: grpc://{at} failed (")), "{out:?}");
+        first = Double::start_at(at, Model::default(), None, None);
+        let back = rig.run_until("is ready: 2 of 2");
+        assert_eq!(back, [format!("info: grpc://{at} is ready: 2 of 2 servers take batches now")]);
+    }
+    run_many(&rig, 64);
+}
+
+/// As SIGSTOP leaves it: connections stay, and nothing comes.
+#[test]
+fn a_server_that_hangs_costs_one_deadline_and_no_crop() {
+    let (first, second) = (start(), start());
+    let mut asked = backend(&names(&[&first, &second]));
+    asked.timeout = Duration::from_millis(300);
+    let rig = open(asked).unwrap();
+    first.fail(Fault::Hang);
+    let before = first.batches().len();
+    run_many(&rig, 320);
+    let out = rig.run_until("1 of 2 are left");
+    assert!(out.len() == 1 && out[0].contains("did not answer in 300ms (server-timeout)"), "{out:?}");
+    assert!(first.batches().len() - before <= 2, "only the batches that were in flight waited");
+    first.fail(Fault::None);
+    rig.run_until("is ready: 2 of 2");
+}
+
+/// It has the batches that it may have at once, and all others go by.
+#[test]
+fn a_slow_server_does_not_hold_up_the_others() {
+    let doubles = [start(), start(), start()];
+    let mut asked = backend(&names(&[&doubles[0], &doubles[1], &doubles[2]]));
+    asked.timeout = Duration::from_secs(3600);
+    let rig = open(asked).unwrap();
+    doubles[0].fail(Fault::Hold);
+    let before = doubles[0].batches().len();
+    let crops: Vec<_> = (0..400).map(crop).collect();
+    let mut pending = Vec::new();
+    for (number, crop) in crops.iter().enumerate() {
+        pending.push(rig.submit(crop));
+        let unanswered = || pending.iter().filter(|pending| pending.outcome().is_none()).count();
+        // Never more than those that it has.
+        if number % 8 == 7 {
+            rig.wait(|| unanswered() <= 2 * 8);
+        }
+    }
+    let at_once = doubles[0].batches().len() - before;
+    assert!((1..=2).contains(&at_once), "{at_once}");
+    doubles[0].fail(Fault::None);
+    for (crop, pending) in crops.iter().zip(&pending) {
+        assert_eq!(rig.answer(pending).unwrap(), row_of(crop));
+    }
+    assert!(rig.news().is_empty());
+}
+
+#[test]
+fn a_model_that_is_unloaded_sends_batches_elsewhere() {
+    let (first, second) = (start(), start());
+    let rig = open(backend(&names(&[&first, &second]))).unwrap();
+    first.change_model(|model| model.ready = false);
+    run_many(&rig, 320);
+    let out = rig.run_until("1 of 2 are left");
+    assert!(out[0].contains("it is not ready"), "{out:?}");
+    first.change_model(|model| model.ready = true);
+    rig.run_until("is ready: 2 of 2");
+}
+
+#[test]
+fn connections_that_are_reset_in_the_middle_of_an_answer_lose_no_crop() {
+    let (first, second) = (start(), start());
+    let rig = open(backend(&names(&[&first, &second]))).unwrap();
+    first.fail(Fault::Reset);
+    run_many(&rig, 640);
+    first.fail(Fault::None);
+    let told = rig.run_until("is ready: 2 of 2");
+    assert!(
+        told.iter().any(|text| text.contains("the connection broke in the middle of its answer")),
+        "{told:?}"
+    );
+    // In turn: it is out, it is back.
+    let outs: Vec<_> = told.iter().map(|text| text.starts_with("warning")).collect();
+    assert!(outs.chunks(2).all(|pair| pair == [true, false]), "{told:?}");
+}
+
+#[test]
+fn a_server_that_is_down_at_the_start_is_used_when_it_is_there() {
+    let (first, mut second) = (start(), start());
+    let (list, at) = (names(&[&first, &second]), second.at);
+    second.kill();
+    let rig = open(backend(&list)).unwrap();
+    let warned = |event: &LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("Not all servers are there") && text.contains(&at.to_string()));
+    assert!(rig.told.iter().any(warned), "{:?}", rig.told);
+    run_many(&rig, 32);
+    let _second = Double::start_at(at, Model::default(), None, None);
+    let back = rig.run_until("is ready: 2 of 2");
+    assert_eq!(back.len(), 1, "{back:?}");
+}
+
+/// Another model on a server that comes back is not used.
+#[test]
+fn a_server_that_comes_back_with_another_model_stays_out() {
+    let (mut first, second) = (start(), start());
+    let rig = open(backend(&names(&[&first, &second]))).unwrap();
+    let at = first.at;
+    first.kill();
+    rig.run_until("1 of 2 are left");
+    let mut model = Model::default();
+    model.outputs[0].shape[1] += 1;
+    let first = Double::start_at(
+        at,
+        model,
+        None,
+        Some(Box::new(|| Box::new(|_, rows| vec![0.0; rows * (POINTS + 1) * 4]))),
+    );
+    while first.batches().len() < 2 {
+        rig.run(1).unwrap();
+    }
+    assert!(rig.news().is_empty());
+    assert_eq!(rig.stream.places()[0].state, "out");
+}
+
+/// With no server and nothing in its place, a batch waits for one up to a deadline, and fails.
+#[test]
+fn with_no_server_left_batches_fail_until_one_is_back() {
+    let mut double = start();
+    let mut asked = backend(&double.name());
+    asked.timeout = Duration::from_millis(100);
+    let rig = open(asked).unwrap();
+    let at = double.at;
+    double.kill();
+    let error = rig.run(1).unwrap_err();
+    assert!(error.contains(&at.to_string()), "{error}");
+    let news = rig.news();
+    assert!(
+        news.len() == 1 && news[0].contains("no server is left, batches wait up to server-timeout"),
+        "{news:?}"
+    );
+    let error = rig.run(1).unwrap_err();
+    assert!(
+        error.contains("no server took a batch within 100ms") && error.contains("Connection refused"),
+        "{error}"
+    );
+    let _double = Double::start_at(at, Model::default(), None, None);
+    rig.run_until("is ready: 1 of 1");
+    rig.run(2).unwrap();
+}
+
+/// What runs here in the servers' place: it answers as they do.
+#[derive(Clone, Default)]
+struct Here {
+    batches: Arc<AtomicUsize>,
+    /// More key points than the servers' model.
+    more: usize,
+}
+
+struct HereExecutor(Here, Vec<u8>);
+
+impl Backend for Here {
+    type Network = Network;
+
+    fn open(&self, _loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
+        let mut network = Network::simcc(SIDE as u32, SIDE as u32, POINTS + self.more, "here");
+        network.provider = Provider::Cpu;
+        Ok((network, Box::new(HereExecutor(self.clone(), vec![0; 8 * SIDE * SIDE * 3]))))
+    }
+}
+
+impl Executor for HereExecutor {
+    fn load(&mut self, row: usize, crop: &dyn Slot) {
+        let length = SIDE * SIDE * 3;
+        self.1[row * length..][..length].copy_from_slice(crop.bytes());
+    }
+
+    fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
+        self.0.batches.fetch_add(1, Ordering::SeqCst);
+        for (crop, answer) in self.1.chunks(SIDE * SIDE * 3).zip(answers.chunks_mut(POINTS * 4)).take(rows) {
+            answer.copy_from_slice(&row_of(crop));
+        }
+        Ok(rows)
+    }
+
+    fn warm_up_sizes(&self) -> Vec<usize> {
+        Vec::new()
+    }
+}
+
+fn falling_back(list: &str, here: &Here, is_named: bool) -> gstrtmpose::runtime::kserve::KserveBackend {
+    let mut asked = backend(list);
+    asked.fallback = Some(Fallback { backend: Arc::new(here.clone()), is_named });
+    asked
+}
+
+#[test]
+fn with_no_server_left_the_network_goes_on_here_and_returns() {
+    let here = Here::default();
+    let (mut first, mut second) = (start(), start());
+    let (list, ats) = (names(&[&first, &second]), [first.at, second.at]);
+    let rig = open(falling_back(&list, &here, false)).unwrap();
+    run_many(&rig, 64);
+    assert_eq!(here.batches.load(Ordering::SeqCst), 0);
+    first.kill();
+    second.kill();
+    // Not one crop fails.
+    run_many(&rig, 64);
+    let told = rig.run_until("the network goes on in this process (cpu)");
+    assert_eq!(told.iter().filter(|text| text.starts_with("warning")).count(), told.len());
+    assert!(told.len() <= 2 && rig.stream.provider() == "cpu", "{told:?}");
+    let here_before = here.batches.load(Ordering::SeqCst);
+    assert!(here_before > 0);
+    run_many(&rig, 64);
+    assert!(rig.news().is_empty(), "it is told once");
+    let _first = Double::start_at(ats[0], Model::default(), None, None);
+    let back = rig.run_until("is ready: 1 of 2");
+    assert!(back.len() == 1 && back[0].contains("none is run in this process any more"), "{back:?}");
+    assert_eq!(rig.stream.provider(), "server");
+    let here_before = here.batches.load(Ordering::SeqCst);
+    run_many(&rig, 64);
+    assert_eq!(here.batches.load(Ordering::SeqCst), here_before);
+}
+
+#[test]
+fn another_network_cannot_take_the_servers_place() {
+    let here = Here { more: 1, ..Here::default() };
+    let double = start();
+    let error = open(falling_back(&double.name(), &here, true)).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Settings);
+    for word in
+        ["cannot take the servers' place", "gives 4 key points of 4x4", "model 3 key points", "fallback=none"]
+    {
+        assert!(error.message.contains(word), "{error}");
+    }
+    // The embedded one, which nobody has named, is just not used.
+    let rig = open(falling_back(&double.name(), &here, false)).unwrap();
+    let told = |event: &LoadEvent| matches!(event, LoadEvent::Info(text) if text.contains("Nothing takes the servers' place"));
+    assert!(rig.told.iter().any(told) && !is_warned(&rig), "{:?}", rig.told);
+}
+
+/// An engine that is closed does not wait for a server that hangs.
+#[test]
+fn a_batch_that_hangs_ends_with_its_engine() {
+    let double = start();
+    let mut asked = backend(&double.name());
+    asked.timeout = Duration::from_secs(3600);
+    let rig = open(asked).unwrap();
+    double.fail(Fault::Hang);
+    let pending = rig.submit(&crop(1));
+    double.wait_for_batches(1);
+    drop(rig);
+    assert!(pending.outcome().unwrap().is_err());
+}

@@ -1,0 +1,123 @@
+//! An engine whose batches go to servers.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use gstrtmpose::{
+    engine::{
+        Cancel, Change, Engine, EngineSettings, Error, LoadEvent, PendingAnswer, Stream, TimeoutPolicy,
+    },
+    network::Network,
+    runtime::kserve::{Address, KserveBackend},
+};
+
+use super::double::{Double, SIDE, row_of};
+
+/// The longest that anything in these tests may take; then it hangs.
+const WATCHDOG: Duration = Duration::from_secs(20);
+
+pub fn backend(list: &str) -> KserveBackend {
+    KserveBackend::new(Address::list(list).unwrap(), "known".to_string())
+}
+
+pub fn names(doubles: &[&Double]) -> String {
+    doubles.iter().map(|double| double.name()).collect::<Vec<_>>().join(",")
+}
+
+/// The engine, with what it told while it was opened.
+pub struct Rig {
+    pub stream: Stream,
+    pub network: Network,
+    pub told: Vec<LoadEvent>,
+    changed: Arc<(Mutex<u64>, std::sync::Condvar)>,
+    // Dropped behind its stream.
+    _engine: Engine,
+}
+
+pub fn open(backend: KserveBackend) -> Result<Rig, Error> {
+    open_with(backend, &Cancel::default())
+}
+
+pub fn open_with(backend: KserveBackend, cancel: &Cancel) -> Result<Rig, Error> {
+    let told = Mutex::new(Vec::new());
+    let settings = EngineSettings { batch_size: backend.batch_size, ..EngineSettings::default() };
+    let (engine, network) =
+        Engine::open(Arc::new(backend), settings, cancel, &|event| told.lock().unwrap().push(event))?;
+    let changed = Arc::<(Mutex<u64>, std::sync::Condvar)>::default();
+    let tell = changed.clone();
+    let notify = Arc::new(move || {
+        *tell.0.lock().unwrap() += 1;
+        tell.1.notify_all();
+    });
+    let policy = TimeoutPolicy { timeout: Duration::from_millis(1), adaptive: false };
+    let stream = engine.attach(policy, notify);
+    stream.resume();
+    Ok(Rig { stream, network, told: told.into_inner().unwrap(), changed, _engine: engine })
+}
+
+/// A crop that no other number has.
+pub fn crop(number: u32) -> Vec<u8> {
+    (0..SIDE * SIDE * 3)
+        .map(|index| (number.wrapping_mul(31).wrapping_add(index as u32 * 7) >> 1) as u8)
+        .collect()
+}
+
+impl Rig {
+    pub fn submit(&self, bytes: &[u8]) -> PendingAnswer {
+        let mut buffer = self.stream.buffer().unwrap();
+        buffer.slot_mut().bytes_mut().copy_from_slice(bytes);
+        self.stream.submit(buffer)
+    }
+
+    /// Waits for answers.
+    pub fn wait(&self, are_there: impl Fn() -> bool) {
+        let (count, condition) = &*self.changed;
+        let guard = count.lock().unwrap();
+        let (_guard, timeout) = condition.wait_timeout_while(guard, WATCHDOG, |_| !are_there()).unwrap();
+        assert!(!timeout.timed_out(), "no answer");
+    }
+
+    /// Waits for an answer.
+    pub fn answer(&self, pending: &PendingAnswer) -> Result<Vec<f32>, String> {
+        self.wait(|| pending.outcome().is_some());
+        match pending.outcome().unwrap() {
+            Ok(row) => Ok(row.to_vec()),
+            Err(error) => Err(error.message.clone()),
+        }
+    }
+
+    /// Runs that crop.
+    pub fn run(&self, number: u32) -> Result<(), String> {
+        let pending = self.submit(&crop(number));
+        let row = self.answer(&pending)?;
+        assert_eq!(row, row_of(&crop(number)), "the answer is another crop's");
+        Ok(())
+    }
+
+    /// What was told since this was asked last.
+    pub fn news(&self) -> Vec<String> {
+        let text = |change: Arc<Change>| match &*change {
+            Change::Warning(text) => format!("warning: {text}"),
+            Change::Info(text) => format!("info: {text}"),
+        };
+        self.stream.news().into_iter().map(text).collect()
+    }
+
+    /// Runs crops until news come that hold these words; gives them.
+    pub fn run_until(&self, words: &str) -> Vec<String> {
+        let started = std::time::Instant::now();
+        let mut heard = Vec::new();
+        for number in 0.. {
+            let _ = self.run(number);
+            heard.extend(self.news());
+            if heard.iter().any(|text| text.contains(words)) {
+                return heard;
+            }
+            assert!(started.elapsed() < WATCHDOG, "`{words}` was never told: {heard:?}");
+            std::thread::yield_now();
+        }
+        unreachable!()
+    }
+}
