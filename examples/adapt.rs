@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     output::make_folder_of(&arguments.output)?;
     let model = graph::read(std::fs::read(&arguments.model)?.into())?;
-    let adaptation = Adaptation { half: arguments.half, fixed_batch: arguments.batch };
+    let adaptation =
+        Adaptation { half: arguments.half, fixed_batch: arguments.batch, ..Adaptation::default() };
     std::fs::write(&arguments.output, graph::adapt(&model, &adaptation)?)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The GStreamer plugin `rtmpose`: batched RTMPose pose estimation on live and stored video.
 //!
-//! `rtmposebatch` finds people's key points and attaches them to the frames, `rtmposeoverlay` draws them, `rtmposejson`
-//! turns them into lines of JSON. One frame's way through `rtmposebatch`, and no step back:
+//! `rtmposedetect` finds people, `rtmposebatch` finds their key points and attaches them to the frames, `rtmposeoverlay` draws
+//! them, `rtmposejson` turns them into lines of JSON. One frame's way through `rtmposebatch`, and no step back:
 //!
 //! 1. The sink pad's chain function ([`stage`], `input.rs`) asks [`posebatch`] for the regions to look at ([`meta`],
 //!    [`track`]), samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.
@@ -16,7 +16,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`posebatch`], [`overlay`], [`json`] | the elements |
+//! | [`detect`], [`posebatch`], [`overlay`], [`json`] | the elements |
 //! | `common` | what the elements that run networks have in common: properties, and the engine that is opened by them |
 //! | [`stage`] | what an inference element is made of, whatever it looks for: pads, ordered queue, task, latency, figures |
 //! | [`track`] | following people from frame to frame |
@@ -29,6 +29,7 @@
 //! | `platform` | what differs between systems: files, drivers |
 
 mod common;
+pub mod detect;
 pub mod engine;
 pub mod json;
 pub mod meta;
@@ -50,6 +51,7 @@ pub use runtime::onnx::set_environment;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::init();
+    detect::register(plugin)?;
     posebatch::register(plugin)?;
     overlay::register(plugin)?;
     json::register(plugin)

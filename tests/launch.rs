@@ -172,6 +172,38 @@ const PROPERTIES: [(&str, &str); 37] = [
     ("stats-interval", "Default: 0"),
 ];
 
+/// The same of `rtmposedetect`.
+const DETECTORS_PROPERTIES: [(&str, &str); 28] = [
+    ("model-file", "Default: null"),
+    ("model-sha256", "Default: null"),
+    ("batch-size", "Default: 4"),
+    ("score-threshold", "Default:             0.3"),
+    ("nms-threshold", "Default:            0.45"),
+    ("max-detections", "Default: 100"),
+    ("class-ids", "Default: \"0\""),
+    ("inference-interval", "Default: 0"),
+    ("batch-timeout", "Default: 15000000"),
+    ("adaptive-timeout", "Default: true"),
+    ("input-queue-size", "Default: 20"),
+    ("output-queue-size", "Default: 8"),
+    ("model-instance-id", "Default: null"),
+    ("inference-streams", "Default: 0"),
+    ("inference-threads", "Default: 0"),
+    ("execution-provider", "Default: 0, \"auto\""),
+    ("active-provider", "Default: null"),
+    ("device-id", "Default: 0"),
+    ("precision", "Default: 0, \"model\""),
+    ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),
+    ("gpu-memory-limit", "Default: 0"),
+    ("overload", "Default: 0, \"auto\""),
+    ("max-lateness", "Default: -1"),
+    ("on-error", "Default: 0, \"fail\""),
+    ("fallback", "Default: 1, \"cpu\""),
+    ("ort-library", "Default: null"),
+    ("stats", "Boxed pointer of type \"GstStructure\""),
+    ("stats-interval", "Default: 0"),
+];
+
 /// Lines of gst-inspect's section on each of the element's own properties, by name.
 fn inspected_properties(text: &str) -> Vec<(String, String)> {
     let section = text.split("Element Properties:").nth(1).expect("a section on properties");
@@ -194,15 +226,18 @@ fn inspected_properties(text: &str) -> Vec<(String, String)> {
 /// The list is read without ONNX Runtime and without a GPU.
 #[test]
 fn gst_inspect_shows_every_property_without_onnx_runtime() {
+    assert_properties("rtmposebatch", &PROPERTIES);
+    assert_properties("rtmposedetect", &DETECTORS_PROPERTIES);
+}
+
+#[track_caller]
+fn assert_properties(element: &str, properties: &[(&str, &str)]) {
     let mut command = tool("gst-inspect-1.0");
-    command
-        .arg("rtmposebatch")
-        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
-        .env("LD_LIBRARY_PATH", "");
+    command.arg(element).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").env("LD_LIBRARY_PATH", "");
     let output = run(command);
     assert!(output.status.success(), "{}", text(&output));
     let shown = inspected_properties(&text(&output));
-    for (name, default) in PROPERTIES {
+    for &(name, default) in properties {
         let found = shown.iter().find(|(shown, _)| shown == name);
         let (_, lines) = found.unwrap_or_else(|| panic!("{name} is missing in:\n{}", text(&output)));
         assert!(lines.contains(default), "{name}: `{default}` is missing in:\n{lines}");
@@ -210,7 +245,7 @@ fn gst_inspect_shows_every_property_without_onnx_runtime() {
     let others = shown.iter().map(|(name, _)| name.as_str());
     let unknown: Vec<_> = others
         .filter(|name| {
-            !["name", "parent"].contains(name) && !PROPERTIES.iter().any(|(known, _)| known == name)
+            !["name", "parent"].contains(name) && !properties.iter().any(|(known, _)| known == name)
         })
         .collect();
     assert!(unknown.is_empty(), "properties that no test knows: {unknown:?}");
@@ -221,7 +256,7 @@ fn gst_inspect_shows_every_property_without_onnx_runtime() {
 #[test]
 fn the_documents_tell_every_property() {
     let page = include_str!("../docs/elements.md");
-    for element in ["rtmposebatch", "rtmposeoverlay", "rtmposejson"] {
+    for element in ["rtmposebatch", "rtmposedetect", "rtmposeoverlay", "rtmposejson"] {
         let mut command = tool("gst-inspect-1.0");
         command.arg(element);
         let output = run(command);
@@ -253,6 +288,7 @@ fn gst_inspect_shows_the_plugin() {
             env!("CARGO_PKG_VERSION"),
             "Apache",
             "rtmposebatch: RTMPose batch",
+            "rtmposedetect: RTMPose detect",
             "rtmposejson: RTMPose JSON",
         ],
     );

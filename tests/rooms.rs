@@ -8,7 +8,7 @@ use std::{
 
 /// From the top floor down. Rooms of a floor do not use each other.
 const FLOORS: [&[&str]; 12] = [
-    &["posebatch", "overlay", "json"],
+    &["detect", "posebatch", "overlay", "json"],
     &["common"],
     &["stage"],
     &["track"],

@@ -7,7 +7,7 @@ use gstrtmpose::network::{
 
 pub fn run(bytes: &[u8]) {
     for (half, fixed_batch) in [(false, None), (true, None), (false, Some(3))] {
-        let adaptation = Adaptation { half, fixed_batch };
+        let adaptation = Adaptation { half, fixed_batch, ..Adaptation::default() };
         match check_and_adapt(bytes, &adaptation) {
             // What ONNX Runtime gets keeps to the contract, too.
             Ok(adapted) => {

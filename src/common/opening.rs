@@ -10,8 +10,8 @@ use gst::{glib, prelude::*};
 
 use super::{enums::Fallback, log::onnx_runtime_log, settings::Common};
 use crate::{
-    engine::{Agreement, BatchReport, Clock, EngineSettings, Error, MonotonicClock, Registry},
-    network::{self, Network},
+    engine::{Agreement, BatchReport, Clock, EngineSettings, Error, ErrorKind, MonotonicClock, Registry},
+    network::{self, Network, Task, Wanted},
     runtime::{
         Backend,
         onnx::{OnnxBackend, Search},
@@ -29,6 +29,7 @@ pub(crate) type Given = (Arc<Backend>, Arc<dyn Clock>);
 pub(crate) struct Asked<'a> {
     /// None: the embedded one.
     pub model_file: Option<PathBuf>,
+    pub wanted: Wanted,
     pub batch_size: usize,
     pub common: &'a Common,
     /// What all who share it must give alike.
@@ -59,13 +60,27 @@ pub(crate) fn open_engine(
         };
         opening.engine(backend, settings)
     };
-    let Some(name) = &common.model_instance_id else { return open().map(Arc::new) };
-    let owner = element.path_string();
-    let loaded = SHARED_ENGINES.get(name, asked.agreement.clone(), &owner, opening.cancel, open)?;
-    if !opened_here.get() {
-        warn_of_another_file(element, asked.model_file.as_deref(), name, &loaded.network);
+    let loaded = match &common.model_instance_id {
+        None => open().map(Arc::new)?,
+        Some(name) => {
+            let owner = element.path_string();
+            let loaded = SHARED_ENGINES.get(name, asked.agreement.clone(), &owner, opening.cancel, open)?;
+            if !opened_here.get() {
+                warn_of_another_file(element, asked.model_file.as_deref(), name, &loaded.network);
+            }
+            loaded
+        }
+    };
+    // A file was checked before it was loaded; what runs elsewhere is known by now.
+    match (loaded.network.kind.task(), asked.wanted.task) {
+        (Task::Boxes, Some(Task::Poses)) => Err(of_no_use("a detector", "rtmposedetect")),
+        (Task::Poses, Some(Task::Boxes)) => Err(of_no_use("a pose network", "rtmposebatch")),
+        _ => Ok(loaded),
     }
-    Ok(loaded)
+}
+
+fn of_no_use(network: &str, element: &str) -> Error {
+    Error::new(ErrorKind::ModelRefused, format!("The network is {network}: it is {element} that takes it"))
 }
 
 /// The network that runs is the one that its first user loaded, whatever is in the file now.
@@ -94,6 +109,7 @@ fn onnx_backend(element: &gst::Element, asked: &Asked) -> OnnxBackend {
         element.factory().and_then(|factory| factory.plugin()).and_then(|plugin| plugin.filename());
     OnnxBackend {
         model_file: asked.model_file.clone(),
+        wanted: asked.wanted,
         batch_size: asked.batch_size,
         executors: common.inference_streams as usize,
         threads: common.inference_threads as usize,

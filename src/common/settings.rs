@@ -175,8 +175,8 @@ impl<S: Table> Properties<S> {
                 .read_only()
                 .build(),
         ];
-        let own = S::rows().iter().map(|row| row.specification.clone());
-        let common = Common::rows().iter().map(|row| row.specification.clone());
+        let own = S::rows().iter().map(|row| (row.specify)());
+        let common = Common::rows().iter().map(|row| (row.specify)());
         own.chain(common).chain(read_only).collect()
     }
 }

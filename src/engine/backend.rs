@@ -217,6 +217,11 @@ pub trait Executor {
     /// The batch sizes to run a few times before the first frame, the largest last.
     fn warm_up_sizes(&self) -> Vec<usize>;
 
+    /// The most rows that it can run at once, where that is less than it was opened for; none: it runs as many as that.
+    fn most_rows(&self) -> Option<usize> {
+        None
+    }
+
     /// Where the device runs on its own: so the next batch can be loaded meanwhile.
     fn overlapping(&mut self) -> Option<&mut dyn Overlapping> {
         None

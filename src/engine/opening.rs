@@ -48,6 +48,8 @@ pub(super) struct Opened<N> {
     pub network: N,
     /// The largest batch that the backend prepared.
     pub largest: usize,
+    /// The most rows that it runs at once, where the network sets a limit.
+    pub most_rows: Option<usize>,
     /// Durations of runs of the largest size.
     pub warm_up: Vec<Duration>,
     terminator: Terminator,
@@ -77,6 +79,7 @@ enum Opening<N> {
 
 struct Ready<N> {
     largest: usize,
+    most_rows: Option<usize>,
     warm_up: Vec<Duration>,
     terminator: Terminator,
     start: mpsc::Sender<Start<N>>,
@@ -104,7 +107,8 @@ pub(super) fn open<N: Network>(
             Err(error) => return Err(error),
             Ok(opened) => {
                 let prepared = opened.iter().map(|opened| opened.largest).min().unwrap_or_default();
-                return Ok((if batch_size == 0 { prepared } else { most_crops }, opened));
+                let most = opened.iter().filter_map(|opened| opened.most_rows).min().unwrap_or(usize::MAX);
+                return Ok((if batch_size == 0 { prepared } else { most_crops }.min(most), opened));
             }
         };
         let less = if executors == 0 && backend.likely_executors() > 1 {
@@ -243,8 +247,16 @@ impl<N: Network> Candidate<N> {
         loop {
             match self.next()? {
                 Opening::Event(event) => report(event),
-                Opening::Ready(Ready { largest, warm_up, terminator, start }) => {
-                    return Ok(Opened { network, largest, warm_up, terminator, start, thread: self.thread });
+                Opening::Ready(Ready { largest, most_rows, warm_up, terminator, start }) => {
+                    return Ok(Opened {
+                        network,
+                        largest,
+                        most_rows,
+                        warm_up,
+                        terminator,
+                        start,
+                        thread: self.thread,
+                    });
                 }
                 Opening::Failed(error) => return Err(error),
                 Opening::Cancelled => return Err(Error::cancelled()),
@@ -294,7 +306,14 @@ fn executor_thread<N: Network>(
     let (start, started) = mpsc::channel();
     let terminator = Terminator::of(&*executor);
     let largest = executor.warm_up_sizes().last().copied().unwrap_or(1);
-    let _ = opening.send(Opening::Ready(Ready { largest, warm_up, terminator: terminator.clone(), start }));
+    let most_rows = executor.most_rows();
+    let _ = opening.send(Opening::Ready(Ready {
+        largest,
+        most_rows,
+        warm_up,
+        terminator: terminator.clone(),
+        start,
+    }));
     // Nothing comes when another executor could not be opened.
     let Ok((core, fallback)) = started.recv() else { return };
     core.run_batches(Runner { network, executor, terminator, fallback });

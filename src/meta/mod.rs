@@ -7,6 +7,7 @@
 
 #[cfg(feature = "v1_26")]
 pub mod analytics;
+mod detections;
 mod people;
 mod person;
 mod regions;
@@ -18,6 +19,7 @@ use gst::meta::CustomMeta;
 
 use crate::pose::Person;
 
+pub use detections::{FrameDetections, was_looked_at, write_detections};
 pub use person::PersonRegion;
 pub use regions::person_regions;
 
@@ -101,8 +103,10 @@ impl std::error::Error for MetaError {}
 pub fn init() {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
-        if !CustomMeta::is_registered(NAME) {
-            CustomMeta::register(NAME, &[]);
+        for name in [NAME, detections::NAME] {
+            if !CustomMeta::is_registered(name) {
+                CustomMeta::register(name, &[]);
+            }
         }
     });
 }

@@ -8,7 +8,7 @@ use crate::pose::Region;
 /// The people that upstream found: the objects of GstAnalytics that are persons (with a build feature `v1_26` or newer),
 /// else every GstVideoRegionOfInterestMeta of a person, in order; some detectors write both for each. A person is what is
 /// called by one of `labels`, in any case. None: the buffer carries no such region, and nobody has said that there is none
-/// by objects of other kinds or an empty GstAnalyticsRelationMeta.
+/// by objects of other kinds, an empty GstAnalyticsRelationMeta or the mark of `rtmposedetect`.
 ///
 /// The id is that of GstAnalytics' track. Of a region it is what DL Streamer's trackers write (field `id` of the meta's
 /// parameter `object_id`), else the meta's own id when it was set. Without a tracker DL Streamer's detectors put a new number there for every box of every frame, beside
@@ -32,7 +32,7 @@ pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<Pe
             PersonRegion { region, id: id(&meta), confidence: confidence(&meta) }
         })
         .collect();
-    if regions.is_empty() { objects } else { Some(regions) }
+    if regions.is_empty() && !super::was_looked_at(buffer) { objects } else { Some(regions) }
 }
 
 fn id(meta: &VideoRegionOfInterestMeta) -> Option<i64> {
@@ -52,4 +52,35 @@ fn id(meta: &VideoRegionOfInterestMeta) -> Option<i64> {
 fn confidence(meta: &VideoRegionOfInterestMeta) -> Option<f32> {
     let confidence = meta.param("detection")?.get::<f64>("confidence").ok()? as f32;
     confidence.is_finite().then_some(confidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::{FrameDetections, write_detections};
+
+    #[test]
+    fn people_are_read_as_they_were_written() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        let buffer = buffer.get_mut().unwrap();
+        let people =
+            vec![(Region::new(10.4, 20.6, 30.0, 40.0), 0.75), (Region::new(0.0, 0.0, 0.4, 0.3), 0.5)];
+        write_detections(buffer, &FrameDetections { source: "detector".to_string(), people }).unwrap();
+        let found = person_regions(buffer, &["person"]).unwrap();
+        let regions: Vec<_> = found.iter().map(|person| person.region).collect();
+        assert_eq!(regions[0], Region::new(10.0, 21.0, 30.0, 40.0));
+        assert_eq!(found.iter().map(|person| person.confidence).collect::<Vec<_>>(), [Some(0.75), Some(0.5)]);
+        assert!(found.iter().all(|person| person.id.is_none()));
+    }
+
+    #[test]
+    fn nobody_is_said_too() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        let buffer = buffer.get_mut().unwrap();
+        assert_eq!(person_regions(buffer, &["person"]), None);
+        write_detections(buffer, &FrameDetections::default()).unwrap();
+        assert_eq!(person_regions(buffer, &["person"]), Some(Vec::new()));
+    }
 }

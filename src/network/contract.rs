@@ -2,6 +2,9 @@
 //! adapted form (see `graph`).
 
 use super::{
+    Task,
+    boxes::{BoxForm, Boxes},
+    detector::{CANDIDATES, DETECTIONS, Family, PEOPLE, QUERIES, points_of as points_of_row},
     graph::messages::{Graph, ValueInfo, element_type},
     kind::{Columns, Kind},
 };
@@ -39,6 +42,8 @@ const BINS_PER_PIXEL: i64 = 2;
 pub(crate) struct Contract {
     pub width: u32,
     pub height: u32,
+    /// The file says that size; where it leaves it open, the usual one is taken.
+    pub has_sides: bool,
     /// The batch size, where the file fixes one.
     pub fixed_batch: Option<usize>,
     pub points: Option<usize>,
@@ -56,12 +61,57 @@ pub(crate) enum Form {
     Adapted { columns: Columns },
     /// ViTPose's: normalised crops in, heat maps of that size out; or bytes in, where it is adapted.
     HeatMaps { width: u32, height: u32, adapted: bool },
+    /// A detector's; without a family where it is adapted.
+    Boxes { family: Option<Family>, boxes: Boxes },
+    /// RTMO's: so many people at most.
+    People { most: usize, adapted: bool },
 }
 
 impl Contract {
     /// Whether the file takes bytes already.
     pub fn is_adapted(&self) -> bool {
-        matches!(self.form, Form::Adapted { .. } | Form::HeatMaps { adapted: true, .. })
+        match self.form {
+            Form::Official { .. } => false,
+            Form::Adapted { .. } => true,
+            Form::HeatMaps { adapted, .. } | Form::People { adapted, .. } => adapted,
+            Form::Boxes { family, .. } => family.is_none(),
+        }
+    }
+
+    /// What a network of this form can be used for.
+    pub fn task(&self) -> Task {
+        match self.form {
+            Form::Boxes { .. } => Task::Boxes,
+            _ => Task::Poses,
+        }
+    }
+
+    /// What users call it.
+    pub fn name(&self) -> &'static str {
+        match self.form {
+            Form::Official { .. } | Form::Adapted { .. } => "RTMPose",
+            Form::HeatMaps { .. } => "ViTPose or another of heat maps",
+            Form::Boxes { family, .. } => family.map_or("adapted", Family::name),
+            Form::People { .. } => "RTMO",
+        }
+    }
+
+    /// Whether what is computed depends on what is in the pictures, as where the file suppresses boxes. Such a graph is not
+    /// captured, and not every such file takes several pictures at once.
+    pub fn depends_on_pictures(&self) -> bool {
+        match self.form {
+            Form::Boxes { boxes, .. } => matches!(boxes.form, BoxForm::Suppressed { .. }),
+            Form::People { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How many frames are run at once where the file fixes that, whatever is asked for: official files of detectors are for one.
+    pub fn frames_at_once(&self) -> Option<usize> {
+        match self.form {
+            Form::Boxes { .. } | Form::People { .. } => self.fixed_batch,
+            _ => None,
+        }
     }
 
     /// The adapted graph's output.
@@ -69,6 +119,12 @@ impl Contract {
         match self.form {
             Form::Official { .. } | Form::Adapted { .. } => KEY_POINTS,
             Form::HeatMaps { .. } => HEAT_MAPS,
+            Form::Boxes { boxes, .. } => match boxes.form {
+                BoxForm::Suppressed { .. } => DETECTIONS,
+                BoxForm::Candidates { .. } => CANDIDATES,
+                BoxForm::Queries { .. } => QUERIES,
+            },
+            Form::People { .. } => PEOPLE,
         }
     }
 
@@ -80,6 +136,8 @@ impl Contract {
             Form::HeatMaps { width, height, .. } => {
                 Kind::HeatMaps { points, width: width as usize, height: height as usize }
             }
+            Form::Boxes { boxes, .. } => Kind::Boxes(boxes),
+            Form::People { most, .. } => Kind::People { most, points },
         }
     }
 }
@@ -89,8 +147,8 @@ pub(crate) fn is_adapted(graph: &Graph) -> bool {
     graph.inputs().any(|input| input.name() == IMAGE)
 }
 
-/// Checks a file; `name` is the model's in messages.
-pub(crate) fn check(graph: &Graph, name: &str) -> Result<Contract, Error> {
+/// Checks a file of a network that looks at crops; `name` is the model's in messages.
+pub(super) fn check_poses(graph: &Graph, name: &str) -> Result<Contract, Error> {
     let inputs: Vec<_> = graph.inputs().collect();
     let found = || {
         let outputs: Vec<_> = graph.output.iter().collect();
@@ -143,6 +201,7 @@ fn check_heat_maps(graph: &Graph) -> Option<Contract> {
     Some(Contract {
         width: dimensions[columns]? as u32,
         height: dimensions[rows]? as u32,
+        has_sides: true,
         fixed_batch: fixed(dimensions[0]),
         points: points.map(|points| points as usize),
         form: Form::HeatMaps { width: width as u32, height: height as u32, adapted },
@@ -194,6 +253,7 @@ fn check_official(
     Ok(Contract {
         width: width as u32,
         height: height as u32,
+        has_sides: true,
         fixed_batch: fixed(batch),
         points,
         form: Form::Official { bins_declared },
@@ -228,6 +288,7 @@ fn check_adapted(
     Ok(Contract {
         width: width as u32,
         height: height as u32,
+        has_sides: true,
         fixed_batch: fixed(batch),
         points: points.map(|points| points as usize),
         form: Form::Adapted { columns },
@@ -245,7 +306,7 @@ fn fixed(batch: Option<i64>) -> Option<usize> {
 
 /// The batch size that a file with a fixed one needs must be the one asked for; 0 asks for any up to `MAX_BATCH`.
 pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) -> Result<(), Error> {
-    match contract.fixed_batch {
+    match contract.fixed_batch.filter(|batch| contract.frames_at_once() != Some(*batch)) {
         Some(batch) if !(1..=MAX_BATCH).contains(&batch) || (batch_size != 0 && batch != batch_size) => {
             Err(Error::new(
                 ErrorKind::ModelRefused,
@@ -277,6 +338,29 @@ pub(crate) fn check_answer(
 
 /// Checks the shape of what the adapted graph gives for `rows` crops; gives what its rows mean.
 pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: &str) -> Result<Kind, Error> {
+    let points = match (contract.form, shape) {
+        (Form::Boxes { .. }, _) => Some(0),
+        (Form::People { .. }, [.., numbers]) => {
+            let points = points_of_row(*numbers);
+            Some(points.filter(|found| contract.points.is_none_or(|said| said == *found)).unwrap_or(0))
+        }
+        _ => None,
+    };
+    if let Some(points) = points {
+        let kind = contract.kind(points);
+        let expected = kind.dimensions(rows);
+        let fits = expected.iter().map(|side| *side as i64).eq(shape.iter().copied());
+        let is_whole = points > 0 || contract.task() == Task::Boxes;
+        if fits && is_whole && kind.row() as i64 <= MAX_ROW {
+            return Ok(kind);
+        }
+        let text = format!(
+            "The model {name} does not answer as its file says: expected `{}` of {expected:?} for a batch of {rows}, found \
+             {shape:?}",
+            contract.output()
+        );
+        return Err(Error::new(ErrorKind::ModelRefused, text));
+    }
     let of_one = &contract.kind(1).dimensions(1)[2..];
     let last: Vec<_> = of_one.iter().map(ToString::to_string).collect();
     let expected = || (contract.output(), last.join(", "));
@@ -337,7 +421,7 @@ fn refused(name: &str, expected: &str, found: &str) -> Error {
     )
 }
 
-fn list(values: &[&ValueInfo]) -> String {
+pub(super) fn list(values: &[&ValueInfo]) -> String {
     if values.is_empty() {
         return "none".to_string();
     }

@@ -6,7 +6,8 @@ use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    contract::{self, Contract},
+    Classes, Task, check,
+    contract::Contract,
     graph::{self, Adaptation, messages},
 };
 use crate::{
@@ -42,31 +43,51 @@ pub(crate) struct ModelFile {
     pub sha256: String,
     /// The model's name in messages.
     pub name: String,
+    /// A detector's classes that are people.
+    classes: Classes,
+}
+
+/// What is wanted of a model file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// None: anything will do.
+    pub task: Option<Task>,
+    /// A detector's classes that are people.
+    pub classes: Classes,
 }
 
 impl ModelFile {
     /// Reads a model file, or the embedded model.
-    pub fn read(file: Option<&Path>) -> Result<Self, Error> {
+    pub fn read(file: Option<&Path>, wanted: Wanted) -> Result<Self, Error> {
+        if let (None, Some(Task::Boxes)) = (file, wanted.task) {
+            let text = "No detector is embedded in the plugin: set the property model-file to a YOLOX, RTMDet or RF-DETR ONNX \
+                        file (models/fetch gets them)";
+            return Err(Error::new(ErrorKind::ModelMissing, text));
+        }
         let name = file.map_or("embedded in the plugin".to_string(), |file| file.display().to_string());
         let bytes = match file {
             Some(file) => read_file(file)?,
             None => Bytes::from_static(embedded()?[0]),
         };
-        Self::of(bytes, name)
+        Self::of(bytes, name, wanted)
     }
 
     /// The embedded model with a backbone that computes in 8-bit integers.
     pub fn embedded_int8() -> Result<Self, Error> {
-        Self::of(Bytes::from_static(embedded()?[1]), "embedded in the plugin (int8)".to_string())
+        Self::of(
+            Bytes::from_static(embedded()?[1]),
+            "embedded in the plugin (int8)".to_string(),
+            Wanted::default(),
+        )
     }
 
     /// Checks a model file's bytes; `name` is the model's in messages.
-    pub fn of(bytes: Bytes, name: String) -> Result<Self, Error> {
+    pub fn of(bytes: Bytes, name: String, wanted: Wanted) -> Result<Self, Error> {
         let sha256 = sha256(&bytes);
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
-        let contract = contract::check(graph, &name)?;
-        Ok(Self { bytes, model, contract, sha256, name })
+        let contract = check::check(graph, &name, wanted.task, wanted.classes)?;
+        Ok(Self { bytes, model, contract, sha256, name, classes: wanted.classes })
     }
 
     /// Whether the file takes bytes already.
@@ -76,16 +97,20 @@ impl ModelFile {
 
     /// The file that ONNX Runtime gets.
     pub fn adapted(&self, adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
-        graph::adapt(&self.model, adaptation).map_err(|why| {
+        let is_detector = self.contract.task() == Task::Boxes;
+        graph::adapt(&self.model, &Adaptation { classes: self.classes, ..*adaptation }).map_err(|why| {
             Error::new(
                 ErrorKind::ModelRefused,
                 format!(
-                    "The model {} cannot be adapted to take bytes and give key points{}: {}; {}",
+                    "The model {} cannot be adapted to take bytes and give {}{}: {}; {}",
                     self.name,
+                    if is_detector { "boxes" } else { "key points" },
                     if adaptation.half { " in half precision" } else { "" },
                     bounded(&why),
                     if adaptation.half {
                         "set precision=model"
+                    } else if is_detector {
+                        "export it anew, as one file"
                     } else {
                         "export it with mmdeploy's configuration for RTMPose, as one file"
                     }
@@ -100,9 +125,15 @@ impl ModelFile {
             ErrorKind::Run | ErrorKind::OutOfMemory => Error::new(
                 error.kind,
                 format!(
-                    "The model {} cannot be run ({}): set model-file to an RTMPose network, or a smaller batch-size if \
+                    "The model {} cannot be run ({}): set model-file to {}, or a smaller batch-size if \
                      memory is short",
-                    self.name, error.message
+                    self.name,
+                    error.message,
+                    if self.contract.task() == Task::Boxes {
+                        "another detector"
+                    } else {
+                        "an RTMPose network"
+                    }
                 ),
             ),
             _ => error,
@@ -140,7 +171,8 @@ fn read_file(file: &Path) -> Result<Bytes, Error> {
 
 /// What a runtime would be given for a file of these bytes; the error that the element would post.
 pub fn check_and_adapt(bytes: &[u8], adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
-    ModelFile::of(bytes.to_vec().into(), "model.onnx".to_string())?.adapted(adaptation)
+    let wanted = Wanted { task: None, classes: adaptation.classes };
+    ModelFile::of(bytes.to_vec().into(), "model.onnx".to_string(), wanted)?.adapted(adaptation)
 }
 
 pub(crate) fn not_loadable(name: &str, why: &str) -> Error {

@@ -1,7 +1,10 @@
 //! What the rows of a network mean, and the key points that are read from them.
 
-use super::{Peak, ScoreMode, heatmap};
-use crate::{pose::KeyPoint, video::Crop};
+use super::{Boxes, Peak, ScoreMode, Task, heatmap};
+use crate::{
+    pose::KeyPoint,
+    video::{Crop, Fit},
+};
 
 /// What the numbers of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +13,11 @@ pub enum Kind {
     SimCc { points: usize, columns: Columns },
     /// ViTPose: for each of `points` key points a map of `height` rows of `width` values, over the whole crop.
     HeatMaps { points: usize, width: usize, height: usize },
+    /// A detector's boxes.
+    Boxes(Boxes),
+    /// RTMO: for each of `most` people their box (left, top, right, bottom in pixels of the input) and its score, and for each of
+    /// `points` key points x, y and score. Places that are not taken have a box score of 0.
+    People { most: usize, points: usize },
 }
 
 /// What a row tells of a key point beside its place.
@@ -28,6 +36,8 @@ pub enum OnlyScore {
     Minimum,
     /// Of a map there is one.
     OneMaximum,
+    /// A score of its own.
+    OwnScore,
 }
 
 impl Columns {
@@ -46,13 +56,32 @@ impl Kind {
         match self {
             Self::SimCc { points, columns } => points * columns.count(),
             Self::HeatMaps { points, width, height } => points * width * height,
+            Self::Boxes(boxes) => boxes.most * boxes.form.columns(),
+            Self::People { most, points } => most * (5 + 3 * points),
         }
     }
 
-    /// Key points of a person, K.
+    /// Key points of a person, K; none of a detector.
     pub fn points(self) -> usize {
         match self {
-            Self::SimCc { points, .. } | Self::HeatMaps { points, .. } => points,
+            Self::SimCc { points, .. } | Self::HeatMaps { points, .. } | Self::People { points, .. } => {
+                points
+            }
+            Self::Boxes(_) => 0,
+        }
+    }
+
+    /// What it is used for.
+    pub fn task(self) -> Task {
+        if let Self::Boxes(_) = self { Task::Boxes } else { Task::Poses }
+    }
+
+    /// How a whole frame is fitted into the input; none where the network looks at crops of people.
+    pub fn fit(self) -> Option<Fit> {
+        match self {
+            Self::SimCc { .. } | Self::HeatMaps { .. } => None,
+            Self::Boxes(boxes) => Some(boxes.fit()),
+            Self::People { .. } => Some(Fit::Letterbox),
         }
     }
 
@@ -61,6 +90,8 @@ impl Kind {
         match self {
             Self::SimCc { points, columns } => vec![rows, points, columns.count()],
             Self::HeatMaps { points, width, height } => vec![rows, points, height, width],
+            Self::Boxes(boxes) => vec![rows, boxes.most, boxes.form.columns()],
+            Self::People { most, points } => vec![rows, most, 5 + 3 * points],
         }
     }
 
@@ -70,10 +101,11 @@ impl Kind {
             Self::SimCc { columns: Columns::Maxima, .. } => None,
             Self::SimCc { columns: Columns::Score, .. } => Some(OnlyScore::Minimum),
             Self::HeatMaps { .. } => Some(OnlyScore::OneMaximum),
+            Self::Boxes(_) | Self::People { .. } => Some(OnlyScore::OwnScore),
         }
     }
 
-    /// The key points of a row, in the frame that the crop is of. NaN makes a key point of SimCC a missing one.
+    /// The key points of a row, in the frame that the crop is of; none where the network looks at whole frames. NaN makes a key point of SimCC a missing one.
     pub fn key_points(self, row: &[f32], crop: &Crop, mode: ScoreMode) -> Vec<KeyPoint> {
         match self {
             Self::SimCc { columns: Columns::Maxima, .. } => {
@@ -94,6 +126,7 @@ impl Kind {
                 };
                 row.chunks_exact(width * height).map(key_point).collect()
             }
+            Self::Boxes(_) | Self::People { .. } => Vec::new(),
         }
     }
 }

@@ -1,16 +1,24 @@
 //! What a network takes and gives: its kind, and how a file tells it; the graph rewritten to take bytes and give rows; the
 //! rows decoded. A new kind of network is added here and nowhere else.
 
+mod boxes;
+pub(crate) mod check;
+mod classes;
 pub(crate) mod contract;
+mod detector;
 pub(crate) mod file;
 pub mod graph;
 mod heatmap;
 mod kind;
 mod simcc;
+mod task;
 
-pub use file::{check_and_adapt, checksum};
+pub use boxes::{BoxForm, Boxes, Detection, Thresholds};
+pub use classes::Classes;
+pub use file::{Wanted, check_and_adapt, checksum};
 pub use kind::{Columns, Kind, OnlyScore};
 pub use simcc::{Peak, ScoreMode, decode};
+pub use task::Task;
 
 use crate::engine::{self, Shape};
 

@@ -80,6 +80,7 @@ impl ObjectImpl for RtmPoseBatch {
             let gives = match only {
                 OnlyScore::Minimum => "it gives the minimum of both axes' maxima only",
                 OnlyScore::OneMaximum => "its heat maps have one maximum each",
+                OnlyScore::OwnScore => "it gives a score of each point",
             };
             gst::element_imp_warning!(
                 self,

@@ -25,7 +25,7 @@ use crate::{
     common::{Asked, open_engine},
     engine::{Error, ErrorKind},
     meta::{self, FramePeople, PersonRegion},
-    network::{Network, OnlyScore},
+    network::{Network, OnlyScore, Task, Wanted},
     pose::{Person, Skeleton, Smoother, skeleton},
     stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage},
     sync::{Mutex, MutexGuard, lock},
@@ -165,6 +165,7 @@ impl Inference for Poses {
         let All { common, own: settings } = &all;
         let asked = Asked {
             model_file: settings.model_file.as_ref().map(PathBuf::from),
+            wanted: Wanted { task: Some(Task::Poses), ..Wanted::default() },
             batch_size: settings.batch_size as usize,
             common,
             agreement: all.agreement(),
@@ -180,6 +181,7 @@ impl Inference for Poses {
                     "their minimum only: set score-mode=min, or export the model with 4 columns in `keypoints`"
                 }
                 OnlyScore::OneMaximum => "heat maps, which have one maximum each: set score-mode=min",
+                OnlyScore::OwnScore => "a score of each point: set score-mode=min",
             };
             return Err(Error::new(
                 ErrorKind::Settings,

@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{Flushing, PendingAnswer, Stream},
-    video::{Colours, Crop, FrameShape, Picture, Region, Sampler, picture},
+    video::{Colours, Crop, Fit, FrameShape, Picture, Region, Sampler, Whole, picture},
 };
 
 /// What frames are, by their caps.
@@ -32,8 +32,7 @@ impl Video {
 /// Cuts crops out of a frame and hands them to the engine, one by one.
 pub struct CropCutter<'a> {
     pub picture: Picture<'a>,
-    /// From square pixels to the picture's own.
-    pub(super) to_pixels: [f32; 2],
+    pub(super) shape: FrameShape,
     pub(super) sampler: &'a mut Sampler,
     pub(super) stream: &'a Stream,
 }
@@ -45,7 +44,17 @@ impl CropCutter<'_> {
         let shape = self.stream.shape();
         let Some(crop) = Crop::new(region, shape.width, shape.height) else { return Ok(None) };
         let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-        self.sampler.sample(&self.picture, &crop.scaled(self.to_pixels), slot.slot_mut().bytes_mut());
+        self.sampler.sample(&self.picture, &crop.scaled(self.shape.to_pixels()), slot.slot_mut().bytes_mut());
         Ok(Some((crop, self.stream.submit(slot))))
+    }
+
+    /// The whole frame, fitted into the network's input, on its way to the network; none where one of them has no pixels. Waits
+    /// for a free slot.
+    pub fn whole(&mut self, fit: Fit) -> Result<Option<(Whole, PendingAnswer)>, gst::FlowError> {
+        let size = self.stream.shape();
+        let Some(whole) = Whole::new(fit, self.shape, size.width, size.height) else { return Ok(None) };
+        let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
+        self.sampler.sample_whole(&self.picture, &whole, slot.slot_mut().bytes_mut());
+        Ok(Some((whole, self.stream.submit(slot))))
     }
 }

@@ -195,8 +195,7 @@ impl<I: Inference> Stage<I> {
         let sampler = input
             .sampler
             .get_or_insert_with(|| Sampler::new(size.width, size.height, running.settings.scale));
-        let mut cutter =
-            CropCutter { picture, to_pixels: shape.to_pixels(), sampler, stream: &running.stream };
+        let mut cutter = CropCutter { picture, shape, sampler, stream: &running.stream };
         let arrival = Arrival { buffer, video, shape, live, running };
         let work = I::look(self, &arrival, &mut input.own, &mut cutter)?;
         Ok((Fate::Look(work), shape))
@@ -224,8 +223,8 @@ impl<I: Inference> Stage<I> {
         let picture = mapped.as_ref().ok().and_then(|mapped| video.picture(mapped))?;
         let size = running.stream.shape();
         let sampler = &mut Sampler::new(size.width, size.height, running.settings.scale);
-        let to_pixels = video.shape().to_pixels();
-        let result = cut(&mut CropCutter { picture, to_pixels, sampler, stream: &running.stream });
+        let shape = video.shape();
+        let result = cut(&mut CropCutter { picture, shape, sampler, stream: &running.stream });
         running.stream.hurry();
         Some(result)
     }

@@ -149,6 +149,8 @@ macro_rules! enumerations {
 /// One property of the settings `S`.
 pub(crate) struct Row<S> {
     pub specification: glib::ParamSpec,
+    /// Makes the specification anew: GObject installs each in one class only.
+    pub specify: fn() -> glib::ParamSpec,
     /// All who share an engine must give it alike.
     pub shared: bool,
     pub set: fn(&mut S, &glib::Value),
@@ -197,12 +199,16 @@ macro_rules! settings {
                 use $crate::stage::properties::{Row, Setting};
 
                 static ROWS: std::sync::LazyLock<Vec<Row<$settings>>> = std::sync::LazyLock::new(|| {
-                    let default = $settings::default();
                     vec![$({
-                        let name = stringify!($field).replace('_', "-");
-                        let builder = Setting::specify(&name, &default.$field).nick($nick).blurb($blurb);
+                        let specify = || {
+                            let name = stringify!($field).replace('_', "-");
+                            let default = $settings::default();
+                            let builder = Setting::specify(&name, &default.$field).nick($nick).blurb($blurb);
+                            builder$(.$more($($argument),*))*.build()
+                        };
                         Row {
-                            specification: builder$(.$more($($argument),*))*.build(),
+                            specification: specify(),
+                            specify,
                             shared: false $(|| stringify!($shared) == "shared")?,
                             set: |settings, value| settings.$field = Setting::read(value),
                             get: |settings| settings.$field.write(),

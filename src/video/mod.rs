@@ -7,6 +7,7 @@ pub(crate) mod planes;
 mod region;
 pub mod sample;
 mod shape;
+mod whole;
 
 pub(crate) use allocation::refuse_crop_meta;
 pub(crate) use formats::{FORMATS, log_refusal};
@@ -14,3 +15,4 @@ pub(crate) use frame::{Colours, misfit, picture};
 pub use region::{Crop, Region};
 pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};
 pub use shape::FrameShape;
+pub use whole::{Fit, Whole};

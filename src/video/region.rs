@@ -23,6 +23,16 @@ impl Region {
         Self::new(self.x * by[0], self.y * by[1], self.width * by[0], self.height * by[1])
     }
 
+    /// What of it lies in a frame of that size; of a box outside nothing is left, a width or height of 0.
+    pub fn clipped(&self, width: f32, height: f32) -> Self {
+        let side = |start: f32, length: f32, most: f32| {
+            let (from, to) = (start.clamp(0.0, most), (start + length).clamp(0.0, most));
+            (from, to - from)
+        };
+        let ((x, width), (y, height)) = (side(self.x, self.width, width), side(self.y, self.height, height));
+        Self { x, y, width, height }
+    }
+
     /// Whether a crop can be made of it: four finite numbers, and an area.
     pub fn is_usable(&self) -> bool {
         [self.x, self.y, self.width, self.height].iter().all(|number| number.is_finite())
@@ -98,6 +108,15 @@ impl Crop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_outside_is_cut_off() {
+        let clipped = |x, y, width, height| Region::new(x, y, width, height).clipped(100.0, 50.0);
+        assert_eq!(clipped(10.0, 5.0, 20.0, 20.0), Region::new(10.0, 5.0, 20.0, 20.0));
+        assert_eq!(clipped(-10.0, -5.0, 200.0, 20.0), Region::new(0.0, 0.0, 100.0, 15.0));
+        assert_eq!(clipped(200.0, 5.0, 20.0, 20.0), Region::new(100.0, 5.0, 0.0, 20.0));
+        assert_eq!(clipped(-30.0, -30.0, 20.0, 20.0), Region::default());
+    }
 
     #[test]
     fn crop_is_padded_and_has_the_networks_aspect() {

@@ -43,6 +43,11 @@ pub fn with_network(name: &str) -> String {
     )
 }
 
+/// A launch line's text for that detector on the CPU.
+pub fn with_detector(name: &str) -> String {
+    format!("rtmposedetect execution-provider=cpu model-file=\"{}\"", network(name).display())
+}
+
 /// The element (or a bin around it) in PLAYING, and what comes out of it.
 pub struct Rig {
     pub harness: gst_check::Harness,
@@ -56,6 +61,13 @@ impl Rig {
     pub fn start(name: &str, properties: &str) -> Self {
         init();
         let line = format!("{} {properties}", with_network(name));
+        Self::around(gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
+    }
+
+    /// Starts `rtmposedetect` with a network of `tests/networks` on the CPU, with further properties.
+    pub fn start_detector(name: &str, properties: &str) -> Self {
+        init();
+        let line = format!("{} {properties}", with_detector(name));
         Self::around(gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
     }
 
@@ -118,6 +130,10 @@ impl Rig {
 
     pub fn errors(&self) -> Vec<String> {
         messages(&self.bus, gst::MessageType::Error)
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        messages(&self.bus, gst::MessageType::Warning)
     }
 }
 

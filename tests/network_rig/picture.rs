@@ -50,6 +50,26 @@ impl Picture {
         Self { width, height, pixels: vec![[0; 3]; width * height] }
     }
 
+    /// The same, all of that colour.
+    pub fn filled(width: u32, height: u32, colour: [u8; 3]) -> Self {
+        let mut picture = Self::new(width, height);
+        picture.pixels.fill(colour);
+        picture
+    }
+
+    /// Fills a rectangle: left, top, width, height, in whole pixels; what lies outside is not drawn.
+    pub fn rectangle(mut self, [left, top, width, height]: [i32; 4], colour: [u8; 3]) -> Self {
+        let range = |from: i32, length: i32, most: usize| {
+            let end = |at: i32| (at.max(0) as usize).min(most);
+            end(from)..end(from + length)
+        };
+        for row in range(top, height, self.height) {
+            let line = &mut self.pixels[row * self.width..][..self.width];
+            line[range(left, width, self.width)].fill(colour);
+        }
+        self
+    }
+
     /// Draws a soft disc: full inside half of its diameter, then fading to nothing. The centre of pixel i is at i.
     pub fn dot(mut self, (x, y): (f32, f32), diameter: f32, colour: [u8; 3]) -> Self {
         let radius = diameter / 2.0;

@@ -54,6 +54,11 @@ class Net:
             self.inits.append(NH.from_array(np.ascontiguousarray(array, dtype), name))
         return name
 
+    def scalar(self, name, value, dtype=np.int64):
+        if name not in {i.name for i in self.inits}:
+            self.inits.append(NH.from_array(np.array(value, dtype), name))
+        return name
+
     def node(self, op, inputs, output, **attributes):
         self.nodes.append(H.make_node(op, inputs, [output], name=output, **attributes))
         return output
@@ -185,6 +190,179 @@ def packed(doc, columns):
     return n.model(doc, [("image", T.UINT8, ["batch", 256, 192, 3])], [("keypoints", T.FLOAT, ["batch", 3, columns])])
 
 
+BOX_SIZE = (64, 96)                                # height and width of the input of networks that find rectangles
+CLASSES = [0, 0, 1]                                # what a red, a green and a blue rectangle is
+
+
+def rectangles(n, x, bgr=True, focus=True, mean=None, std=None, size=BOX_SIZE):
+    """Picture -> corners [N,3,4] and score [N,3,1] of the red, the green and the blue rectangle, in pixels of the input.
+
+    The brightness of a channel less the mean of the other two is 1 on a rectangle and 0 on grey. Over all rows its largest
+    value, divided by the largest of all, is how much of each column is covered: the sum is the rectangle's width, to a fraction
+    of a pixel, and the mean of the columns' middles its centre.  The score is that brightness.
+    """
+    mix = COLOURS[:, ::-1] if bgr else COLOURS
+    scale = 1
+    if focus:
+        parts = []
+        for i, (row, column) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):  # as YOLOX begins
+            axes = [n.const(f"focus_{k}", v, np.int64) for k, v in ((f"from_{i}", [row, column]), ("to", [2**31 - 1] * 2), ("axes", [2, 3]), ("steps", [2, 2]))]
+            parts.append(n.node("Slice", [x, *axes], f"focus_{i}"))
+        c = n.node("Concat", parts, "focus", axis=1)
+        v = n.node("Conv", [c, n.const("w", np.tile(mix / 255 / 4, (1, 4))[:, :, None, None])], "v")
+        scale = 2
+    else:
+        mean, std = (np.zeros(3), np.ones(3)) if mean is None else (mean, std)
+        v = n.node("Conv", [x, n.const("w", (mix * std / 255)[:, :, None, None]), n.const("b", mix @ (mean / 255))], "v")
+    v = n.node("Relu", [v], "r")
+    top = n.node("ReduceMax", [v], "top", axes=[2, 3], keepdims=1)
+    share = n.node("Div", [v, n.node("Max", [top, n.const("little", 1e-3)], "floor")], "share")
+    low, high = [], []
+    for axis, side in ((3, size[1]), (2, size[0])):
+        p = n.node("ReduceMax", [share], f"profile_{axis}", axes=[5 - axis], keepdims=1)
+        length = n.node("ReduceSum", [p, n.const(f"axis_{axis}", [axis], np.int64)], f"length_{axis}", keepdims=1)
+        middles = n.node("Range", [n.scalar("from_half", 0.5, np.float32), n.scalar(f"side_{axis}", side // scale, np.float32), n.scalar("by_one", 1, np.float32)], f"numbers_{axis}")
+        middles = n.node("Reshape", [middles, n.const(f"along_{axis}", (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1), np.int64)], f"middles_{axis}")
+        moment = n.node("ReduceSum", [n.node("Mul", [p, middles], f"weighted_{axis}"), f"axis_{axis}"], f"moment_{axis}", keepdims=1)
+        centre = n.node("Div", [moment, n.node("Max", [length, "little"], f"some_{axis}")], f"centre_{axis}")
+        half = n.node("Mul", [length, n.const("half", 0.5)], f"half_{axis}")
+        for op, ends in (("Sub", low), ("Add", high)):
+            end = n.node(op, [centre, half], f"{op}_{axis}")
+            ends.append(n.node("Mul", [n.node("Reshape", [end, n.const("n31", [0, 3, 1], np.int64)], f"{op}_{axis}_n31"), n.const("scale", scale)], f"{op}_{axis}_pixels"))
+    corners = n.node("Concat", low + high, "corners", axis=2)
+    return corners, n.node("Reshape", [top, "n31"], "score")
+
+
+def slices(n, value, first, last, name, axis=2):
+    """A slice of one axis."""
+    return n.node("Slice", [value, n.const(f"c{first}", [first], np.int64), n.const(f"c{last}", [last], np.int64), n.const(f"c{axis}", [axis], np.int64)], name)
+
+
+def suppressed(n, corners, score, extra=None, names=("dets", "labels"), labels=T.INT64, one=False):
+    """As mmdeploy ends a file: NonMaxSuppression, and of all its boxes those of other pictures are zeros."""
+    scores = n.node("Transpose", [score], "scores", perm=[0, 2, 1])
+    limits = [n.const("most", [10], np.int64), n.const("iou", [0.65]), n.const("least", [0.01])]
+    chosen = n.node("NonMaxSuppression", [corners, scores, *limits], "chosen")
+    where = n.node("Gather", [chosen, n.const("picture_and_box", [0, 2], np.int64)], "where", axis=1)
+    picture = n.node("Gather", [chosen, n.const("c0", [0], np.int64)], "picture", axis=1)
+    row = n.node("Transpose", [picture], "picture_row", perm=[1, 0])
+    shape = n.node("Shape", [corners], "shape")
+    count = n.node("Gather", [shape, n.scalar("zero", 0)], "count", axis=0)
+    numbers = n.node("Range", ["zero", count, n.scalar("one", 1)], "numbers")
+    mine = n.node("Equal", [n.node("Unsqueeze", [numbers, n.const("c1", [1], np.int64)], "column"), row], "mine")
+    mask = n.node("Unsqueeze", [mine, n.const("c2", [2], np.int64)], "mask")
+    boxes = n.node("GatherND", [n.node("Concat", [corners, score], "all", axis=2), where], "found")
+    out = n.node("Where", [mask, boxes, n.const("nothing", 0)], "found_or_not")
+    if one:  # a file that is for one picture, and does not say so
+        out = n.node("Unsqueeze", [n.node("Squeeze", [out, "c0"], "first"), "c0"], "only")
+    n.node("Identity", [out], names[0])
+    if extra is not None:
+        points = n.node("GatherND", [extra, where], "found_points")
+        n.node("Where", [n.node("Unsqueeze", [mask, n.const("c3", [3], np.int64)], "mask_of_points"), points, "nothing"], names[1])
+        return
+    box = n.node("Gather", [chosen, "c2"], "box", axis=1)
+    kinds = n.node("Gather", [n.const("classes", CLASSES, np.int64), n.node("Transpose", [box], "box_row", perm=[1, 0])], "kinds", axis=0)
+    kinds = n.node("Where", [mine, kinds, n.const("none", -1, np.int64)], "kinds_or_not")
+    n.node("Cast", [kinds], names[1], to=labels)
+
+
+def detector(doc, family="yolox", batch="batch", labels=T.INT64, one=False, size=BOX_SIZE):
+    """Networks with suppression inside: YOLOX and RTMDet of OpenMMLab."""
+    n = Net()
+    height, width = size
+    mean, std = (MEAN[::-1], STD[::-1]) if family == "rtmdet" else (None, None)
+    sides = [height, width] if isinstance(height, int) else [640, 640]
+    suppressed(n, *rectangles(n, "input", focus=family == "yolox", mean=mean, std=std, size=sides), labels=labels, one=one)
+    outputs = [("dets", T.FLOAT, [batch, "found", 5]), ("labels", labels, [batch, "found"])]
+    return n.model(doc, [("input", T.FLOAT, [batch, 3, height, width])], outputs)
+
+
+def rtmo(doc):
+    """17 key points: of a rectangle's centre, top left corner, bottom right corner, and so on."""
+    n = Net()
+    corners, score = rectangles(n, "input")
+    low, high = slices(n, corners, 0, 2, "low"), slices(n, corners, 2, 4, "high")
+    centre = n.node("Mul", [n.node("Add", [low, high], "both"), "half"], "centre")
+    points = [n.node("Unsqueeze", [n.node("Concat", [p, score], f"point_{i}", axis=2), n.const("c2", [2], np.int64)], f"point_{i}_") for i, p in enumerate((centre, low, high))]
+    points = n.node("Gather", [n.node("Concat", points, "three", axis=2), n.const("points", np.arange(17) % 3, np.int64)], "points_of_all", axis=2)
+    suppressed(n, corners, score, extra=points, names=("dets", "keypoints"))
+    return n.model(doc, [("input", T.FLOAT, ["batch", 3, *BOX_SIZE])], [("dets", T.FLOAT, ["batch", "found", 5]), ("keypoints", T.FLOAT, ["batch", "found", 17, 3])])
+
+
+def anchors(doc, batch="batch"):
+    """Megvii's YOLOX: the first six of all anchors tell of the three rectangles, twice, the second time less sure."""
+    n = Net()
+    height, width = BOX_SIZE
+    corners, score = rectangles(n, "images")
+    low, high = slices(n, corners, 0, 2, "low"), slices(n, corners, 2, 4, "high")
+    cells = np.array([[i, 0] for i in range(6)], np.float32)
+    eighth = n.const("eighth", 1 / 8)
+    twice = lambda value, name: n.node("Concat", [value, value], name, axis=1)
+    centre = n.node("Mul", [n.node("Add", [low, high], "both"), n.const("sixteenth", 1 / 16)], "centre")
+    place = n.node("Sub", [twice(centre, "centres"), n.const("cells", cells[None])], "place")
+    size = n.node("Mul", [n.node("Sub", [high, low], "size"), eighth], "in_cells")
+    size = twice(n.node("Log", [n.node("Max", [size, "little"], "some_size")], "log_size"), "sizes")
+    sure = n.node("Mul", [twice(score, "scores_twice"), n.const("sure", np.array([1, 1, 1, 0.8, 0.8, 0.8]).reshape(1, 6, 1))], "object")
+    kinds = np.tile(np.eye(2)[CLASSES], (2, 1))[None]
+    kinds = n.node("Add", [n.node("Mul", [sure, n.const("no", 0)], "no_score"), n.const("kinds", kinds)], "class_scores")
+    six = n.node("Concat", [place, size, sure, kinds], "six", axis=2)
+    count = sum((height // s) * (width // s) for s in (8, 16, 32))
+    n.node("Pad", [six, n.const("pads", [0, 0, 0, 0, count - 6, 0], np.int64)], "output")
+    return n.model(doc, [("images", T.FLOAT, [batch, 3, height, width])], [("output", T.FLOAT, [batch, count, 7])])
+
+
+def queries(doc):
+    """RF-DETR: five queries, of which two find nothing; nothing, a person and something else as classes."""
+    n = Net()
+    height, width = BOX_SIZE
+    corners, score = rectangles(n, "input", bgr=False, focus=False, mean=MEAN, std=STD)
+    low, high = slices(n, corners, 0, 2, "low"), slices(n, corners, 2, 4, "high")
+    share = n.const("per_pixel", np.array([1 / width, 1 / height]).reshape(1, 1, 2))
+    centre = n.node("Mul", [n.node("Mul", [n.node("Add", [low, high], "both"), "half"], "middle"), share], "centre")
+    size = n.node("Mul", [n.node("Sub", [high, low], "difference"), share], "size")
+    three = n.node("Concat", [centre, size], "three", axis=2)
+    n.node("Pad", [three, n.const("pads", [0, 0, 0, 0, 2, 0], np.int64)], "dets")
+    logit = n.node("Mul", [n.node("Sub", [score, "half"], "about_half"), n.const("steep", 20)], "logit")
+    kinds = np.eye(3)[[k + 1 for k in CLASSES]][None]
+    logits = n.node("Add", [n.node("Mul", [logit, n.const("kinds", kinds)], "of_class"), n.const("others", -20 * (1 - kinds))], "logits")
+    n.node("Pad", [logits, "pads", n.const("never", -20)], "labels")
+    return n.model(doc, [("input", T.FLOAT, ["batch", 3, height, width])], [("dets", T.FLOAT, ["batch", 5, 4]), ("labels", T.FLOAT, ["batch", 5, 3])])
+
+
+def answers(doc, boxes=None, count=0):
+    """A detector that always answers with these boxes, or with so many in a grid."""
+    n = Net()
+    n.node("ReduceMax", [n.node("Slice", ["input", n.const("from", [0], np.int64), n.const("to", [1], np.int64), n.const("axis", [2], np.int64)], "line")], "any", axes=[1, 2, 3], keepdims=1)
+    nothing = n.node("Mul", [n.node("Reshape", ["any", n.const("n11", [-1, 1, 1], np.int64)], "any_n11"), n.const("no", 0)], "nothing")
+    if boxes is None:
+        i = n.node("Cast", [n.node("Range", [n.scalar("zero", 0), n.scalar("count", count), n.scalar("one", 1)], "numbers")], "floats", to=T.FLOAT)
+        i = n.node("Reshape", [i, n.const("1n1", [1, -1, 1], np.int64)], "column")
+        x = n.node("Mod", [i, n.const("across", 90)], "x", fmod=1)
+        y = n.node("Mod", [i, n.const("down", 59)], "y", fmod=1)
+        far = [n.node("Add", [v, n.const("far", 4)], f"{v}_far") for v in (x, y)]
+        sure = n.node("Add", [n.node("Mul", [i, n.const("slope", -0.5 / count)], "falling"), n.const("first", 0.9)], "sure")
+        table = n.node("Concat", [x, y, *far, sure], "table", axis=2)
+    else:
+        table = n.const("table", np.array(boxes, np.float32)[None])
+    dets = n.node("Add", [table, nothing], "dets")
+    n.node("Cast", [slices(n, n.node("Mul", [dets, "no"], "zeros"), 0, 1, "zero_column")], "whole", to=T.INT64)
+    n.node("Squeeze", ["whole", n.const("last", [2], np.int64)], "labels")
+    return n.model(doc, [("input", T.FLOAT, ["batch", 3, *BOX_SIZE])], [("dets", T.FLOAT, ["batch", "found", 5]), ("labels", T.INT64, ["batch", "found"])])
+
+
+NAN, INF = float("nan"), float("inf")
+BAD_BOXES = [[10, 10, 30, 40, 0.9], [NAN, 10, 30, 40, 0.9], [10, 10, 30, 40, NAN], [40, 10, 20, 40, 0.9], [10, 50, 30, 20, 0.9],
+             [-40, -40, -10, -10, 0.9], [200, 200, 300, 300, 0.9], [-20, -20, 500, 500, 0.8], [10, 10, INF, 40, 0.9], [1e38, 0, 3e38, 9, 0.9],
+             [50, 10, 70, 40, 0.29], [60, 10, 80, 40, 7]]
+
+
+def classifier(doc):
+    n = Net()
+    mean = n.node("GlobalAveragePool", ["input"], "mean")
+    n.node("Gemm", [n.node("Flatten", [mean], "three"), n.const("w", np.ones((3, 10)))], "logits")
+    return n.model(doc, [("input", T.FLOAT, ["batch", 3, 224, 224])], [("logits", T.FLOAT, ["batch", 10])])
+
+
 def published_name(k, size):
     return f"dots-{k}-{size[0]}x{size[1]}"
 
@@ -204,6 +382,19 @@ def networks():
         "packed": packed("scores in the form with bytes in and x, y, max_x, max_y out", 4),
         "packed-3": packed("scores in the form with bytes in and x, y, min(max_x, max_y) out", 3),
         "vitpose": vitpose("ViTPose: 17 heat maps, k of channel k % 3"),
+        # right: must be taken as detectors, and by rtmposebatch rtmo
+        "yolox": detector("YOLOX with suppression: finds a red, a green and a blue rectangle, blue being class 1"),
+        "yolox-int32": detector("yolox with int32 labels", labels=T.INT32),
+        "yolox-one": detector("yolox with its batch dimension fixed at 1", batch=1),
+        "yolox-one-hidden": detector("yolox that fails on more than one picture", one=True),
+        "yolox-any-size": detector("yolox whose file leaves the size open", size=("height", "width")),
+        "yolox-anchors": anchors("YOLOX without suppression: the same, each rectangle twice"),
+        "rtmdet": detector("RTMDet: the same as yolox", family="rtmdet"),
+        "rfdetr": queries("RF-DETR: the same as yolox"),
+        "rtmo": rtmo("RTMO: 17 key points of each rectangle"),
+        "boxes-many": answers("yolox's contract: 10,000 boxes, whatever the picture", count=10_000),
+        "boxes-bad": answers("yolox's contract: broken boxes, whatever the picture", boxes=BAD_BOXES),
+        "classifier": classifier("a classifier of 10 classes"),
         # right, but what comes out is bad
         "nan": dots("dots that answers NaN for a black channel", nan=True),
         "fails": dots("dots whose run fails on the CPU when a crop holds white (over 0.9)", fails=True),

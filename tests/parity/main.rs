@@ -8,6 +8,7 @@
 #[path = "../network_rig/mod.rs"]
 mod network_rig;
 
+mod detectors;
 mod reference;
 
 use std::collections::HashSet;

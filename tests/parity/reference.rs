@@ -137,7 +137,8 @@ pub fn get() -> Option<&'static Reference> {
     REFERENCE.as_ref()
 }
 
-fn make() -> Option<Reference> {
+/// The Python that has rtmlib, and the video; none where they are not installed.
+pub fn tools() -> Option<(PathBuf, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".deps/venv/bin/python");
     let video = root.join(".deps/video/demo.mp4");
@@ -149,6 +150,12 @@ fn make() -> Option<Reference> {
         eprintln!("skipped: {missing}");
         return None;
     }
+    Some((python, video))
+}
+
+fn make() -> Option<Reference> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (python, video) = tools()?;
     let whole = std::env::var("PARITY").as_deref() == Ok("whole");
     let amount = if whole { WHOLE } else { SHORT };
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parity");

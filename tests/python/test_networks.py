@@ -14,6 +14,9 @@ PUBLISHED = {f"dots-{k}-{h}x{w}": (k, h, w) for k, h, w in [
     (17, 384, 288), (17, 256, 256), (26, 256, 192), (26, 384, 288), (133, 256, 192), (133, 384, 288), (21, 256, 256), (106, 256, 256)]}
 RIGHT += PUBLISHED
 RIGHT.append("vitpose")
+DETECTORS = ["yolox", "yolox-int32", "yolox-one", "yolox-one-hidden", "yolox-any-size", "rtmdet", "yolox-anchors", "rfdetr", "rtmo",
+             "boxes-many", "boxes-bad", "classifier"]
+RIGHT += DETECTORS
 FAULTY = ["batch-1", "heatmaps", "float16", "uint8-nchw", "one-channel", "other-names", "short-simcc", "short-simcc-hidden",
           "different-k", "different-k-hidden", "no-size", "zero-size"]
 
@@ -218,7 +221,7 @@ class Files(unittest.TestCase):
             s = session(name)
             return {v.name: (v.type, v.shape) for v in s.get_inputs() + s.get_outputs()}
 
-        f = "tensor(float)"
+        f, i = "tensor(float)", "tensor(int64)"
         plain = {"input": (f, ["batch", 3, 256, 192]), "simcc_x": (f, ["batch", 3, 384]), "simcc_y": (f, ["batch", 3, 512])}
         hidden = {"simcc_x": (f, ["batch", "points_x", "bins_x"]), "simcc_y": (f, ["batch", "points_y", "bins_y"])}
         short, differ = {"simcc_x": (f, ["batch", 3, 100])}, {"simcc_x": (f, ["batch", 17, 384]), "simcc_y": (f, ["batch", 16, 512])}
@@ -233,6 +236,17 @@ class Files(unittest.TestCase):
             "batch-1": {name: (kind, [1] + shape[1:]) for name, (kind, shape) in plain.items()},
             "heatmaps": {"input": plain["input"], "heatmaps": (f, ["batch", 17, 64, 48]), "tags": (f, ["batch", 17, 64, 48])},
             "vitpose": {"input_0": plain["input"], "output_0": (f, ["batch", 17, 64, 48])},
+            **{name: {"input": (f, [batch, 3, *size]), "dets": (f, [batch, found, 5]), "labels": (kind, [batch, found])}
+               for name, batch, size, kind, *rest in (("yolox", "batch", (64, 96), i), ("yolox-int32", "batch", (64, 96), "tensor(int32)"),
+                                               ("yolox-one", 1, (64, 96), i),
+                                               ("yolox-any-size", "batch", ("height", "width"), i), ("rtmdet", "batch", (64, 96), i),
+                                               ("boxes-many", "batch", (64, 96), i, 10_000), ("boxes-bad", "batch", (64, 96), i, 12)) for found in (rest or ["found"])},
+            # ONNX Runtime sees through that one.
+            "yolox-one-hidden": {"input": (f, ["batch", 3, 64, 96]), "dets": (f, [1, "found", 5]), "labels": (i, ["batch", "found"])},
+            "yolox-anchors": {"images": (f, ["batch", 3, 64, 96]), "output": (f, ["batch", 126, 7])},
+            "rfdetr": {"input": (f, ["batch", 3, 64, 96]), "dets": (f, ["batch", 5, 4]), "labels": (f, ["batch", 5, 3])},
+            "rtmo": {"input": (f, ["batch", 3, 64, 96]), "dets": (f, ["batch", "found", 5]), "keypoints": (f, ["batch", "found", 17, 3])},
+            "classifier": {"input": (f, ["batch", 3, 224, 224]), "logits": (f, ["batch", 10])},
             "float16": plain | {"input": ("tensor(float16)", ["batch", 3, 256, 192])},
             "uint8-nchw": plain | {"input": ("tensor(uint8)", ["batch", 3, 256, 192])},
             "one-channel": plain | {"input": (f, ["batch", 1, 256, 192])},

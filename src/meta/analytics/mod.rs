@@ -21,7 +21,7 @@ pub use first_seen::FirstSeen;
 pub(super) use read::person_regions;
 #[cfg(feature = "v1_30")]
 pub use read::{KeyPointGroup, key_point_groups};
-pub use write::write;
+pub use write::{write, write_objects};
 
 /// Whether one of the two says anything of the other: not all elements relate in the same direction.
 fn related(meta: &AnalyticsRelationMeta, a: u32, b: u32) -> bool {

@@ -67,7 +67,7 @@ pub fn write(
     for person in &frame.people {
         let (object, tracked) = match detection_of(person, &mut detections) {
             Some(detection) => (detection.id, detection.tracked),
-            None => (add_object(&mut meta, person)?, false),
+            None => (add_object(&mut meta, &person.region, person.score())?, false),
         };
         if let (Some(id), false) = (person.id.filter(|id| *id >= 0), tracked) {
             add_track(&mut meta, object, id, now, first_seen)?;
@@ -76,6 +76,21 @@ pub fn write(
         if with_groups {
             skeleton.add_group(&mut meta, object, person)?;
         }
+    }
+    Ok(())
+}
+
+/// Adds an object of type `person` for each of a detector's boxes; what others have added stays. Where nobody was found the
+/// relation meta is there all the same.
+pub fn write_objects(buffer: &mut gst::BufferRef, people: &[(Region, f32)]) -> Result<(), glib::BoolError> {
+    let entries = people.len() + ROOM_FOR_OTHERS;
+    if entries > MOST_ENTRIES {
+        return Err(glib::bool_error!("{} people are too many for GstAnalytics", people.len()));
+    }
+    let size = AnalyticsRelationMetaInitParams::new(entries, entries * (ENTRY_SIZE + CONTENT_SIZE));
+    let mut meta = AnalyticsRelationMeta::add_full(buffer, &size);
+    for (region, score) in people {
+        add_object(&mut meta, region, *score)?;
     }
     Ok(())
 }
@@ -106,15 +121,15 @@ fn detection_of<'a>(person: &Person, detections: &'a mut [Detection]) -> Option<
     Some(detection)
 }
 
-fn add_object(meta: &mut MetaMut, person: &Person) -> Result<u32, glib::BoolError> {
-    let [left, top, right, bottom] = corners(&person.region);
+fn add_object(meta: &mut MetaMut, region: &Region, score: f32) -> Result<u32, glib::BoolError> {
+    let [left, top, right, bottom] = corners(region);
     let object = meta.add_od_mtd(
         glib::Quark::from_str("person"),
         left,
         top,
         right.saturating_sub(left),
         bottom.saturating_sub(top),
-        confidence(person.score()),
+        confidence(score),
     )?;
     Ok(object.id())
 }

@@ -7,6 +7,7 @@
 //! | out | `simcc_x` float32 `[N,K,2W]`, `simcc_y` float32 `[N,K,2H]` | `keypoints`, float32 `[N,K,4]`: x, y in crop pixels, and the maxima of both axes |
 //!
 //! A file of heat maps (ViTPose) gets the same beginning; its maps come out as `rtmposebatch/heatmaps`, float32 `[N,K,h,w]`.
+//! Networks that look at whole frames are told of in `detections`.
 //!
 //! The mean is subtracted before the first convolution, whose zero padding so stays what it was; 1/std is multiplied
 //! into its weights. Where the network begins otherwise, the factor is a node of its own. The first of equal maxima wins,
@@ -14,6 +15,7 @@
 //! (tested) and CUDA provider (by its source). ArgMax above opset 11 is not in the CUDA provider. A row that holds NaN
 //! has any position, and NaN or a number of the row as its maximum.
 
+mod detections;
 mod half_precision;
 pub mod messages;
 mod scan;
@@ -28,7 +30,12 @@ use messages::{
     attribute_type, element_type,
 };
 
-use super::contract::{HEAT_MAPS, IMAGE, INPUT, KEY_POINTS, OUTPUTS, heat_maps, is_adapted};
+use super::{
+    Classes,
+    contract::{HEAT_MAPS, IMAGE, INPUT, KEY_POINTS, OUTPUTS, heat_maps, is_adapted},
+    detector,
+};
+use detections::Ending;
 
 /// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
 /// configs).
@@ -40,6 +47,8 @@ const PREFIX: &str = "rtmposebatch";
 
 /// The first version of ONNX's operators whose TopK takes k as an input.
 const OLDEST_OPSET: i64 = 10;
+/// The first one whose Pad takes its amounts as an input.
+const OLDEST_OPSET_OF_DETECTORS: i64 = 11;
 /// The first version of files whose constants need not be inputs too.
 const OLDEST_IR_VERSION: i64 = 4;
 
@@ -50,6 +59,15 @@ pub struct Adaptation {
     pub half: bool,
     /// Fix the batch dimension at this size; none: it stays as in the file.
     pub fixed_batch: Option<usize>,
+    /// A detector's classes that are people; without effect where the file's answer names the class.
+    pub classes: Classes,
+}
+
+/// What a network takes, by its own order of the colours.
+struct Colours {
+    is_bgr: bool,
+    /// Mean and standard deviation; none: values from 0 to 255.
+    normal: Option<([f32; 3], [f32; 3])>,
 }
 
 /// Reads a file's protobuf. The error says what is wrong, or what is refused (see `scan`).
@@ -65,21 +83,25 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
     let opset = opset(&model);
     let graph = model.graph.as_mut().ok_or("it has no graph")?;
     if !is_adapted(graph) {
-        if opset < OLDEST_OPSET {
-            return Err(format!("its opset is {opset}, but {OLDEST_OPSET} or newer is needed"));
-        }
         let form = Plain::of(graph);
+        let oldest = if form.ending.is_some() { OLDEST_OPSET_OF_DETECTORS } else { OLDEST_OPSET };
+        if opset < oldest {
+            return Err(format!("its opset is {opset}, but {oldest} or newer is needed"));
+        }
         let [height, width] = form.sides.ok_or("its input has no fixed size")?;
-        let (batch, half) = (form.batch, adaptation.half);
+        let (batch, half) = (form.batch.clone(), adaptation.half);
         // Shapes of values inside, which hold for the file's form.
         graph.value_info.clear();
-        let (mut nodes, mut constants) = normalise(graph, &form.input, half)?;
+        let (mut nodes, mut constants) = normalise(graph, &form.input, half, &form.colours())?;
         let answers =
             if half { half_precision::convert(graph, &form.input, &form.outputs)? } else { form.outputs };
         nodes.append(&mut graph.node);
         graph.initializer.append(&mut constants);
-        let output = match &answers[..] {
-            [x, y] => {
+        let output = match (&form.ending, &answers[..]) {
+            (Some(ending), answers) => {
+                ending.append(graph, &mut nodes, answers, adaptation.classes, batch.clone())?
+            }
+            (None, [x, y]) => {
                 nodes.extend(find_peaks(graph, [x, y]));
                 ValueInfo::of(
                     KEY_POINTS,
@@ -87,7 +109,7 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
                     vec![batch.clone(), form.points, Dimension::of(4)],
                 )
             }
-            maps => {
+            (None, maps) => {
                 let maps = maps.first().ok_or("it has no output")?;
                 nodes.push(Node::new("Identity", &[maps], HEAT_MAPS));
                 let dimensions = [batch.clone(), form.points].into_iter().chain(form.map_sides);
@@ -137,10 +159,30 @@ struct Plain {
     points: Dimension,
     /// Height and width of a heat map.
     map_sides: Vec<Dimension>,
+    /// Of a network that looks at whole frames.
+    ending: Option<Ending>,
 }
 
 impl Plain {
+    /// RTMPose's and ViTPose's colours, if no others.
+    fn colours(&self) -> Colours {
+        let usual = Colours { is_bgr: false, normal: Some((MEAN, STD)) };
+        self.ending.as_ref().map_or(usual, Ending::colours)
+    }
+
     fn of(graph: &Graph) -> Self {
+        if let Some(found) = detector::find(graph) {
+            let batch = found.input.shape().and_then(|shape| shape.dim.first().cloned());
+            return Self {
+                input: found.input.name().to_string(),
+                outputs: found.outputs.iter().map(|output| output.name().to_string()).collect(),
+                batch: batch.unwrap_or_default(),
+                sides: Some(found.sides),
+                points: Dimension::default(),
+                map_sides: Vec::new(),
+                ending: Some(Ending::of(&found)),
+            };
+        }
         let dimensions = |value: &ValueInfo| value.shape().map_or(Vec::new(), |shape| shape.dim.clone());
         let (input, outputs): (_, Vec<&ValueInfo>) = match heat_maps(graph) {
             Some((input, output)) => (Some(input), vec![output]),
@@ -170,38 +212,57 @@ impl Plain {
             map_sides: of_outputs
                 .first()
                 .map_or(Vec::new(), |dimensions| dimensions.iter().skip(2).cloned().collect()),
+            ending: None,
         }
     }
 }
 
 /// The nodes that make the float input of the bytes, and their constants. `graph`'s first convolution takes 1/std.
-fn normalise(graph: &mut Graph, input: &str, half: bool) -> Result<(Vec<Node>, Vec<Tensor>), String> {
+fn normalise(
+    graph: &mut Graph,
+    input: &str,
+    half: bool,
+    colours: &Colours,
+) -> Result<(Vec<Node>, Vec<Tensor>), String> {
     let name = |what: &str| format!("{PREFIX}/{what}");
     let constant = |name: &str, values: [f32; 3]| {
         let tensor = Tensor::float32(name, &[1, 3, 1, 1], &values);
         if half { tensor.to_float16(name) } else { Ok(tensor) }
     };
-    let (planes, float, mean) = (name("planes"), name("float"), name("mean"));
+    let (planes, float, mean, ordered) = (name("planes"), name("float"), name("mean"), name("bgr"));
     let mut nodes = vec![
         // First, because TensorRT takes bytes for nothing else.
         Node::new("Cast", &[IMAGE], &float)
             .with_int("to", i64::from(if half { element_type::FLOAT16 } else { element_type::FLOAT })),
         Node::new("Transpose", &[&float], &planes).with_ints("perm", &[0, 3, 1, 2]),
     ];
-    let mut constants = vec![constant(&mean, MEAN)?];
-    if fold_deviation(graph, input)? {
-        nodes.push(Node::new("Sub", &[&planes, &mean], input));
-    } else {
-        let (centred, factor) = (name("centred"), name("factor"));
-        nodes.push(Node::new("Sub", &[&planes, &mean], &centred));
-        nodes.push(Node::new("Mul", &[&centred, &factor], input));
-        constants.push(constant(&factor, STD.map(|std| 1.0 / std))?);
+    let mut constants = Vec::new();
+    let mut last = planes;
+    if colours.is_bgr {
+        let order = name("colour_order");
+        nodes.push(Node::new("Gather", &[&last, &order], &ordered).with_int("axis", 1));
+        constants.push(Tensor::int64(&order, &[3], &[2, 1, 0]));
+        last = ordered;
+    }
+    if let Some((means, deviations)) = colours.normal {
+        let centred = name("centred");
+        nodes.push(Node::new("Sub", &[&last, &mean], &centred));
+        constants.push(constant(&mean, means)?);
+        if !fold_deviation(graph, input, deviations)? {
+            let factor = name("factor");
+            nodes.push(Node::new("Mul", &[&centred, &factor], &name("normal")));
+            constants.push(constant(&factor, deviations.map(|deviation| 1.0 / deviation))?);
+        }
+    }
+    // The last of them makes what the file's own nodes take.
+    if let Some(node) = nodes.last_mut() {
+        (node.name, node.output) = (Some(input.to_string()), vec![input.to_string()]);
     }
     Ok((nodes, constants))
 }
 
 /// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is none such.
-fn fold_deviation(graph: &mut Graph, input: &str) -> Result<bool, String> {
+fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Result<bool, String> {
     let has_subgraphs = |node: &Node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     if graph.node.iter().any(has_subgraphs) {
         return Ok(false);
@@ -228,7 +289,7 @@ fn fold_deviation(graph: &mut Graph, input: &str) -> Result<bool, String> {
     // Without a remainder: the values are as many as the product of the dimensions.
     let plane = values.len() / (3 * outputs as usize);
     for (index, values) in values.chunks_exact_mut(plane).enumerate() {
-        let factor = 1.0 / STD[index % 3];
+        let factor = 1.0 / deviations[index % 3];
         values.iter_mut().for_each(|value| *value *= factor);
     }
     let folded = format!("{PREFIX}/weights");

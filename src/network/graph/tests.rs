@@ -16,8 +16,11 @@ fn model(name: &str) -> Model {
 /// What is computed in float32, and that nothing else is: weights are halved, whether the file stores them so or not.
 #[test]
 fn only_the_norms_stay_in_float32() {
-    let adapted =
-        adapt(&model("models/rtmpose-t.onnx"), &Adaptation { half: true, fixed_batch: None }).unwrap();
+    let adapted = adapt(
+        &model("models/rtmpose-t.onnx"),
+        &Adaptation { half: true, fixed_batch: None, ..Adaptation::default() },
+    )
+    .unwrap();
     let graph = read(adapted.into()).unwrap().graph.unwrap();
     let singles = graph.initializer.iter().filter(|tensor| tensor.data_type() == element_type::FLOAT);
     let mut singles: Vec<_> =
@@ -43,7 +46,8 @@ fn unknown_operators_are_named_in_half_precision_only() {
     let node = graph.node.iter_mut().find(|node| node.is("Relu")).unwrap();
     node.op_type = Some("Shrink".to_string());
     assert!(adapt(&model, &Adaptation::default()).is_ok());
-    let error = adapt(&model, &Adaptation { half: true, fixed_batch: None }).unwrap_err();
+    let error =
+        adapt(&model, &Adaptation { half: true, fixed_batch: None, ..Adaptation::default() }).unwrap_err();
     assert!(error.contains("operator `Shrink`"), "{error}");
 }
 
@@ -54,7 +58,11 @@ fn adapted_files_pass_unchanged() {
         let bytes = file(&format!("tests/networks/{name}.onnx"));
         let model = read(Bytes::from(bytes.clone())).unwrap();
         for half in [false, true] {
-            assert!(adapt(&model, &Adaptation { half, fixed_batch: None }).unwrap() == bytes, "{name}");
+            assert!(
+                adapt(&model, &Adaptation { half, fixed_batch: None, ..Adaptation::default() }).unwrap()
+                    == bytes,
+                "{name}"
+            );
         }
     }
     let once = adapt(&model("tests/networks/dots.onnx"), &Adaptation::default()).unwrap();

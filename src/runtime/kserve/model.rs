@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     network::{
-        self, Kind, Peak,
+        self, Classes, Kind, Peak, check,
         contract::{self, Contract, Form, IMAGE, INPUT, OUTPUTS},
         graph::{
             MEAN, STD,
@@ -59,7 +59,12 @@ impl Model {
             let what = error.message.split("; set model-file").next().unwrap_or_default().to_string();
             format!("{what}; {MODEL_REMEDY}")
         };
-        let contract = contract::check(&graph, name).map_err(refused)?;
+        let contract = check::check(&graph, name, None, Classes::default()).map_err(refused)?;
+        if !contract.is_adapted() && matches!(contract.form, Form::Boxes { .. } | Form::People { .. }) {
+            return Err(format!(
+                "The model {name} is as its makers export it, which takes whole frames of floats; {MODEL_REMEDY}"
+            ));
+        }
         let strings = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let (input, outputs) = match contract.form {
             Form::Official { .. } => (INPUT.to_string(), strings(&OUTPUTS)),

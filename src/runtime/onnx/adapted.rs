@@ -123,7 +123,9 @@ fn adapted_graphs_answer_as_the_plain_ones() {
         let model = model(name);
         let mut plain = session(&bytes);
         for (fixed_batch, rows) in [(None, 1), (None, 3), (Some(2), 2)] {
-            let mut adapted = session(&adapt(&model, &Adaptation { half: false, fixed_batch }).unwrap());
+            let mut adapted = session(
+                &adapt(&model, &Adaptation { half: false, fixed_batch, ..Adaptation::default() }).unwrap(),
+            );
             let crops: Vec<_> = (0..rows).map(|row| crop(size[1], size[0], 10 * rows + row)).collect();
             let expected = run_plain(&mut plain, &crops, size);
             let found = run_adapted(&mut adapted, &crops, size);
@@ -143,7 +145,7 @@ fn adapted_graphs_answer_as_the_plain_ones() {
 #[test]
 fn half_precision_answers_nearly_as_float32() {
     let model = model("models/rtmpose-t.onnx");
-    let half = adapt(&model, &Adaptation { half: true, fixed_batch: None }).unwrap();
+    let half = adapt(&model, &Adaptation { half: true, fixed_batch: None, ..Adaptation::default() }).unwrap();
     let mut whole = session(&adapt(&model, &Adaptation::default()).unwrap());
     let crops: Vec<_> = (0..4).map(|row| crop(192, 256, 50 + row)).collect();
     let expected = run_adapted(&mut whole, &crops, [256, 192]);
@@ -161,7 +163,9 @@ fn half_precision_finds_dots() {
         ("tests/networks/dots-no-conv.onnx", [256, 192]),
         ("tests/networks/dots-small.onnx", [64, 48]),
     ] {
-        let half = adapt(&model(name), &Adaptation { half: true, fixed_batch: Some(1) }).unwrap();
+        let half =
+            adapt(&model(name), &Adaptation { half: true, fixed_batch: Some(1), ..Adaptation::default() })
+                .unwrap();
         let (x, y) = (width / 3, height / 4);
         let dot = |index: usize| {
             if (index % width).abs_diff(x) < 3 && (index / width).abs_diff(y) < 3 { 255 } else { 0 }

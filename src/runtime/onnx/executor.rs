@@ -1,6 +1,6 @@
 //! Runs prepared sessions of adapted graphs: crops in, rows out.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     cuda::capture_lock::{self, DroppedUnderLock},
@@ -8,7 +8,7 @@ use super::{
     session::{RunOptions, Session},
 };
 use crate::{
-    engine::{Error, ErrorKind, Executor, Slot},
+    engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Slot},
     network::{
         Kind, Network, Provider,
         contract::{self, Contract, IMAGE},
@@ -23,6 +23,8 @@ pub(super) struct OnnxExecutor {
     sizes: Vec<usize>,
     contract: Contract,
     kind: Kind,
+    /// The network fails on several pictures at once, but not on each of them.
+    one_by_one: bool,
     /// Crops, [largest size, height, width, 3].
     input: Vec<u8>,
     run_options: Arc<RunOptions>,
@@ -30,13 +32,15 @@ pub(super) struct OnnxExecutor {
 }
 
 impl OnnxExecutor {
-    /// Runs the largest size once, which shows the number of key points where the file does not say it.
+    /// Runs the largest size once, which shows the number of key points where the file does not say it, and whether a file that
+    /// suppresses boxes takes several pictures at once.
     pub(super) fn new(
         runtime: Runtime,
         sessions: Vec<Session>,
         sizes: Vec<usize>,
         contract: Contract,
         name: &str,
+        loading: &Loading,
     ) -> Result<Self, Error> {
         let largest = *sizes.last().expect("there is always a size");
         let mut executor = Self {
@@ -46,11 +50,23 @@ impl OnnxExecutor {
             contract,
             // Until the first run has shown it.
             kind: contract.kind(0),
+            one_by_one: false,
             input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
             run_options: Arc::new(runtime.run_options()?),
             name: name.to_string(),
         };
-        executor.kind = executor.forward(largest, |_| ())?;
+        executor.kind = match executor.forward(0..largest, |_| ()) {
+            Err(error) if executor.may_take_one_by_one(largest, &error) => {
+                let kind = executor.forward(0..1, |_| ())?;
+                (loading.report)(LoadEvent::Warning(format!(
+                    "The model {name} cannot be run on {largest} frames at once ({error}): they are run one after another; set \
+                     batch-size=1 to choose that silently"
+                )));
+                executor.one_by_one = true;
+                kind
+            }
+            result => result?,
+        };
         Ok(executor)
     }
 
@@ -61,12 +77,19 @@ impl OnnxExecutor {
         (network, Box::new(self))
     }
 
-    /// Runs `rows` rows, one of `sizes`; gives their answers to `read`, and tells what these mean.
-    fn forward(&mut self, rows: usize, read: impl FnOnce(&[f32])) -> Result<Kind, Error> {
+    /// Whether rows that have failed together may be right alone: that depends on the pictures where the file suppresses boxes.
+    fn may_take_one_by_one(&self, rows: usize, error: &Error) -> bool {
+        let is_the_files = matches!(error.kind, ErrorKind::Run | ErrorKind::ModelRefused);
+        rows > 1 && is_the_files && self.contract.depends_on_pictures() && self.sizes.first() == Some(&1)
+    }
+
+    /// Runs these rows, as many as one of `sizes`; gives their answers to `read`, and tells what these mean.
+    fn forward(&mut self, rows: Range<usize>, read: impl FnOnce(&[f32])) -> Result<Kind, Error> {
         let (width, height) = (self.contract.width as usize, self.contract.height as usize);
+        let (first, rows) = (rows.start, rows.len());
         let index = self.sizes.iter().position(|size| *size == rows).unwrap_or_default();
         let session = if self.sessions.len() == 1 { 0 } else { index };
-        let input = &self.input[..rows * height * width * 3];
+        let input = &self.input[first * height * width * 3..][..rows * height * width * 3];
         let input = (IMAGE, [rows, height, width, 3], input);
         let outputs = self.sessions[session].run(input, Some(&self.run_options))?;
         let (shape, answers) = outputs.get(self.contract.output())?;
@@ -90,16 +113,33 @@ impl Executor for OnnxExecutor {
             .ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))?;
         let answers = &mut answers[..rows * self.kind.row()];
         let _permit = self.sessions.takes_lock().then(capture_lock::run);
-        self.forward(size, |all| answers.copy_from_slice(&all[..answers.len()]))?;
-        Ok(size)
+        if !self.one_by_one {
+            match self.forward(0..size, |all| answers.copy_from_slice(&all[..answers.len()])) {
+                Err(error) if self.may_take_one_by_one(rows, &error) => (),
+                result => return result.map(|_| size),
+            }
+        }
+        for (row, answer) in answers.chunks_exact_mut(self.kind.row()).enumerate() {
+            self.forward(row..row + 1, |one| answer.copy_from_slice(one))?;
+        }
+        self.one_by_one = true;
+        Ok(rows)
     }
 
     fn warm_up_sizes(&self) -> Vec<usize> {
+        if self.one_by_one {
+            return vec![1];
+        }
         if self.sessions.len() == 1 {
             // One session takes any size: its memory is laid out for the largest.
             return self.sizes.last().copied().into_iter().collect();
         }
         self.sizes.clone()
+    }
+
+    fn most_rows(&self) -> Option<usize> {
+        // More at once gain nothing.
+        if self.one_by_one { Some(1) } else { self.sizes.last().copied() }
     }
 
     fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {

@@ -22,7 +22,7 @@ pub use library::{Log, LogLevel, Search, set_environment};
 
 use crate::{
     engine::{Backend, BackendOf, Error, ErrorKind, Executor, LoadEvent, Loading},
-    network::{self, Network, contract, file::ModelFile, graph::Adaptation},
+    network::{self, Network, Wanted, contract, file::ModelFile, graph::Adaptation},
     platform::gpu,
     sync::thread::ThreadId,
 };
@@ -81,6 +81,7 @@ pub enum ConvAlgoSearch {
 pub struct OnnxBackend {
     /// None: the embedded model.
     pub model_file: Option<PathBuf>,
+    pub wanted: Wanted,
     /// Crops in one run; 0: as many as suit the device and its memory.
     pub batch_size: usize,
     /// Batches in flight at once, which share the processor; 0: as many as suit the provider.
@@ -106,6 +107,7 @@ impl Default for OnnxBackend {
     fn default() -> Self {
         Self {
             model_file: None,
+            wanted: Wanted::default(),
             batch_size: DEFAULT_BATCH_SIZE,
             executors: 0,
             threads: 0,
@@ -129,10 +131,11 @@ impl Backend for OnnxBackend {
     type Network = Network;
 
     fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
-        let file = ModelFile::read(self.model_file.as_deref())?;
+        let file = self.read()?;
         contract::check_batch(&file.contract, self.batch_size, &file.name)?;
         let runtime = Runtime::load(&self.library, self.log)?;
         loading::probe(&file, || runtime.builder()).map_err(|error| file.first_run_error(error))?;
+        self.tell_of_shape(&file, loading);
         if self.precision == Precision::Fp16 && file.is_adapted() {
             (loading.report)(LoadEvent::Warning(format!(
                 "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
@@ -164,7 +167,7 @@ impl Backend for OnnxBackend {
 
     fn takes_smaller_batches(&self) -> bool {
         // A file that fixes the batch is run as it is, whatever it is asked for.
-        ModelFile::read(self.model_file.as_deref()).is_ok_and(|file| file.contract.fixed_batch.is_none())
+        self.read().is_ok_and(|file| file.contract.fixed_batch.is_none())
     }
 
     fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Network>>)> {
@@ -212,6 +215,28 @@ fn explain_fixed_batch(error: Error, fixed_batch: Option<usize>) -> Error {
 }
 
 impl OnnxBackend {
+    fn read(&self) -> Result<ModelFile, Error> {
+        ModelFile::read(self.model_file.as_deref(), self.wanted)
+    }
+
+    /// What the user may not expect of a file of whole frames.
+    fn tell_of_shape(&self, file: &ModelFile, loading: &Loading) {
+        let contract = file.contract;
+        if !contract.has_sides {
+            (loading.report)(LoadEvent::Info(format!(
+                "The model {} leaves its input's size open: {}x{} is taken",
+                file.name, contract.width, contract.height
+            )));
+        }
+        if let Some(fixed) = contract.frames_at_once().filter(|fixed| *fixed < self.batch_size) {
+            (loading.report)(LoadEvent::Warning(format!(
+                "The model {} takes {fixed} at once, not {} (batch-size): its frames are run one batch of {fixed} after another; \
+                 set batch-size={fixed}, or export it with a dynamic batch dimension",
+                file.name, self.batch_size
+            )));
+        }
+    }
+
     /// CUDA where there is a driver for it; where that fails nevertheless, the CPU with a warning.
     fn open_on_the_best(
         &self,
@@ -248,8 +273,15 @@ impl OnnxBackend {
         let session = self.session(runtime, file, &Adaptation::default(), loading, "cpu", |builder| {
             builder.with_threads(self.cpu_threads())
         })?;
-        self.any_size(runtime, file, session, network::Provider::Cpu, self.processor_batch_size(loading))
-            .map_err(|error| file.first_run_error(error))
+        self.any_size(
+            runtime,
+            file,
+            session,
+            network::Provider::Cpu,
+            self.processor_batch_size(loading),
+            loading,
+        )
+        .map_err(|error| file.first_run_error(error))
     }
 
     /// An executor on a provider that takes any size as it is, unless the file fixes one.
@@ -260,12 +292,13 @@ impl OnnxBackend {
         session: Session,
         provider: network::Provider,
         batch_size: usize,
+        loading: &Loading,
     ) -> Result<(Network, Box<dyn Executor>), Error> {
         let sizes = match file.contract.fixed_batch {
             Some(fixed) => vec![fixed],
             None => (1..=batch_size).collect(),
         };
-        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file.contract, &file.name)?;
+        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file.contract, &file.name, loading)?;
         Ok(executor.with_network(provider, file.sha256.clone()))
     }
 
@@ -328,7 +361,8 @@ impl OnnxBackend {
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
         let session = |rows: usize, captured_on: Option<&cuda::Stream>| {
-            let adaptation = Adaptation { half: self.half(), fixed_batch: Some(rows) };
+            let adaptation =
+                Adaptation { half: self.half(), fixed_batch: Some(rows), ..Adaptation::default() };
             self.session(runtime, file, &adaptation, loading, "cuda", |builder| {
                 providers::preload_nvidia(runtime, loading);
                 builder
@@ -351,22 +385,28 @@ impl OnnxBackend {
             device_id: self.device_id,
             sizes: &sizes,
         };
-        let failed = match cuda::CapturedExecutor::open(&plan, loading) {
-            Ok(executor) => return Ok(executor.with_network(file.sha256.clone())),
-            Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => error,
-            Err(error) => return Err(error),
+        let failed = if contract.depends_on_pictures() {
+            None
+        } else {
+            match cuda::CapturedExecutor::open(&plan, loading) {
+                Ok(executor) => return Ok(executor.with_network(file.sha256.clone())),
+                Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => Some(error),
+                Err(error) => return Err(error),
+            }
         };
         // A change of shape costs the CUDA provider seconds: each size that can occur has a session of its own.
         let open = || -> Result<OnnxExecutor, Error> {
             let _permit = cuda::capture_lock::load();
             let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
-            OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &file.name)
+            OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &file.name, loading)
         };
         let executor =
             open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        (loading.report)(LoadEvent::Warning(format!(
-            "The network runs without CUDA graphs, which takes longer: {failed}"
-        )));
+        if let Some(failed) = failed {
+            (loading.report)(LoadEvent::Warning(format!(
+                "The network runs without CUDA graphs, which takes longer: {failed}"
+            )));
+        }
         Ok(executor.with_network(network::Provider::Cuda, file.sha256.clone()))
     }
 

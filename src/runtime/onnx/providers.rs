@@ -97,7 +97,7 @@ impl OnnxBackend {
                 ))),
             }
         }
-        let adaptation = Adaptation { half: self.half(), fixed_batch: None };
+        let adaptation = Adaptation { half: self.half(), fixed_batch: None, ..Adaptation::default() };
         let _permit = capture_lock::load();
         let session = self
             .session(runtime, file, &adaptation, loading, "tensorrt", |builder: Builder| {
@@ -107,7 +107,7 @@ impl OnnxBackend {
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(runtime, file, session, Provider::TensorRt, batch_size)
+        self.any_size(runtime, file, session, Provider::TensorRt, batch_size, loading)
     }
 
     /// OpenVINO on the CPU, held to float32: its own default may be bfloat16 where the processor can.
@@ -139,7 +139,7 @@ impl OnnxBackend {
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        self.any_size(runtime, file, session, Provider::OpenVino, self.processor_batch_size(loading))
+        self.any_size(runtime, file, session, Provider::OpenVino, self.processor_batch_size(loading), loading)
     }
 }
 

@@ -82,6 +82,19 @@ impl Axis {
         }
     }
 
+    /// Lays the first `inside` output samples over all of `frame` pixels, as `cv2.resize` does it: bilinear, with half-pixel
+    /// centres, and the border repeated.
+    pub fn plan_whole(&mut self, inside: usize, frame: usize) {
+        self.first = 0;
+        self.places.clear();
+        let step = frame as f64 / inside as f64;
+        let last = frame as f64 - 1.0;
+        self.places.extend((0..inside).filter(|_| frame > 0).map(|d| {
+            let position = ((d as f64 + 0.5) * step - 0.5).clamp(0.0, last);
+            Place { positions: [position; 2], share: 0.0, coverage: FULL }
+        }));
+    }
+
     /// The pairs of samples for each place, in a component that has one sample for every `step` frame pixels, `len` in
     /// all. `cosited`: its first sample lies on the first pixel, else in the middle of the first `step` pixels.
     /// `PAIRS` is 2 where the frame is resized first, else 1.

@@ -14,7 +14,10 @@ mod group;
 mod picture;
 mod scalar;
 
-use super::region::Crop;
+use super::{
+    region::Crop,
+    whole::{BORDER, Whole},
+};
 use avx2::Avx2;
 use axis::{Axis, COLUMN_BITS, FULL, Pair, Place, ROW_WEIGHT_BITS};
 pub use colour::{Colour, YuvMatrix};
@@ -80,18 +83,34 @@ impl Sampler {
     /// that fit are filled.
     pub fn sample(&mut self, picture: &Picture, crop: &Crop, out: &mut [u8]) {
         let ((cx, cy), (width, height)) = (crop.centre(), crop.size());
-        let Self { network, scale, columns, rows, avx2, .. } = self;
+        let Self { network, scale, columns, rows, .. } = self;
         columns.plan(cx.into(), width.into(), network[0], picture.width, *scale);
         rows.plan(cy.into(), height.into(), network[1], picture.height, *scale);
+        self.draw(picture, self.scale < 1.0, 0, out);
+    }
+
+    /// Fills `out` with the whole picture, fitted in as `whole` says, as `cv2.resize` would with the frame converted to RGB
+    /// (bilinear, whatever the `inference_scale`), at the top left of grey 114. All grey where there is no picture, or a component
+    /// whose data is too short for its size.
+    pub fn sample_whole(&mut self, picture: &Picture, whole: &Whole, out: &mut [u8]) {
+        let inside = whole.inside().map(|side| side as usize);
+        self.columns.plan_whole(inside[0].min(self.network[0]), picture.width);
+        self.rows.plan_whole(inside[1].min(self.network[1]), picture.height);
+        self.draw(picture, false, BORDER, out);
+    }
+
+    /// Draws what is planned, over a ground where it does not fill `out`.
+    fn draw(&mut self, picture: &Picture, is_resized: bool, ground: u8, out: &mut [u8]) {
+        let Self { network, columns, rows, avx2, .. } = self;
         let groups = Group::all(picture);
         if !groups.iter().flatten().all(Group::is_whole) {
             rows.places.clear();
         }
         let drawn = columns.places.len() * rows.places.len() * 3;
         if [network[0] * network[1] * 3, out.len()] != [drawn; 2] {
-            out.fill(0);
+            out.fill(ground);
         }
-        if drawn > 0 && self.scale < 1.0 {
+        if drawn > 0 && is_resized {
             self.resized.fill(*avx2, picture, groups, [columns, rows], network[0], out);
         } else if drawn > 0 {
             self.plain.fill(*avx2, picture, groups, [columns, rows], network[0], out);

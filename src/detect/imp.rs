@@ -1,0 +1,128 @@
+//! The element's object: properties and states. Its streaming side is a stage, and what it does there stands in `poses`.
+
+use std::sync::LazyLock;
+
+use gst::{glib, prelude::*, subclass::prelude::*};
+
+use super::{boxes::Detections, settings::All};
+use crate::{
+    common::{warn_of_late_property, warn_of_milliseconds},
+    stage::{self, Stage, Staged},
+    video::FORMATS,
+};
+
+/**
+ * SECTION:element-rtmposedetect
+ *
+ * Finds people with a detector, for #GstRtmPoseBatch behind it. Collects whole frames into batches of
+ * #GstRtmPoseDetect:batch-size, waits at most #GstRtmPoseDetect:batch-timeout for a batch to fill, runs the network once for the
+ * batch, and sends every frame on, unchanged and in order, with a `GstVideoRegionOfInterestMeta` of type `person` for each person
+ * and, where it is built for GStreamer 1.26 or newer, an object of GstAnalytics.
+ *
+ * ## Example pipeline
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! rtmposedetect model-file=yolox_tiny.onnx inference-interval=3 ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
+ * ]| Draws the key points of everybody before a camera.
+ */
+pub struct RtmPoseDetect {
+    pub(super) stage: Stage<Detections>,
+}
+
+impl Staged for RtmPoseDetect {
+    type Inference = Detections;
+
+    fn stage(&self) -> &Stage<Detections> {
+        &self.stage
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RtmPoseDetect {
+    const NAME: &'static str = "GstRtmPoseDetect";
+    type Type = super::RtmPoseDetect;
+    type ParentType = gst::Element;
+
+    fn class_init(class: &mut Self::Class) {
+        stage::install_set_state::<Self>(class);
+    }
+
+    fn with_class(class: &Self::Class) -> Self {
+        let template = |name| class.pad_template(name).expect("the template is registered");
+        let pads = stage::pads::<Self>(["sink", "src"].map(template));
+        Self { stage: Stage::new(Detections::default(), pads) }
+    }
+}
+
+impl ObjectImpl for RtmPoseDetect {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static SPECIFICATIONS: LazyLock<Vec<glib::ParamSpec>> =
+            LazyLock::new(|| All::specifications("rtmposedetect-stats"));
+        &SPECIFICATIONS
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        self.stage.constructed(self.obj().upcast_ref());
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let name = pspec.name();
+        self.stage.inference.current().set(name, value);
+        if self.stage.running().is_none() {
+            return;
+        }
+        if matches!(name, "batch-timeout" | "adaptive-timeout") {
+            self.stage.settings_changed();
+        }
+        warn_of_late_property(self.obj().upcast_ref(), pspec);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let running = || self.stage.running();
+        match pspec.name() {
+            "model-sha256" => running().and_then(|running| running.network().sha256.clone()).to_value(),
+            "active-provider" => running().map(|running| running.stream.provider().to_string()).to_value(),
+            "stats" => self.stage.statistics().to_value(),
+            name => self.stage.inference.current().get(name).expect("every property has a value"),
+        }
+    }
+}
+
+impl GstObjectImpl for RtmPoseDetect {}
+
+impl ElementImpl for RtmPoseDetect {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "RTMPose detect",
+                "Filter/Analyzer/Video",
+                "Finds people in batches of frames with a YOLOX, RTMDet or RF-DETR ONNX network and attaches their boxes as \
+                 GstVideoRegionOfInterestMeta",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> = LazyLock::new(|| {
+            let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
+            stage::pad_templates(&caps)
+        });
+        &*TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::NullToReady {
+            let common = self.stage.inference.current().common.clone();
+            warn_of_milliseconds(self.obj().upcast_ref(), &common);
+        }
+        self.stage.before_change(transition)?;
+        let success = self.parent_change_state(transition)?;
+        self.stage.after_change(transition);
+        Ok(success)
+    }
+}

@@ -1,0 +1,228 @@
+//! From a detector's row to boxes in the frame: thresholds, classes, and the suppression of boxes that show the same, where the
+//! file has left that to others (rtmlib `object_detection/yolox.py`, `post_processings.py` `multiclass_nms`).
+
+use super::Classes;
+use crate::video::{Fit, Region, Whole};
+
+/// What the rows of a detector mean. Boxes are left, top, right, bottom in pixels of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boxes {
+    pub form: BoxForm,
+    /// Boxes in a row. Places that are not taken have a score of 0.
+    pub most: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoxForm {
+    /// YOLOX and RTMDet whose file suppresses boxes itself: box, score and class.
+    Suppressed { classes: Classes },
+    /// YOLOX whose file does not: box, and its score for each of so many classes.
+    Candidates { classes: usize },
+    /// RF-DETR, which needs no suppression: the same, in a stretched frame.
+    Queries { classes: usize },
+}
+
+impl BoxForm {
+    /// Numbers of a box.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Suppressed { .. } => 6,
+            Self::Candidates { classes } | Self::Queries { classes } => 4 + classes,
+        }
+    }
+}
+
+/// Which boxes are taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// Scores above this.
+    pub score: f32,
+    /// Of two boxes of a class whose intersection is more than this share of their union, the surer one.
+    pub overlap: f32,
+    /// So many at most, the surest.
+    pub most: usize,
+}
+
+/// A box that was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detection {
+    /// In square pixels; may reach over the frame's border.
+    pub region: Region,
+    /// Above 0, about 1 at most.
+    pub score: f32,
+}
+
+impl Boxes {
+    /// How a frame is fitted into the network's input.
+    pub fn fit(&self) -> Fit {
+        match self.form {
+            BoxForm::Suppressed { .. } | BoxForm::Candidates { .. } => Fit::Letterbox,
+            BoxForm::Queries { .. } => Fit::Stretch,
+        }
+    }
+
+    /// The boxes of a row in the frame that `whole` is of, the surest first; of candidates by class before that, and of a file that
+    /// suppresses them itself in its own order. What has no area, or numbers that are not finite, is no box.
+    pub fn detections(&self, row: &[f32], whole: &Whole, thresholds: &Thresholds) -> Vec<Detection> {
+        let boxes = row.chunks_exact(self.form.columns()).take(self.most);
+        let detection = |numbers: &[f32], score: f32| {
+            let above = score > thresholds.score.max(0.0) && score.is_finite();
+            let region = above.then(|| region(numbers, whole)).flatten()?;
+            Some(Detection { region, score })
+        };
+        match self.form {
+            BoxForm::Suppressed { classes } => {
+                let is_wanted = |label: f32| label >= 0.0 && classes.contains(label.round() as usize);
+                let wanted = boxes.filter(|numbers| is_wanted(numbers[5]));
+                surest(wanted.filter_map(|numbers| detection(numbers, numbers[4])).collect(), thresholds.most)
+            }
+            BoxForm::Candidates { classes } | BoxForm::Queries { classes } => {
+                let of_class = |class: usize| {
+                    let boxes = boxes.clone();
+                    let mut found: Vec<_> =
+                        boxes.filter_map(|numbers| detection(numbers, numbers[4 + class])).collect();
+                    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+                    match self.form {
+                        BoxForm::Candidates { .. } => suppressed(found, thresholds),
+                        _ => found,
+                    }
+                };
+                let mut found = surest((0..classes).flat_map(of_class).collect(), thresholds.most);
+                if let BoxForm::Queries { .. } = self.form {
+                    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+                }
+                found
+            }
+        }
+    }
+}
+
+/// A box in the frame; none where there is none.
+fn region(numbers: &[f32], whole: &Whole) -> Option<Region> {
+    let (left, top) = whole.to_frame(numbers[0], numbers[1]);
+    let (right, bottom) = whole.to_frame(numbers[2], numbers[3]);
+    Some(Region::new(left, top, right - left, bottom - top)).filter(Region::is_usable)
+}
+
+/// So many at most, the surest, in the order that they have.
+fn surest(mut found: Vec<Detection>, most: usize) -> Vec<Detection> {
+    if found.len() > most {
+        let mut order: Vec<_> = (0..found.len()).collect();
+        order.sort_by(|a, b| found[*b].score.total_cmp(&found[*a].score));
+        order.truncate(most);
+        order.sort_unstable();
+        found = order.into_iter().map(|index| found[index]).collect();
+    }
+    found
+}
+
+/// Boxes of a class, the surest first, without those that show what a surer one shows. No more are looked for than are taken,
+/// so that a row of very many takes no longer than that.
+fn suppressed(found: Vec<Detection>, thresholds: &Thresholds) -> Vec<Detection> {
+    let mut kept: Vec<Detection> = Vec::new();
+    for detection in found {
+        if kept.len() >= thresholds.most {
+            break;
+        }
+        let is_shown =
+            kept.iter().any(|surer| overlap(&surer.region, &detection.region) > thresholds.overlap);
+        if !is_shown {
+            kept.push(detection);
+        }
+    }
+    kept
+}
+
+/// Intersection over union, of boxes that reach from their first pixel to their last, as in rtmlib.
+fn overlap(a: &Region, b: &Region) -> f32 {
+    let side =
+        |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b) + 1.0).max(0.0);
+    let area = |of: &Region| (of.width + 1.0) * (of.height + 1.0);
+    let both = side(a.x, a.width, b.x, b.width) * side(a.y, a.height, b.y, b.height);
+    both / (area(a) + area(b) - both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::video::FrameShape;
+
+    const THRESHOLDS: Thresholds = Thresholds { score: 0.3, overlap: 0.45, most: 100 };
+
+    /// Of an input whose pixels are the frame's.
+    fn whole() -> Whole {
+        Whole::new(Fit::Letterbox, FrameShape::new(64, 64, (1, 1)), 64, 64).unwrap()
+    }
+
+    fn found(boxes: Boxes, row: &[f32], thresholds: Thresholds) -> Vec<(f32, f32)> {
+        boxes
+            .detections(row, &whole(), &thresholds)
+            .iter()
+            .map(|found| (found.region.x, found.score))
+            .collect()
+    }
+
+    #[test]
+    fn a_file_that_suppresses_is_taken_at_its_word() {
+        let form = BoxForm::Suppressed { classes: Classes::of([0, 2]) };
+        let boxes = Boxes { form, most: 9 };
+        #[rustfmt::skip]
+        let row = [
+            1.0, 1.0, 9.0, 9.0, 0.9, 0.0,
+            2.0, 1.0, 9.0, 9.0, 0.8, 1.0, // of another class
+            3.0, 1.0, 9.0, 9.0, 0.7, 2.0,
+            4.0, 1.0, 9.0, 9.0, 0.3, 0.0, // not above the threshold
+            5.0, 1.0, 4.0, 9.0, 0.8, 0.0, // of no width
+            6.0, 1.0, f32::NAN, 9.0, 0.8, 0.0,
+            7.0, 1.0, 9.0, 9.0, f32::NAN, 0.0,
+            8.0, 1.0, 9.0, 9.0, 0.8, f32::NAN,
+            -3.0, -4.0, 99.0, 99.0, 0.95, 0.0, // over the border
+        ];
+        assert_eq!(found(boxes, &row, THRESHOLDS), [(1.0, 0.9), (3.0, 0.7), (-3.0, 0.95)]);
+        let two = Thresholds { most: 2, ..THRESHOLDS };
+        assert_eq!(found(boxes, &row, two), [(1.0, 0.9), (-3.0, 0.95)], "the surest, in order");
+        let nothing = vec![0.0; 6 * 9];
+        assert_eq!(found(boxes, &nothing, Thresholds { score: 0.0, ..THRESHOLDS }), []);
+        assert_eq!(found(boxes, &[], THRESHOLDS), []);
+    }
+
+    #[test]
+    fn candidates_are_suppressed_by_class() {
+        let boxes = Boxes { form: BoxForm::Candidates { classes: 2 }, most: 4 };
+        #[rustfmt::skip]
+        let row = [
+            10.0, 10.0, 30.0, 30.0, 0.6, 0.5,
+            11.0, 10.0, 31.0, 30.0, 0.8, 0.1,
+            40.0, 10.0, 60.0, 30.0, 0.5, 0.0,
+            12.0, 10.0, 32.0, 30.0, 0.7, 0.4,
+        ];
+        assert_eq!(found(boxes, &row, THRESHOLDS), [(11.0, 0.8), (40.0, 0.5), (10.0, 0.5)]);
+        let none = Thresholds { overlap: 1.0, ..THRESHOLDS };
+        assert_eq!(found(boxes, &row, none).len(), 6, "as they are");
+        // Queries are never suppressed.
+        let queries = Boxes { form: BoxForm::Queries { classes: 2 }, most: 4 };
+        assert_eq!(found(queries, &row, THRESHOLDS).len(), 6);
+    }
+
+    /// What a broken or hostile network answers: no time or memory beyond what is taken.
+    #[test]
+    fn ten_thousand_boxes_are_held_to_the_most() {
+        let row: Vec<f32> = (0..10_000)
+            .flat_map(|n| {
+                [(n % 100) as f32, (n / 100) as f32, (n % 100) as f32 + 0.5, (n / 100) as f32 + 0.5, 0.9]
+            })
+            .collect();
+        let boxes = Boxes { form: BoxForm::Candidates { classes: 1 }, most: 10_000 };
+        assert_eq!(found(boxes, &row, Thresholds { overlap: 0.99, ..THRESHOLDS }).len(), 100);
+        let none = Thresholds { most: 0, ..THRESHOLDS };
+        assert_eq!(found(boxes, &row, none), []);
+    }
+
+    #[test]
+    fn overlaps_are_of_whole_pixels() {
+        let region = |x| Region::new(x, 0.0, 9.0, 9.0);
+        assert_eq!(overlap(&region(0.0), &region(0.0)), 1.0);
+        assert_eq!(overlap(&region(0.0), &region(5.0)), 50.0 / 150.0);
+        assert_eq!(overlap(&region(0.0), &region(10.0)), 0.0);
+    }
+}

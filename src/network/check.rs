@@ -1,0 +1,151 @@
+//! What a model file is, and whether it is of use to the element that it is given to.
+
+use super::{
+    Classes, Task,
+    boxes::{BoxForm, Boxes},
+    contract::{self, Contract, Form},
+    detector::{self, CANDIDATES, DETECTIONS, Family, Found, PEOPLE, QUERIES},
+    graph::messages::{Graph, ValueInfo, element_type},
+};
+use crate::{
+    engine::{Error, ErrorKind},
+    platform::files::bounded,
+};
+
+/// Checks a file; `name` is the model's in messages. `task` is what it is to be used for, none where anything will do, and
+/// `classes` are a detector's that are people.
+pub(crate) fn check(
+    graph: &Graph,
+    name: &str,
+    task: Option<Task>,
+    classes: Classes,
+) -> Result<Contract, Error> {
+    if let Some(contract) = check_whole_frames(graph, classes) {
+        check_task(&contract, name, task)?;
+        check_classes(&contract, name, classes)?;
+        return Ok(contract);
+    }
+    if detector::is_classifier(graph) {
+        return Err(is_classifier(graph, name));
+    }
+    match (contract::check_poses(graph, name), task) {
+        (Ok(contract), task) => check_task(&contract, name, task).map(|()| contract),
+        (Err(_), Some(Task::Boxes)) => Err(no_detector(graph, name)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// A file must be of use to the element that it is given to.
+fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(), Error> {
+    let (is, takes, other) = match (contract.task(), task) {
+        (Task::Boxes, Some(Task::Poses)) => {
+            ("a detector", "rtmposebatch takes pose networks", "rtmposedetect")
+        }
+        (Task::Poses, Some(Task::Boxes)) => {
+            ("a pose network", "rtmposedetect takes detectors", "rtmposebatch")
+        }
+        _ => return Ok(()),
+    };
+    let text = format!("The model {name} is {is} ({}), but {takes}: give it to {other}", contract.name());
+    Err(Error::new(ErrorKind::ModelRefused, text))
+}
+
+/// The classes that are asked for must be there.
+fn check_classes(contract: &Contract, name: &str, classes: Classes) -> Result<(), Error> {
+    let Form::Boxes { family: Some(family), .. } = contract.form else { return Ok(()) };
+    match family.classes() {
+        Some(count) if classes.last() >= count => Err(Error::new(
+            ErrorKind::Settings,
+            format!(
+                "The property class-ids names the class {}, but those of the model {name} are 0 to {}",
+                classes.last(),
+                count - 1
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_classifier(graph: &Graph, name: &str) -> Error {
+    let outputs: Vec<_> = graph.output.iter().collect();
+    let text = format!(
+        "The model {name} is a classifier (it gives {} for a picture), which no element of this plugin takes: rtmposebatch takes \
+         pose networks, rtmposedetect detectors",
+        bounded(&contract::list(&outputs))
+    );
+    Error::new(ErrorKind::ModelRefused, text)
+}
+
+fn no_detector(graph: &Graph, name: &str) -> Error {
+    let (inputs, outputs): (Vec<_>, Vec<_>) = (graph.inputs().collect(), graph.output.iter().collect());
+    let found = format!("inputs {} and outputs {}", contract::list(&inputs), contract::list(&outputs));
+    let text = format!(
+        "The model {name} is no detector that rtmposedetect knows: expected one float32 input [batch, 3, height, width], and \
+         `dets` [batch, boxes, 5] with `labels` (YOLOX or RTMDet as mmdeploy exports them), one output [batch, anchors, 5 + \
+         classes] (YOLOX as its authors export it), or boxes [batch, queries, 4] with logits (RF-DETR), found {}; set \
+         model-file to one that is",
+        bounded(&found)
+    );
+    Error::new(ErrorKind::ModelRefused, text)
+}
+
+/// The contract of a file of this kind; none where it is none.
+fn check_whole_frames(graph: &Graph, classes: Classes) -> Option<Contract> {
+    if contract::is_adapted(graph) {
+        return check_adapted_whole_frames(graph, classes);
+    }
+    let Found { family, input, sides: [height, width], has_sides, most, points, .. } = detector::find(graph)?;
+    let form = match family {
+        Family::Yolox | Family::RtmDet => BoxForm::Suppressed { classes },
+        Family::YoloxAnchors { .. } => BoxForm::Candidates { classes: classes.count() },
+        Family::RfDetr { .. } => BoxForm::Queries { classes: classes.count() },
+        Family::Rtmo => {
+            let form = Form::People { most, adapted: false };
+            return Some(contract_of(input, [height, width], has_sides, points, form));
+        }
+    };
+    let form = Form::Boxes { family: Some(family), boxes: Boxes { form, most } };
+    Some(contract_of(input, [height, width], has_sides, None, form))
+}
+
+fn check_adapted_whole_frames(graph: &Graph, classes: Classes) -> Option<Contract> {
+    let mut inputs = graph.inputs();
+    let (Some(input), None) = (inputs.next(), inputs.next()) else { return None };
+    let sides = match (input.element_type(), &input.dimensions()[..]) {
+        (
+            element_type::UINT8,
+            &[_, Some(height @ 1..=detector::MAX_SIDE), Some(width @ 1..=detector::MAX_SIDE), Some(3)],
+        ) => [height, width],
+        _ => return None,
+    };
+    let [output] = &graph.output[..] else { return None };
+    let (_, Some(most @ 1..=detector::MAX_BOXES), numbers) = detector::list(output)? else { return None };
+    let most = most as usize;
+    let scores = || Some(numbers.filter(|numbers| (5..=516).contains(numbers))? as usize - 4);
+    let (form, points) = match (output.name(), numbers) {
+        (DETECTIONS, Some(6)) => (BoxForm::Suppressed { classes }, None),
+        (CANDIDATES, _) => (BoxForm::Candidates { classes: scores()? }, None),
+        (QUERIES, _) => (BoxForm::Queries { classes: scores()? }, None),
+        (PEOPLE, numbers) => {
+            let points = match numbers {
+                None => None,
+                Some(numbers) => Some(detector::points_of(numbers)?),
+            };
+            return Some(contract_of(input, sides, true, points, Form::People { most, adapted: true }));
+        }
+        _ => return None,
+    };
+    Some(contract_of(input, sides, true, points, Form::Boxes { family: None, boxes: Boxes { form, most } }))
+}
+
+fn contract_of(
+    input: &ValueInfo,
+    [height, width]: [i64; 2],
+    has_sides: bool,
+    points: Option<usize>,
+    form: Form,
+) -> Contract {
+    let batch = input.dimensions().first().copied().flatten();
+    let fixed_batch = batch.and_then(|batch| usize::try_from(batch).ok());
+    Contract { width: width as u32, height: height as u32, has_sides, fixed_batch, points, form }
+}

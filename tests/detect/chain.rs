@@ -1,0 +1,91 @@
+//! A detector in front of `rtmposebatch`.
+
+use gst::prelude::*;
+use gst_video::VideoFormat;
+
+use crate::network_rig::{picture::*, *};
+use crate::*;
+
+const SIZE: (u32, u32) = (640, 480);
+
+fn chain(detector: &str, pose: &str) -> Rig {
+    let file = network("dots-17");
+    Rig::start_bin(&format!(
+        "{} {detector} ! rtmposebatch name=pose execution-provider=cpu model-file=\"{}\" {pose}",
+        with_detector("yolox"),
+        file.display()
+    ))
+}
+
+fn frame(info: &gst_video::VideoInfo, rectangles: &[[i32; 4]]) -> gst::Buffer {
+    let colours = [RED, GREEN];
+    let drawn = rectangles.iter().zip(colours);
+    let picture = drawn.fold(Picture::filled(SIZE.0, SIZE.1, GREY), |picture, (rectangle, colour)| {
+        picture.rectangle(*rectangle, colour)
+    });
+    picture.frame(info, Layout::Plain)
+}
+
+/// Two people who walk, seen by the detector in every n-th frame: nobody is missing between, and all keep their ids.
+#[test]
+fn people_keep_their_ids_between_detections() {
+    for interval in [1, 3, 10] {
+        let mut rig = chain(&format!("inference-interval={interval}"), "");
+        let info = video(VideoFormat::I420, SIZE.0, SIZE.1);
+        rig.set_video(&info);
+        const FRAMES: i32 = 40;
+        let at = |number: i32| [[60 + 2 * number, 100, 100, 260], [420 - 2 * number, 120, 90, 240]];
+        for number in 0..FRAMES {
+            rig.push(frame(&info, &at(number)));
+        }
+        rig.cut();
+        let mut ids = Vec::new();
+        for number in 0..FRAMES {
+            let people = rig.pull_people();
+            let what = format!("interval {interval}, frame {number}");
+            assert_eq!(people.people.len(), 2, "{what}");
+            let now: Vec<_> =
+                people.people.iter().map(|person| person.id.expect("people are followed")).collect();
+            if number == 0 {
+                ids.clone_from(&now);
+            }
+            assert_eq!(now, ids, "{what}");
+            if number % interval == 0 {
+                let regions = people.people.iter().map(|person| person.region);
+                let found: Vec<_> =
+                    regions.map(|region| [region.x, region.y, region.width, region.height]).collect();
+                for expected in at(number).map(|region| region.map(|number| number as f32)) {
+                    let is_near =
+                        |found: &[f32; 4]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 9.0);
+                    assert!(found.iter().any(is_near), "{what}: {expected:?} is not in {found:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Where the detector looked and saw nobody, nobody is searched and nobody is carried on.
+#[test]
+fn nobody_is_nobody() {
+    let mut rig = chain("", "");
+    let info = video(VideoFormat::I420, SIZE.0, SIZE.1);
+    rig.set_video(&info);
+    let person = [200, 100, 120, 280];
+    // Nobody from the beginning on: the whole frame would be searched without a detector.
+    for number in 0..12 {
+        rig.push(frame(&info, &[]));
+        rig.cut();
+        assert_eq!(rig.pull_people().people.len(), 0, "frame {number}");
+    }
+    let bin = rig.element.clone().downcast::<gst::Bin>().unwrap();
+    let stats = || bin.by_name("pose").unwrap().property::<gst::Structure>("stats");
+    assert_eq!((stats().get::<u64>("crops"), stats().get::<u64>("search-crops")), (Ok(0), Ok(0)));
+    for number in 0..6 {
+        rig.push(frame(&info, &[person]));
+        rig.cut();
+        assert_eq!(rig.pull_people().people.len(), 1, "frame {number}");
+    }
+    rig.push(frame(&info, &[]));
+    rig.cut();
+    assert_eq!(rig.pull_people().people.len(), 0, "who is not seen is not bridged");
+}
