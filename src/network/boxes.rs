@@ -74,7 +74,8 @@ impl Boxes {
             BoxForm::Suppressed { classes } => {
                 let is_wanted = |label: f32| label >= 0.0 && classes.contains(label.round() as usize);
                 let wanted = boxes.filter(|numbers| is_wanted(numbers[5]));
-                surest(wanted.filter_map(|numbers| detection(numbers, numbers[4])).collect(), thresholds.most)
+                let found = wanted.filter_map(|numbers| detection(numbers, numbers[4])).collect();
+                surest(found, thresholds.most, |found| found.score)
             }
             BoxForm::Candidates { classes } | BoxForm::Queries { classes } => {
                 let of_class = |class: usize| {
@@ -87,7 +88,8 @@ impl Boxes {
                         _ => found,
                     }
                 };
-                let mut found = surest((0..classes).flat_map(of_class).collect(), thresholds.most);
+                let mut found =
+                    surest((0..classes).flat_map(of_class).collect(), thresholds.most, |found| found.score);
                 if let BoxForm::Queries { .. } = self.form {
                     found.sort_by(|a, b| b.score.total_cmp(&a.score));
                 }
@@ -105,15 +107,15 @@ fn region(numbers: &[f32], whole: &Whole) -> Option<Region> {
 }
 
 /// So many at most, the surest, in the order that they have.
-fn surest(mut found: Vec<Detection>, most: usize) -> Vec<Detection> {
-    if found.len() > most {
-        let mut order: Vec<_> = (0..found.len()).collect();
-        order.sort_by(|a, b| found[*b].score.total_cmp(&found[*a].score));
-        order.truncate(most);
-        order.sort_unstable();
-        found = order.into_iter().map(|index| found[index]).collect();
+pub(super) fn surest<T>(found: Vec<T>, most: usize, score: impl Fn(&T) -> f32) -> Vec<T> {
+    if found.len() <= most {
+        return found;
     }
-    found
+    let mut numbered: Vec<_> = found.into_iter().enumerate().collect();
+    numbered.sort_by(|(_, a), (_, b)| score(b).total_cmp(&score(a)));
+    numbered.truncate(most);
+    numbered.sort_by_key(|(number, _)| *number);
+    numbered.into_iter().map(|(_, found)| found).collect()
 }
 
 /// Boxes of a class, the surest first, without those that show what a surer one shows. No more are looked for than are taken,

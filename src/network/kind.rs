@@ -1,9 +1,9 @@
 //! What the rows of a network mean, and the key points that are read from them.
 
-use super::{Boxes, Peak, ScoreMode, Task, heatmap};
+use super::{Boxes, Peak, ScoreMode, Task, heatmap, rtmo};
 use crate::{
-    pose::KeyPoint,
-    video::{Crop, Fit},
+    pose::{KeyPoint, Person},
+    video::{Crop, Fit, Whole},
 };
 
 /// What the numbers of a row are.
@@ -127,6 +127,15 @@ impl Kind {
                 row.chunks_exact(width * height).map(key_point).collect()
             }
             Self::Boxes(_) | Self::People { .. } => Vec::new(),
+        }
+    }
+
+    /// The people of a row in the frame that `whole` is of, in square pixels; of more than `most` the surest. None where the
+    /// network looks at crops.
+    pub fn people(self, row: &[f32], whole: &Whole, most: usize) -> Vec<Person> {
+        match self {
+            Self::People { points, .. } => rtmo::people(row, points, whole, most),
+            Self::SimCc { .. } | Self::HeatMaps { .. } | Self::Boxes(_) => Vec::new(),
         }
     }
 }

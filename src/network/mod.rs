@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub mod graph;
 mod heatmap;
 mod kind;
+mod rtmo;
 mod simcc;
 mod task;
 

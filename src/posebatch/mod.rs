@@ -5,6 +5,7 @@ mod enums;
 mod follow;
 mod imp;
 mod log;
+mod one_stage;
 mod opening;
 mod poses;
 mod regions;

@@ -13,9 +13,10 @@ use gst::prelude::*;
 
 use super::{
     decode::key_points,
-    enums::{ScoreMode, Smoothing},
+    enums::{InferenceRegion, ScoreMode, Smoothing},
     follow::{FollowedFrame, Following, Lookahead, Taken},
     log::{CAT, log_batch},
+    one_stage::WholeLook,
     opening::skeleton_of,
     regions::{LookSource, Regions},
     settings::{All, Settings},
@@ -25,11 +26,11 @@ use crate::{
     common::{Asked, open_engine},
     engine::{Error, ErrorKind},
     meta::{self, FramePeople, PersonRegion},
-    network::{Network, OnlyScore, Task, Wanted},
+    network::{Kind, Network, OnlyScore, Task, Wanted},
     pose::{Person, Skeleton, Smoother, skeleton},
     stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage},
     sync::{Mutex, MutexGuard, lock},
-    track::{Anatomy, Glimpse, Look, Moment, Purpose},
+    track::{Anatomy, Glimpse, Look, Moment, Purpose, Tracks},
     video::FrameShape,
 };
 
@@ -67,6 +68,12 @@ pub struct Ready {
     sigmas: Option<&'static [f32]>,
 }
 
+impl Ready {
+    fn anatomy(&self, kind: Kind) -> Anatomy {
+        Anatomy::of(&self.skeleton, kind.points(), self.sigmas)
+    }
+}
+
 /// What the chain function uses.
 #[derive(Default)]
 pub struct Input {
@@ -87,6 +94,8 @@ pub struct Output {
     #[cfg(feature = "v1_26")]
     first_seen: meta::analytics::FirstSeen,
     smoother: Smoother,
+    /// Who is in the stream, where the network looks at whole frames and people are to have ids.
+    tracks: Option<Tracks>,
 }
 
 /// What a frame waits for.
@@ -95,6 +104,8 @@ pub enum Work {
     Regions(f64, Vec<Taken>),
     /// The people who are followed in it.
     Follow(Arc<Following>, Arc<FollowedFrame>),
+    /// All people, whom the network finds itself.
+    Whole(WholeLook),
 }
 
 impl stage::Work for Work {
@@ -105,6 +116,7 @@ impl stage::Work for Work {
         match self {
             Self::Regions(_, taken) => taken.len(),
             Self::Follow(_, frame) => frame.crops(),
+            Self::Whole(look) => look.taken.iter().count(),
         }
     }
 
@@ -112,6 +124,7 @@ impl stage::Work for Work {
         match self {
             Self::Regions(_, taken) => taken.iter().any(|(_, _, pending)| !pending.is_handed()),
             Self::Follow(_, frame) => frame.is_waiting(),
+            Self::Whole(look) => look.is_waiting(),
         }
     }
 
@@ -119,6 +132,7 @@ impl stage::Work for Work {
         match self {
             Self::Regions(_, taken) => taken.iter().all(|(_, _, pending)| pending.outcome().is_some()),
             Self::Follow(_, frame) => frame.people().is_some(),
+            Self::Whole(look) => look.is_done(),
         }
     }
 
@@ -236,14 +250,20 @@ impl Inference for Poses {
         let poses = &stage.inference;
         let settings = poses.current().own.clone();
         let (now, kind) = (input.now, running.network().kind);
+        if let Some(fit) = kind.fit() {
+            let taken = cutter.whole(fit)?;
+            let followed = settings.inference_region == InferenceRegion::Track;
+            let max_people = settings.max_people as usize;
+            let lifetime = Duration::from_nanos(settings.track_lifetime);
+            return Ok(Work::Whole(WholeLook { now, taken, followed, max_people, lifetime }));
+        }
         let detected = |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
         let place = input.regions.of_frame(buffer, shape, &settings);
         if let LookSource::Regions(regions) = place {
             let taken = take(cutter, regions.into_iter().map(detected))?;
             return Ok(Work::Regions(now, taken));
         }
-        let ready = &running.ready;
-        let anatomy = || Anatomy::of(&ready.skeleton, kind.points(), ready.sigmas);
+        let anatomy = || running.ready.anatomy(kind);
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let is_detected = matches!(place, LookSource::Detected(_));
@@ -317,6 +337,10 @@ impl Inference for Poses {
                 };
                 (now, taken.iter().map(person).collect::<Result<Vec<_>, _>>()?)
             }
+            Work::Whole(look) => {
+                let anatomy = || running.ready.anatomy(kind);
+                (look.now, look.people(kind, shape.square_size(), &mut output.tracks, anatomy)?)
+            }
             Work::Follow(_, followed) => {
                 // Without people it would not have been done.
                 let people = followed.people().cloned();
@@ -355,8 +379,9 @@ impl Inference for Poses {
     }
 
     fn sends(&self, event: &gst::EventRef, output: &mut Output) {
-        #[cfg(feature = "v1_26")]
         if event.type_() == gst::EventType::StreamStart {
+            output.tracks = None;
+            #[cfg(feature = "v1_26")]
             output.first_seen.reset();
         }
         // Positions of another stream, or in pixels of another size.
@@ -454,7 +479,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::PendingAnswer,
-        network::{Columns, Kind},
+        network::Columns,
         posebatch::follow::LOOKED_AT,
         stage::{Fate, Frame, Item, State},
         video::{Crop, Region},

@@ -1,5 +1,6 @@
 //! `rtmposedetect` with tiny networks whose right answer is known (`tests/networks/README.md`), run by ONNX Runtime: a red, a
-//! green and a blue rectangle that were drawn in a frame come back as regions on it. Blue is of another class.
+//! green and a blue rectangle that were drawn in a frame come back as regions on it. Blue is of another class. And `rtmposebatch`
+//! with RTMO, which finds all three at once.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;
@@ -8,6 +9,7 @@ mod batches;
 mod boxes;
 mod chain;
 mod files;
+mod one_stage;
 
 use gst_video::VideoRegionOfInterestMeta;
 use network_rig::picture::{BLUE, GREEN, Picture, RED};

@@ -64,6 +64,15 @@ impl Rig {
         Self::around(gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
     }
 
+    /// Starts a network of `tests/networks` on the CPU with its own choice of where to look, with further properties.
+    pub fn start_with(name: &str, properties: &str) -> Self {
+        init();
+        let file = network(name);
+        let line =
+            format!("rtmposebatch execution-provider=cpu model-file=\"{}\" {properties}", file.display());
+        Self::around(gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
+    }
+
     /// Starts `rtmposedetect` with a network of `tests/networks` on the CPU, with further properties.
     pub fn start_detector(name: &str, properties: &str) -> Self {
         init();

@@ -174,3 +174,32 @@ fn boxes_equal_rtmlibs() {
         println!("{name}: {count} boxes, {largest:.1e} px apart at most");
     }
 }
+
+/// The same people; but where rtmlib has one skeleton of zeros, nobody.
+#[test]
+fn rtmos_people_equal_rtmlibs() {
+    let Some(reference) = get() else { return };
+    let (network, mut executor) = open("rtmo", Task::Poses);
+    let (mut count, mut nobody, mut largest) = (0, 0, 0.0f32);
+    for (number, (drawing, theirs)) in reference.drawings.iter().zip(reference.found("rtmo")).enumerate() {
+        let (row, whole) = answer(&network, &mut *executor, drawing);
+        let ours = network.kind.people(&row, &whole, 100);
+        let what = format!("drawing {number}");
+        if ours.is_empty() {
+            assert!(theirs.len() == 1 && theirs[0].iter().all(|value| *value == 0.0), "{what}: {theirs:?}");
+            nobody += 1;
+            continue;
+        }
+        assert_eq!(ours.len(), theirs.len(), "{what}");
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(theirs.len(), 3 * ours.key_points.len());
+            for (ours, theirs) in ours.key_points.iter().zip(theirs.as_chunks::<3>().0) {
+                assert_near(&what, &[ours.x, ours.y], &theirs[..2], &mut largest);
+                assert!((ours.score - theirs[2]).abs() < 0.01, "{what}: {ours:?}, not {theirs:?}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 0 && nobody > 0, "{count} points, {nobody} times nobody");
+    println!("rtmo: {count} points, {largest:.1e} px apart at most; nobody in {nobody} drawings");
+}
