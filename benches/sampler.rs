@@ -1,4 +1,5 @@
-//! Time for one 256x192 crop, by format: `cargo bench --bench sampler [format...]`.
+//! Time for one 256x192 crop, by format: `cargo bench --bench sampler [format...]`; and for a whole frame in a letterbox, whose
+//! counterpart with OpenCV is `benches/letterbox.py`.
 //!
 //! Regions inside a 1280x720 frame whose crops are 0.5 to 2.8 times the network's size (the frame's height), and 4 times,
 //! of which a part lies outside the frame and is not sampled. For each format the portable code and the one that the
@@ -9,7 +10,7 @@
 mod pictures;
 
 use gstrtmpose::pose::Region;
-use gstrtmpose::video::{ChromaSite, Crop, Sampler};
+use gstrtmpose::video::{ChromaSite, Crop, Fit, FrameShape, Sampler, Whole};
 use pictures::{FORMATS, Frame, Matrix};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,40 @@ fn main() {
             }
         }
     }
+    println!("letterbox of 1280x720: microseconds, median and the time that the fastest tenth keeps within");
+    for (name, layout) in FORMATS.into_iter().filter(|(name, _)| wanted.iter().any(|wanted| wanted == name)) {
+        let frame = Frame::new(layout, FRAME, 0, bt709, ChromaSite::MPEG2, colour);
+        for side in [416, 640] {
+            let times = letterbox_times(&frame, side);
+            for (code, times) in ["portable", "this CPU"].iter().zip(&times) {
+                println!(
+                    "{name:<7}{code:<9} {side}x{side}{:>8.1}{:>8.1}",
+                    part(times, 0.5),
+                    part(times, 0.1)
+                );
+            }
+        }
+    }
+}
+
+/// Times of the whole frame in a letterbox of that side, by each code.
+fn letterbox_times(frame: &Frame, side: u32) -> [Vec<f64>; 2] {
+    let shape = FrameShape::new(FRAME.0 as u32, FRAME.1 as u32, (1, 1));
+    let whole = Whole::new(Fit::Letterbox, shape, side, side).expect("sides above 0");
+    let sampler = || Sampler::new(side, side, 1.0);
+    let mut samplers = [sampler().portable(), sampler()];
+    let mut out = vec![0; (side * side * 3) as usize];
+    let mut times = [const { Vec::new() }; 2];
+    for _ in 0..500 {
+        let picture = frame.picture();
+        for (sampler, times) in samplers.iter_mut().zip(&mut times) {
+            let before = Instant::now();
+            sampler.sample_whole(std::hint::black_box(&picture), &whole, &mut out);
+            std::hint::black_box(&out);
+            times.push(before.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    times
 }
 
 /// The time that this part of all crops keeps within: 0.5 gives the median.

@@ -1,6 +1,6 @@
 //! Draws people's skeletons on a video file: writes the video, a contact sheet of its frames, and a line of figures.
 //!
-//!     cargo run --release --example annotate -- INPUT [--output STEM]
+//!     cargo run --release --example annotate -- INPUT [--output STEM] [--detector FILE]
 //!
 //! writes STEM.mp4 (STEM.webm where GStreamer's openh264enc is missing) and STEM.png. It shows what an application
 //! does with the plugin: let it run, and read its figures. The heart of it is `Annotator::new`.
@@ -20,9 +20,10 @@ use std::time::Instant;
 use gst::prelude::*;
 use gst_video::prelude::*;
 
-const USAGE: &str = "usage: annotate INPUT [--output STEM]
+const USAGE: &str = "usage: annotate INPUT [--output STEM] [--detector FILE]
   INPUT           a video file
-  --output STEM   where to write: STEM.mp4 or STEM.webm, and STEM.png (default: annotated)";
+  --output STEM   where to write: STEM.mp4 or STEM.webm, and STEM.png (default: annotated)
+  --detector FILE a detector (YOLOX, RTMDet or RF-DETR as ONNX file) that finds the people, in every third frame";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -53,11 +54,12 @@ fn run(arguments: Arguments) -> Result<()> {
 struct Arguments {
     input: PathBuf,
     output: PathBuf,
+    detector: Option<PathBuf>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let (mut input, mut output) = (None, PathBuf::from("annotated"));
+        let (mut input, mut output, mut detector) = (None, PathBuf::from("annotated"), None);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value\n{USAGE}"));
             match word.as_str() {
@@ -66,11 +68,12 @@ impl Arguments {
                     std::process::exit(0);
                 }
                 "--output" => output = value()?.into(),
+                "--detector" => detector = Some(value()?.into()),
                 _ if word.starts_with("--") => return Err(format!("{word} is not known\n{USAGE}").into()),
                 _ => input = Some(word.into()),
             }
         }
-        Ok(Self { input: input.ok_or(USAGE)?, output })
+        Ok(Self { input: input.ok_or(USAGE)?, output, detector })
     }
 }
 
@@ -89,10 +92,14 @@ impl Annotator {
         let (extension, encoder) = encoder()?;
         // rtmposebatch takes frames as they are decoded; I420 is what the encoders want, so that nothing is
         // converted twice. videoflip stands a telephone's picture upright.
+        let detector = match arguments.detector {
+            Some(_) => "rtmposedetect name=detector inference-interval=3 !",
+            None => "",
+        };
         let pipeline = gst::parse::launch(&format!(
             "filesrc name=source ! decodebin ! videoconvert !
              videoflip video-direction=auto ! capsfilter name=frames caps=video/x-raw,format=I420 !
-             rtmposebatch name=pose ! rtmposeoverlay ! tee name=annotated
+             {detector} rtmposebatch name=pose ! rtmposeoverlay ! tee name=annotated
              annotated. ! queue ! {encoder} ! filesink name=file
              annotated. ! queue name=pictures ! videoscale ! videoconvert !
              video/x-raw,format=RGB,width={},pixel-aspect-ratio=1/1 ! appsink name=sheet sync=false",
@@ -108,6 +115,11 @@ impl Annotator {
         element("source")?
             .set_property("location", arguments.input.to_str().ok_or("the file's name is not UTF-8")?);
         element("file")?.set_property("location", partial.to_str().ok_or("the output's name is not UTF-8")?);
+
+        if let Some(file) = &arguments.detector {
+            element("detector")?
+                .set_property("model-file", file.to_str().ok_or("the detector's name is not UTF-8")?);
+        }
 
         let pose = element("pose")?;
         let sheet = Arc::new(Mutex::new(ContactSheet::default()));

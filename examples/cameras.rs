@@ -6,6 +6,7 @@
 //!
 //! - Each input has a pipeline of its own, so that one that fails is thrown away and built again while others go on
 //!   (`Input`, `Cameras::run`). Its `rtmposebatch` finds the shared network by `model-instance-id`.
+//! - With --detector an `rtmposedetect` stands before each, which share a network of their own.
 //! - One more `rtmposebatch` of that name stands in READY (`run`): it finds errors in the settings before anything
 //!   starts, keeps the network loaded while inputs come and go, and gives the figures of the network.
 //! - The wall is a pipeline too. intervideosink and intervideosrc hand it the pictures, so that no input holds up
@@ -57,6 +58,10 @@ struct Options {
     /// Properties of rtmposebatch, as in gst-launch-1.0: --pose 'model-file=rtmpose-m.onnx batch-size=16'
     #[arg(long, value_name = "PROPERTIES", default_value = "")]
     pose: String,
+    /// A detector that finds the people, one for all inputs: properties of rtmposedetect, as in gst-launch-1.0:
+    /// --detector 'model-file=yolox.onnx inference-interval=3'
+    #[arg(long, value_name = "PROPERTIES", verbatim_doc_comment)]
+    detector: Option<String>,
     /// End after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<Duration>,
@@ -75,6 +80,7 @@ fn seconds(text: &str) -> Result<Duration> {
 
 /// The engine's name: any that nobody else in the process uses.
 const SHARED: &str = "model-instance-id=cameras";
+const SHARED_DETECTOR: &str = "model-instance-id=cameras-detector";
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// An input without a frame for so long has failed.
 const STALL: Duration = Duration::from_secs(10);
@@ -126,12 +132,20 @@ fn run(options: Options) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::spawn(move || signals.forever().try_for_each(|_| stop.send((None, What::Ended))));
     // Why a pipeline does not start comes as news.
-    let network =
-        Pipeline::parse(&format!("rtmposebatch name=pose {SHARED} {}", options.pose), None, &sender)?;
+    let network = Pipeline::parse(&elements(&options), None, &sender)?;
     let _ = network.0.set_state(gst::State::Ready);
     let wall = options.wall.then(|| wall(&options, inputs.len(), &sender)).transpose()?;
     let _ = wall.as_ref().map(|wall| wall.0.set_state(gst::State::Playing));
     Cameras { options, inputs, wall, network, sender }.run(&news)
+}
+
+/// The elements that find people and their key points, with the networks that all inputs share.
+fn elements(options: &Options) -> String {
+    let detector = options.detector.as_ref();
+    let detector = detector.map_or_else(String::new, |properties| {
+        format!("rtmposedetect name=detector {SHARED_DETECTOR} {properties} ! ")
+    });
+    format!("{detector}rtmposebatch name=pose {SHARED} {}", options.pose)
 }
 
 /// A picture of all inputs, row by row.
@@ -209,9 +223,8 @@ impl Input {
             false => options.sink.replace("{}", &(index + 1).to_string()),
         };
         let line = format!(
-            "{source} ! videoconvert ! videoflip video-direction=auto ! rtmposebatch name=pose {SHARED} {} ! \
-             rtmposeoverlay ! videoconvert ! {sink}",
-            options.pose
+            "{source} ! videoconvert ! videoflip video-direction=auto ! {} ! rtmposeoverlay ! videoconvert ! {sink}",
+            elements(options)
         );
         self.opened += 1;
         let who = Some((index, self.opened));

@@ -93,6 +93,33 @@ fn an_input_that_failed_comes_back_and_files_end_the_program() {
     assert!(output.contains(&format!("; {all} crops, ")), "one network for both: {output}");
 }
 
+/// One detector for all inputs: it says that nobody is in these pictures, so that nobody is searched.
+#[test]
+fn a_detector_is_shared_and_asked_first() {
+    let folder = Folder::new("cameras-detector");
+    let clip = clip(&folder, "clip.mkv");
+    let run_with = |detector: &str| {
+        let mut command = program();
+        command.args([&clip, &clip]).args(["--sink", "fakesink"]);
+        command
+            .arg("--pose")
+            .arg(format!("execution-provider=cpu model-file={}", network("dots-small").display()));
+        command.arg("--detector");
+        command.arg(format!(
+            "execution-provider=cpu score-threshold=1 model-file={}",
+            network(detector).display()
+        ));
+        run(command)
+    };
+    let output = run_with("yolox");
+    let all = text(&output);
+    assert!(output.status.success(), "{all}");
+    assert!(all.contains(&format!("{} frames in ", 2 * FRAMES)) && all.contains("; 0 crops, "), "{all}");
+    let output = run_with("dots-small");
+    assert!(!output.status.success());
+    assert!(text(&output).contains("is a pose network (RTMPose)"), "{}", text(&output));
+}
+
 struct Running(Child, BufReader<std::process::ChildStdout>);
 
 impl Running {

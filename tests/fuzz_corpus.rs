@@ -19,6 +19,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn boxes() {
+    replay("boxes", targets::boxes::run);
+}
+
+#[test]
 fn crop() {
     replay("crop", targets::crop::run);
 }

@@ -454,13 +454,21 @@ class Catalogue(unittest.TestCase):
 
     def test_every_row_is_whole(self):
         points = {"coco-17", "halpe-26", "coco-wholebody-133", "hand-21", "face-106", "ap10k-17"}
-        self.assertEqual({m["skeleton"] for m in self.models}, points)
+        self.assertEqual({m["skeleton"] for m in self.models if m["use"] == "crop"}, points)
+        self.assertEqual({m["skeleton"] for m in self.models if m["use"] == "one-stage"}, {"coco-17"})
         for column in ("name", "url"):
             self.assertEqual(len({m[column] for m in self.models}), len(self.models))
         for m in self.models:
-            self.assertTrue(m["url"].startswith("https://download.openmmlab.com/mmpose/v1/projects/rtm"), m)
-            self.assertRegex(m["archive"], rf"/onnx_sdk/rtm(pose|w)-[\w-]+_simcc-[\w-]+-{m['crop']}[\w-]*\.zip$")
-            self.assertTrue(m["source"], m)
+            self.assertTrue(m["source"] and m["licence"], m)
+            if not m["archive"].startswith("https://"):
+                self.assertTrue(m["url"].startswith("https://download.openmmlab.com/mmpose/v1/projects/rtm"), m)
+                self.assertEqual(m["licence"], "Apache-2.0 (mmpose)")
+            if m["use"] == "crop":
+                self.assertRegex(m["archive"], rf"/onnx_sdk/rtm(pose|w)-[\w-]+_simcc-[\w-]+-{m['crop']}[\w-]*\.zip$")
+            elif m["use"] == "one-stage":
+                self.assertRegex(m["archive"], rf"/onnx_sdk/rtmo-\w_[\w-]+-{m['crop']}-[\w-]+\.zip$")
+            else:
+                self.assertRegex(m["archive"], r"/(onnx_sdk/yolox_\w+_8xb8-300e_humanart-\w+\.zip|yolox_\w+\.onnx|rfdetr_[\w]+\.onnx)$")
         for name in (
             "rtmpose-t",
             "rtmpose-s",
@@ -473,19 +481,32 @@ class Catalogue(unittest.TestCase):
             "rtmpose-m-hand",
             "rtmpose-m-face",
             "rtmpose-m-animal",
+            "rtmo-s",
+            "yolox-tiny",
+            "yolox-s-coco",
+            "rfdetr-m",
         ):
             fetch.find(self.models, name)
 
     def test_the_list_shows_every_row(self):
         done = subprocess.run([FETCH, "--list"], capture_output=True, text=True, check=True)
-        rows = [line.split()[:3] for line in done.stdout.splitlines()[1:]]
-        self.assertEqual(rows, [[m["name"], m["skeleton"], m["crop"]] for m in self.models])
+        lines = done.stdout.splitlines()[1:]
+        rows = [line.split()[:3] for line in lines if not line.endswith(":")]
+        uses = list(fetch.USES)
+        models = sorted(self.models, key=lambda m: uses.index(m["use"]))
+        self.assertEqual(rows, [[m["name"], m["skeleton"], m["crop"]] for m in models])
+        self.assertEqual([line.rstrip(":") for line in lines if line.endswith(":")], list(fetch.USES.values()))
+        for m in models:
+            self.assertIn(m["licence"], done.stdout)
 
     def test_the_readme_has_the_same_rows(self):
         text = (ROOT / "models/README.md").read_text()
         for m in self.models:
             size = f"about {m['megabytes']} MB" if "megabytes" in m else "not known"
-            self.assertIn(f"| `{m['name']}` | {m['skeleton']} | {m['crop']} | {size} |", text)
+            if m["use"] == "detector":
+                self.assertIn(f"| `{m['name']}` | {m['crop']} | {size} | {m['licence']} |", text)
+            else:
+                self.assertIn(f"| `{m['name']}` | {m['skeleton']} | {m['crop']} | {size} |", text)
 
 
 if __name__ == "__main__":
