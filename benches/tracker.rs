@@ -37,7 +37,8 @@ const STANDING: [[f32; 2]; 17] = [
 /// Somebody's points in a frame: people sway where they stand.
 fn points(person: usize, frame: usize) -> Vec<KeyPoint> {
     let x = 100.0 + 190.0 * person as f32 + 8.0 * (frame as f32 / 9.0 + person as f32).sin();
-    let point = |[dx, dy]: [f32; 2]| KeyPoint { x: x + dx * 300.0, y: 540.0 + dy * 300.0, score: 0.8 };
+    let point =
+        |[dx, dy]: [f32; 2]| KeyPoint { x: x + dx * 300.0, y: 540.0 + dy * 300.0, score: 0.8, z: None };
     STANDING.into_iter().map(point).collect()
 }
 

@@ -44,8 +44,8 @@ fn people() -> FramePeople {
         people: vec![Person {
             region: Region::new(8.0, 4.0, 16.0, 24.0),
             key_points: vec![
-                KeyPoint { x: 10.0, y: 6.0, score: 0.75 },
-                KeyPoint { x: -2.0, y: 31.5, score: 1.25 },
+                KeyPoint { x: 10.0, y: 6.0, score: 0.75, z: None },
+                KeyPoint { x: -2.0, y: 31.5, score: 1.25, z: None },
             ],
             id: Some(5),
         }],
@@ -405,7 +405,7 @@ fn people_that_are_carried_are_marked() {
 fn numbers_that_json_does_not_have_are_null() {
     let mut harness = harness();
     let mut people = people();
-    people.people[0].key_points[0] = KeyPoint { x: f32::NAN, y: f32::INFINITY, score: f32::NAN };
+    people.people[0].key_points[0] = KeyPoint { x: f32::NAN, y: f32::INFINITY, score: f32::NAN, z: None };
     harness.push(with_people(frame(0), &people)).unwrap();
     let line = line(&harness.pull().unwrap());
     let person = &line["people"][0];

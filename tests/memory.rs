@@ -45,7 +45,8 @@ unsafe impl GlobalAlloc for Counting {
 const BASE: usize = 32 << 20;
 
 fn people(width: u32, height: u32) -> FramePeople {
-    let corner = |share: f32| KeyPoint { x: width as f32 * share, y: height as f32 * share, score: 1.0 };
+    let corner =
+        |share: f32| KeyPoint { x: width as f32 * share, y: height as f32 * share, score: 1.0, z: None };
     let region = Region::new(0.0, 0.0, width as f32, height as f32);
     FramePeople {
         source: "test".to_string(),

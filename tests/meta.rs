@@ -15,7 +15,7 @@ fn init() {
 
 fn person(x: f32, points: usize, id: Option<i64>) -> Person {
     let key_points = (0..points)
-        .map(|i| KeyPoint { x: x + i as f32, y: 2.0 * i as f32, score: 0.25 * i as f32 })
+        .map(|i| KeyPoint { x: x + i as f32, y: 2.0 * i as f32, score: 0.25 * i as f32, z: None })
         .collect();
     Person { region: Region::new(x, -8.0, 64.0, 128.0), key_points, id }
 }
@@ -41,7 +41,7 @@ fn read_all(buffer: &gst::BufferRef) -> Vec<FramePeople> {
 fn people_are_read_as_written() {
     init();
     let mut nan = person(16.0, 5, None);
-    nan.key_points[2] = KeyPoint { x: f32::INFINITY, y: -1e30, score: -0.5 };
+    nan.key_points[2] = KeyPoint { x: f32::INFINITY, y: -1e30, score: -0.5, z: None };
     for (people, points) in [
         (vec![], 17),
         (vec![person(3.0, 5, Some(7)), nan], 5),
@@ -67,7 +67,7 @@ fn not_a_number_keeps_its_place() {
     let read = read_all(&buffer);
     let points = &read[0].people[0].key_points;
     assert!(points[1].x.is_nan());
-    assert_eq!(points[2], KeyPoint { x: 2.0, y: 4.0, score: 0.5 });
+    assert_eq!(points[2], KeyPoint { x: 2.0, y: 4.0, score: 0.5, z: None });
 }
 
 /// Every field as another language sees it.
@@ -217,7 +217,7 @@ fn scaling_keeps_the_place_in_the_frame() {
     people.scale_to(1024, 64);
     assert_eq!((people.width, people.height), (1024, 64));
     assert_eq!(people.people[0].region, Region::new(32.0, -2.0, 128.0, 32.0));
-    assert_eq!(people.people[0].key_points[1], KeyPoint { x: 34.0, y: 0.5, score: 0.25 });
+    assert_eq!(people.people[0].key_points[1], KeyPoint { x: 34.0, y: 0.5, score: 0.25, z: None });
 }
 
 #[test]
@@ -331,4 +331,25 @@ fn regions_of_no_readable_type_are_nobody() {
         }
     }
     assert_eq!(meta::person_regions(buffer, &["person"]), None);
+}
+
+/// Depths come back as they were written, and where there are none the field is not there.
+#[test]
+fn depths_survive() {
+    init();
+    let mut frame = frame_people(vec![person(0.0, 2, None), person(8.0, 2, None)], 2);
+    let field = |buffer: &gst::BufferRef| {
+        let meta = CustomMeta::from_buffer(buffer, meta::NAME).unwrap();
+        meta.structure().has_field("keypoints-z")
+    };
+    let mut buffer = gst::Buffer::new();
+    meta::write(buffer.get_mut().unwrap(), &frame).unwrap();
+    assert!(!field(&buffer));
+    frame.people[1].key_points[0].z = Some(-0.75);
+    let mut buffer = gst::Buffer::new();
+    meta::write(buffer.get_mut().unwrap(), &frame).unwrap();
+    assert!(field(&buffer));
+    let read = meta::read(&buffer).next().unwrap().unwrap();
+    let depths: Vec<_> = read.people.iter().map(|person| person.key_points[0].z).collect();
+    assert_eq!(depths, [None, Some(-0.75)]);
 }

@@ -63,9 +63,9 @@ fn blank(info: &VideoInfo) -> gst::Buffer {
 
 /// A coco-17 person of whom only these points were found.
 fn person(found: &[(usize, f32, f32)]) -> Person {
-    let mut key_points = vec![KeyPoint { x: 5.0, y: 5.0, score: 0.0 }; 17];
+    let mut key_points = vec![KeyPoint { x: 5.0, y: 5.0, score: 0.0, z: None }; 17];
     for &(index, x, y) in found {
-        key_points[index] = KeyPoint { x, y, score: 0.9 };
+        key_points[index] = KeyPoint { x, y, score: 0.9, z: None };
     }
     Person { region: Region::new(20.0, 40.0, 200.0, 150.0), key_points, id: None }
 }
@@ -489,7 +489,7 @@ fn unknown_skeletons_are_points_without_links() {
     let mut harness = harness(&info);
     // The last one says it is coco-17, but has not as many points.
     for skeleton in ["custom-5", "", "coco-17"] {
-        let at = |x| KeyPoint { x, y: 100.0, score: 1.2 };
+        let at = |x| KeyPoint { x, y: 100.0, score: 1.2, z: None };
         let key_points = [50.0, 100.0, 150.0, 200.0, 250.0].map(at).to_vec();
         let someone = Person { region: Region::new(0.0, 0.0, 9.0, 9.0), key_points, id: None };
         let custom = FramePeople { skeleton: skeleton.into(), points: 5, ..people(320, 240, vec![someone]) };
@@ -524,7 +524,7 @@ fn the_property_tells_how_custom_points_are_joined() {
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
     harness.set_src_caps(info.to_caps().unwrap());
     for skeleton in ["custom-5", "any"] {
-        let at = |x| KeyPoint { x, y: 100.0, score: 1.2 };
+        let at = |x| KeyPoint { x, y: 100.0, score: 1.2, z: None };
         let key_points = [50.0, 100.0, 150.0, 200.0, 250.0].map(at).to_vec();
         let someone = Person { region: Region::new(0.0, 0.0, 9.0, 9.0), key_points, id: None };
         let custom = FramePeople { skeleton: skeleton.into(), points: 5, ..people(320, 240, vec![someone]) };

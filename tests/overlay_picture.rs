@@ -50,7 +50,7 @@ fn standing(x: f32, y: f32, height: f32, points: usize, id: Option<i64>) -> Pers
     });
     let key_points = key_points.enumerate().map(|(index, place)| match STANDING.get(place) {
         Some(&(dx, dy)) if index < 23 || points == 26 => {
-            KeyPoint { x: x + dx * unit, y: y + dy * unit, score: 0.8 }
+            KeyPoint { x: x + dx * unit, y: y + dy * unit, score: 0.8, z: None }
         }
         _ => whole_body(index, x, y, unit),
     });
@@ -76,7 +76,7 @@ fn whole_body(index: usize, x: f32, y: f32, unit: f32) -> KeyPoint {
             (wrist_x + reach * angle.sin(), wrist_y + down * reach * angle.cos())
         }
     };
-    KeyPoint { x: x + dx * unit, y: y + dy * unit, score: 0.8 }
+    KeyPoint { x: x + dx * unit, y: y + dy * unit, score: 0.8, z: None }
 }
 
 fn frame_people(skeleton: &str, size: (u32, u32), people: Vec<Person>) -> FramePeople {

@@ -267,7 +267,8 @@ fn overlay(options: &Options) -> Result<Work> {
         } else {
             (200.0 + 380.0 * (index % 5) as f32, 80.5 + 520.0 * (index / 5) as f32)
         };
-        let point = |(dx, dy): &(f32, f32)| KeyPoint { x: x + dx * height, y: y + dy * height, score: 0.9 };
+        let point =
+            |(dx, dy): &(f32, f32)| KeyPoint { x: x + dx * height, y: y + dy * height, score: 0.9, z: None };
         Person {
             region: Region::new(x - 0.25 * height, y - 0.1 * height, 0.5 * height, 1.1 * height),
             key_points: STANDING.iter().map(point).collect(),

@@ -101,6 +101,9 @@ struct JsonPoint {
     x: f32,
     y: f32,
     score: f32,
+    /// Of networks that tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    z: Option<f32>,
 }
 
 fn people_of<'a>(
@@ -129,6 +132,7 @@ fn people_of<'a>(
                 x: point.x,
                 y: point.y,
                 score: point.score,
+                z: point.z,
             })
             .collect(),
     })
@@ -143,7 +147,7 @@ mod tests {
 
     fn people(skeleton: &str, scores: &[f32], id: Option<i64>) -> FramePeople {
         let key_points =
-            scores.iter().map(|&score| KeyPoint { x: 10.5, y: 20.25, score }).collect::<Vec<_>>();
+            scores.iter().map(|&score| KeyPoint { x: 10.5, y: 20.25, score, z: None }).collect::<Vec<_>>();
         FramePeople {
             source: "pose".to_string(),
             width: 100,
@@ -171,6 +175,15 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_depth_is_told_where_there_is_one() {
+        let mut found = people("custom-2", &[0.5, 0.5], None);
+        found.people[0].key_points[1].z = Some(-0.25);
+        let line: serde_json::Value = serde_json::from_str(&text(vec![found])).unwrap();
+        let points = &line["people"][0]["keypoints"];
+        assert_eq!((points[0].get("z"), &points[1]["z"]), (None, &serde_json::json!(-0.25)));
     }
 
     #[test]

@@ -10,6 +10,9 @@ const KEY_POINT_SIZE: usize = 12;
 /// Bytes of one box: x, y, width, height as float32.
 const BOX_SIZE: usize = 16;
 const SCORE_SIZE: usize = 4;
+const DEPTH_SIZE: usize = 4;
+/// The field of the depths.
+const DEPTHS: &str = "keypoints-z";
 const ID_SIZE: usize = 8;
 /// Id of a person who is not tracked.
 const NO_ID: i64 = -1;
@@ -22,6 +25,8 @@ pub(super) struct Fields {
     boxes: Vec<u8>,
     scores: Vec<u8>,
     ids: Vec<u8>,
+    /// Empty where no point has a depth.
+    depths: Vec<u8>,
 }
 
 impl Fields {
@@ -38,8 +43,11 @@ impl Fields {
             boxes: Vec::with_capacity(count * BOX_SIZE),
             scores: Vec::with_capacity(count * SCORE_SIZE),
             ids: Vec::with_capacity(count * ID_SIZE),
+            depths: Vec::new(),
         };
         let (width, height) = (width as f32, height as f32);
+        let has_depths =
+            frame.people.iter().flat_map(|person| &person.key_points).any(|point| point.z.is_some());
         for (index, person) in frame.people.iter().enumerate() {
             let found = person.key_points.len();
             if found != points {
@@ -49,6 +57,12 @@ impl Fields {
             push(&mut fields.boxes, [x / width, y / height, box_width / width, box_height / height]);
             for point in &person.key_points {
                 push(&mut fields.key_points, [point.x / width, point.y / height, point.score]);
+            }
+            if has_depths {
+                person
+                    .key_points
+                    .iter()
+                    .for_each(|point| push(&mut fields.depths, [point.z.unwrap_or(f32::NAN)]));
             }
             push(&mut fields.scores, [person.score()]);
             fields.ids.extend(person.id.unwrap_or(NO_ID).to_le_bytes());
@@ -68,6 +82,9 @@ impl Fields {
         structure.set("boxes", glib::Bytes::from_owned(self.boxes));
         structure.set("scores", glib::Bytes::from_owned(self.scores));
         structure.set("ids", glib::Bytes::from_owned(self.ids));
+        if !self.depths.is_empty() {
+            structure.set(DEPTHS, glib::Bytes::from_owned(self.depths));
+        }
         if frame.carried {
             structure.set("carried", true);
         }
@@ -90,6 +107,10 @@ pub(super) fn read(structure: &gst::StructureRef) -> Result<FramePeople, MetaErr
     let boxes = bytes(structure, "boxes", u128::from(people) * BOX_SIZE as u128)?;
     bytes(structure, "scores", u128::from(people) * SCORE_SIZE as u128)?;
     let ids = bytes(structure, "ids", u128::from(people) * ID_SIZE as u128)?;
+    let depths = match structure.has_field(DEPTHS) {
+        true => Some(bytes(structure, DEPTHS, points_of_all * DEPTH_SIZE as u128)?),
+        false => None,
+    };
     let carried = match structure.has_field("carried") {
         true => get(structure, "carried", "boolean")?,
         false => false,
@@ -104,10 +125,21 @@ pub(super) fn read(structure: &gst::StructureRef) -> Result<FramePeople, MetaErr
         .map(|(index, (region, id))| {
             let [x, y, w, h] = floats(region);
             let id = i64::from_le_bytes(id.try_into().unwrap_or_default());
+            let depth = |point: usize| {
+                let at = (index * points as usize + point) * DEPTH_SIZE;
+                let [z] = floats(depths.as_ref()?.get(at..at + DEPTH_SIZE)?);
+                Some(z).filter(|z| z.is_finite())
+            };
             let key_points = key_points[index * stride..(index + 1) * stride]
                 .chunks_exact(KEY_POINT_SIZE)
                 .map(floats)
-                .map(|[x, y, score]| KeyPoint { x: x * frame_width, y: y * frame_height, score })
+                .enumerate()
+                .map(|(point, [x, y, score])| KeyPoint {
+                    x: x * frame_width,
+                    y: y * frame_height,
+                    score,
+                    z: depth(point),
+                })
                 .collect();
             Person {
                 region: Region::new(x * frame_width, y * frame_height, w * frame_width, h * frame_height),

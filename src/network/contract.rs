@@ -24,6 +24,8 @@ const MAX_BATCH: usize = 64;
 /// Names of the tensors in mmdeploy's export.
 pub(crate) const INPUT: &str = "input";
 pub(crate) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
+/// The third one of RTMW3D.
+pub(crate) const DEPTH: &str = "simcc_z";
 
 /// Names of the adapted graph's input and output.
 pub(crate) const IMAGE: &str = "image";
@@ -56,6 +58,8 @@ pub(crate) enum Form {
     Official {
         /// The file says how many bins its answers have.
         bins_declared: bool,
+        /// It has an answer for the depth, too (RTMW3D).
+        depth: bool,
     },
     /// Bytes in, key points out.
     Adapted { columns: Columns },
@@ -89,6 +93,7 @@ impl Contract {
     /// What users call it.
     pub fn name(&self) -> &'static str {
         match self.form {
+            Form::Official { depth: true, .. } | Form::Adapted { columns: Columns::Depth } => "RTMW3D",
             Form::Official { .. } | Form::Adapted { .. } => "RTMPose",
             Form::HeatMaps { .. } => "ViTPose or another of heat maps",
             Form::Boxes { family, .. } => family.map_or("adapted", Family::name),
@@ -131,7 +136,10 @@ impl Contract {
     /// What the rows of the adapted graph mean, with the number of key points that a run has shown.
     pub fn kind(&self, points: usize) -> Kind {
         match self.form {
-            Form::Official { .. } => Kind::SimCc { points, columns: Columns::Maxima },
+            Form::Official { depth, .. } => {
+                let columns = if depth { Columns::Depth } else { Columns::Maxima };
+                Kind::SimCc { points, columns }
+            }
             Form::Adapted { columns } => Kind::SimCc { points, columns },
             Form::HeatMaps { width, height, .. } => {
                 Kind::HeatMaps { points, width: width as usize, height: height as usize }
@@ -256,8 +264,25 @@ fn check_official(
         has_sides: true,
         fixed_batch: fixed(batch),
         points,
-        form: Form::Official { bins_declared },
+        form: Form::Official { bins_declared, depth: depth(graph, points, name)? },
     })
+}
+
+/// Whether the file has an answer for the depth, of as many key points.
+fn depth(graph: &Graph, points: Option<usize>, name: &str) -> Result<bool, Error> {
+    let Some(output) = graph.output.iter().find(|output| output.name() == DEPTH) else { return Ok(false) };
+    let is_alike = |found: Option<i64>| {
+        found.zip(points).is_none_or(|(found, points)| found == points as i64) && are_points(found)
+    };
+    match (output.element_type(), &output.dimensions()[..]) {
+        (element_type::FLOAT, &[_, found, None | Some(2..=4096)]) if is_alike(found) => Ok(true),
+        (element_type::FLOAT, []) if output.shape().is_none() => Ok(true),
+        _ => {
+            let points = points.map_or("key points".to_string(), |points| points.to_string());
+            let expected = format!("an output `{DEPTH}` of float32 [batch, {points}, bins]");
+            Err(refused(name, &expected, &describe(output)))
+        }
+    }
 }
 
 fn check_adapted(
@@ -276,13 +301,14 @@ fn check_adapted(
             return Err(refused(name, expected, &describe(input)));
         }
     };
-    let expected = "an output `keypoints` of float32 [batch, key points, 4] or [batch, key points, 3]";
+    let expected = "an output `keypoints` of float32 [batch, key points, 4], [batch, key points, 3] or [batch, key points, 5]";
     let Some(output) = graph.output.iter().find(|output| output.name() == KEY_POINTS) else {
         return Err(refused(name, expected, &found()));
     };
     let (points, columns) = match (output.element_type(), &output.dimensions()[..]) {
         (element_type::FLOAT, &[_, points, Some(4)]) if are_points(points) => (points, Columns::Maxima),
         (element_type::FLOAT, &[_, points, Some(3)]) if are_points(points) => (points, Columns::Score),
+        (element_type::FLOAT, &[_, points, Some(5)]) if are_points(points) => (points, Columns::Depth),
         _ => return Err(refused(name, expected, &describe(output))),
     };
     Ok(Contract {

@@ -27,6 +27,8 @@ pub enum Columns {
     Maxima,
     /// The smaller one alone.
     Score,
+    /// RTMW3D: the maxima of both axes, and metres from the middle of the hips.
+    Depth,
 }
 
 /// What a network gives in place of the maxima of both axes.
@@ -46,6 +48,7 @@ impl Columns {
         match self {
             Self::Maxima => 4,
             Self::Score => 3,
+            Self::Depth => 5,
         }
     }
 }
@@ -98,7 +101,7 @@ impl Kind {
     /// Why a score cannot be the mean of two maxima; none where it can.
     pub fn only_score(self) -> Option<OnlyScore> {
         match self {
-            Self::SimCc { columns: Columns::Maxima, .. } => None,
+            Self::SimCc { columns: Columns::Maxima | Columns::Depth, .. } => None,
             Self::SimCc { columns: Columns::Score, .. } => Some(OnlyScore::Minimum),
             Self::HeatMaps { .. } => Some(OnlyScore::OneMaximum),
             Self::Boxes(_) | Self::People { .. } => Some(OnlyScore::OwnScore),
@@ -113,6 +116,13 @@ impl Kind {
                 let (rows, _) = row.as_chunks();
                 rows.iter().map(|values| peak(values).to_key_point(crop, mode)).collect()
             }
+            Self::SimCc { columns: Columns::Depth, .. } => {
+                let point = |&[x, y, max_x, max_y, z]: &[f32; 5]| {
+                    Peak { x, y, max_x, max_y }.to_key_point_at(crop, mode, z)
+                };
+                let (rows, _) = row.as_chunks();
+                rows.iter().map(point).collect()
+            }
             Self::SimCc { columns: Columns::Score, .. } => {
                 let peak = |&[x, y, score]: &[f32; 3]| Peak { x, y, max_x: score, max_y: score };
                 let (rows, _) = row.as_chunks();
@@ -122,7 +132,7 @@ impl Kind {
                 let key_point = |map: &[f32]| {
                     let ([across, down], score) = heatmap::peak(map, width, height);
                     let (x, y) = crop.share_to_frame(across, down);
-                    KeyPoint { x, y, score: if score.is_finite() { score } else { 0.0 } }
+                    KeyPoint { x, y, score: if score.is_finite() { score } else { 0.0 }, z: None }
                 };
                 row.chunks_exact(width * height).map(key_point).collect()
             }
@@ -158,6 +168,12 @@ mod tests {
         };
         let maxima = points(Columns::Maxima, &[1.0, 2.5, 0.5, 0.25, 3.0, 4.0, f32::NAN, 1.5]);
         assert_eq!(maxima, [[1.0, 2.5, 0.25], [3.0, 4.0, 0.0]]);
+        let depth = [1.0, 2.5, 0.5, 0.25, -0.75, 3.0, 4.0, 0.5, 0.5, f32::NAN];
+        assert_eq!(points(Columns::Depth, &depth), [[1.0, 2.5, 0.25], [3.0, 4.0, 0.5]]);
+        let kind = Kind::SimCc { points: 2, columns: Columns::Depth };
+        let depths =
+            kind.key_points(&depth, &crop, ScoreMode::Min).iter().map(|point| point.z).collect::<Vec<_>>();
+        assert_eq!(depths, [Some(-0.75), None]);
         let score = points(Columns::Score, &[1.0, 2.5, 0.5, 3.0, 4.0, 1.5]);
         assert_eq!(score, [[1.0, 2.5, 0.5], [3.0, 4.0, 1.5]]);
     }

@@ -30,9 +30,9 @@ fn person(numbers: &[f32], whole: &Whole) -> Option<Person> {
     let key_point = |&[x, y, score]: &[f32; 3]| {
         let (x, y) = whole.to_frame(x, y);
         if x.is_finite() && y.is_finite() && score.is_finite() {
-            KeyPoint { x, y, score }
+            KeyPoint { x, y, score, z: None }
         } else {
-            KeyPoint { x: left, y: top, score: 0.0 }
+            KeyPoint { x: left, y: top, score: 0.0, z: None }
         }
     };
     Some(Person { region, key_points: points.iter().map(key_point).collect(), id: None })
@@ -61,7 +61,7 @@ mod tests {
             6.0, 9.0, 9.0, 9.0, 0.9, 3.0, 4.0, 0.75, // of no height
             0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
         ];
-        let point = |x, y, score| KeyPoint { x, y, score };
+        let point = |x, y, score| KeyPoint { x, y, score, z: None };
         let all = [(2.0, point(6.0, 8.0, 0.75)), (4.0, point(4.0, 2.0, 0.0)), (8.0, point(-6.0, 80.0, 1.5))];
         assert_eq!(found(&row, 9), all);
         assert_eq!(found(&row, 2), all[..2]);

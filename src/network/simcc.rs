@@ -39,12 +39,17 @@ impl Peak {
         }
     }
 
+    /// The same, so many metres along the camera's axis from the middle of the hips; a depth that is not finite is none.
+    pub fn to_key_point_at(&self, crop: &Crop, mode: ScoreMode, z: f32) -> KeyPoint {
+        KeyPoint { z: Some(z).filter(|z| z.is_finite()), ..self.to_key_point(crop, mode) }
+    }
+
     /// The key point in frame pixels. A missing one keeps its position; a position that is not finite (a broken
     /// network) becomes network pixel 0 with score 0, so that the points after it keep their places.
     pub fn to_key_point(&self, crop: &Crop, mode: ScoreMode) -> KeyPoint {
         let finite = self.x.is_finite() && self.y.is_finite();
         let (x, y) = if finite { crop.to_frame(self.x, self.y) } else { crop.to_frame(0.0, 0.0) };
-        KeyPoint { x, y, score: if finite { self.score(mode) } else { 0.0 } }
+        KeyPoint { x, y, score: if finite { self.score(mode) } else { 0.0 }, z: None }
     }
 }
 
@@ -155,9 +160,9 @@ mod tests {
         let crop = Crop::new(&Region::new(100.0, 50.0, 40.0, 200.0), 192, 256).unwrap();
         let peak = Peak { x: 96.0, y: 128.0, max_x: -0.25, max_y: 0.5 };
         let point = peak.to_key_point(&crop, ScoreMode::Min);
-        assert_eq!(point, KeyPoint { x: 120.0, y: 150.0, score: -0.25 });
+        assert_eq!(point, KeyPoint { x: 120.0, y: 150.0, score: -0.25, z: None });
         let (x, y) = crop.to_frame(0.0, 0.0);
         let broken = Peak { x: f32::NAN, ..peak }.to_key_point(&crop, ScoreMode::Min);
-        assert_eq!(broken, KeyPoint { x, y, score: 0.0 });
+        assert_eq!(broken, KeyPoint { x, y, score: 0.0, z: None });
     }
 }

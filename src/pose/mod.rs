@@ -17,6 +17,8 @@ pub struct KeyPoint {
     pub x: f32,
     pub y: f32,
     pub score: f32,
+    /// Metres along the camera's axis from the middle of the hips; none of a network that does not tell it.
+    pub z: Option<f32>,
 }
 
 /// A person in a frame: its box, which is upstream's or the one around the points that were found, and its key points in the

@@ -118,7 +118,7 @@ mod tests {
     use crate::pose::Region;
 
     fn person(id: Option<i64>, x: f32) -> Person {
-        let key_points = vec![KeyPoint { x, y: 2.0 * x, score: 0.5 }];
+        let key_points = vec![KeyPoint { x, y: 2.0 * x, score: 0.5, z: None }];
         Person { region: Region::default(), key_points, id }
     }
 

@@ -365,7 +365,12 @@ mod tests {
     /// The network's answer to each look at somebody who stands still.
     fn answers(looks: Vec<Look>) -> Vec<Seen> {
         let points: Vec<_> = (0..17)
-            .map(|n| KeyPoint { x: 600.0 + 100.0 * (n % 2) as f32, y: 200.0 + 20.0 * n as f32, score: 0.9 })
+            .map(|n| KeyPoint {
+                x: 600.0 + 100.0 * (n % 2) as f32,
+                y: 200.0 + 20.0 * n as f32,
+                score: 0.9,
+                z: None,
+            })
             .collect();
         looks.into_iter().map(|look| Seen { look, points: points.clone() }).collect()
     }

@@ -92,9 +92,14 @@ mod tests {
     /// Somebody of 17 points from (0, 0) to (100, 100 + `reach`), of which the lowest, a foot, has that score; all moved by `x`.
     fn pose(anatomy: &Anatomy, x: f32, reach: f32, foot: f32) -> Pose {
         let mut points: Vec<_> = (0..16)
-            .map(|n| KeyPoint { x: x + 100.0 * (n % 2) as f32, y: 100.0 * (n / 8) as f32, score: 0.9 })
+            .map(|n| KeyPoint {
+                x: x + 100.0 * (n % 2) as f32,
+                y: 100.0 * (n / 8) as f32,
+                score: 0.9,
+                z: None,
+            })
             .collect();
-        points.push(KeyPoint { x: x + 50.0, y: 100.0 + reach, score: foot });
+        points.push(KeyPoint { x: x + 50.0, y: 100.0 + reach, score: foot, z: None });
         anatomy.pose(points).unwrap()
     }
 
@@ -161,6 +166,6 @@ mod tests {
         assert_eq!(extent.region([beside, below].iter()), extent.tight);
         extent.scale([0.5, 2.0]);
         assert!((bottom(&extent) - 2.0 * expected).abs() < 1e-3);
-        assert_eq!(extent.points[16].0, KeyPoint { x: 25.0, y: 200.0, score: 0.9 });
+        assert_eq!(extent.points[16].0, KeyPoint { x: 25.0, y: 200.0, score: 0.9, z: None });
     }
 }

@@ -56,6 +56,7 @@ impl Someone {
             x: self.x + dx * self.height,
             y: self.y + dy * self.height,
             score: self.score,
+            z: None,
         };
         STANDING.into_iter().map(point).collect()
     }
@@ -78,7 +79,7 @@ fn network(look: &Look, people: &[Someone]) -> Vec<KeyPoint> {
         let distance = |person: &Someone| (person.x - x).hypot(person.y - y);
         distance(a).total_cmp(&distance(b))
     });
-    best.map_or(vec![KeyPoint { x, y, score: 0.05 }; 17], |person| person.points())
+    best.map_or(vec![KeyPoint { x, y, score: 0.05, z: None }; 17], |person| person.points())
 }
 
 /// A stream of frames through planner and tracks.
@@ -517,8 +518,8 @@ fn nobody_is_searched_without_crops() {
 #[test]
 fn a_pose_has_a_box_of_flesh_around_its_confident_points() {
     let anatomy = coco();
-    let point = |x: f32, y: f32| KeyPoint { x, y, score: 0.9 };
-    let mut points = vec![KeyPoint { x: 5000.0, y: -700.0, score: 0.29 }; 17];
+    let point = |x: f32, y: f32| KeyPoint { x, y, score: 0.9, z: None };
+    let mut points = vec![KeyPoint { x: 5000.0, y: -700.0, score: 0.29, z: None }; 17];
     for (place, at) in
         points.iter_mut().zip([(10.0, 20.0), (60.0, 20.0), (10.0, 120.0), (60.0, 120.0), (30.0, 70.0)])
     {

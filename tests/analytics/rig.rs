@@ -70,7 +70,7 @@ pub fn relate(buffer: &mut gst::BufferRef, types: RelTypes, from: u32, to: u32) 
 }
 
 pub fn person([x, y, width, height]: [f32; 4], points: &[(f32, f32, f32)], id: Option<i64>) -> Person {
-    let key_points = points.iter().map(|&(x, y, score)| KeyPoint { x, y, score }).collect();
+    let key_points = points.iter().map(|&(x, y, score)| KeyPoint { x, y, score, z: None }).collect();
     Person { region: Region::new(x, y, width, height), key_points, id }
 }
 

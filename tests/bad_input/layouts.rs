@@ -47,7 +47,7 @@ fn frame(offsets: [usize; 2], strides: [i32; 2]) -> gst::Buffer {
             &strides,
         );
     }
-    let key_points = (0..17).map(|i| KeyPoint { x: 4.0 * i as f32, y: 3.0 * i as f32, score: 1.0 });
+    let key_points = (0..17).map(|i| KeyPoint { x: 4.0 * i as f32, y: 3.0 * i as f32, score: 1.0, z: None });
     let person =
         Person { region: Region::new(0.0, 0.0, 64.0, 48.0), key_points: key_points.collect(), id: Some(1) };
     let people = FramePeople {

@@ -5,6 +5,7 @@
 mod network_rig;
 
 mod colours;
+mod depth;
 mod people;
 mod positions;
 mod sizes;

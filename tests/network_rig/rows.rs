@@ -13,6 +13,10 @@ pub fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
             let (rows, _) = answers.as_chunks();
             rows.iter().map(|&[x, y, score]| Peak { x, y, max_x: score, max_y: score }).collect()
         }
+        Kind::SimCc { columns: Columns::Depth, .. } => {
+            let (rows, _) = answers.as_chunks();
+            rows.iter().map(|&[x, y, max_x, max_y, _]| Peak { x, y, max_x, max_y }).collect()
+        }
         _ => panic!("these networks give peaks"),
     }
 }

@@ -105,7 +105,7 @@ class Net:
 
 
 def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="conv", names=("input", "simcc_x", "simcc_y"),
-         elem=T.FLOAT, channels=3, keep=(None, None), scale=(1, 1), points=None, hidden=False, nan=False, fails=False):
+         elem=T.FLOAT, channels=3, keep=(None, None), scale=(1, 1), points=None, hidden=False, nan=False, fails=False, depth=False):
     """The usual contract, with every way to bend it that a file below needs."""
     n = Net()
     x = names[0]
@@ -144,6 +144,15 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
         length = None if isinstance(bins, str) else keep[i] or 2 * bins
         shape = [batch, f"points_{'xy'[i]}", f"bins_{'xy'[i]}"] if hidden else [batch, points[i], length or f"bins_{'xy'[i]}"]
         declared.append((names[1 + i], T.FLOAT, shape))
+    if depth:
+        # a ramp up to the bin that the brightness tells, and down again
+        bins = 2 * w
+        place = n.node("Mul", ["peak", n.const("last_bin", bins - 1)], "place")
+        numbers = n.node("Range", [n.scalar("first_bin", 0, np.float32), n.scalar("end_bin", bins, np.float32), n.scalar("by_one", 1, np.float32)], "numbers")
+        away = n.node("Abs", [n.node("Sub", [place, n.node("Reshape", [numbers, n.const("11n", [1, 1, -1], np.int64)], "bins")], "from_place")], "away")
+        ramp = n.node("Sub", [n.const("whole", 1), n.node("Mul", [away, n.const("per_bin", 1 / bins)], "share_away")], "ramp")
+        n.node("Gather", [ramp, "points_0"], "simcc_z", axis=1)
+        declared.append(("simcc_z", T.FLOAT, [batch, points[0], bins]))
     return n.model(doc, [(names[0], elem, [batch, channels, h, w])], declared)
 
 
@@ -378,6 +387,7 @@ def networks():
         "dots-small": dots("dots for a 64x48 crop", size=(64, 48), radius=8),
         "dots-no-conv": dots("dots that does not begin with a convolution", first="mul"),
         "dots-symbolic": dots("dots whose file does not say how many points and bins come out", hidden=True),
+        "rtmw3d": dots("RTMW3D: dots-133-384x288 with depths by the dots' brightness", k=133, size=(384, 288), depth=True),
         "scores": dots("dots with simcc_x times 1.6 and simcc_y times 1.2: scores over 1 that differ", scale=(1.6, 1.2)),
         "packed": packed("scores in the form with bytes in and x, y, max_x, max_y out", 4),
         "packed-3": packed("scores in the form with bytes in and x, y, min(max_x, max_y) out", 3),

@@ -12,6 +12,7 @@ OUT gets, little-endian,
 and drawings with a red, a green and a blue rectangle of any place and size over noise, 640x360:
 
     drawings.bin                uint8 [360,640,3], RGB
+    rtmw3d.csv                  of the whole drawing as one person: drawing, and of each key point x, y, z, and z in bins / 2
     NAME.csv                    for each network of FOLDER, a line for each thing found: drawing, left, top, right, bottom, in
                                 rtmlib's order; of rtmo x, y, score of each key point instead
 """
@@ -21,7 +22,7 @@ import types
 
 import cv2
 import numpy as np
-from rtmlib import RTMO, YOLOX, RTMDet
+from rtmlib import RTMO, YOLOX, RTMDet, RTMPose3d
 from rtmlib.tools.object_detection.rfdetr import RFDETR
 
 SIZES = [(416, 416), (640, 640), (320, 320), (640, 384)]  # height, width
@@ -117,6 +118,12 @@ def main():
                 boxes = boxes[0] if isinstance(boxes, tuple) else boxes
                 for box in np.reshape(boxes, (-1, 4)):
                     print(number, *(f"{value:.6f}" for value in box), sep=",", file=found)
+    pose = RTMPose3d(file("rtmw3d"), (288, 384), **common)
+    with open(options.out / "rtmw3d.csv", "w") as found:
+        for number, rgb in enumerate(drawings):
+            points, _, bins, flat = pose(rgb)
+            values = np.concatenate([flat[0], points[0, :, 2:], bins[0, :, 2:]], 1).ravel()
+            print(number, *(f"{value:.6f}" for value in values), sep=",", file=found)
     pose = RTMO(file("rtmo"), INPUT, score_thr=0.3, **common)
     with open(options.out / "rtmo.csv", "w") as found:
         for number, rgb in enumerate(drawings):

@@ -12,9 +12,9 @@ use std::{
 
 use gstrtmpose::{
     engine::{Backend, Cancel, Executor, Loading},
-    network::{Classes, Kind, Network, Task, Thresholds, Wanted},
+    network::{Classes, Kind, Network, ScoreMode, Task, Thresholds, Wanted},
     runtime::onnx::{OnnxBackend, Provider},
-    video::{Fit, FrameShape, Sampler, Whole},
+    video::{Crop, Fit, FrameShape, Region, Sampler, Whole},
 };
 
 use super::{picture_of, reference::Frame};
@@ -202,4 +202,37 @@ fn rtmos_people_equal_rtmlibs() {
     }
     assert!(count > 0 && nobody > 0, "{count} points, {nobody} times nobody");
     println!("rtmo: {count} points, {largest:.1e} px apart at most; nobody in {nobody} drawings");
+}
+
+/// The bin of each point's depth is rtmlib's; the metres are mmpose's. rtmlib 0.0.16 takes half of the input's height, 192, for
+/// the middle of the bins, which is 144 (of pixels, two bins each).
+#[test]
+fn rtmw3ds_depths_are_mmposes_and_not_rtmlibs() {
+    const RANGE: f32 = 2.174_486_9;
+    let Some(reference) = get() else { return };
+    let (network, mut executor) = open("rtmw3d", Task::Poses);
+    let mut sampler = Sampler::new(network.width, network.height, 1.0);
+    let mut bytes = vec![0u8; (network.width * network.height * 3) as usize].into_boxed_slice();
+    let mut row = vec![0.0; network.kind.row()];
+    let (mut count, mut largest) = (0, 0.0f32);
+    for (number, (drawing, theirs)) in reference.drawings.iter().zip(reference.found("rtmw3d")).enumerate() {
+        let region = Region::new(0.0, 0.0, drawing.width as f32, drawing.height as f32);
+        let crop = Crop::new(&region, network.width, network.height).unwrap();
+        sampler.sample(&picture_of(drawing), &crop, &mut bytes);
+        executor.load(0, &bytes);
+        executor.run(1, &mut row).unwrap();
+        let ours = network.kind.key_points(&row, &crop, ScoreMode::Min);
+        for (ours, theirs) in ours.iter().zip(theirs[0].as_chunks::<4>().0) {
+            let [.., metres, half_bins] = *theirs;
+            let what = format!("drawing {number}: {ours:?}, not {theirs:?}");
+            assert!((metres - (half_bins / 192.0 - 1.0) * RANGE).abs() < 1e-4, "rtmlib has changed: {what}");
+            let expected = (half_bins / 144.0 - 1.0) * RANGE;
+            let difference = (ours.z.unwrap() - expected).abs();
+            // OpenCV's crop is off by a grey level or so, which is 2.3 bins here.
+            assert!(difference <= 3.0 * RANGE / 288.0, "{what}");
+            (count, largest) = (count + 1, largest.max(difference));
+        }
+    }
+    assert_eq!(count, 133 * reference.drawings.len());
+    println!("rtmw3d: {count} depths, {largest:.1e} m apart at most");
 }

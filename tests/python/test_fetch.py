@@ -463,7 +463,9 @@ class Catalogue(unittest.TestCase):
             if not m["archive"].startswith("https://"):
                 self.assertTrue(m["url"].startswith("https://download.openmmlab.com/mmpose/v1/projects/rtm"), m)
                 self.assertEqual(m["licence"], "Apache-2.0 (mmpose)")
-            if m["use"] == "crop":
+            if m["name"] == "rtmw3d-x":
+                self.assertRegex(m["archive"], rf"/rtmw3d-x_[\w-]+-{m['crop']}-[\w-]+\.onnx$")
+            elif m["use"] == "crop":
                 self.assertRegex(m["archive"], rf"/onnx_sdk/rtm(pose|w)-[\w-]+_simcc-[\w-]+-{m['crop']}[\w-]*\.zip$")
             elif m["use"] == "one-stage":
                 self.assertRegex(m["archive"], rf"/onnx_sdk/rtmo-\w_[\w-]+-{m['crop']}-[\w-]+\.zip$")
@@ -481,6 +483,7 @@ class Catalogue(unittest.TestCase):
             "rtmpose-m-hand",
             "rtmpose-m-face",
             "rtmpose-m-animal",
+            "rtmw3d-x",
             "rtmo-s",
             "yolox-tiny",
             "yolox-s-coco",

@@ -17,6 +17,7 @@ RIGHT.append("vitpose")
 DETECTORS = ["yolox", "yolox-int32", "yolox-one", "yolox-one-hidden", "yolox-any-size", "rtmdet", "yolox-anchors", "rfdetr", "rtmo",
              "boxes-many", "boxes-bad", "classifier"]
 RIGHT += DETECTORS
+RIGHT.append("rtmw3d")
 FAULTY = ["batch-1", "heatmaps", "float16", "uint8-nchw", "one-channel", "other-names", "short-simcc", "short-simcc-hidden",
           "different-k", "different-k-hidden", "no-size", "zero-size"]
 
@@ -231,6 +232,7 @@ class Files(unittest.TestCase):
             "dots-17": plain | {"simcc_x": (f, ["batch", 17, 384]), "simcc_y": (f, ["batch", 17, 512])},
             "dots-small": {"input": (f, ["batch", 3, 64, 48]), "simcc_x": (f, ["batch", 3, 96]), "simcc_y": (f, ["batch", 3, 128])},
             "dots-symbolic": plain | hidden,
+            "rtmw3d": published["dots-133-384x288"] | {"simcc_z": (f, ["batch", 133, 576])},
             "packed": {"image": ("tensor(uint8)", ["batch", 256, 192, 3]), "keypoints": (f, ["batch", 3, 4])},
             "packed-3": {"image": ("tensor(uint8)", ["batch", 256, 192, 3]), "keypoints": (f, ["batch", 3, 3])},
             "batch-1": {name: (kind, [1] + shape[1:]) for name, (kind, shape) in plain.items()},

@@ -134,8 +134,10 @@ mod groups {
     fn key_point(member: Option<&Mtd<AnalyticsKeypointMtd>>) -> KeyPoint {
         let found = member.and_then(|point| Some((point.position().ok()?, point.confidence().ok()?)));
         match found {
-            Some((position, score)) => KeyPoint { x: position.x as f32, y: position.y as f32, score },
-            None => KeyPoint { x: f32::NAN, y: f32::NAN, score: 0.0 },
+            Some((position, score)) => {
+                KeyPoint { x: position.x as f32, y: position.y as f32, score, z: None }
+            }
+            None => KeyPoint { x: f32::NAN, y: f32::NAN, score: 0.0, z: None },
         }
     }
 

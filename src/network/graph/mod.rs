@@ -6,6 +6,8 @@
 //! | in | `input`, float32 `[N,3,H,W]`, normalised RGB | `image`, uint8 `[N,H,W,3]`, RGB |
 //! | out | `simcc_x` float32 `[N,K,2W]`, `simcc_y` float32 `[N,K,2H]` | `keypoints`, float32 `[N,K,4]`: x, y in crop pixels, and the maxima of both axes |
 //!
+//! RTMW3D's third answer, `simcc_z`, becomes a fifth number: metres from the middle of the hips.
+//!
 //! A file of heat maps (ViTPose) gets the same beginning; its maps come out as `rtmposebatch/heatmaps`, float32 `[N,K,h,w]`.
 //! Networks that look at whole frames are told of in `detections`.
 //!
@@ -32,7 +34,7 @@ use messages::{
 
 use super::{
     Classes,
-    contract::{HEAT_MAPS, IMAGE, INPUT, KEY_POINTS, OUTPUTS, heat_maps, is_adapted},
+    contract::{DEPTH, HEAT_MAPS, IMAGE, INPUT, KEY_POINTS, OUTPUTS, heat_maps, is_adapted},
     detector,
 };
 use detections::Ending;
@@ -101,13 +103,10 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
             (Some(ending), answers) => {
                 ending.append(graph, &mut nodes, answers, adaptation.classes, batch.clone())?
             }
-            (None, [x, y]) => {
-                nodes.extend(find_peaks(graph, [x, y]));
-                ValueInfo::of(
-                    KEY_POINTS,
-                    element_type::FLOAT,
-                    vec![batch.clone(), form.points, Dimension::of(4)],
-                )
+            (None, [x, y, depth @ ..]) => {
+                nodes.extend(find_peaks(graph, [x, y], depth.first(), form.depth_bins.unwrap_or(2 * width)));
+                let columns = Dimension::of(if depth.is_empty() { 4 } else { 5 });
+                ValueInfo::of(KEY_POINTS, element_type::FLOAT, vec![batch.clone(), form.points, columns])
             }
             (None, maps) => {
                 let maps = maps.first().ok_or("it has no output")?;
@@ -157,6 +156,8 @@ struct Plain {
     sides: Option<[i64; 2]>,
     /// The number of key points, as one of the outputs says it.
     points: Dimension,
+    /// Bins of the depth's answer, where it says them.
+    depth_bins: Option<i64>,
     /// Height and width of a heat map.
     map_sides: Vec<Dimension>,
     /// Of a network that looks at whole frames.
@@ -179,6 +180,7 @@ impl Plain {
                 batch: batch.unwrap_or_default(),
                 sides: Some(found.sides),
                 points: Dimension::default(),
+                depth_bins: None,
                 map_sides: Vec::new(),
                 ending: Some(Ending::of(&found)),
             };
@@ -191,6 +193,7 @@ impl Plain {
                 graph.output.iter().filter(|output| OUTPUTS.contains(&output.name())).collect(),
             ),
         };
+        let depth = graph.output.iter().find(|output| output.name() == DEPTH);
         let is_heat_maps = outputs.len() == 1 && heat_maps(graph).is_some();
         let of_input = input.map(dimensions).unwrap_or_default();
         let of_outputs: Vec<_> = outputs.iter().map(|output| dimensions(output)).collect();
@@ -204,8 +207,10 @@ impl Plain {
             outputs: if is_heat_maps {
                 vec![outputs[0].name().to_string()]
             } else {
-                OUTPUTS.map(str::to_string).to_vec()
+                let depth = depth.map(|_| DEPTH);
+                OUTPUTS.into_iter().chain(depth).map(str::to_string).collect()
             },
+            depth_bins: depth.and_then(|depth| depth.dimensions().get(2).copied().flatten()),
             batch: of_input.first().cloned().unwrap_or_default(),
             sides,
             points: points.find(|points| points.value.is_some()).cloned().unwrap_or_default(),
@@ -302,8 +307,17 @@ fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Resul
     Ok(true)
 }
 
-/// The nodes that make `keypoints` of the two SimCC answers.
-fn find_peaks(graph: &mut Graph, answers: [&String; 2]) -> Vec<Node> {
+/// The metres from the middle bin of RTMW3D's depth to its last (`z_range` of mmpose's `SimCC3DLabel`).
+const DEPTH_RANGE: f32 = 2.174_486_9;
+
+/// The nodes that make `keypoints` of the two SimCC answers, and of that of the depth, if there is one, with so many bins: the
+/// middle one is that of the hips (mmpose `projects/rtmpose3d/rtmpose3d/simcc_3d_label.py`).
+fn find_peaks(
+    graph: &mut Graph,
+    answers: [&String; 2],
+    depth: Option<&String>,
+    depth_bins: i64,
+) -> Vec<Node> {
     let name = |what: &str| format!("{PREFIX}/{what}");
     let (one, half) = (name("one"), name("half"));
     graph.initializer.push(Tensor::int64(&one, &[1], &[1]));
@@ -322,8 +336,25 @@ fn find_peaks(graph: &mut Graph, answers: [&String; 2]) -> Vec<Node> {
         Node::new("Concat", &[&bins[0], &bins[1]], &both).with_int("axis", 2),
         Node::new("Cast", &[&both], &float).with_int("to", i64::from(element_type::FLOAT)),
         Node::new("Mul", &[&float, &half], &pixels),
-        Node::new("Concat", &[&pixels, &maxima[0], &maxima[1]], KEY_POINTS).with_int("axis", 2),
     ]);
+    let mut columns = vec![&*pixels, &maxima[0], &maxima[1]];
+    let metres = name("metres");
+    if let Some(answer) = depth {
+        let (step, range) = (name("depth_step"), name("depth_range"));
+        graph.initializer.push(Tensor::float32(&step, &[], &[2.0 * DEPTH_RANGE / depth_bins as f32]));
+        graph.initializer.push(Tensor::float32(&range, &[], &[DEPTH_RANGE]));
+        let (bin, float, behind) = (name("bin_z"), name("float_bin_z"), name("metres_from_the_front"));
+        let mut node = Node::new("TopK", &[answer, &one], &name("max_z"));
+        node.output.push(bin.clone());
+        nodes.extend([
+            node.with_int("axis", 2),
+            Node::new("Cast", &[&bin], &float).with_int("to", i64::from(element_type::FLOAT)),
+            Node::new("Mul", &[&float, &step], &behind),
+            Node::new("Sub", &[&behind, &range], &metres),
+        ]);
+        columns.push(&metres);
+    }
+    nodes.push(Node::new("Concat", &columns, KEY_POINTS).with_int("axis", 2));
     nodes
 }
 

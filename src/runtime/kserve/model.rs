@@ -60,9 +60,14 @@ impl Model {
             format!("{what}; {MODEL_REMEDY}")
         };
         let contract = check::check(&graph, name, None, Classes::default()).map_err(refused)?;
-        if !contract.is_adapted() && matches!(contract.form, Form::Boxes { .. } | Form::People { .. }) {
+        if !contract.is_adapted()
+            && matches!(
+                contract.form,
+                Form::Boxes { .. } | Form::People { .. } | Form::Official { depth: true, .. }
+            )
+        {
             return Err(format!(
-                "The model {name} is as its makers export it, which takes whole frames of floats; {MODEL_REMEDY}"
+                "The model {name} is as its makers export it, which is not what a server can be sent; {MODEL_REMEDY}"
             ));
         }
         let strings = |names: &[&str]| names.iter().map(ToString::to_string).collect();

@@ -18,7 +18,7 @@ pub(super) fn load(file: &ModelFile, builder: Builder, adaptation: &Adaptation) 
 /// Where the file does not say how many bins its answers have, one run of the plain graph on the CPU shows it: the
 /// adapted graph gives nothing that would tell.
 pub(super) fn probe(file: &ModelFile, builder: impl FnOnce() -> Result<Builder, Error>) -> Result<(), Error> {
-    if file.contract.form != (Form::Official { bins_declared: false }) {
+    if !matches!(file.contract.form, Form::Official { bins_declared: false, .. }) {
         return Ok(());
     }
     let (width, height) = (file.contract.width as usize, file.contract.height as usize);
