@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use gst::{glib, prelude::*};
 use passwords::{masked, say};
-use pipeline::{DECODER, News, Pipeline, Result, What, Who};
+use pipeline::{DECODER, News, Pipeline, Result, What, Who, wait_for_network};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -82,7 +82,7 @@ fn seconds(text: &str) -> Result<Duration> {
 const SHARED: &str = "model-instance-id=cameras";
 const SHARED_DETECTOR: &str = "model-instance-id=cameras-detector";
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// An input without a frame for so long has failed.
+/// An input without a frame for so long, though none waits for the network, has failed.
 const STALL: Duration = Duration::from_secs(10);
 /// Milliseconds by which packets of network cameras may be late.
 const LATENCY: u32 = 100;
@@ -185,7 +185,7 @@ struct Input {
     opened: u32,
     /// Since the last frame.
     failures: u32,
-    /// Frames of this pipeline, and when the last of them was seen.
+    /// Frames of this pipeline, and when it last gave one or had one waiting for the network.
     frames: u64,
     last_frame: Instant,
     /// Frames of all its pipelines, and as many of them as were told in a line of figures.
@@ -265,11 +265,15 @@ impl Input {
 
     fn count_frames(&mut self) {
         let Phase::Running(pipeline) = &self.phase else { return };
-        let frames = pipeline.stats().get("frames-out").unwrap_or(0);
+        let stats = pipeline.stats();
+        let frames = stats.get("frames-out").unwrap_or(0);
         if frames > self.frames {
             self.total += frames - self.frames;
-            (self.frames, self.last_frame, self.failures) = (frames, Instant::now(), 0);
+            (self.frames, self.failures) = (frames, 0);
+        } else if !wait_for_network(&stats) {
+            return;
         }
+        self.last_frame = Instant::now();
     }
 
     fn figures(&mut self, seconds: f64) -> String {

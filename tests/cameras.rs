@@ -385,3 +385,41 @@ fn a_decoder_that_is_missing_is_named_once_and_the_others_play() {
     assert!(text.contains(&format!("input 2: ended after {FRAMES} frames")), "{text}");
     assert!(text.contains("error: 1 of 2 inputs cannot be played here"), "{text}");
 }
+
+/// By this the program tells an input that has failed from one whose frames the network has yet to answer.
+#[test]
+fn frames_that_wait_for_the_network_are_told_from_those_that_wait_for_the_sink() {
+    init();
+    let play = |source: &str, properties: &str, state| {
+        let (sender, _) = std::sync::mpsc::channel();
+        let network = network_rig::with_network("dots-small");
+        let line = format!("{source} ! {network} name=pose {properties} ! fakesink");
+        let pipeline = pipeline::Pipeline::parse(&line, None, &sender).unwrap();
+        pipeline.0.set_state(state).unwrap();
+        pipeline
+    };
+    // The only frame, which waits for others to run with.
+    let size = "video/x-raw,format=RGB,width=64,height=48,framerate=30/1";
+    let waiting = play(
+        &format!("appsrc name=frames format=time caps={size}"),
+        "batch-timeout=18446744073709551615 adaptive-timeout=false",
+        gst::State::Playing,
+    );
+    assert!(!pipeline::wait_for_network(&waiting.stats()), "nothing has come");
+    let frames = waiting.0.by_name("frames").unwrap();
+    frames.emit_by_name::<gst::FlowReturn>("push-buffer", &[&gst::Buffer::with_size(64 * 48 * 3).unwrap()]);
+    watched("a frame", move || {
+        while waiting.stats().get::<u64>("frames-in").unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(pipeline::wait_for_network(&waiting.stats()), "{}", waiting.stats());
+    });
+    // A sink that takes no second frame.
+    let blocked = play(&format!("videotestsrc ! {size}"), "batch-timeout=0", gst::State::Paused);
+    watched("finished frames", move || {
+        while blocked.stats().get::<u32>("output-queue").unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(!pipeline::wait_for_network(&blocked.stats()));
+    });
+}

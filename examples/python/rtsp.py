@@ -185,11 +185,15 @@ class AnnotatedCamera:
         """Frames tell that the camera is there; that none come is a failure that no message tells."""
         if not self.pipeline:
             return GLib.SOURCE_CONTINUE
-        frames = self.pipeline.pipeline.get_by_name("pose").get_property("stats").get_value("frames-out")
+        stats = self.pipeline.pipeline.get_by_name("pose").get_property("stats")
+        frames = stats.get_value("frames-out")
         if frames > self.frames:
             if not self.frames:
                 say(f"{self.name}: playing")
             self.frames, self.last_frame, self.wait = frames, time.monotonic(), 1
+        elif stats.get_value("frames-in") > frames and not stats.get_value("output-queue"):
+            # A frame waits for the network, on a slow machine for long: no fault of the camera's.
+            self.last_frame = time.monotonic()
         elif time.monotonic() - self.last_frame > STALL:
             self.failed(f"no frame for {STALL} s")
         return GLib.SOURCE_CONTINUE

@@ -81,6 +81,14 @@ impl Drop for Pipeline {
     }
 }
 
+/// By figures of rtmposebatch: frames have come to it of which the network has not answered the first yet. That may take long, on a
+/// slow machine or where many share the network, and to open the input again would only throw away what was done. A sink that
+/// takes nothing is another matter: there finished frames wait.
+pub fn wait_for_network(stats: &gst::StructureRef) -> bool {
+    let frames = |name| stats.get::<u64>(name).unwrap_or(0);
+    frames("frames-in") > frames("frames-out") && stats.get::<u32>("output-queue") == Ok(0)
+}
+
 fn is_missing(error: &glib::Error) -> bool {
     error.matches(gst::CoreError::MissingPlugin) || error.matches(gst::StreamError::CodecNotFound)
 }

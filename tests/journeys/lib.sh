@@ -7,9 +7,11 @@
 
 # user COMMAND...: what somebody types in a new terminal. $home is the home folder, with the installation; no variable of this project
 # or of the one who tests is there, and no display. What is printed is kept in $work/said, and shown when the command fails.
+# One that runs in circles is ended after two minutes of the processors' time, which on a busy machine are many of the clock's, and one
+# that hangs after ten of the clock's.
 user() {
   local status=0
-  (cd "$work" && exec env -i HOME="$home" PATH=/usr/bin:/bin LANG=C.UTF-8 timeout --kill-after=10 "${patience:-120}" "$@") \
+  (cd "$work" && exec env -i HOME="$home" PATH=/usr/bin:/bin LANG=C.UTF-8 prlimit --cpu=120 timeout --kill-after=10 600 "$@") \
     >"$work/said" 2>&1 </dev/null || status=$?
   if [ $status != 0 ]; then
     cat "$work/said"
