@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// The longest that a case may take; then it hangs.
+#[path = "patience.rs"]
+mod patience;
+
+/// The longest that a case may take on a machine that has time for it; then it hangs.
 pub const WATCHDOG: Duration = Duration::from_secs(20);
 
 /// A folder that is deleted at the end.
@@ -53,14 +56,23 @@ pub fn watched<T: Send + 'static>(what: &str, case: impl FnOnce() -> T + Send + 
     let thread = std::thread::spawn(move || {
         let _ = sender.send(case());
     });
-    match receiver.recv_timeout(WATCHDOG) {
-        Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+    match receive(WATCHDOG, &receiver) {
+        Some(Ok(result)) => result,
+        None => panic!("{what}: hangs"),
+        Some(Err(_)) => match thread.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => unreachable!("the result is sent before the thread ends"),
         },
     }
+}
+
+/// What a thread sends, or that it has ended; none when it hangs.
+fn receive<T>(limit: Duration, receiver: &mpsc::Receiver<T>) -> Option<Result<T, mpsc::RecvError>> {
+    patience::wait(limit, |time| match receiver.recv_timeout(time) {
+        Ok(result) => Some(Ok(result)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(mpsc::RecvError)),
+        Err(mpsc::RecvTimeoutError::Timeout) => None,
+    })
 }
 
 /// Runs a program to its end, killing it when it hangs.
@@ -75,9 +87,9 @@ pub fn run_within(time: Duration, mut command: Command) -> Output {
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(time) {
-        Ok(output) => output.unwrap(),
-        Err(_) => {
+    match receive(time, &receiver) {
+        Some(output) => output.expect("the thread sends").unwrap(),
+        None => {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
             let output = receiver.recv().unwrap().unwrap();
             panic!("{command:?} hangs: {}", text(&output));

@@ -4,13 +4,24 @@ use std::{
     collections::HashMap,
     process::Command,
     sync::{Arc, LazyLock, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+#[path = "../network_rig/patience.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod patience;
+use patience::PatientClock;
 
 type Journal = Arc<Mutex<Vec<String>>>;
 
-/// Sequences that are played now: seed, beginning, and steps so far.
-static PLAYED: LazyLock<Mutex<HashMap<u64, (Instant, Journal)>>> = LazyLock::new(|| {
+/// The sequences that are played now, by their seeds: when they began, and the steps so far.
+#[derive(Default)]
+struct Played {
+    clock: PatientClock,
+    sequences: HashMap<u64, (Duration, Journal)>,
+}
+
+static PLAYED: LazyLock<Mutex<Played>> = LazyLock::new(|| {
     std::thread::Builder::new().name("watchdog".to_string()).spawn(watch).unwrap();
     Mutex::default()
 });
@@ -20,14 +31,16 @@ pub struct Watched(u64);
 
 impl Watched {
     pub fn new(seed: u64, journal: &Journal) -> Self {
-        PLAYED.lock().unwrap().insert(seed, (Instant::now(), journal.clone()));
+        let mut played = PLAYED.lock().unwrap();
+        let now = played.clock.now();
+        played.sequences.insert(seed, (now, journal.clone()));
         Self(seed)
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        PLAYED.lock().unwrap().remove(&self.0);
+        PLAYED.lock().unwrap().sequences.remove(&self.0);
     }
 }
 
@@ -35,8 +48,10 @@ fn watch() {
     let patience = std::env::var("RTMPOSE_STRESS_PATIENCE").map_or(10, |seconds| seconds.parse().unwrap());
     loop {
         std::thread::sleep(Duration::from_millis(200));
-        let played = PLAYED.lock().unwrap();
-        let late = played.iter().find(|(_, (start, _))| start.elapsed() > Duration::from_secs(patience));
+        let mut played = PLAYED.lock().unwrap();
+        let now = played.clock.now();
+        let late =
+            played.sequences.iter().find(|(_, (start, _))| now - *start > Duration::from_secs(patience));
         if let Some((seed, (_, journal))) = late {
             eprintln!("Sequence {seed} has not ended after {patience} s. Its steps:");
             eprintln!("{}", journal.lock().unwrap().join("\n"));

@@ -1,0 +1,51 @@
+//! How long a test waits before it says that something hangs.
+
+use std::time::{Duration, Instant};
+
+/// Looked at so often.
+const SLICE: Duration = Duration::from_millis(100);
+/// Time in which somebody waited for a processor counts this much less.
+const BUSY: u32 = 30;
+
+/// A clock that hardly runs while processors are short, as the kernel tells it: what is slow because others compute does not hang.
+/// Where the kernel does not tell, it is a clock like others.
+pub struct PatientClock {
+    passed: Duration,
+    seen: (Instant, Duration),
+}
+
+impl Default for PatientClock {
+    fn default() -> Self {
+        Self { passed: Duration::ZERO, seen: (Instant::now(), short_of_processors()) }
+    }
+}
+
+impl PatientClock {
+    pub fn now(&mut self) -> Duration {
+        let now = (Instant::now(), short_of_processors());
+        let real = now.0 - self.seen.0;
+        let busy = now.1.saturating_sub(self.seen.1).min(real);
+        self.seen = now;
+        self.passed += real - busy + busy / BUSY;
+        self.passed
+    }
+}
+
+/// Since the machine's start.
+fn short_of_processors() -> Duration {
+    let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let total =
+        pressure.lines().find(|line| line.starts_with("some ")).and_then(|line| line.split_once("total="));
+    Duration::from_micros(total.map_or(0, |(_, micros)| micros.parse().unwrap()))
+}
+
+/// Asks `look`, which may wait as long as it is told, until it has something; none when this takes longer than `limit`.
+pub fn wait<T>(limit: Duration, mut look: impl FnMut(Duration) -> Option<T>) -> Option<T> {
+    let mut clock = PatientClock::default();
+    loop {
+        let found = look(SLICE);
+        if found.is_some() || clock.now() >= limit {
+            return found;
+        }
+    }
+}
