@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -12,7 +11,7 @@ import unittest
 import jsonschema
 import numpy as np
 
-from examples import ALLOWED, DOTS, HEIGHT, MILLISECONDS, ROOT, WIDTH, pose, run, source, write_video
+from examples import ALLOWED, DOTS, HEIGHT, MILLISECONDS, ROOT, WIDTH, limited, pose, run, source, write_video
 
 sys.path.insert(0, str(ROOT / "examples/python"))
 import pose_app  # noqa: E402
@@ -100,8 +99,7 @@ class Json(unittest.TestCase):
         """The lines of a pipeline, each valid."""
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "lines"
-            subprocess.run(["gst-launch-1.0", "-q", *shlex.split(line), "!", "rtmposejson", "!", "filesink",
-                            f"location={file}"], check=True, timeout=60)
+            limited(["gst-launch-1.0", "-q", *shlex.split(line), "!", "rtmposejson", "!", "filesink", f"location={file}"], check=True)
             lines = [json.loads(line) for line in file.read_text().splitlines()]
         for line in lines:
             jsonschema.validate(line, self.schema, cls=jsonschema.Draft202012Validator)
