@@ -13,12 +13,13 @@ use std::{
 
 use gst::prelude::*;
 use gstrtmpose::{
+    detect::{self, RtmPoseDetect},
     engine::{
         Backend, BackendOf, Clock, Error, ErrorKind, Executor, Loading, ManualClock, MonotonicClock,
         Overlapping, Slot,
     },
     meta::{self, FramePeople},
-    network::Network,
+    network::{BoxForm, Boxes, Kind, Network},
     posebatch::{RtmPoseBatch, testing},
 };
 
@@ -158,6 +159,8 @@ pub struct Fake {
     pub sha256: String,
     /// Threads of executors that were left behind.
     pub forsaken: Arc<Mutex<Vec<ThreadId>>>,
+    /// It is a detector: it finds one box, the whole frame, whose score is the number and 1.
+    pub is_detector: bool,
 }
 
 struct FakeExecutor {
@@ -179,8 +182,10 @@ impl Backend for Fake {
             return Err(error);
         }
         let provider = if self.spare.is_some() { "device" } else { "fake" };
-        let network =
-            Network { sha256: Some(self.sha256.clone()), ..Network::simcc(SIDE, SIDE, 1, provider) };
+        let points = Network::simcc(SIDE, SIDE, 1, provider);
+        let boxes = Kind::Boxes(Boxes { form: BoxForm::Queries { classes: 1 }, most: 1 });
+        let kind = if self.is_detector { boxes } else { points.kind };
+        let network = Network { sha256: Some(self.sha256.clone()), kind, ..points };
         self.executors.fetch_add(1, Ordering::SeqCst);
         let executor = Box::new(FakeExecutor {
             fake: self.clone(),
@@ -239,6 +244,13 @@ impl Executor for FakeExecutor {
                 self.fake.hanging.hang(|| false);
                 return Err(Error::new(ErrorKind::Run, "the fake network was let go"));
             }
+        }
+        if self.fake.is_detector {
+            for (answer, number) in answers.chunks_exact_mut(5).zip(&self.rows[..rows]) {
+                let side = SIDE as f32;
+                answer.copy_from_slice(&[0.0, 0.0, side, side, number + 1.0]);
+            }
+            return Ok(rows);
         }
         for (answer, number) in answers.chunks_exact_mut(4).zip(&self.rows[..rows]) {
             answer.copy_from_slice(&[2.0, 2.0, *number, *number]);
@@ -308,6 +320,25 @@ pub fn element_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseBatch {
     element
 }
 
+/// An `rtmposedetect` over a fake network.
+pub fn detector_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseDetect {
+    init();
+    let element = gst::ElementFactory::make("rtmposedetect").build().unwrap();
+    let element = element.downcast::<RtmPoseDetect>().unwrap();
+    detect::testing::inject(&element, Arc::new(fake.clone()), clock);
+    element
+}
+
+/// The numbers that a detector found in a frame; none where it has not looked.
+pub fn detected(buffer: &gst::BufferRef) -> Option<Vec<u32>> {
+    let metas = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
+    let confidence = |meta: gst::MetaRef<'_, gst_video::VideoRegionOfInterestMeta>| {
+        meta.param("detection")?.get::<f64>("confidence").ok()
+    };
+    let numbers = metas.filter_map(confidence).map(|confidence| confidence as u32 - 1).collect();
+    meta::was_looked_at(buffer).then_some(numbers)
+}
+
 pub const CAPS: &str = "video/x-raw,format=RGB,width=4,height=4,framerate=30/1";
 
 /// A harness around the element, in PLAYING, with caps; upstream is not live.
@@ -320,7 +351,7 @@ pub fn harness(element: &RtmPoseBatch) -> gst_check::Harness {
 }
 
 /// Puts the element between two pads of a test and activates these.
-pub fn connect(element: &RtmPoseBatch, source: &gst::Pad, sink: &gst::Pad) {
+pub fn connect(element: &impl IsA<gst::Element>, source: &gst::Pad, sink: &gst::Pad) {
     source.link(&element.static_pad("sink").unwrap()).unwrap();
     element.static_pad("src").unwrap().link(sink).unwrap();
     sink.set_active(true).unwrap();
@@ -377,7 +408,7 @@ pub fn errors_and_warnings(bus: &gst::Bus) -> (Vec<String>, Vec<String>) {
 }
 
 /// Gives the element a bus of its own.
-pub fn bus(element: &RtmPoseBatch) -> gst::Bus {
+pub fn bus(element: &impl IsA<gst::Element>) -> gst::Bus {
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
     bus

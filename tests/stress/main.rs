@@ -1,4 +1,5 @@
-//! Random sequences of everything that a pipeline can do to the element, each from one seed.
+//! Random sequences of everything that a pipeline can do to the element, each from one seed: in one of five it is
+//! `rtmposedetect`, in the others `rtmposebatch`.
 //!
 //! `RTMPOSE_STRESS_SEED=n` plays that one only, `RTMPOSE_STRESS_COUNT=n` so many, `RTMPOSE_STRESS_MINUTES=n` as many as
 //! fit, from `RTMPOSE_STRESS_FIRST=n` on. A seed fixes what each thread does, not how the machine interleaves threads:
@@ -108,7 +109,9 @@ fn play(seed: u64) {
 
 fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), String> {
     journal.lock().unwrap().push(format!("{plan:?}"));
-    let fake = Fake { spare: plan.spare.then(Arc::default), overlaps: plan.overlaps, ..Fake::default() };
+    let (overlaps, is_detector) = (plan.overlaps, plan.is_detector);
+    let spare = plan.spare.then(|| Arc::new(Fake { is_detector, ..Fake::default() }));
+    let fake = Fake { spare, overlaps, is_detector, ..Fake::default() };
     let rigs: Vec<_> = (0..plan.streams.len()).map(|index| Rig::new(plan, index, &fake, journal)).collect();
     std::thread::scope(|scope| {
         let sources: Vec<_> = rigs.iter().map(|rig| scope.spawn(|| rig.play_source())).collect();

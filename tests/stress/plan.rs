@@ -33,6 +33,8 @@ pub struct Plan {
     pub spare: bool,
     /// The network takes the next batch while one runs.
     pub overlaps: bool,
+    /// The element is `rtmposedetect`.
+    pub is_detector: bool,
     /// Streams that share one network; a single one has its own.
     pub streams: Vec<StreamPlan>,
 }
@@ -142,6 +144,7 @@ impl Plan {
             executors: random.one_of(&[1, 1, 2]),
             spare: faults.network && random.chance(40),
             overlaps: seed % 2 == 1,
+            is_detector: seed % 5 == 4,
             streams: (0..streams).map(|_| StreamPlan::new(&mut random, faults)).collect(),
         }
     }

@@ -9,10 +9,7 @@ use std::{
 };
 
 use gst::prelude::*;
-use gstrtmpose::{
-    engine::{Clock, MonotonicClock},
-    posebatch::RtmPoseBatch,
-};
+use gstrtmpose::engine::{Clock, MonotonicClock};
 
 use crate::{
     common::{self, Fake},
@@ -98,7 +95,8 @@ struct Sink {
 }
 
 pub struct Rig {
-    pub element: RtmPoseBatch,
+    pub element: gst::Element,
+    is_detector: bool,
     pub bus: gst::Bus,
     pub plan: StreamPlan,
     network_is_lost: bool,
@@ -154,7 +152,11 @@ pub fn seen_number(number: u32, format: Format) -> u32 {
 impl Rig {
     pub fn new(plan: &Plan, index: usize, fake: &Fake, journal: &Arc<Mutex<Vec<String>>>) -> Arc<Self> {
         let stream = plan.streams[index].clone();
-        let element = common::element_with_clock(fake, Arc::new(FastClock::default()));
+        let clock = Arc::new(FastClock::default());
+        let element: gst::Element = match plan.is_detector {
+            true => common::detector_with_clock(fake, clock).upcast(),
+            false => common::element_with_clock(fake, clock).upcast(),
+        };
         element.set_property("batch-size", plan.batch_size);
         element.set_property("inference-streams", plan.executors);
         element.set_property("batch-timeout", stream.timeout);
@@ -164,8 +166,10 @@ impl Rig {
         element.set_property("max-lateness", stream.lateness);
         element.set_property("inference-interval", stream.interval);
         element.set_property_from_str("overload", stream.overload);
-        element.set_property_from_str("inference-region", stream.region);
-        element.set_property_from_str("smoothing", stream.smoothing);
+        if !plan.is_detector {
+            element.set_property_from_str("inference-region", stream.region);
+            element.set_property_from_str("smoothing", stream.smoothing);
+        }
         element.set_property_from_str("on-error", if stream.passthrough { "passthrough" } else { "fail" });
         if plan.streams.len() > 1 {
             element.set_property("model-instance-id", format!("stress-{}", plan.seed));
@@ -206,6 +210,7 @@ impl Rig {
                 .build();
             Self {
                 element,
+                is_detector: plan.is_detector,
                 bus,
                 plan: stream,
                 network_is_lost: plan.network_is_lost(),
@@ -373,7 +378,7 @@ impl Rig {
         if no_pts {
             frame.set_pts(None);
         }
-        for _ in 0..people {
+        for _ in (0..people).filter(|_| !self.is_detector) {
             gst_video::VideoRegionOfInterestMeta::add(frame, "person", (1, 1, 2, 2));
         }
         let interval = self.plan.interval;
@@ -397,7 +402,14 @@ impl Rig {
             (true, "auto" | "roi-list") => People::Exactly(people),
             (true, region) => unreachable!("{region}"),
         };
-        self.push_buffer(source, buffer, Expected { people, carried, bare: false });
+        let expected = match self.is_detector {
+            // Frames between two looks carry nothing.
+            true if carried => BARE,
+            true if known => Expected { people: People::Exactly(1), carried: false, bare: false },
+            true => Expected { people: People::Unknown, carried: false, bare: false },
+            false => Expected { people, carried, bare: false },
+        };
+        self.push_buffer(source, buffer, expected);
     }
 
     fn push_buffer(&self, source: &mut Source, buffer: gst::Buffer, expected: Expected) {
@@ -501,6 +513,8 @@ impl Rig {
             }
             ControlStep::Timeout(timeout) => self.element.set_property("batch-timeout", timeout),
             ControlStep::Adaptive(adaptive) => self.element.set_property("adaptive-timeout", adaptive),
+            ControlStep::Property(name, _) if self.element.find_property(name).is_none() => (),
+            ControlStep::ScoreMode(_) if self.is_detector => (),
             ControlStep::Property(name, value) => {
                 self.element.set_property_from_str(name, &value.to_string());
             }
@@ -607,6 +621,8 @@ impl Sink {
     fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let number = buffer.offset() as u32;
         let format = lock(&self.formats)[&number];
+        let found = common::detected(&buffer);
+        let found = found.map(|numbers| Found { size: format.size, numbers, carried: false });
         let people = common::people(&buffer).map(|people| Found {
             size: (people.width, people.height),
             // Who is followed onto the frame's edge is seen darker than the frame is.
@@ -622,6 +638,7 @@ impl Sink {
                 .collect(),
             carried: people.carried,
         });
+        let people = people.or(found);
         let unchanged =
             buffer.size() == 0 || buffer.map_readable().unwrap().as_slice() == pixels(number, format);
         let mut downstream = lock(&self.downstream);
