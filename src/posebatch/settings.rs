@@ -20,7 +20,8 @@ settings! {
         #[shared]
         model_file: Option<String> = None,
             "Model file",
-            "RTMPose network as ONNX file, as mmdeploy exports it; not set: the RTMPose-t embedded in the plugin, for research and evaluation";
+            "Pose network as ONNX file: RTMPose, RTMW, DWPose, RTMW3D or RTMO as mmdeploy exports them, ViTPose; not set: the RTMPose-t embedded in \
+             the plugin, for research and evaluation";
         skeleton: Option<String> = None,
             "Skeleton",
             "The key points' set where their number does not tell it: coco-17, halpe-26, coco-wholebody-133, \

@@ -70,6 +70,41 @@ fn adapted_files_pass_unchanged() {
     assert!(once == again);
 }
 
+/// What an adapted file is told to be is what the file was; and it passes unchanged, too.
+#[test]
+fn adapted_files_of_each_kind_are_known_again() {
+    use crate::network::{Classes, check::check};
+    let kind = |model: &Model| {
+        let contract = check(model.graph.as_ref().unwrap(), "model", None, Classes::default()).unwrap();
+        (
+            contract.kind(contract.points.unwrap_or(17)),
+            [contract.width, contract.height],
+            contract.is_adapted(),
+        )
+    };
+    for name in ["yolox", "yolox-any-size", "rtmdet", "yolox-anchors", "rfdetr", "rtmo", "rtmw3d", "vitpose"]
+    {
+        let model = model(&format!("tests/networks/{name}.onnx"));
+        let once = adapt(&model, &Adaptation::default()).unwrap();
+        let again = read(Bytes::from(once.clone())).unwrap();
+        let (was, is) = (kind(&model), kind(&again));
+        assert_eq!((was.0, was.1, was.2, is.2), (is.0, is.1, false, true), "{name}");
+        assert!(adapt(&again, &Adaptation::default()).unwrap() == once, "{name}");
+    }
+}
+
+/// What suppresses boxes cannot be computed in half precision.
+#[test]
+fn files_that_suppress_boxes_are_refused_in_half_precision() {
+    let model = model("tests/networks/yolox.onnx");
+    // The tests' networks have an operator before it that is not known either.
+    let mut graph = model.graph.clone().unwrap();
+    graph.node.retain(|node| node.is("NonMaxSuppression"));
+    let only = Model { graph: Some(Graph { ..graph }), ..model };
+    let error = adapt(&only, &Adaptation { half: true, ..Adaptation::default() }).unwrap_err();
+    assert!(error.contains("operator `NonMaxSuppression`"), "{error}");
+}
+
 /// `messages` knows every field: what is read is written again, byte by byte.
 #[test]
 fn files_survive_being_read() {
