@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gstrtmpose::pose::{KeyPoint, Skeleton};
 use gstrtmpose::track::{Anatomy, Glimpse, Moment, Observation, Planner, Purpose, Seen, Settings, Tracks};
-use gstrtmpose::video::{ChromaSite, Colour, Component, Picture, YuvMatrix};
+use gstrtmpose::video::{ChromaSite, Colour, Component, Picture, Pixels, YuvMatrix};
 
 const SIZE: (u32, u32) = (1920, 1080);
 const PEOPLE: usize = 10;
@@ -58,6 +58,7 @@ fn main() {
         colour: Colour::Yuv(YuvMatrix::new(0.2126, 0.0722, false)),
         chroma_site: ChromaSite::default(),
     };
+    let pixels = Pixels::Host(picture);
     let (mut planner, mut tracks) = (
         Planner::default(),
         Tracks::new(Anatomy::of("coco-17", 17, Skeleton::by_name("coco-17").and_then(Skeleton::sigmas))),
@@ -69,7 +70,7 @@ fn main() {
         let now = frame as f64 / 30.0;
         let targets = tracks.targets();
         let start = Instant::now();
-        let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&picture, SIZE));
+        let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&pixels, SIZE));
         let looks = planner.plan(
             Moment { now, size: SIZE, search: true, still: false },
             &targets,

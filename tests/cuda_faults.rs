@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{errors_and_warnings, init};
+use common::{card::lose_the_card, errors_and_warnings, init};
 use cudarc::driver::{CudaContext, result, sys};
 use gst::prelude::*;
 use gstrtmpose::engine::left_behind;
@@ -76,33 +76,6 @@ fn where_memory_is_short_batches_are_made_smaller() {
     assert!((1..64).contains(&size), "{size}");
     element.set_state(gst::State::Null).unwrap();
     assert_eq!(errors_and_warnings(&bus), (vec![], vec![]));
-}
-
-/// Writes where nothing is: CUDA refuses every call of the process from then on, as when the card falls off the bus.
-fn lose_the_card() {
-    const KERNEL: &std::ffi::CStr = c"
-        .version 6.4
-        .target sm_75
-        .address_size 64
-        .visible .entry lose() {
-            .reg .b64 %address;
-            .reg .b32 %value;
-            mov.u64 %address, 16;
-            mov.u32 %value, 1;
-            st.global.u32 [%address], %value;
-            ret;
-        }";
-    let context = CudaContext::new(0).unwrap();
-    context.bind_to_thread().unwrap();
-    // SAFETY: the kernel takes no parameters, and what it does harms this process alone.
-    unsafe {
-        let module = result::module::load_data(KERNEL.as_ptr().cast()).unwrap();
-        let kernel = result::module::get_function(module, c"lose".to_owned()).unwrap();
-        let stream = std::ptr::null_mut();
-        result::launch_kernel(kernel, (1, 1, 1), (1, 1, 1), 0, stream, &mut []).unwrap();
-    }
-    let error = context.synchronize().unwrap_err();
-    eprintln!("the card is lost: {error:?}");
 }
 
 #[test]

@@ -313,3 +313,27 @@ fn all_who_share_a_lost_device_are_told_once() {
         assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
     }
 }
+
+/// A crop that the network's device cannot reach is an inference error of its frame; those that run beside it have their answers.
+#[test]
+fn a_crop_that_cannot_be_loaded_fails_alone() {
+    let fake = Fake::default();
+    *fake.refuses.lock().unwrap() = vec![2, 5, 6];
+    let element = element(&fake);
+    element.set_property_from_str("on-error", "passthrough");
+    let bus = bus(&element);
+    let mut harness = harness(&element);
+    (0..8).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
+    for number in 0..8 {
+        let buffer = harness.pull().unwrap();
+        if [2, 5, 6].contains(&number) {
+            assert_eq!((buffer.offset(), people(&buffer)), (number.into(), None));
+        } else {
+            check(&buffer, number);
+        }
+    }
+    let (errors, warnings) = errors_and_warnings(&bus);
+    assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
+    assert!(warnings[0].contains("the crop cannot be loaded"), "{warnings:?}");
+    element.set_state(gst::State::Null).unwrap();
+}

@@ -132,7 +132,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Every property, with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 37] = [
+const PROPERTIES: [(&str, &str); 38] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -149,6 +149,7 @@ const PROPERTIES: [(&str, &str); 37] = [
     ("active-provider", "Default: null"),
     ("precision", "Default: 0, \"model\""),
     ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),
+    ("cudnn-fuse-conv-bias", "Default: 0, \"auto\""),
     ("gpu-memory-limit", "Default: 0"),
     ("inference-scale", "Default:               1"),
     ("inference-region", "Default: 0, \"auto\""),
@@ -173,7 +174,7 @@ const PROPERTIES: [(&str, &str); 37] = [
 ];
 
 /// The same of `rtmposedetect`.
-const DETECTORS_PROPERTIES: [(&str, &str); 28] = [
+const DETECTORS_PROPERTIES: [(&str, &str); 29] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("batch-size", "Default: 4"),
@@ -194,6 +195,7 @@ const DETECTORS_PROPERTIES: [(&str, &str); 28] = [
     ("device-id", "Default: 0"),
     ("precision", "Default: 0, \"model\""),
     ("cudnn-conv-algo-search", "Default: 1, \"heuristic\""),
+    ("cudnn-fuse-conv-bias", "Default: 0, \"auto\""),
     ("gpu-memory-limit", "Default: 0"),
     ("overload", "Default: 0, \"auto\""),
     ("max-lateness", "Default: -1"),

@@ -442,3 +442,27 @@ fn a_skeleton_that_does_not_fit_is_refused() {
         assert!(errors.len() == 1 && errors[0].contains(part), "{errors:?}");
     }
 }
+
+/// CUDA memory is in the template, for who asks before anything is loaded; a network that runs elsewhere takes none of it.
+#[test]
+fn frames_on_a_card_are_taken_only_where_the_network_runs_there() {
+    let element = element(&Fake::default());
+    let on_a_card: gst::Caps =
+        "video/x-raw(memory:CUDAMemory),format=NV12,width=4,height=4,framerate=30/1".parse().unwrap();
+    let pads = [element.static_pad("sink").unwrap(), element.static_pad("src").unwrap()];
+    assert!(pads.iter().all(|pad| pad.query_caps(None).can_intersect(&on_a_card)));
+    assert!(pads[0].query_accept_caps(&on_a_card));
+    element.set_state(gst::State::Ready).unwrap();
+    for pad in &pads {
+        let caps = pad.query_caps(None);
+        assert!(!caps.can_intersect(&on_a_card), "{caps}");
+        assert!(caps.can_intersect(&CAPS.parse::<gst::Caps>().unwrap()), "{caps}");
+        assert!(pad.query_caps(Some(&on_a_card)).is_empty());
+    }
+    assert!(!pads[0].query_accept_caps(&on_a_card));
+    assert!(pads[0].query_accept_caps(&CAPS.parse::<gst::Caps>().unwrap()));
+    // Nor is there a context to share.
+    let mut context = gst::query::Context::new("gst.cuda.context");
+    assert!(!pads[0].query(&mut context));
+    element.set_state(gst::State::Null).unwrap();
+}

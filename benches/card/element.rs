@@ -67,6 +67,12 @@ impl Card {
         }
     }
 
+    /// Use of the card and of its decoder.
+    pub fn parts(&self) -> Option<[f64; 2]> {
+        let decoder = self.0.device_by_index(0).ok()?.decoder_utilization().ok()?.utilization;
+        Some([self.utilization()?, f64::from(decoder)])
+    }
+
     pub fn utilization(&self) -> Option<f64> {
         Some(f64::from(self.0.device_by_index(0).ok()?.utilization_rates().ok()?.gpu))
     }
@@ -80,6 +86,7 @@ pub fn make(options: &Options, name: &str) -> Result<gst::Element> {
         .property_from_str("execution-provider", options.text("provider", "cuda"))
         .property_from_str("precision", options.text("precision", "fp16"))
         .property_from_str("cudnn-conv-algo-search", options.text("search", "heuristic"))
+        .property_from_str("cudnn-fuse-conv-bias", options.text("fuse", "auto"))
         .property("batch-size", options.count("batch", 8)? as u32)
         .property("batch-timeout", (options.number("timeout-ms", 15.0)? * 1e6) as u64)
         .property("input-queue-size", options.count("input-queue", 20)? as u32)

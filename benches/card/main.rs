@@ -6,12 +6,14 @@
 mod bare;
 mod cameras;
 mod element;
+mod fuse;
 mod report;
 mod stall;
+mod video;
 
 use std::{collections::BTreeMap, error::Error, path::PathBuf, process::Command, time::Duration};
 
-use gstrtmpose::runtime::onnx::{ConvAlgoSearch, OnnxBackend, Precision, Provider};
+use gstrtmpose::runtime::onnx::{ConvAlgoSearch, FuseConvBias, OnnxBackend, Precision, Provider};
 use report::Row;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -67,6 +69,11 @@ impl Options {
                 "default" => ConvAlgoSearch::Default,
                 _ => ConvAlgoSearch::Heuristic,
             },
+            fuse_conv_bias: match self.text("fuse", "auto") {
+                "on" => FuseConvBias::On,
+                "off" => FuseConvBias::Off,
+                _ => FuseConvBias::Auto,
+            },
             ..OnnxBackend::default()
         })
     }
@@ -101,6 +108,7 @@ fn main() -> Result<()> {
             "element" => vec![element::measure(&options)?],
             "cameras" => cameras::measure(&options)?,
             "stall" => vec![stall::measure(&options)?],
+            "video" => vec![video::measure(&options)?],
             other => return Err(format!("no part {other}").into()),
         };
         rows.into_iter().for_each(|row| row.print(&part));
@@ -119,6 +127,8 @@ fn main() -> Result<()> {
         "models" => run.models()?.finish(false),
         "latency" => run.latency()?.finish(false),
         "stall" => run.stall()?.finish(false),
+        "fuse" => run.fuse()?.finish(false),
+        "video" => run.video()?.finish(false),
         "seed" => run.seed()?.finish(false),
         other => Err(format!("no command {other}: see benches/gpu").into()),
     }
@@ -139,12 +149,22 @@ impl Run<'_> {
         self.run(name, command, arguments)
     }
 
-    fn run(&mut self, name: &str, mut command: Command, arguments: &[(&str, &str)]) -> Result<()> {
+    /// The options of a part: those of the run, and its own.
+    fn options_of(&self, arguments: &[(&str, &str)]) -> BTreeMap<String, String> {
         let own = arguments.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        let all: BTreeMap<_, _> = self.options.0.clone().into_iter().chain(own).collect();
+        self.options.0.clone().into_iter().chain(own).collect()
+    }
+
+    fn run(&mut self, name: &str, mut command: Command, arguments: &[(&str, &str)]) -> Result<()> {
+        let all = self.options_of(arguments);
         command.args(all.iter().map(|(name, value)| format!("{name}={value}")));
         let output = command.stderr(std::process::Stdio::inherit()).output()?;
-        let said = String::from_utf8_lossy(&output.stdout);
+        self.keep(name, &all, &String::from_utf8_lossy(&output.stdout));
+        Ok(())
+    }
+
+    /// Keeps the rows that a part said.
+    fn keep(&mut self, name: &str, all: &BTreeMap<String, String>, said: &str) {
         let mut rows: Vec<_> = said.lines().filter_map(Row::parse).collect();
         if rows.is_empty() {
             rows.push(Row::failed(name));
@@ -154,7 +174,6 @@ impl Run<'_> {
             println!("{row}");
         }
         self.rows.append(&mut rows);
-        Ok(())
     }
 
     /// The bare session, the element with 1, 4 and 16 streams, and rtmlib.

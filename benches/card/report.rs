@@ -81,6 +81,9 @@ impl Row {
             "label",
             "adaptive",
             "prepared",
+            "fuse",
+            "memory",
+            "do",
         ];
         let mut label = String::new();
         // A row of files belongs to a part that has cameras, too.
@@ -88,7 +91,7 @@ impl Row {
         for word in words.iter().filter(|word| self.0.contains_key(**word) && **word != left_out) {
             let value = self.text(word);
             let _ = match *word {
-                "batch" | "threads" | "scale" => write!(label, "{word}={value} "),
+                "batch" | "threads" | "scale" | "fuse" => write!(label, "{word}={value} "),
                 // Of a file the name alone.
                 "model" => write!(
                     label,
@@ -117,7 +120,8 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 34] = [
+const COLUMNS: [(&str, &str); 36] = [
+    ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
     ("crops-per-second-4-streams", "4 streams"),
@@ -130,6 +134,7 @@ const COLUMNS: [(&str, &str); 34] = [
     ("inference-ms-p50", "run p50"),
     ("inference-ms-p99", "run p99"),
     ("gpu-use-percent", "GPU %"),
+    ("decoder-use-percent", "decoder %"),
     ("gpu-memory-mib", "MiB"),
     ("own-memory-mib", "own MiB"),
     ("start-s", "start s"),

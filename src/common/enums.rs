@@ -93,6 +93,31 @@ impl From<CudnnConvAlgoSearch> for onnx::ConvAlgoSearch {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseBatchCudnnFuseConvBias")]
+pub enum CudnnFuseConvBias {
+    #[default]
+    #[enum_value(name = "Off", nick = "auto")]
+    Auto,
+    #[enum_value(
+        name = "Convolution, bias and activation in one kernel: faster runs, a longer start",
+        nick = "on"
+    )]
+    On,
+    #[enum_value(name = "A kernel for each", nick = "off")]
+    Off,
+}
+
+impl From<CudnnFuseConvBias> for onnx::FuseConvBias {
+    fn from(fuse: CudnnFuseConvBias) -> Self {
+        match fuse {
+            CudnnFuseConvBias::Auto => Self::Auto,
+            CudnnFuseConvBias::On => Self::On,
+            CudnnFuseConvBias::Off => Self::Off,
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtmPoseBatchOverload")]
 pub enum Overload {
     #[default]
@@ -146,4 +171,12 @@ pub enum Fallback {
     Cpu,
 }
 
-enumerations!(ExecutionProvider, Precision, CudnnConvAlgoSearch, Overload, OnError, Fallback);
+enumerations!(
+    ExecutionProvider,
+    Precision,
+    CudnnConvAlgoSearch,
+    CudnnFuseConvBias,
+    Overload,
+    OnError,
+    Fallback
+);

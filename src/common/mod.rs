@@ -3,11 +3,13 @@
 
 mod enums;
 mod log;
+mod memory;
 mod opening;
 mod settings;
 
 pub use enums::*;
 pub(crate) use log::log_batch;
+pub(crate) use memory::{caps, card};
 #[cfg(any(debug_assertions, feature = "testing"))]
 pub(crate) use opening::Given;
 pub(crate) use opening::{Asked, open_engine};

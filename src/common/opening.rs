@@ -117,6 +117,7 @@ fn onnx_backend(element: &gst::Element, asked: &Asked) -> OnnxBackend {
         device_id: common.device_id,
         precision: common.precision.into(),
         conv_algo_search: common.cudnn_conv_algo_search.into(),
+        fuse_conv_bias: common.cudnn_fuse_conv_bias.into(),
         gpu_memory_limit: common.gpu_memory_limit,
         cache_folder: Some(glib::user_cache_dir().join("rtmposebatch")),
         library: Search {

@@ -68,6 +68,10 @@ settings! {
             "cuDNN convolution search",
             "How cuDNN chooses the algorithm of a convolution (CUDA only)";
         #[shared]
+        cudnn_fuse_conv_bias: CudnnFuseConvBias = CudnnFuseConvBias::default(),
+            "cuDNN fused convolutions",
+            "Whether cuDNN computes a convolution together with its bias and activation (CUDA only)";
+        #[shared]
         gpu_memory_limit: u64 = 0,
             "GPU memory limit",
             "Bytes that ONNX Runtime may take on the GPU for each prepared batch size of each batch in flight (CUDA only); 0 = no limit";

@@ -9,7 +9,7 @@ use super::{
     settings::All,
 };
 use crate::{
-    common::{Asked, open_engine},
+    common::{Asked, card, open_engine},
     engine::{Error, PendingAnswer},
     meta::{self, FrameDetections},
     network::{Boxes, Kind, Network, Task, Wanted},
@@ -105,7 +105,8 @@ impl Inference for Detections {
         );
         let summary = format!("boxes of people on {provider_name}");
         let gpu = provider.is_nvidia().then(|| u32::try_from(common.device_id).ok()).flatten();
-        Ok(Opened { ready: boxes, loaded: Arc::clone(&loaded), gpu, description, summary })
+        let card = card(provider, common.device_id);
+        Ok(Opened { ready: boxes, loaded: Arc::clone(&loaded), gpu, card, description, summary })
     }
 
     fn look(

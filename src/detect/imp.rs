@@ -6,9 +6,8 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{boxes::Detections, settings::All};
 use crate::{
-    common::{warn_of_late_property, warn_of_milliseconds},
+    common::{self, warn_of_late_property, warn_of_milliseconds},
     stage::{self, Stage, Staged},
-    video::FORMATS,
 };
 
 /**
@@ -105,10 +104,8 @@ impl ElementImpl for RtmPoseDetect {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> = LazyLock::new(|| {
-            let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
-            stage::pad_templates(&caps)
-        });
+        static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> =
+            LazyLock::new(|| stage::pad_templates(&common::caps()));
         &*TEMPLATES
     }
 

@@ -182,17 +182,19 @@ pub type BackendOf<N> = dyn Backend<Network = N>;
 /// Where one crop waits on its way from a stream to an executor: a stream fills it, and an executor of the backend that
 /// made it, or of one that takes its place, loads it.
 ///
-/// Today every slot is bytes in host memory. One that says where a crop is instead, such as 'this region of that frame on the
-/// GPU', needs no other contract: it has no bytes; who fills it finds its own type by
-/// `(slot as &mut dyn Any).downcast_mut::<RegionOfFrame>()` and writes frame and region there; the executor finds that again
-/// in `load` and has the device sample the crop into the row. The slot holds the frame until the engine gives it back: once
-/// the executor has loaded it, or once it was run, where it may have to be run again elsewhere. Whoever takes a lost
-/// device's place is handed the same slots.
+/// A slot is bytes in host memory, or says where a crop is instead, as `runtime::onnx::CropSlot` can: 'this region of that frame
+/// on the GPU'. Then it has no bytes. Who fills it finds its own type by `(slot as &mut dyn Any).downcast_mut::<CropSlot>()`;
+/// the executor finds that again in `load` and has the device sample the crop into the row. The slot holds the frame until
+/// `clear`: once the executor has loaded it, or once it was run, where it may have to be run again elsewhere. Whoever takes
+/// a lost device's place is handed the same slots.
 pub trait Slot: Any + Send {
     /// The crop's bytes in host memory, rows of 8-bit RGB; empty where it does not lie there.
     fn bytes(&self) -> &[u8];
 
     fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// The engine takes it back: a frame that it holds is held no longer. Called before the crop is answered.
+    fn clear(&mut self) {}
 }
 
 impl Slot for Box<[u8]> {
@@ -207,8 +209,13 @@ impl Slot for Box<[u8]> {
 
 /// One loaded network, owned by one thread.
 pub trait Executor {
-    /// Copies a crop into a row of the next batch. Where that fails, the run tells.
+    /// Copies a crop into a row of the next batch. Where that fails, the run tells, or `refused`.
     fn load(&mut self, row: usize, crop: &dyn Slot);
+
+    /// Rows of the run that has ended whose crop could not be loaded, and why: their answers mean nothing.
+    fn refused(&mut self) -> Vec<(usize, Error)> {
+        Vec::new()
+    }
 
     /// Runs the network on the first `rows` rows and writes their answers, `Shape::row` numbers for each. Tells how many
     /// rows the network computed: more than `rows` where only some batch sizes are prepared.

@@ -69,6 +69,7 @@ impl CropBuffer {
         if buffers.is_empty() {
             return;
         }
+        buffers.iter_mut().for_each(|buffer| buffer.slot_mut().clear());
         {
             let mut shared = lock(&core.shared);
             for buffer in &mut buffers {
@@ -83,7 +84,8 @@ impl CropBuffer {
 
 impl Drop for CropBuffer {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
+        if let Some(mut slot) = self.slot.take() {
+            slot.clear();
             lock(&self.core.shared).pool.give_back(self.stream, slot);
             self.core.buffers.notify_all();
         }

@@ -21,7 +21,8 @@ impl Core {
             None => self.next_batch(),
         } {
             let result = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut overlap);
-            overlap.done = Some(self.done(batch, result, &rows));
+            let refused = runner.executor.refused();
+            overlap.done = Some(self.done(batch, result, &rows, &refused));
             // With a next batch, the device gets that first.
             if overlap.next.is_none() {
                 self.settle(&mut overlap.done);
@@ -43,7 +44,13 @@ impl Core {
         None
     }
 
-    fn done(&self, batch: Batch, result: Result<(usize, Duration), Error>, answers: &[f32]) -> Done {
+    fn done(
+        &self,
+        batch: Batch,
+        result: Result<(usize, Duration), Error>,
+        answers: &[f32],
+        refused: &[(usize, Error)],
+    ) -> Done {
         let Batch { promises, crops, waited, .. } = batch;
         let report = result.as_ref().ok().map(|(rows, ran)| BatchReport {
             crops: promises.len(),
@@ -51,9 +58,11 @@ impl Core {
             waited,
             ran: *ran,
         });
-        let outcome = |row: usize| match &result {
-            Ok(_) => Ok(answers[row * self.shape.row..][..self.shape.row].into()),
-            Err(error) => Err(error.clone()),
+        let refusal = |row: usize| refused.iter().find(|(refused, _)| *refused == row);
+        let outcome = |row: usize| match (&result, refusal(row)) {
+            (Ok(_), Some((_, error))) => Err(error.clone()),
+            (Ok(_), None) => Ok(answers[row * self.shape.row..][..self.shape.row].into()),
+            (Err(error), _) => Err(error.clone()),
         };
         let answers =
             promises.into_iter().enumerate().map(|(row, promise)| (promise, outcome(row))).collect();

@@ -7,7 +7,11 @@
 use gst_video::prelude::*;
 use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef, VideoInfo};
 
-use crate::video::{FrameShape, planes::PlanesMut};
+use crate::video::{
+    FrameShape,
+    cuda::{self, Stroke},
+    planes::PlanesMut,
+};
 
 /// A position in square pixels of the frame ([`FrameShape`]), so that what is round looks round. 0 is the first pixel's centre.
 pub type Point = (f32, f32);
@@ -42,8 +46,16 @@ struct Component {
     pixel_stride: usize,
 }
 
+/// What is drawn on.
+enum Target<'a> {
+    /// Pixels in system memory, at once.
+    Host(PlanesMut<'a>),
+    /// Pixels in a card's memory, later and all together.
+    Card(Vec<Stroke>),
+}
+
 pub struct Canvas<'a> {
-    planes: PlanesMut<'a>,
+    target: Target<'a>,
     format: VideoFormatInfo,
     size: (f32, f32),
     layers: Vec<Layer>,
@@ -54,17 +66,27 @@ impl<'a> Canvas<'a> {
     /// A canvas on the frame, of the size and with the colorimetry of its caps, `info`: a GstVideoMeta may be larger than the
     /// picture. None where the frame's layout leaves its memory.
     pub fn new(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>, info: &VideoInfo) -> Option<Self> {
+        let strides = frame.plane_stride().to_vec();
+        Some(Self::on(Target::Host(PlanesMut::of(frame)?), info, &strides))
+    }
+
+    /// A canvas whose lines are collected, for a frame in a card's memory with these strides.
+    pub fn for_a_card(info: &VideoInfo, strides: &[i32]) -> Self {
+        Self::on(Target::Card(Vec::new()), info, strides)
+    }
+
+    fn on(target: Target<'a>, info: &VideoInfo, strides: &[i32]) -> Self {
         let shape = FrameShape::from(info);
         let [across, down] = shape.to_square();
         let mut layers: Vec<Layer> = Vec::new();
-        let format = frame.format_info();
+        let format = info.format_info();
         for index in 0..format.n_components() as usize {
             let plane = format.plane()[index] as usize;
             let component = Component {
                 index,
                 plane,
                 offset: format.poffset()[index] as usize,
-                stride: usize::try_from(frame.plane_stride()[plane]).unwrap_or(0),
+                stride: strides.get(plane).and_then(|stride| usize::try_from(*stride).ok()).unwrap_or(0),
                 pixel_stride: usize::try_from(format.pixel_stride()[index]).unwrap_or(0).max(1),
             };
             // Pixels that a sample stands for.
@@ -83,7 +105,32 @@ impl<'a> Canvas<'a> {
             }
         }
         let size = (shape.width as f32 * across, shape.height as f32 * down);
-        Some(Self { format, size, planes: PlanesMut::of(frame)?, layers, colorimetry: info.colorimetry() })
+        Self { format, size, target, layers, colorimetry: info.colorimetry() }
+    }
+
+    /// What was drawn for a frame in a card's memory, and its layers, whose planes begin at these places of the memory.
+    pub fn for_the_painter(self, offsets: &[usize]) -> (Vec<cuda::Layer>, Vec<Stroke>) {
+        let Target::Card(strokes) = self.target else { return (Vec::new(), Vec::new()) };
+        let layers = self.layers.iter().map(|layer| {
+            let mut told = cuda::Layer {
+                width: layer.width as i32,
+                height: layer.height as i32,
+                step: [layer.step.0, layer.step.1],
+                origin: [layer.origin.0, layer.origin.1],
+                components: layer.components.len() as i32,
+                ..Default::default()
+            };
+            for (place, component) in layer.components.iter().enumerate() {
+                let plane = offsets.get(component.plane).copied().unwrap_or(usize::MAX / 2);
+                told.data[place] = (plane + component.offset) as u64;
+                told.part[place] = component.index as i32;
+                // Those of a layer lie in one plane in every format that is drawn on there.
+                (told.row_stride, told.pixel_stride) =
+                    (component.stride as i32, component.pixel_stride as i32);
+            }
+            told
+        });
+        (layers.collect(), strokes)
     }
 
     /// Width and height of the frame in square pixels.
@@ -123,8 +170,11 @@ impl<'a> Canvas<'a> {
     pub fn line(&mut self, from: Point, to: Point, width: f32, paint: Paint) {
         let radius = width / 2.0;
         let Some((from, to)) = self.clip(from, to, radius + 2.0) else { return };
-        for layer in &self.layers {
-            layer.line(&mut self.planes, from, to, radius, paint);
+        match &mut self.target {
+            Target::Host(planes) => {
+                self.layers.iter().for_each(|layer| layer.line(planes, from, to, radius, paint));
+            }
+            Target::Card(strokes) => strokes.push(Stroke::new(from, to, radius, paint.0)),
         }
     }
 
@@ -273,4 +323,56 @@ fn range(low: f32, high: f32, origin: f32, step: f32, count: usize) -> std::ops:
     let end = (high as i32).saturating_add(1);
     let end = (end.max(0) as usize).min(count);
     (first.max(0) as usize).min(end)..end
+}
+
+#[cfg(test)]
+mod tests {
+    use gst_video::{VideoFormat, VideoFrame};
+
+    use super::*;
+    use crate::video::cuda::tests::draw_on_the_host;
+
+    /// What the kernel draws, compiled for the processor, beside what is drawn here: lines, discs, and lines that leave the frame.
+    #[test]
+    fn a_card_draws_the_same_picture() {
+        gst::init().unwrap();
+        let lines = |canvas: &mut Canvas| {
+            let mut state = 7u64;
+            let mut next = |most: f32| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 40) as f32 / (1u64 << 24) as f32 * most
+            };
+            let (width, height) = canvas.size();
+            for _ in 0..200 {
+                let paint = canvas.paint([next(255.0) as u8, next(255.0) as u8, next(255.0) as u8]);
+                let mut at = || (next(width * 1.4) - width * 0.2, next(height * 1.4) - height * 0.2);
+                let (from, to) = (at(), at());
+                let thick = next(12.0) + 0.5;
+                canvas.line(from, to, thick, paint);
+                canvas.disc(from, next(9.0), paint);
+            }
+        };
+        for (format, par) in
+            [(VideoFormat::Nv12, 1), (VideoFormat::Nv12, 2), (VideoFormat::Rgba, 1), (VideoFormat::Bgrx, 1)]
+        {
+            let info = VideoInfo::builder(format, 321, 203).par((par, 1)).build().unwrap();
+            let mut expected = gst::Buffer::from_mut_slice(vec![77u8; info.size()]);
+            let mut found = vec![77u8; info.size()];
+            {
+                let buffer = expected.get_mut().unwrap();
+                let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, &info).unwrap();
+                lines(&mut Canvas::new(&mut frame, &info).unwrap());
+            }
+            let mut canvas = Canvas::for_a_card(&info, info.stride());
+            lines(&mut canvas);
+            let (layers, strokes) = canvas.for_the_painter(info.offset());
+            draw_on_the_host(&mut found, &layers, &strokes);
+            let expected = VideoFrame::from_buffer_readable(expected, &info).unwrap();
+            let expected = expected.buffer().map_readable().unwrap();
+            let apart = expected.iter().zip(&found).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(apart <= 2, "{format} {par}: {apart} grey levels");
+            let drawn = found.iter().filter(|byte| **byte != 77).count();
+            assert!(drawn > found.len() / 4, "{format}: {drawn} bytes are drawn on");
+        }
+    }
 }

@@ -36,7 +36,11 @@ use crate::{
     pose::Skeleton,
     properties::warn_of_late_property,
     sync::{Mutex, lock},
-    video::{FORMATS, FrameShape, log_refusal, misfit, refuse_crop_meta},
+    video::{
+        FORMATS, FrameShape,
+        cuda::{self, GstCuda, MappedMut, Painter},
+        log_refusal, misfit, refuse_crop_meta,
+    },
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -72,6 +76,8 @@ pub struct RtmPoseOverlay {
     skeleton: Mutex<Option<Option<&'static Skeleton>>>,
     /// The negotiated format; none before caps.
     info: Mutex<Option<VideoInfo>>,
+    /// What draws on frames in a card's memory; none before the first one.
+    painter: Mutex<Option<Painter>>,
 }
 
 #[glib::object_subclass]
@@ -195,7 +201,10 @@ impl ElementImpl for RtmPoseOverlay {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = VideoCapsBuilder::new().format_list(FORMATS).build();
+            let mut caps = VideoCapsBuilder::new().format_list(FORMATS).build();
+            let on_a_card =
+                VideoCapsBuilder::new().features([cuda::FEATURE]).format_list(cuda::PAINTED_FORMATS);
+            caps.merge(on_a_card.build());
             [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
                 .into_iter()
                 .filter_map(|(name, direction)| {
@@ -235,6 +244,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.info) = None;
         *lock(&self.skeleton) = None;
+        *lock(&self.painter) = None;
         Ok(())
     }
 
@@ -264,8 +274,12 @@ impl BaseTransformImpl for RtmPoseOverlay {
             return Ok(gst::FlowSuccess::Ok);
         }
 
-        if self.draw(buffer, &info, frames).is_none() {
-            let reason = misfit(buffer, &info);
+        let drawn = if cuda::is_on_a_card(buffer) {
+            self.draw_on_a_card(buffer, &info, frames)
+        } else {
+            self.draw(buffer, &info, frames).ok_or_else(|| misfit(buffer, &info))
+        };
+        if let Err(reason) = drawn {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Failed,
@@ -298,18 +312,39 @@ impl RtmPoseOverlay {
         info: &VideoInfo,
         frames: Vec<(FramePeople, Links)>,
     ) -> Option<()> {
+        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, info).ok()?;
+        self.draw_on(&mut Canvas::new(&mut video, info)?, info, frames);
+        Some(())
+    }
+
+    /// The same on a frame in a card's memory, which stays there.
+    fn draw_on_a_card(
+        &self,
+        buffer: &mut gst::BufferRef,
+        info: &VideoInfo,
+        frames: Vec<(FramePeople, Links)>,
+    ) -> Result<(), String> {
+        let (offsets, strides) = match buffer.meta::<gst_video::VideoMeta>() {
+            Some(meta) => (meta.offset().to_vec(), meta.stride().to_vec()),
+            None => (info.offset().to_vec(), info.stride().to_vec()),
+        };
+        let mut canvas = Canvas::for_a_card(info, &strides);
+        self.draw_on(&mut canvas, info, frames);
+        let (layers, strokes) = canvas.for_the_painter(&offsets);
+        let mapped = MappedMut::new(GstCuda::get()?, buffer).ok_or("its CUDA memory cannot be mapped")?;
+        Painter::draw(&mut lock(&self.painter), &mapped, &layers, &strokes)
+    }
+
+    fn draw_on(&self, canvas: &mut Canvas, info: &VideoInfo, frames: Vec<(FramePeople, Links)>) {
         let style = lock(&self.settings).style;
         let skeleton = lock(&self.skeleton).flatten();
-        let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, info).ok()?;
-        let mut canvas = Canvas::new(&mut video, info)?;
         let shape = FrameShape::from(info);
         for (mut frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
             frame.scale_to(shape.width, shape.height);
             frame.people.iter_mut().for_each(|person| person.scale(shape.to_square()));
-            draw::people(&mut canvas, &frame, skeleton, &links, &style);
+            draw::people(canvas, &frame, skeleton, &links, &style);
         }
-        Some(())
     }
 
     /// The people of every valid `RtmPoseMeta`; there may be nobody in one.

@@ -3,3 +3,4 @@
 pub(crate) mod cuda;
 pub(crate) mod files;
 pub(crate) mod gpu;
+pub(crate) mod nvrtc;

@@ -2,7 +2,9 @@
 
 use gst::{glib, prelude::*};
 
-pub use crate::common::{CudnnConvAlgoSearch, ExecutionProvider, Fallback, OnError, Overload, Precision};
+pub use crate::common::{
+    CudnnConvAlgoSearch, CudnnFuseConvBias, ExecutionProvider, Fallback, OnError, Overload, Precision,
+};
 use crate::{network, stage::properties::enumerations};
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]

@@ -350,7 +350,7 @@ mod tests {
     use crate::{
         network::Columns,
         pose::KeyPoint,
-        video::{ChromaSite, Colour, Component, Picture},
+        video::{ChromaSite, Colour, Component, Picture, Pixels},
     };
 
     const SIZE: (u32, u32) = (1280, 720);
@@ -383,7 +383,7 @@ mod tests {
         let mut bases = Vec::new();
         for number in 0..24 {
             let now = f64::from(number) / 30.0;
-            let glimpse = || Glimpse::of(&dark(), SIZE);
+            let glimpse = || Glimpse::of(&Pixels::Host(dark()), SIZE);
             let moment = Moment { now, size: SIZE, search: true, still: false };
             let looks = following.plan(moment, lookahead, &Settings::default(), glimpse);
             let mut state = lock(&following.0);

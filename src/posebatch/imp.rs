@@ -6,10 +6,9 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{enums::ScoreMode, poses::Poses, settings::All};
 use crate::{
-    common::{warn_of_late_property, warn_of_milliseconds},
+    common::{self, warn_of_late_property, warn_of_milliseconds},
     network::OnlyScore,
     stage::{self, Stage, Staged},
-    video::FORMATS,
 };
 
 /**
@@ -119,10 +118,8 @@ impl ElementImpl for RtmPoseBatch {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> = LazyLock::new(|| {
-            let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
-            stage::pad_templates(&caps)
-        });
+        static TEMPLATES: LazyLock<[gst::PadTemplate; 2]> =
+            LazyLock::new(|| stage::pad_templates(&common::caps()));
         &*TEMPLATES
     }
 

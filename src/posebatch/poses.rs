@@ -23,7 +23,7 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    common::{Asked, open_engine},
+    common::{Asked, card, open_engine},
     engine::{Error, ErrorKind},
     meta::{self, FramePeople, PersonRegion},
     network::{Kind, Network, OnlyScore, Task, Wanted},
@@ -215,10 +215,12 @@ impl Inference for Poses {
         );
         let summary = format!("{skeleton} key points on {provider_name}");
         let gpu = provider.is_nvidia().then(|| u32::try_from(common.device_id).ok()).flatten();
+        let card = card(provider, common.device_id);
         Ok(Opened {
             ready: Ready { settings: settings.clone(), skeleton, sigmas },
             loaded,
             gpu,
+            card,
             description,
             summary,
         })
@@ -281,7 +283,7 @@ impl Inference for Poses {
                     }
                     stage.wait_for_results(running, || is_ready() || following.can_settle())?;
                 }
-                let glimpse = || Glimpse::of(&cutter.picture, size);
+                let glimpse = || Glimpse::of(&cutter.pixels, size);
                 let moment = Moment { now, size, search, still };
                 let mut tracking = settings.tracking();
                 if live && tracking.search.crops > 1 {

@@ -1,8 +1,17 @@
 //! Crops of a frame on their way to the network.
 
+use std::{any::Any, sync::Arc};
+
+use gst_video::prelude::*;
+
 use crate::{
-    engine::{Flushing, PendingAnswer, Stream},
-    video::{Colours, Crop, Fit, FrameShape, Picture, Region, Sampler, Whole, picture},
+    engine::{Flushing, PendingAnswer, Slot, Stream},
+    runtime::onnx::{CardCrop, CropSlot},
+    video::{
+        Colours, Crop, Fit, FrameShape, Pixels, Region, Sampler, Whole,
+        cuda::{self, Device, DeviceFrame, Task},
+        misfit, picture,
+    },
 };
 
 /// What frames are, by their caps.
@@ -20,18 +29,50 @@ impl Video {
         FrameShape::from(&self.info)
     }
 
-    /// The mapped frame as a picture; none if its layout cannot be read.
-    pub(super) fn picture<'a>(
+    /// Maps a frame where its memory lies; on a card only where crops can be sampled there. The error ends a sentence such as
+    /// 'A frame of '.
+    pub(super) fn map<'a>(
         &self,
-        frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
-    ) -> Option<Picture<'a>> {
-        picture(frame, &self.info, &self.colours)
+        buffer: &'a gst::BufferRef,
+        card: Option<&Arc<Device>>,
+    ) -> Result<Mapped<'a>, String> {
+        if cuda::is_on_a_card(buffer) {
+            let card = card.ok_or("CUDA memory cannot be read: the network does not run on a card")?;
+            let frame = DeviceFrame::map(card, buffer, &self.info, &self.colours)?;
+            return Ok(Mapped::Card(Arc::new(frame)));
+        }
+        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &self.info);
+        mapped.map(Mapped::Host).map_err(|_| misfit(buffer, &self.info))
+    }
+
+    /// The pixels of a frame that is mapped.
+    pub(super) fn pixels<'a>(&self, mapped: &'a Mapped<'_>) -> Result<Pixels<'a>, String> {
+        match mapped {
+            Mapped::Host(frame) => picture(frame, &self.info, &self.colours)
+                .map(Pixels::Host)
+                .ok_or_else(|| misfit(frame.buffer(), &self.info)),
+            Mapped::Card(frame) => Ok(Pixels::Card(frame.clone())),
+        }
+    }
+}
+
+/// A frame that is mapped where its memory lies.
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, one for each frame")]
+pub(super) enum Mapped<'a> {
+    Host(gst_video::VideoFrameRef<&'a gst::BufferRef>),
+    Card(Arc<DeviceFrame>),
+}
+
+impl Mapped<'_> {
+    /// Whether the frame had to be copied from another context.
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Self::Card(frame) if frame.is_copy())
     }
 }
 
 /// Cuts crops out of a frame and hands them to the engine, one by one.
 pub struct CropCutter<'a> {
-    pub picture: Picture<'a>,
+    pub pixels: Pixels<'a>,
     pub(super) shape: FrameShape,
     pub(super) sampler: &'a mut Sampler,
     pub(super) stream: &'a Stream,
@@ -44,7 +85,15 @@ impl CropCutter<'_> {
         let shape = self.stream.shape();
         let Some(crop) = Crop::new(region, shape.width, shape.height) else { return Ok(None) };
         let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-        self.sampler.sample(&self.picture, &crop.scaled(self.shape.to_pixels()), slot.slot_mut().bytes_mut());
+        let in_pixels = crop.scaled(self.shape.to_pixels());
+        match &self.pixels {
+            Pixels::Host(picture) => self.sampler.sample(picture, &in_pixels, slot.slot_mut().bytes_mut()),
+            Pixels::Card(frame) => {
+                let network = [shape.width as i32, shape.height as i32];
+                let task = frame.crop(&in_pixels, network, self.sampler.inference_scale());
+                on_a_card(slot.slot_mut(), frame, task)?;
+            }
+        }
         Ok(Some((crop, self.stream.submit(slot))))
     }
 
@@ -54,7 +103,21 @@ impl CropCutter<'_> {
         let size = self.stream.shape();
         let Some(whole) = Whole::new(fit, self.shape, size.width, size.height) else { return Ok(None) };
         let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
-        self.sampler.sample_whole(&self.picture, &whole, slot.slot_mut().bytes_mut());
+        match &self.pixels {
+            Pixels::Host(picture) => self.sampler.sample_whole(picture, &whole, slot.slot_mut().bytes_mut()),
+            Pixels::Card(frame) => {
+                let task = frame.whole(&whole, [size.width as i32, size.height as i32]);
+                on_a_card(slot.slot_mut(), frame, task)?;
+            }
+        }
         Ok(Some((whole, self.stream.submit(slot))))
     }
+}
+
+/// Says in the slot what is to be sampled on a card.
+fn on_a_card(slot: &mut dyn Slot, frame: &Arc<DeviceFrame>, task: Task) -> Result<(), gst::FlowError> {
+    // Where slots are of another kind, frames in CUDA memory are not taken.
+    let slot = (slot as &mut dyn Any).downcast_mut::<CropSlot>().ok_or(gst::FlowError::NotSupported)?;
+    slot.set_on_a_card(CardCrop { frame: frame.clone(), task });
+    Ok(())
 }

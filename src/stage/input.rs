@@ -7,13 +7,14 @@ use gst::prelude::*;
 
 use super::{
     CropCutter, Fate, Inference, Overload, Running, Settings, Stage, Video,
+    crops::Mapped,
     overload::Reason,
     queue::{Fill, Frame, Item, Query, Room},
     slow::Slow,
 };
 use crate::{
     sync::lock,
-    video::{FrameShape, Sampler, log_refusal, misfit},
+    video::{FrameShape, Sampler, log_refusal},
 };
 
 /// The stream as the sink pad sees it at the moment.
@@ -27,6 +28,7 @@ pub(super) struct Input<T> {
     /// Frames since the last one that was looked at; none before the first.
     since_look: Option<u32>,
     pub warned_of_orientation: bool,
+    warned_of_copies: bool,
     /// Whether upstream is live; none until it was asked.
     live: Option<bool>,
     pub slow: Slow,
@@ -187,17 +189,25 @@ impl<I: Inference> Stage<I> {
             input.slow.look(now);
         }
         let _in_progress = running.stream.begin_frame();
-        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
-        let Some(picture) = mapped.as_ref().ok().and_then(|mapped| video.picture(mapped)) else {
-            return Ok((Fate::Fail(format!("A frame of {}", misfit(buffer, &video.info))), shape));
+        let mapped = video.map(buffer, running.card.as_ref());
+        let pixels = mapped.as_ref().map_err(String::clone).and_then(|mapped| video.pixels(mapped));
+        let pixels = match pixels {
+            Ok(pixels) => pixels,
+            Err(why) => return Ok((Fate::Fail(format!("A frame of {why}")), shape)),
         };
+        let copied = mapped.as_ref().is_ok_and(Mapped::is_copy);
+        let warns_of_copies = copied && !std::mem::replace(&mut input.warned_of_copies, true);
         let size = running.stream.shape();
         let sampler = input
             .sampler
             .get_or_insert_with(|| Sampler::new(size.width, size.height, running.settings.scale));
-        let mut cutter = CropCutter { picture, shape, sampler, stream: &running.stream };
+        let mut cutter = CropCutter { pixels, shape, sampler, stream: &running.stream };
         let arrival = Arrival { buffer, video, shape, live, running };
         let work = I::look(self, &arrival, &mut input.own, &mut cutter)?;
+        drop(guard);
+        if warns_of_copies {
+            self.warn_of_copies();
+        }
         Ok((Fate::Look(work), shape))
     }
 
@@ -219,12 +229,12 @@ impl<I: Inference> Stage<I> {
         running: &Running<I>,
         cut: impl FnOnce(&mut CropCutter<'_>) -> T,
     ) -> Option<T> {
-        let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &video.info);
-        let picture = mapped.as_ref().ok().and_then(|mapped| video.picture(mapped))?;
+        let mapped = video.map(buffer, running.card.as_ref()).ok()?;
+        let pixels = video.pixels(&mapped).ok()?;
         let size = running.stream.shape();
         let sampler = &mut Sampler::new(size.width, size.height, running.settings.scale);
         let shape = video.shape();
-        let result = cut(&mut CropCutter { picture, shape, sampler, stream: &running.stream });
+        let result = cut(&mut CropCutter { pixels, shape, sampler, stream: &running.stream });
         running.stream.hurry();
         Some(result)
     }
@@ -397,7 +407,11 @@ impl<I: Inference> Stage<I> {
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         gst::log!(I::category(), obj = pad, "Query {query:?}");
         if !query.is_serialized() {
+            if self.answer_context(query) {
+                return true;
+            }
             let answered = gst::Pad::query_default(pad, Some(&self.element()), query);
+            self.keep_to_possible_memory(query);
             log_refusal(I::category(), pad, query);
             return answered;
         }

@@ -9,6 +9,7 @@ use crate::{
     engine::{BackendOf, Cancel, Engine, EngineSettings, Error, ErrorKind, LoadEvent, Network},
     platform::gpu::GpuMonitor,
     sync::lock,
+    video::cuda::Device,
 };
 
 /// An engine with what it runs.
@@ -47,6 +48,8 @@ pub struct Opened<I: Inference> {
     pub ready: I::Ready,
     /// The NVIDIA card that the network runs on, by its number.
     pub gpu: Option<u32>,
+    /// The card on which frames can stay, if there is one.
+    pub card: Option<Arc<Device>>,
     /// What was loaded, for the log, and in short, for users.
     pub description: String,
     pub summary: String,
@@ -96,7 +99,7 @@ impl<I: Inference> Stage<I> {
         progress(gst::ProgressType::Start, "Loading the network");
         let settings = self.inference.settings();
         match I::open(self, &Opening { cancel: &cancel, report: &report }) {
-            Ok(Opened { loaded, ready, gpu, description, summary }) => {
+            Ok(Opened { loaded, ready, gpu, card, description, summary }) => {
                 let queue = self.queue.clone();
                 let stream = loaded.engine.attach(settings.policy, Arc::new(move || queue.wake()));
                 gst::info!(
@@ -107,9 +110,10 @@ impl<I: Inference> Stage<I> {
                     stream.run_time()
                 );
                 let gpu = gpu.and_then(|device| self.watch_gpu(device));
-                let running = Arc::new(Running { stream, loaded, gpu, settings, ready });
+                let running = Arc::new(Running { stream, loaded, gpu, card, settings, ready });
                 progress(gst::ProgressType::Complete, &summary);
                 *lock(&self.running) = Some(running.clone());
+                self.share_context();
                 // They may have been set while the network was loaded.
                 running.stream.set_timeout_policy(self.inference.settings().policy);
                 Ok(())

@@ -14,6 +14,7 @@ mod figures;
 mod input;
 mod latency;
 mod loading;
+mod memory;
 mod output;
 mod overload;
 mod pads;
@@ -43,7 +44,7 @@ use crate::{
     engine::{self, Stream, TimeoutPolicy},
     platform::gpu::GpuMonitor,
     sync::{Mutex, MutexGuard, lock},
-    video::FrameShape,
+    video::{FrameShape, cuda::Device},
 };
 use figures::Figures;
 use input::Input;
@@ -198,6 +199,8 @@ pub struct Running<I: Inference> {
     loaded: Arc<Loaded<I::Network>>,
     /// None where the network does not run on an NVIDIA GPU, or its driver does not tell.
     gpu: Option<GpuMonitor>,
+    /// The card on which frames can stay.
+    card: Option<Arc<Device>>,
     /// The settings at NULL->READY.
     settings: Settings,
     pub ready: I::Ready,

@@ -289,7 +289,12 @@ impl<I: Inference> Stage<I> {
     pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.type_() {
             gst::QueryType::Latency => self.query_latency(pad, query),
-            _ => gst::Pad::query_default(pad, Some(&self.element()), query),
+            gst::QueryType::Context if self.answer_context(query) => true,
+            _ => {
+                let answered = gst::Pad::query_default(pad, Some(&self.element()), query);
+                self.keep_to_possible_memory(query);
+                answered
+            }
         }
     }
 

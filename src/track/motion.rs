@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::pose::Region;
-use crate::video::Picture;
+use crate::video::Pixels;
 
 /// Cells across the frame's longer side.
 const CELLS: usize = 64;
@@ -36,30 +36,13 @@ pub struct Glimpse {
 }
 
 impl Glimpse {
-    /// Of the picture, whose size in square pixels is `size`.
-    pub fn of(picture: &Picture, size: (u32, u32)) -> Self {
-        // Green stands for brightness.
-        let plane = &picture.components[usize::from(picture.colour.is_rgb())];
-        let (width, height) = (plane.width.max(1), plane.height.max(1));
+    /// Of the frame, whose size in square pixels is `size`.
+    pub fn of(pixels: &Pixels, size: (u32, u32)) -> Self {
         let longer = u64::from(size.0.max(size.1).max(1));
         let cells =
             |side: u32| (u64::from(side) * CELLS as u64).div_ceil(longer).clamp(1, CELLS as u64) as usize;
         let (columns, rows) = (cells(size.0), cells(size.1));
-        let mut cells = Vec::with_capacity(columns * rows);
-        let at = |index: usize, of: usize, side: usize| (2 * index + 1) * side / (2 * of * SAMPLES);
-        for row in 0..rows {
-            for column in 0..columns {
-                let mut sum = 0;
-                for y in (0..SAMPLES).map(|n| at(row * SAMPLES + n, rows, height)) {
-                    for x in (0..SAMPLES).map(|n| at(column * SAMPLES + n, columns, width)) {
-                        let index = y * plane.row_stride + x * plane.pixel_stride;
-                        sum += plane.data.get(index).map_or(0, |value| usize::from(*value));
-                    }
-                }
-                cells.push((sum / (SAMPLES * SAMPLES)) as u8);
-            }
-        }
-        Self { columns, rows, size, cells }
+        Self { columns, rows, size, cells: pixels.brightness(columns, rows, SAMPLES) }
     }
 
     fn fits(&self, other: &Self) -> bool {
@@ -185,6 +168,7 @@ fn boxes(glimpse: &Glimpse, mut changed: Vec<bool>, known: &[Region]) -> Vec<Reg
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::video::Picture;
     use crate::video::{ChromaSite, Colour, Component, YuvMatrix};
 
     const SIDE: (usize, usize) = (640, 360);
@@ -201,7 +185,7 @@ mod tests {
         let colour = Colour::Yuv(YuvMatrix::new(0.299, 0.114, false));
         let chroma_site = ChromaSite::default();
         let picture = Picture { width: SIDE.0, height: SIDE.1, components: [plane; 3], colour, chroma_site };
-        Glimpse::of(&picture, (SIDE.0 as u32, SIDE.1 as u32))
+        Glimpse::of(&Pixels::Host(picture), (SIDE.0 as u32, SIDE.1 as u32))
     }
 
     fn look(motion: &mut Motion, number: usize, glimpse: Glimpse, known: &[Region]) -> Movement {
@@ -268,9 +252,9 @@ mod tests {
             colour: Colour::Gray,
             chroma_site: ChromaSite::default(),
         };
-        assert!(Glimpse::of(&picture, (3, 4)).cells.iter().all(|cell| *cell == 7));
+        assert!(Glimpse::of(&Pixels::Host(picture), (3, 4)).cells.iter().all(|cell| *cell == 7));
         let none = Component { data: &[], row_stride: 0, pixel_stride: 1, width: 0, height: 0 };
-        Glimpse::of(&Picture { width: 0, height: 0, components: [none; 3], ..picture }, (0, 0));
-        Glimpse::of(&picture, (u32::MAX, u32::MAX));
+        Glimpse::of(&Pixels::Host(Picture { width: 0, height: 0, components: [none; 3], ..picture }), (0, 0));
+        Glimpse::of(&Pixels::Host(picture), (u32::MAX, u32::MAX));
     }
 }

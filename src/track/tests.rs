@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{body::centre, *};
 use crate::pose::Skeleton;
-use crate::video::{ChromaSite, Colour, Component, Picture};
+use crate::video::{ChromaSite, Colour, Component, Picture, Pixels};
 
 const SIZE: (u32, u32) = (1280, 720);
 /// Seconds between two frames.
@@ -488,7 +488,8 @@ fn what_moves_where_a_closer_look_is_due_is_not_searched() {
         let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
         let chroma_site = ChromaSite::default();
         let colour = Colour::Gray;
-        Glimpse::of(&Picture { width, height, components: [plane; 3], colour, chroma_site }, SIZE)
+        let picture = Picture { width, height, components: [plane; 3], colour, chroma_site };
+        Glimpse::of(&Pixels::Host(picture), SIZE)
     };
     let mut settings = Settings::default();
     settings.search.crops = 2;

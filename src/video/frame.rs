@@ -7,8 +7,8 @@ use super::{ChromaSite, Colour, Component, Picture, YuvMatrix, planes};
 /// What the sampler must know of the caps' colours.
 #[derive(Clone, Copy)]
 pub(crate) struct Colours {
-    colour: Colour,
-    chroma_site: ChromaSite,
+    pub(super) colour: Colour,
+    pub(super) chroma_site: ChromaSite,
 }
 
 impl Colours {

@@ -1,8 +1,10 @@
 //! Frames: formats, planes, colours, pictures, what a crop is, and how it is sampled.
 
 mod allocation;
+pub mod cuda;
 mod formats;
 mod frame;
+mod pixels;
 pub(crate) mod planes;
 mod region;
 pub mod sample;
@@ -12,6 +14,7 @@ mod whole;
 pub(crate) use allocation::refuse_crop_meta;
 pub(crate) use formats::{FORMATS, log_refusal};
 pub(crate) use frame::{Colours, misfit, picture};
+pub use pixels::Pixels;
 pub use region::{Crop, Region};
 pub use sample::{ChromaSite, Colour, Component, Picture, Sampler, YuvMatrix};
 pub use shape::FrameShape;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod card;
+
 use std::{
     sync::{
         Arc, Condvar, Mutex,
@@ -157,6 +159,8 @@ pub struct Fake {
     pub overlaps: bool,
     /// Of the file that it would be loaded from.
     pub sha256: String,
+    /// Crops of these frames cannot be loaded.
+    pub refuses: Arc<Mutex<Vec<u32>>>,
     /// Threads of executors that were left behind.
     pub forsaken: Arc<Mutex<Vec<ThreadId>>>,
     /// It is a detector: it finds one box, the whole frame, whose score is the number and 1.
@@ -166,6 +170,7 @@ pub struct Fake {
 struct FakeExecutor {
     fake: Fake,
     rows: Vec<f32>,
+    refused: Vec<(usize, Error)>,
     /// Rows of the run that was begun.
     begun: Option<Vec<f32>>,
     seed: u64,
@@ -190,6 +195,7 @@ impl Backend for Fake {
         let executor = Box::new(FakeExecutor {
             fake: self.clone(),
             rows: Vec::new(),
+            refused: Vec::new(),
             begun: None,
             seed: 1,
             terminated: Arc::default(),
@@ -213,6 +219,13 @@ impl Executor for FakeExecutor {
         let [r, g, b] = [0, 1, 2].map(|channel| crop.iter().skip(channel).step_by(3).max().copied().unwrap());
         self.rows.truncate(row);
         self.rows.push(f32::from(r) + 256.0 * (f32::from(g) + 256.0 * f32::from(b)));
+        if self.fake.refuses.lock().unwrap().contains(&(self.rows[row] as u32)) {
+            self.refused.push((row, Error::new(ErrorKind::Run, "the crop cannot be loaded")));
+        }
+    }
+
+    fn refused(&mut self) -> Vec<(usize, Error)> {
+        std::mem::take(&mut self.refused)
     }
 
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {

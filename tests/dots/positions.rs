@@ -2,6 +2,7 @@
 
 use gst::prelude::*;
 use gst_video::VideoFormat;
+use gstrtmpose::video::cuda;
 
 use crate::network_rig::{picture::*, *};
 
@@ -154,13 +155,20 @@ fn formats_are_those_of_the_pad_templates() {
     let factory = gst::ElementFactory::find("rtmposebatch").unwrap();
     for template in factory.static_pad_templates() {
         let caps = template.caps();
-        assert_eq!(caps.size(), 1);
-        let list = caps.structure(0).unwrap().get::<gst::List>("format").unwrap();
-        let mut found: Vec<_> = list.iter().map(|format| format.get::<String>().unwrap()).collect();
-        let mut expected: Vec<_> = FORMATS.iter().map(|format| format.to_str().to_string()).collect();
-        found.sort();
-        expected.sort();
-        assert_eq!(found, expected);
+        assert_eq!(caps.size(), 2);
+        for (index, (feature, formats)) in
+            [("memory:SystemMemory", &FORMATS[..]), (cuda::FEATURE, &cuda::FORMATS[..])]
+                .into_iter()
+                .enumerate()
+        {
+            assert!(caps.features(index).unwrap().contains(feature));
+            let list = caps.structure(index).unwrap().get::<gst::List>("format").unwrap();
+            let mut found: Vec<_> = list.iter().map(|format| format.get::<String>().unwrap()).collect();
+            let mut expected: Vec<_> = formats.iter().map(|format| format.to_str().to_string()).collect();
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     cuda::capture_lock::{self, DroppedUnderLock},
     library::Runtime,
     session::{RunOptions, Session},
+    slot::{CardCrop, CropSlot},
 };
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Slot},
@@ -27,6 +28,8 @@ pub(super) struct OnnxExecutor {
     one_by_one: bool,
     /// Crops, [largest size, height, width, 3].
     input: Vec<u8>,
+    /// Rows whose crop could not be fetched from a card.
+    refused: Vec<(usize, Error)>,
     run_options: Arc<RunOptions>,
     name: String,
 }
@@ -52,6 +55,7 @@ impl OnnxExecutor {
             kind: contract.kind(0),
             one_by_one: false,
             input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
+            refused: Vec::new(),
             run_options: Arc::new(runtime.run_options()?),
             name: name.to_string(),
         };
@@ -102,7 +106,19 @@ impl OnnxExecutor {
 impl Executor for OnnxExecutor {
     fn load(&mut self, row: usize, crop: &dyn Slot) {
         let bytes = self.contract.width as usize * self.contract.height as usize * 3;
-        self.input[row * bytes..][..bytes].copy_from_slice(crop.bytes());
+        let input = &mut self.input[row * bytes..][..bytes];
+        let Some(CardCrop { frame, task }) = CropSlot::on_a_card(crop) else {
+            return input.copy_from_slice(crop.bytes());
+        };
+        let _permit = capture_lock::run();
+        if let Err(why) = frame.fetch_crop(task, input) {
+            let text = format!("a frame's crop cannot be fetched from its card: {why}");
+            self.refused.push((row, Error::new(ErrorKind::Run, text)));
+        }
+    }
+
+    fn refused(&mut self) -> Vec<(usize, Error)> {
+        std::mem::take(&mut self.refused)
     }
 
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {

@@ -11,6 +11,7 @@ mod message;
 mod nvidia;
 mod providers;
 mod session;
+mod slot;
 mod threads;
 
 use std::{
@@ -18,10 +19,12 @@ use std::{
     sync::Arc,
 };
 
+pub use cuda::device;
 pub use library::{Log, LogLevel, Search, set_environment};
+pub use slot::{CardCrop, CropSlot};
 
 use crate::{
-    engine::{Backend, BackendOf, Error, ErrorKind, Executor, LoadEvent, Loading},
+    engine::{Backend, BackendOf, Error, ErrorKind, Executor, LoadEvent, Loading, Shape, Slot},
     network::{self, Network, Wanted, contract, file::ModelFile, graph::Adaptation},
     platform::gpu,
     sync::thread::ThreadId,
@@ -76,6 +79,15 @@ pub enum ConvAlgoSearch {
     Default,
 }
 
+/// Whether cuDNN computes a convolution together with its bias and activation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FuseConvBias {
+    #[default]
+    Auto,
+    On,
+    Off,
+}
+
 /// A model file and how to run it.
 #[derive(Clone, Debug)]
 pub struct OnnxBackend {
@@ -92,6 +104,7 @@ pub struct OnnxBackend {
     pub device_id: i32,
     pub precision: Precision,
     pub conv_algo_search: ConvAlgoSearch,
+    pub fuse_conv_bias: FuseConvBias,
     /// Bytes that ONNX Runtime's CUDA provider may take for tensors, for each prepared batch size of each executor; 0: any.
     pub gpu_memory_limit: u64,
     /// Where what takes long to build (TensorRT's engines) is kept; none: it is built at every load.
@@ -115,6 +128,7 @@ impl Default for OnnxBackend {
             device_id: 0,
             precision: Precision::default(),
             conv_algo_search: ConvAlgoSearch::default(),
+            fuse_conv_bias: FuseConvBias::default(),
             gpu_memory_limit: 0,
             cache_folder: None,
             has_driver: has_driver(),
@@ -151,6 +165,10 @@ impl Backend for OnnxBackend {
             Provider::Auto => self.open_on_the_best(runtime, &file, loading),
         };
         opened.map_err(|error| explain_fixed_batch(error, file.contract.fixed_batch))
+    }
+
+    fn slot(&self, shape: &Shape) -> Box<dyn Slot> {
+        Box::new(CropSlot::new(shape))
     }
 
     fn likely_executors(&self) -> usize {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 
 use super::{
-    ConvAlgoSearch, OnnxBackend, Precision,
+    ConvAlgoSearch, FuseConvBias, OnnxBackend, Precision,
     cuda::{Stream, capture_lock},
     library::Runtime,
     message::readable,
@@ -43,6 +43,8 @@ impl OnnxBackend {
             .with_prefer_nhwc(self.half())
             .with_tf32(self.precision != Precision::Fp32)
             .with_conv_algorithm_search(self.conv_algo_search.into());
+        // Not named where it is off: ONNX Runtime refuses what an older build does not know.
+        let cuda = if self.fuses_conv_bias() { cuda.with_fuse_conv_bias(true) } else { cuda };
         let cuda = match usize::try_from(self.gpu_memory_limit) {
             Ok(0) | Err(_) => cuda,
             // Without doubling what is there, which would pass the limit early.
@@ -51,6 +53,13 @@ impl OnnxBackend {
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested),
         };
         cuda.build().error_on_failure()
+    }
+
+    fn fuses_conv_bias(&self) -> bool {
+        match self.fuse_conv_bias {
+            FuseConvBias::On => true,
+            FuseConvBias::Off | FuseConvBias::Auto => false,
+        }
     }
 
     /// TensorRT, and CUDA for what TensorRT does not take. One engine for batches of 1 to the largest, tuned for half of

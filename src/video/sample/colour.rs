@@ -77,6 +77,11 @@ impl YuvMatrix {
         }
     }
 
+    /// Y; V to R; U to G; V to G; U to B, each with 13 fraction bits; and what Y is at black.
+    pub(in crate::video) fn entries(&self) -> [i32; 6] {
+        [self.y, self.v_to_r, self.u_to_g, self.v_to_g, self.u_to_b, self.black].map(i32::from)
+    }
+
     pub fn bt601(full_range: bool) -> Self {
         Self::new(0.299, 0.114, full_range)
     }

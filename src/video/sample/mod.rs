@@ -69,6 +69,11 @@ impl Sampler {
         }
     }
 
+    /// The scale at which crops are sampled, as it is held to.
+    pub fn inference_scale(&self) -> f64 {
+        self.scale
+    }
+
     /// Keeps to the portable code, whatever the CPU has: to compare with. Its crops are the same, byte for byte.
     pub fn portable(self) -> Self {
         Self { avx2: None, ..self }

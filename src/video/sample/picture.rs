@@ -52,3 +52,27 @@ pub struct Picture<'a> {
     pub colour: Colour,
     pub chroma_site: ChromaSite,
 }
+
+impl Picture<'_> {
+    /// A grid of brightnesses, each the mean of `samples` x `samples`, row by row; black where there is nothing to read.
+    pub fn brightness(&self, columns: usize, rows: usize, samples: usize) -> Vec<u8> {
+        // Green stands for brightness.
+        let plane = &self.components[usize::from(self.colour.is_rgb())];
+        let (width, height) = (plane.width.max(1), plane.height.max(1));
+        let at = |index: usize, of: usize, side: usize| (2 * index + 1) * side / (2 * of * samples);
+        let mut cells = Vec::with_capacity(columns * rows);
+        for row in 0..rows {
+            for column in 0..columns {
+                let mut sum = 0;
+                for y in (0..samples).map(|n| at(row * samples + n, rows, height)) {
+                    for x in (0..samples).map(|n| at(column * samples + n, columns, width)) {
+                        let index = y * plane.row_stride + x * plane.pixel_stride;
+                        sum += plane.data.get(index).map_or(0, |value| usize::from(*value));
+                    }
+                }
+                cells.push((sum / (samples * samples)) as u8);
+            }
+        }
+        cells
+    }
+}

@@ -10,9 +10,12 @@
 pub(super) mod capture_lock;
 mod device;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::{
     library::Runtime,
     session::{Binding, RunOptions, Session},
+    slot::{CardCrop, CropSlot},
 };
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Overlapping, Slot},
@@ -20,10 +23,24 @@ use crate::{
         Kind, Network, Provider,
         contract::{self, Contract, IMAGE},
     },
+    video::cuda::{Device, Memory, Task},
 };
 use capture_lock::{DroppedUnderLock, Permit};
 pub use device::Stream;
 use device::{OnStream, Pinned};
+
+/// The card with that number, for frames that stay there; an error where the machine lacks something. It is opened once.
+pub fn device(number: i32) -> Result<Arc<Device>, String> {
+    static DEVICES: Mutex<Vec<(i32, Arc<Device>)>> = Mutex::new(Vec::new());
+    let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, device)) = devices.iter().find(|(known, _)| *known == number) {
+        return Ok(device.clone());
+    }
+    let _permit = capture_lock::load();
+    let device = Arc::new(Device::open(number)?);
+    devices.push((number, device.clone()));
+    Ok(device)
+}
 
 /// How often captures are tried: what others do in the process can spoil one.
 const ATTEMPTS: usize = 3;
@@ -85,10 +102,24 @@ struct Host {
     loading: usize,
     /// Answers, [largest size, R].
     output: Pinned<f32>,
+    /// Crops of the same two runs that lie on the card: their rows.
+    cards: [Vec<(usize, CardCrop)>; 2],
+    /// None where frames cannot be read on the card.
+    sampling: Option<Sampling>,
     /// Values of one row of both.
     crop_values: usize,
     answer_values: usize,
     kind: Kind,
+}
+
+/// What samples crops on the card.
+struct Sampling {
+    device: Arc<Device>,
+    /// What the kernel is told, on the host and on the card.
+    tasks: Pinned<Task>,
+    on_the_card: Memory,
+    /// Pixels of the network's input.
+    network: [u32; 2],
 }
 
 /// A batch size with its tensors on the device.
@@ -149,7 +180,16 @@ impl CapturedExecutor {
             let input = || stream.pinned(rows * crop_values);
             let inputs = [input()?, input()?];
             let output = stream.pinned(rows * answer_values)?;
-            Host { inputs, loading: 0, output, crop_values, answer_values, kind }
+            let sampling = match device(plan.device_id) {
+                Ok(device) => Some(Sampling::new(device, stream, rows, plan)?),
+                Err(why) => {
+                    let text = format!("Frames in CUDA memory are not taken: {why}");
+                    (loading.report)(LoadEvent::Info(text));
+                    None
+                }
+            };
+            let cards = Default::default();
+            Host { inputs, loading: 0, output, cards, sampling, crop_values, answer_values, kind }
         };
         let capturing = run_options(plan.runtime, CAPTURED)?;
         let mut options = run_options(plan.runtime, CAPTURED)?;
@@ -272,14 +312,58 @@ impl Graph {
     /// `host.output` is not touched.
     unsafe fn begin(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
         let input = &host.inputs[host.loading][..rows * host.crop_values];
+        let cards = &mut host.cards[host.loading];
+        // Of a batch that was loaded and not run.
+        cards.retain(|(row, _)| *row < rows);
         let (Bound { binding, session }, stream) = self.bound.parts();
         // SAFETY: the tensors hold `self.rows` rows, which is as many or more; for the rest the caller answers.
-        unsafe { stream.copy_in(input, binding.input)? };
+        unsafe {
+            if cards.len() < rows {
+                stream.copy_in(input, binding.input)?;
+            }
+            if let Some(sampling) = &mut host.sampling {
+                sampling.begin(cards, stream, binding.input)?;
+            }
+        }
         let ran = session.run_bound(binding, options);
         // SAFETY: likewise.
         let copied =
             unsafe { stream.copy_out(binding.output, &mut host.output[..rows * host.answer_values]) };
         ran.and(copied)
+    }
+}
+
+impl Sampling {
+    fn new(device: Arc<Device>, stream: &Stream, rows: usize, plan: &Plan) -> Result<Self, Error> {
+        let on_the_card = device.tasks(rows).map_err(|text| Error::new(ErrorKind::Run, text))?;
+        let network = [plan.contract.width, plan.contract.height];
+        Ok(Self { device, tasks: stream.pinned(rows)?, on_the_card, network })
+    }
+
+    /// Begins to sample crops into their rows of the tensor at that address.
+    ///
+    /// # Safety
+    /// The crops' frames are held, and nothing of this is touched, before the stream was waited for. The tensor has their rows.
+    unsafe fn begin(
+        &mut self,
+        crops: &[(usize, CardCrop)],
+        stream: &Stream,
+        tensor: device::Address,
+    ) -> Result<(), Error> {
+        if crops.is_empty() {
+            return Ok(());
+        }
+        for (task, (row, crop)) in self.tasks.iter_mut().zip(crops) {
+            *task = crop.task.for_row(*row);
+        }
+        let (address, count) = (self.on_the_card.address, crops.len() as u32);
+        // SAFETY: there is room for a task of each row; for the rest the caller answers.
+        unsafe {
+            stream.copy_in(&self.tasks[..crops.len()], address)?;
+            self.device
+                .sample(stream.handle(), address, count, self.network, tensor)
+                .map_err(|text| Error::new(ErrorKind::Run, text))
+        }
     }
 }
 
@@ -323,15 +407,22 @@ impl Drop for CapturedExecutor {
 
 impl Executor for CapturedExecutor {
     fn load(&mut self, row: usize, crop: &dyn Slot) {
-        let Host { inputs, loading, crop_values, .. } = &mut self.0.host;
-        inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop.bytes());
+        let Host { inputs, loading, cards, crop_values, .. } = &mut self.0.host;
+        let cards = &mut cards[*loading];
+        cards.retain(|(other, _)| *other != row);
+        match CropSlot::on_a_card(crop) {
+            Some(crop) => cards.push((row, crop.clone())),
+            None => inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop.bytes()),
+        }
     }
 
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         let index = self.0.graph_for(rows)?;
         let Captured { graphs, options, host, .. } = &mut *self.0;
         let _permit = capture_lock::run();
-        graphs[index].run(host, rows, options)?;
+        let ran = graphs[index].run(host, rows, options);
+        host.cards[host.loading].clear();
+        ran?;
         self.0.read(rows, answers);
         Ok(self.0.graphs[index].rows)
     }
@@ -355,6 +446,7 @@ impl Overlapping for CapturedExecutor {
         // freed.
         if let Err(error) = unsafe { graph.begin(host, rows, options) } {
             let _ = graph.bound.stream().wait();
+            host.cards[host.loading].clear();
             return Err(error);
         }
         host.loading = 1 - host.loading;
@@ -366,10 +458,15 @@ impl Overlapping for CapturedExecutor {
         let Some(Begun { graph, rows, _permit }) = self.0.begun.take() else {
             return Err(Error::new(ErrorKind::Run, "No run was begun"));
         };
-        let graph = &self.0.graphs[graph];
-        graph.bound.stream().wait()?;
+        let Captured { graphs, host, .. } = &mut *self.0;
+        let graph = &graphs[graph];
+        let ended = graph.bound.stream().wait();
+        // Those of the run that has ended: the other half is loaded for the next one.
+        host.cards[1 - host.loading].clear();
+        ended?;
+        let rows_of_the_graph = graph.rows;
         self.0.read(rows, answers);
-        Ok(graph.rows)
+        Ok(rows_of_the_graph)
     }
 }
 

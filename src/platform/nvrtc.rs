@@ -1,0 +1,119 @@
+//! NVIDIA's compiler for kernels, a library that is loaded when it is needed: `libnvrtc` of CUDA 12 or newer.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    ptr::{null, null_mut},
+};
+
+use libloading::Library;
+
+/// By the versions that there are; a program that has loaded one of these from elsewhere finds it by that name, too.
+const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+
+type Program = *mut c_void;
+/// 0 is success.
+type Status = c_int;
+type Size = unsafe extern "C" fn(Program, *mut usize) -> Status;
+type Text = unsafe extern "C" fn(Program, *mut c_char) -> Status;
+
+/// The functions, whose types are those of nvrtc.h.
+struct Nvrtc {
+    create: unsafe extern "C" fn(
+        *mut Program,
+        *const c_char,
+        *const c_char,
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+    ) -> Status,
+    compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status,
+    destroy: unsafe extern "C" fn(*mut Program) -> Status,
+    ptx: (Size, Text),
+    log: (Size, Text),
+    _library: Library,
+}
+
+impl Nvrtc {
+    fn load() -> Result<Self, String> {
+        let mut reason = String::new();
+        for name in NAMES {
+            // SAFETY: NVIDIA's library does nothing when it is loaded.
+            match unsafe { Library::new(name) } {
+                // SAFETY: the functions have these types in every version with this name.
+                Ok(library) => return unsafe { Self::of(library) }.map_err(|error| error.to_string()),
+                Err(error) if reason.is_empty() => reason = error.to_string(),
+                Err(_) => (),
+            }
+        }
+        Err(format!("NVIDIA's compiler for kernels, libnvrtc, is not there ({reason})"))
+    }
+
+    /// # Safety
+    /// The library is NVRTC.
+    unsafe fn of(library: Library) -> Result<Self, libloading::Error> {
+        unsafe {
+            Ok(Self {
+                create: *library.get(c"nvrtcCreateProgram")?,
+                compile: *library.get(c"nvrtcCompileProgram")?,
+                destroy: *library.get(c"nvrtcDestroyProgram")?,
+                ptx: (*library.get(c"nvrtcGetPTXSize")?, *library.get(c"nvrtcGetPTX")?),
+                log: (*library.get(c"nvrtcGetProgramLogSize")?, *library.get(c"nvrtcGetProgramLog")?),
+                _library: library,
+            })
+        }
+    }
+
+    /// A text of the program's; empty if there is none.
+    fn text(&self, program: Program, (size, text): (Size, Text)) -> CString {
+        let mut length = 0;
+        // SAFETY: the program lives; the text, its final 0 included, is as long as `size` says.
+        let bytes = unsafe {
+            if size(program, &mut length) != 0 {
+                length = 0;
+            }
+            let mut bytes = vec![0u8; length + 1];
+            if text(program, bytes.as_mut_ptr().cast()) != 0 {
+                bytes.fill(0);
+            }
+            bytes
+        };
+        CStr::from_bytes_until_nul(&bytes).map(CStr::to_owned).unwrap_or_default()
+    }
+}
+
+/// Compiles CUDA C++ to PTX, which the driver compiles for its card. Products and sums stay apart, as on a processor.
+/// `name` stands in messages.
+pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
+    let nvrtc = Nvrtc::load()?;
+    let mut program = null_mut();
+    // SAFETY: the texts live during the call, and there are no headers.
+    let created = unsafe { (nvrtc.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, null(), null()) };
+    if created != 0 {
+        return Err(format!("NVRTC cannot take {name:?}: error {created}"));
+    }
+    let options = [c"--fmad=false".as_ptr()];
+    // SAFETY: the program was created; the options live during the call.
+    let compiled = unsafe { (nvrtc.compile)(program, options.len() as c_int, options.as_ptr()) };
+    let result = match compiled {
+        0 => Ok(nvrtc.text(program, nvrtc.ptx)),
+        error => {
+            let log = nvrtc.text(program, nvrtc.log);
+            Err(format!("NVRTC cannot compile {name:?}: error {error}: {}", log.to_string_lossy().trim()))
+        }
+    };
+    // SAFETY: nobody uses it any more.
+    unsafe { (nvrtc.destroy)(&mut program) };
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a compiler, and on a machine without one.
+    #[test]
+    fn what_is_no_kernel_is_an_error_with_a_reason() {
+        let error = compile(c"nothing.cu", c"this is no kernel").unwrap_err();
+        assert!(error.contains("libnvrtc") || error.contains("nothing.cu"), "{error}");
+    }
+}

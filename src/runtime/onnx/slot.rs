@@ -1,0 +1,52 @@
+//! Where a crop waits for ONNX Runtime: its bytes, or where on a card it is to be sampled.
+
+use std::{any::Any, sync::Arc};
+
+use crate::{
+    engine::{Shape, Slot},
+    video::cuda::{DeviceFrame, Task},
+};
+
+pub struct CropSlot {
+    /// Rows of 8-bit RGB.
+    bytes: Box<[u8]>,
+    on_a_card: Option<CardCrop>,
+}
+
+/// A crop that is to be sampled on a card.
+#[derive(Clone)]
+pub struct CardCrop {
+    pub frame: Arc<DeviceFrame>,
+    pub task: Task,
+}
+
+impl CropSlot {
+    pub(super) fn new(shape: &Shape) -> Self {
+        Self { bytes: vec![0; shape.crop_bytes()].into_boxed_slice(), on_a_card: None }
+    }
+
+    /// The crop is to be sampled there.
+    pub fn set_on_a_card(&mut self, crop: CardCrop) {
+        self.on_a_card = Some(crop);
+    }
+
+    /// The crop of a slot that is to be sampled on a card.
+    pub(super) fn on_a_card(slot: &dyn Slot) -> Option<&CardCrop> {
+        (slot as &dyn Any).downcast_ref::<Self>()?.on_a_card.as_ref()
+    }
+}
+
+impl Slot for CropSlot {
+    fn bytes(&self) -> &[u8] {
+        if self.on_a_card.is_some() { &[] } else { &self.bytes }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.clear();
+        &mut self.bytes
+    }
+
+    fn clear(&mut self) {
+        self.on_a_card = None;
+    }
+}

@@ -1,0 +1,255 @@
+//! A card whose frames are sampled: its context, the kernels, and what GStreamer's elements share it by.
+
+use std::{
+    ffi::{CStr, CString, c_void},
+    ptr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+
+use super::{
+    library::GstCuda,
+    task::{Grid, Task},
+};
+use crate::platform::{cuda::has_cuda, nvrtc};
+
+/// Threads of a block, across and down.
+const BLOCK: [u32; 2] = [32, 8];
+
+/// A card with the kernels in its primary context, which ONNX Runtime uses, too. It lives as long as the process: GStreamer's
+/// elements may have its context still when nobody here uses it any more.
+pub struct Device {
+    pub(super) gst: &'static GstCuda,
+    context: Arc<CudaContext>,
+    shared: gst::Context,
+    crop: Kernel,
+    glimpse: Kernel,
+    /// For what is waited for, one at a time.
+    scratch: Mutex<Scratch>,
+    /// Memory of copies that are not used any more: giving it back to the driver would wait for all that runs.
+    spare: Mutex<Vec<Memory>>,
+}
+
+/// A function of a module that is never unloaded.
+struct Kernel(sys::CUfunction);
+
+// SAFETY: a handle that any thread may use whose context is the function's.
+unsafe impl Send for Kernel {}
+// SAFETY: likewise.
+unsafe impl Sync for Kernel {}
+
+struct Scratch {
+    stream: Arc<CudaStream>,
+    cells: Memory,
+}
+
+impl Device {
+    /// The card with that number. Not to be called while another thread captures a CUDA graph.
+    pub fn open(number: i32) -> Result<Self, String> {
+        if !has_cuda() {
+            return Err("NVIDIA's driver library libcuda.so.1 is not there".to_string());
+        }
+        let gst = GstCuda::get()?;
+        let ordinal = usize::try_from(number).map_err(|_| format!("there is no card {number}"))?;
+        let failed = |error: DriverError| format!("CUDA on card {number}: {:?}", error.0);
+        let context = CudaContext::new(ordinal).map_err(failed)?;
+        let crop = Kernel::load(&context, c"crop", include_str!("crop.cu"))?;
+        let glimpse = Kernel::load(&context, c"glimpse", include_str!("glimpse.cu"))?;
+        let stream = context.new_stream().map_err(failed)?;
+        let cells = Memory::new(&context, 0).map_err(failed)?;
+        let shared = gst.context(context.cu_ctx().cast(), context.cu_device())?;
+        let scratch = Mutex::new(Scratch { stream, cells });
+        Ok(Self { gst, context, shared, crop, glimpse, scratch, spare: Mutex::default() })
+    }
+
+    /// What GStreamer's elements share it by: of type `gst.cuda.context`.
+    pub fn shared_context(&self) -> &gst::Context {
+        &self.shared
+    }
+
+    /// Whether memory of that CUDA context can be read in ours.
+    pub(super) fn is_own(&self, context: *mut c_void) -> bool {
+        ptr::eq(context, self.context.cu_ctx().cast())
+    }
+
+    /// Copies memory of another context, maybe on another card, into memory of ours, and waits for it.
+    pub(super) fn fetch(&self, from: (u64, u64), context: *mut c_void) -> Result<Memory, DriverError> {
+        let (address, bytes) = from;
+        let memory = {
+            let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of frames of another size none will come back.
+            spare.retain(|memory| memory.bytes == bytes as usize);
+            spare.pop()
+        };
+        let memory = match memory {
+            Some(memory) => memory,
+            None => Memory::new(&self.context, bytes as usize)?,
+        };
+        let scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        self.context.bind_to_thread()?;
+        let (own, stream) = (self.context.cu_ctx(), scratch.stream.cu_stream());
+        // SAFETY: there are so many bytes at both addresses, until the copy has ended.
+        unsafe {
+            result::memcpy_peer_async(own, memory.address, context.cast(), address, bytes as usize, stream)?;
+        }
+        scratch.stream.synchronize()?;
+        Ok(memory)
+    }
+
+    /// Takes the memory of a copy back.
+    pub(super) fn give_back(&self, memory: Memory) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+
+    /// Begins to sample the crops of the tasks into their rows of `batch`.
+    ///
+    /// # Safety
+    /// `tasks` is the address on the card of `count` tasks, whose frames live, as do tasks and batch, until the stream has come
+    /// to its end. `batch` has room for the row of each.
+    pub unsafe fn sample(
+        &self,
+        stream: *mut (),
+        tasks: u64,
+        count: u32,
+        network: [u32; 2],
+        batch: u64,
+    ) -> Result<(), String> {
+        let blocks = [0, 1].map(|axis| network[axis].div_ceil(BLOCK[axis]));
+        let mut parameters = [tasks, batch];
+        let [tasks, batch] = &mut parameters;
+        let mut parameters = [ptr::from_mut(tasks).cast(), ptr::from_mut(batch).cast()];
+        let launched = self.context.bind_to_thread().and_then(|()| unsafe {
+            result::launch_kernel(
+                self.crop.0,
+                (blocks[0], blocks[1], count),
+                (BLOCK[0], BLOCK[1], 1),
+                0,
+                stream.cast(),
+                &mut parameters,
+            )
+        });
+        launched.map_err(|error| format!("CUDA sampling of crops: {:?}", error.0))
+    }
+
+    /// The grid's cells, row by row. Waits for them.
+    ///
+    /// # Safety
+    /// The grid's frame lives meanwhile.
+    pub(super) unsafe fn glimpse(&self, grid: &Grid, count: usize) -> Result<Vec<u8>, DriverError> {
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        if scratch.cells.bytes < count {
+            scratch.cells = Memory::new(&self.context, count)?;
+        }
+        self.context.bind_to_thread()?;
+        let Scratch { stream, cells } = &mut *scratch;
+        let mut grid = *grid;
+        let mut parameters = [ptr::from_mut(&mut grid).cast(), ptr::from_mut(&mut cells.address).cast()];
+        let mut found = vec![0u8; count];
+        // SAFETY: the caller answers for the frame; the rest is here until the stream has come to its end.
+        let begun = unsafe {
+            result::launch_kernel(
+                self.glimpse.0,
+                ((count as u32).div_ceil(256), 1, 1),
+                (256, 1, 1),
+                0,
+                stream.cu_stream(),
+                &mut parameters,
+            )
+            .and_then(|()| result::memcpy_dtoh_async(&mut found, cells.address, stream.cu_stream()))
+        };
+        // After a failure, too: nothing may write here any more.
+        begun.and(stream.synchronize())?;
+        Ok(found)
+    }
+
+    /// Samples a crop into rows of RGB in host memory, and waits for it. The task's row must be 0.
+    ///
+    /// # Safety
+    /// The task's frame lives meanwhile.
+    pub(super) unsafe fn fetch_crop(
+        &self,
+        task: &Task,
+        network: [u32; 2],
+        out: &mut [u8],
+    ) -> Result<(), String> {
+        let failed = |error: DriverError| format!("CUDA copy of a crop: {:?}", error.0);
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed = out.len() + size_of::<Task>();
+        if scratch.cells.bytes < needed {
+            scratch.cells = Memory::new(&self.context, needed).map_err(failed)?;
+        }
+        let Scratch { stream, cells } = &mut *scratch;
+        let (task_at, crop_at) = (cells.address, cells.address + size_of::<Task>() as u64);
+        // SAFETY: there is room for both; all of it lives until the stream has come to its end.
+        let begun = unsafe {
+            result::memcpy_htod_async(task_at, std::slice::from_ref(task), stream.cu_stream())
+                .map_err(failed)
+                .and_then(|()| self.sample(stream.cu_stream().cast(), task_at, 1, network, crop_at))
+                .and_then(|()| result::memcpy_dtoh_async(out, crop_at, stream.cu_stream()).map_err(failed))
+        };
+        // After a failure, too: nothing may write here any more.
+        begun.and(stream.synchronize().map_err(failed))
+    }
+
+    /// Room on the card for so many tasks.
+    pub fn tasks(&self, count: usize) -> Result<Memory, String> {
+        let memory = Memory::new(&self.context, count * size_of::<Task>());
+        memory.map_err(|error| format!("CUDA memory: {:?}", error.0))
+    }
+}
+
+impl Kernel {
+    /// Compiles the file `NAME.cu`, and finds the kernel `NAME` in it.
+    fn load(context: &Arc<CudaContext>, name: &CStr, source: &str) -> Result<Self, String> {
+        let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
+        let source = CString::new(source).map_err(|error| error.to_string())?;
+        let ptx = nvrtc::compile(name, &source)?;
+        context.bind_to_thread().map_err(failed)?;
+        // SAFETY: the text is PTX.
+        let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(failed)?;
+        // SAFETY: the module was loaded.
+        unsafe { result::module::get_function(module, name.to_owned()) }.map(Self).map_err(failed)
+    }
+}
+
+/// Memory on a card.
+pub struct Memory {
+    pub address: u64,
+    bytes: usize,
+    context: Arc<CudaContext>,
+}
+
+impl Memory {
+    fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
+        if bytes == 0 {
+            return Ok(Self { address: 0, bytes, context: context.clone() });
+        }
+        context.bind_to_thread()?;
+        // SAFETY: what is read of it was written before.
+        let address = unsafe { result::malloc_sync(bytes)? };
+        Ok(Self { address, bytes, context: context.clone() })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.bytes > 0 && self.context.bind_to_thread().is_ok() {
+            // SAFETY: it came from `malloc_sync`, and nobody uses it any more.
+            let _ = unsafe { result::free_sync(self.address) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a driver, and on a machine with one, where no card has this number.
+    #[test]
+    fn a_card_that_is_not_there_is_an_error() {
+        for number in [-1, 4096] {
+            assert!(!Device::open(number).err().expect("no machine has such a card").is_empty());
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Lines drawn on a frame in a card's memory.
+
+use std::ffi::c_void;
+
+use cudarc::driver::{DriverError, result, sys};
+
+use super::library::MappedMut;
+use crate::platform::nvrtc;
+
+/// Samples of a tile across and down.
+const SIDE: usize = 32;
+/// Rows of a tile that a block paints at once.
+const ROWS: u32 = 8;
+
+/// A line with round ends; `Stroke` of `draw.cu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Stroke {
+    from: [f32; 2],
+    direction: [f32; 2],
+    length: f32,
+    radius: f32,
+    paint: [u8; 4],
+}
+
+impl Stroke {
+    /// In square pixels, finite, and clipped to what can be seen; `paint` in the frame's own format.
+    pub fn new(from: (f32, f32), to: (f32, f32), radius: f32, paint: [u8; 4]) -> Self {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        // Direction of the line; any will do for a disc.
+        let direction = if length > 0.0 { [dx / length, dy / length] } else { [1.0, 0.0] };
+        Self { from: [from.0, from.1], direction, length, radius, paint }
+    }
+}
+
+/// Components whose samples lie at the same positions; `Layer` of `draw.cu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Layer {
+    /// Addresses of the components' first samples.
+    pub data: [u64; 4],
+    /// In bytes.
+    pub row_stride: i32,
+    pub pixel_stride: i32,
+    /// In samples.
+    pub width: i32,
+    pub height: i32,
+    /// Square pixels from one sample to the next, and where the first one lies: x and y.
+    pub step: [f32; 2],
+    pub origin: [f32; 2],
+    pub components: i32,
+    /// Which byte of the paint is each component's.
+    pub part: [i32; 4],
+}
+
+/// A square of samples and its lines; `Tile` of `draw.cu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+struct Tile {
+    x: i32,
+    y: i32,
+    first: i32,
+    count: i32,
+}
+
+/// The tiles of a layer on which something is drawn, each with its lines in their order.
+#[derive(Debug, Default)]
+pub(super) struct Tiles {
+    tiles: Vec<Tile>,
+    list: Vec<u32>,
+}
+
+impl Tiles {
+    pub fn of(layer: &Layer, strokes: &[Stroke]) -> Self {
+        let (columns, rows) = ((layer.width as usize).div_ceil(SIDE), (layer.height as usize).div_ceil(SIDE));
+        let mut lines: Vec<Vec<u32>> = vec![Vec::new(); columns * rows];
+        let softness = (layer.step[0] + layer.step[1]) / 2.0;
+        for (number, stroke) in strokes.iter().enumerate() {
+            let outer = stroke.radius + softness / 2.0;
+            // From a sample before the line's box to one behind it.
+            let range = |axis: usize, count: usize| {
+                let to = stroke.from[axis] + stroke.direction[axis] * stroke.length;
+                let index = |position: f32| (position - layer.origin[axis]) / layer.step[axis] / SIDE as f32;
+                let margin = outer + layer.step[axis];
+                let first = index(stroke.from[axis].min(to) - margin).max(0.0) as usize;
+                let end = index(stroke.from[axis].max(to) + margin).max(-1.0) + 1.0;
+                first..(end as usize).min(count)
+            };
+            for row in range(1, rows) {
+                for column in range(0, columns) {
+                    lines[row * columns + column].push(number as u32);
+                }
+            }
+        }
+        let mut tiles = Self::default();
+        for (index, lines) in lines.iter().enumerate().filter(|(_, lines)| !lines.is_empty()) {
+            tiles.tiles.push(Tile {
+                x: (index % columns * SIDE) as i32,
+                y: (index / columns * SIDE) as i32,
+                first: tiles.list.len() as i32,
+                count: lines.len() as i32,
+            });
+            tiles.list.extend(lines);
+        }
+        tiles
+    }
+}
+
+/// Draws on frames of one CUDA context, whichever element's it is.
+pub struct Painter {
+    context: sys::CUcontext,
+    module: sys::CUmodule,
+    kernel: sys::CUfunction,
+    stream: sys::CUstream,
+    /// What the kernel is told.
+    told: (sys::CUdeviceptr, usize),
+    /// Keeps the context.
+    _owner: gst::Object,
+}
+
+// SAFETY: handles that any thread may use whose current context is theirs.
+unsafe impl Send for Painter {}
+
+impl Painter {
+    /// For frames in the context of this one.
+    fn open(context: *mut c_void, owner: gst::Object) -> Result<Self, String> {
+        let failed = |error: DriverError| format!("CUDA kernel \"draw\": {:?}", error.0);
+        let source = std::ffi::CString::new(include_str!("draw.cu")).map_err(|error| error.to_string())?;
+        let ptx = nvrtc::compile(c"draw", &source)?;
+        let context = context.cast();
+        // SAFETY: the context lives as long as its owner; the text is PTX.
+        unsafe {
+            result::ctx::set_current(context).map_err(failed)?;
+            let module = result::module::load_data(ptx.as_ptr().cast()).map_err(failed)?;
+            let opened = result::module::get_function(module, c"draw".to_owned()).and_then(|kernel| {
+                let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
+                Ok(Self { context, module, kernel, stream, told: (0, 0), _owner: owner })
+            });
+            opened.map_err(|error| {
+                let _ = result::module::unload(module);
+                failed(error)
+            })
+        }
+    }
+
+    /// Draws on a frame, with the painter of its context: `painter`, or a new one. Layers give places from the first byte of the
+    /// frame's memory on. Waits for the end.
+    pub fn draw(
+        painter: &mut Option<Self>,
+        frame: &MappedMut<'_>,
+        layers: &[Layer],
+        strokes: &[Stroke],
+    ) -> Result<(), String> {
+        let context = frame.context();
+        if painter.as_ref().is_none_or(|painter| painter.context != context.cast()) {
+            *painter = None;
+            *painter = Some(Self::open(context, frame.owner())?);
+        }
+        let painter = painter.as_mut().ok_or("no painter")?;
+        let (address, bytes) = frame.place();
+        for layer in layers {
+            let mut layer = *layer;
+            let last = |at: u64| {
+                let rows = (layer.height as u64).saturating_sub(1) * layer.row_stride as u64;
+                at + rows + (layer.width as u64).saturating_sub(1) * layer.pixel_stride as u64 + 1
+            };
+            if layer.data[..layer.components as usize].iter().any(|at| last(*at) > bytes) {
+                return Err(format!("{bytes} bytes, which its offsets and strides leave"));
+            }
+            layer.data.iter_mut().for_each(|at| *at += address);
+            painter
+                .draw_layer(&layer, strokes)
+                .map_err(|error| format!("CUDA drawing on a frame: {:?}", error.0))?;
+        }
+        Ok(())
+    }
+
+    fn draw_layer(&mut self, layer: &Layer, strokes: &[Stroke]) -> Result<(), DriverError> {
+        let Tiles { tiles, list } = Tiles::of(layer, strokes);
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        let parts = [as_bytes(strokes), as_bytes(&tiles), as_bytes(&list)];
+        let needed = parts.iter().map(|part| part.len()).sum::<usize>();
+        // SAFETY: all that the kernel reads lives until the stream has come to its end.
+        unsafe {
+            result::ctx::set_current(self.context)?;
+            if self.told.1 < needed {
+                let room = needed.next_power_of_two();
+                self.forget()?;
+                self.told = (result::malloc_sync(room)?, room);
+            }
+            let told = parts.concat();
+            let begun = result::memcpy_htod_async(self.told.0, &told, self.stream).and_then(|()| {
+                let mut layer = *layer;
+                let mut places = [self.told.0; 3];
+                places[1] += parts[0].len() as u64;
+                places[2] = places[1] + parts[1].len() as u64;
+                let [a, b, c] = &mut places;
+                let mut parameters = [
+                    std::ptr::from_mut(&mut layer).cast(),
+                    std::ptr::from_mut(a).cast(),
+                    std::ptr::from_mut(b).cast(),
+                    std::ptr::from_mut(c).cast(),
+                ];
+                let grid = (tiles.len() as u32, 1, 1);
+                result::launch_kernel(
+                    self.kernel,
+                    grid,
+                    (SIDE as u32, ROWS, 1),
+                    0,
+                    self.stream,
+                    &mut parameters,
+                )
+            });
+            begun.and(result::stream::synchronize(self.stream))
+        }
+    }
+
+    /// Frees the room of what the kernel is told.
+    unsafe fn forget(&mut self) -> Result<(), DriverError> {
+        match std::mem::take(&mut self.told) {
+            (0, _) => Ok(()),
+            (address, _) => unsafe { result::free_sync(address) },
+        }
+    }
+}
+
+impl Drop for Painter {
+    fn drop(&mut self) {
+        // SAFETY: all of it was made in this context, which its owner keeps, and nothing runs any more.
+        unsafe {
+            if result::ctx::set_current(self.context).is_ok() {
+                let _ = self.forget();
+                let _ = result::stream::destroy(self.stream);
+                let _ = result::module::unload(self.module);
+            }
+        }
+    }
+}
+
+fn as_bytes<T: Copy>(values: &[T]) -> &[u8] {
+    // SAFETY: the structures have no gaps between their fields.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// For the tests: what the kernel is told of a layer.
+#[cfg(test)]
+pub(super) type Told = (Vec<[i32; 4]>, Vec<u32>);
+
+#[cfg(test)]
+impl Tiles {
+    pub fn told(self) -> Told {
+        (self.tiles.iter().map(|tile| [tile.x, tile.y, tile.first, tile.count]).collect(), self.list)
+    }
+}

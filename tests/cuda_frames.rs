@@ -1,0 +1,344 @@
+//! Frames that stay on an NVIDIA GPU: ignored by default, `cargo test --release --test cuda_frames -- --ignored` where there
+//! is one and GStreamer's plugin nvcodec is. What the kernels compute is tested without one, in `src/video/cuda/tests.rs`.
+
+mod common;
+
+use std::{process::Command, sync::OnceLock};
+
+use common::{card::lose_the_card, errors_and_warnings, init};
+use cudarc::driver::{CudaContext, result};
+use gst::prelude::*;
+use gstrtmpose::{pose::KeyPoint, video::cuda};
+
+const CARD: &str = "video/x-raw(memory:CUDAMemory)";
+/// Batches of one crop: whatever comes together, the numbers are the same. The network is loaded once, for all tests.
+const POSE: &str =
+    "rtmposebatch name=pose execution-provider=cuda precision=fp32 batch-size=1 model-instance-id=frames";
+
+/// Keeps the network of `POSE`.
+fn keep_network() {
+    static KEEPER: OnceLock<gst::Element> = OnceLock::new();
+    init();
+    KEEPER.get_or_init(|| {
+        let keeper = gst::parse::launch(POSE).unwrap();
+        keeper.set_state(gst::State::Ready).unwrap();
+        keeper
+    });
+}
+
+/// What has come out of a pipeline.
+struct Ended {
+    samples: Vec<gst::Sample>,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Plays `line`, which ends in `appsink name=sink`, to its end. `before` is called in NULL.
+fn play_with(line: &str, before: impl FnOnce(&gst::Pipeline)) -> Ended {
+    init();
+    let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let bus = pipeline.bus().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    sink.set_property("sync", false);
+    before(&pipeline);
+    let started = pipeline.set_state(gst::State::Playing);
+    let mut samples = Vec::new();
+    if started.is_ok() {
+        while let Ok(sample) = sink.pull_sample() {
+            samples.push(sample);
+        }
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    let (errors, warnings) = errors_and_warnings(&bus);
+    Ended { samples, errors, warnings }
+}
+
+fn play(line: &str) -> Vec<gst::Sample> {
+    keep_network();
+    let Ended { samples, errors, warnings } = play_with(line, |_| ());
+    assert_eq!((errors, warnings), (vec![], vec![]), "{line}");
+    samples
+}
+
+/// The picture in docs as a stream of so many frames.
+fn picture(frames: usize, caps: &str) -> String {
+    format!(
+        "multifilesrc location=docs/demo.jpg num-buffers={frames} caps=image/jpeg,framerate=30/1 ! jpegdec ! \
+         videoconvertscale ! video/x-raw,{caps}"
+    )
+}
+
+/// Key points of all people of a frame.
+fn people(sample: &gst::Sample) -> Vec<Vec<KeyPoint>> {
+    let people = common::people(sample.buffer().unwrap()).expect("the frame was inferred");
+    people.people.into_iter().map(|person| person.key_points).collect()
+}
+
+fn is_on_a_card(sample: &gst::Sample) -> bool {
+    let features = sample.caps().unwrap().features(0).unwrap();
+    features.contains(cuda::FEATURE) && cuda::is_on_a_card(sample.buffer().unwrap())
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn frames_on_a_card_show_the_same_people() {
+    for (width, height) in [(1280, 720), (642, 362)] {
+        for format in ["NV12", "RGBA", "BGRA", "RGBx", "BGRx"] {
+            for more in ["inference-region=full-frame", "inference-scale=0.65", "smoothing=one-euro"] {
+                let source = picture(6, &format!("format={format},width={width},height={height}"));
+                let host = play(&format!("{source} ! {POSE} {more} ! appsink name=sink"));
+                let card =
+                    play(&format!("{source} ! cudaupload ! {CARD} ! {POSE} {more} ! appsink name=sink"));
+                assert_eq!((host.len(), card.len()), (6, 6));
+                assert!(card.iter().all(is_on_a_card) && !host.iter().any(is_on_a_card));
+                let found: usize = host.iter().map(|sample| people(sample).len()).sum();
+                assert!(found >= 6, "{found} people in 6 frames of {format}, {more}");
+                for (host, card) in host.iter().zip(&card) {
+                    assert_eq!(people(host), people(card), "{width}x{height} {format} {more}");
+                    assert_eq!(host.buffer().unwrap().pts(), card.buffer().unwrap().pts());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn ten_bits_show_the_people_of_eight() {
+    let frames = |format: &str, upload: &str, region: &str| {
+        let source = picture(2, &format!("format={format},width=1280,height=720"));
+        play(&format!("{source} ! {upload} {POSE} inference-region={region} ! appsink name=sink"))
+    };
+    for region in ["full-frame", "track"] {
+        let (eight, ten) =
+            (frames("NV12", "", region), frames("P010_10LE", &format!("cudaupload ! {CARD} !"), region));
+        assert_eq!(eight.len(), ten.len());
+        for (eight, ten) in eight.iter().zip(&ten) {
+            let caps = (eight.caps().unwrap(), ten.caps().unwrap());
+            let (eight, ten) = (people(eight), people(ten));
+            assert_eq!(eight.len(), ten.len(), "{caps:?}\n{eight:?}\n{ten:?}");
+            let points = eight.iter().flatten().zip(ten.iter().flatten());
+            let far = points.filter(|(a, b)| a.score > 0.5 && (a.x - b.x).hypot(a.y - b.y) > 8.0).count();
+            assert_eq!(far, 0, "points apart by more than 8 pixels, {caps:?}\n{eight:?}\n{ten:?}");
+        }
+    }
+}
+
+/// What comes out is what came in.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn frames_go_on_unchanged() {
+    for format in ["NV12", "RGBA"] {
+        let source = format!(
+            "videotestsrc num-buffers=20 pattern=ball ! video/x-raw,format={format},width=640,height=360"
+        );
+        let rgb = "videoconvert ! video/x-raw,format=RGB ! appsink name=sink";
+        let host = play(&format!("{source} ! {rgb}"));
+        let card = play(&format!("{source} ! cudaupload ! {CARD} ! {POSE} ! cudadownload ! {rgb}"));
+        let bytes = |sample: &gst::Sample| sample.buffer().unwrap().map_readable().unwrap().to_vec();
+        assert_eq!((host.len(), card.len()), (20, 20));
+        assert!(host.iter().zip(&card).all(|(host, card)| bytes(host) == bytes(card)), "{format}");
+        assert!(bytes(&host[0]) != bytes(&host[10]), "the frames differ");
+    }
+}
+
+/// What is drawn on the card is the picture that is drawn on the host.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn people_are_drawn_on_the_card() {
+    for format in ["NV12", "RGBA"] {
+        let source = picture(3, &format!("format={format},width=1280,height=720"));
+        let draw = "rtmposeoverlay draw-box=true";
+        let plain = play(&format!("{source} ! appsink name=sink"));
+        let host = play(&format!("{source} ! {POSE} ! {draw} ! appsink name=sink"));
+        let card = play(&format!(
+            "{source} ! cudaupload ! {CARD} ! {POSE} ! {draw} ! cudadownload ! video/x-raw ! appsink name=sink"
+        ));
+        let bytes = |sample: &gst::Sample| sample.buffer().unwrap().map_readable().unwrap().to_vec();
+        for ((host, card), plain) in host.iter().zip(&card).zip(&plain) {
+            let (host, card, plain) = (bytes(host), bytes(card), bytes(plain));
+            assert_eq!((host.len(), plain.len()), (card.len(), card.len()));
+            let apart = host.iter().zip(&card).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(apart <= 2, "{format}: {apart} grey levels");
+            assert!(host != plain);
+        }
+    }
+}
+
+/// Frames that were made in another element's context, and come to ours by hand.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn frames_of_another_context_are_copied_with_one_warning() {
+    let source = picture(6, "format=NV12,width=1280,height=720");
+    let host = play(&format!("{source} ! {POSE} inference-region=full-frame ! appsink name=sink"));
+    let card = play(&format!("{source} ! cudaupload ! {CARD} ! appsink name=sink"));
+    let element = gst::parse::launch(&format!("{POSE} inference-region=full-frame")).unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps(card[0].caps_owned().unwrap());
+    harness.play();
+    for (host, card) in host.iter().zip(&card) {
+        harness.push(card.buffer_owned().unwrap()).unwrap();
+        let found = common::people(&harness.pull().unwrap()).expect("it was inferred").people;
+        let found: Vec<_> = found.into_iter().map(|person| person.key_points).collect();
+        assert_eq!(people(host), found);
+    }
+    element.set_state(gst::State::Null).unwrap();
+    let (errors, warnings) = errors_and_warnings(&bus);
+    assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
+    assert!(warnings[0].contains("each is copied"), "{warnings:?}");
+}
+
+/// In the middle of a stream frames come from the card, then from system memory again.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn frames_may_change_between_card_and_system_memory() {
+    let source = picture(4, "format=NV12,width=640,height=360");
+    let host = play(&format!("{source} ! appsink name=sink"));
+    let card = play(&format!("{source} ! cudaupload ! {CARD} ! appsink name=sink"));
+    keep_network();
+    let element = gst::parse::launch(&format!("{POSE} inference-region=full-frame")).unwrap();
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps(host[0].caps_owned().unwrap());
+    harness.play();
+    let mut found = Vec::new();
+    for samples in [&host, &card, &host, &card] {
+        let caps = gst::event::Caps::new(&samples[0].caps_owned().unwrap());
+        assert!(harness.push_event(caps));
+        for sample in samples {
+            harness.push(sample.buffer_owned().unwrap()).unwrap();
+            let buffer = harness.pull().unwrap();
+            assert_eq!(cuda::is_on_a_card(&buffer), is_on_a_card(sample));
+            found.push(common::people(&buffer).expect("it was inferred").people[0].key_points.clone());
+        }
+    }
+    assert_eq!(found.len(), 16);
+    for (index, points) in found.iter().enumerate() {
+        assert_eq!(*points, found[0], "frame {index}");
+    }
+    element.set_state(gst::State::Null).unwrap();
+}
+
+/// Seeks drop what is queued, and what runs, again and again.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn flushes_while_crops_are_sampled_lose_nothing_that_comes_after() {
+    init();
+    let line = format!(
+        "videotestsrc name=source pattern=ball num-buffers=100000 ! video/x-raw,format=NV12,width=640,height=360 ! cudaupload ! \
+         {CARD} ! rtmposebatch execution-provider=cuda inference-region=full-frame ! appsink name=sink sync=false"
+    );
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for round in 0..100u64 {
+        for _ in 0..round % 7 + 1 {
+            let sample = sink.pull_sample().unwrap();
+            assert_eq!(people(&sample).len(), 1);
+        }
+        let to = gst::ClockTime::from_mseconds(1000 * (round * 31 % 17));
+        pipeline.seek_simple(gst::SeekFlags::FLUSH, to).unwrap();
+        let sample = sink.pull_sample().unwrap();
+        assert_eq!((people(&sample).len(), sample.buffer().unwrap().pts()), (1, Some(to)));
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    let (errors, warnings) = errors_and_warnings(&pipeline.bus().unwrap());
+    assert_eq!((errors, warnings), (vec![], vec![]));
+}
+
+/// VIDEO, or the one that set-up has fetched, from the card's decoder: also where that has few surfaces, and others keep some.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn a_decoders_frames_never_leave_the_card() {
+    let video = std::env::var("VIDEO").unwrap_or(".deps/video/demo.mp4".to_string());
+    let decoder = if video.contains("demo") { "vp9parse ! nvvp9dec" } else { "h264parse ! nvh264dec" };
+    let decoded = format!("filesrc location={video} ! qtdemux ! {decoder}");
+    let pose = "rtmposebatch execution-provider=cuda batch-size=8";
+    let host = play(&format!("{decoded} ! video/x-raw,format=NV12 ! {pose} ! appsink name=sink"));
+    let card = play(&format!("{decoded} ! {pose} ! queue ! appsink name=sink max-buffers=1"));
+    assert_eq!(host.len(), card.len());
+    assert!(host.len() > 100 && card.iter().all(is_on_a_card));
+    let counts = |samples: &[gst::Sample]| samples.iter().map(|sample| people(sample).len()).sum::<usize>();
+    let (on_the_host, on_the_card) = (counts(&host), counts(&card));
+    assert!(on_the_host > 0);
+    // Batches are filled otherwise from run to run, which moves points by rounding.
+    assert!(on_the_host.abs_diff(on_the_card) * 50 <= on_the_host, "{on_the_host} and {on_the_card} people");
+}
+
+/// Starts and stops: the card's memory is what it was after the first ones.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn starts_and_stops_leave_nothing_on_the_card() {
+    let rounds = std::env::var("ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
+    let context = CudaContext::new(0).unwrap();
+    let free = || {
+        context.bind_to_thread().unwrap();
+        result::mem_get_info().unwrap().0
+    };
+    let source = "videotestsrc num-buffers=8 ! video/x-raw,format=NV12,width=640,height=360";
+    let line = format!(
+        "{source} ! cudaupload ! {CARD} ! rtmposebatch execution-provider=cuda batch-size=2 \
+         model-file=tests/networks/dots-small.onnx ! appsink name=sink"
+    );
+    let mut after = Vec::new();
+    for _ in 0..rounds {
+        assert_eq!(play(&line).len(), 8);
+        after.push(free());
+    }
+    eprintln!("free after each: {after:?}");
+    // What is kept for the next start is there after a few.
+    let settled = after[rounds / 2];
+    assert!(after[rounds - 1] + (4 << 20) >= settled, "{after:?}");
+}
+
+/// The frames' crops cannot be fetched from a card that is lost: they go on without metadata, and none is lost.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn frames_on_a_lost_card_go_on_without_people() {
+    // In a process of its own, since no other test can use the card afterwards.
+    const ALONE: &str = "RTMPOSE_TEST_LOSES_THE_CARD";
+    if std::env::var_os(ALONE).is_none() {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "frames_on_a_lost_card_go_on_without_people", "--nocapture"])
+            .env(ALONE, "1")
+            .status()
+            .unwrap();
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let source = "videotestsrc num-buffers=60 ! video/x-raw,format=NV12,width=640,height=360";
+    let frames = play(&format!("{source} ! cudaupload ! {CARD} ! appsink name=sink"));
+    let element = gst::ElementFactory::make("rtmposebatch")
+        .property_from_str("execution-provider", "cuda")
+        .property_from_str("inference-region", "full-frame")
+        .property_from_str("on-error", "passthrough")
+        .build()
+        .unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps(frames[0].caps_owned().unwrap());
+    harness.play();
+    let push = |harness: &mut gst_check::Harness, frames: &[gst::Sample]| {
+        frames.iter().for_each(|frame| assert!(harness.push(frame.buffer_owned().unwrap()).is_ok()));
+    };
+    push(&mut harness, &frames[..20]);
+    for _ in 0..12 {
+        assert!(common::people(&harness.pull().unwrap()).is_some());
+    }
+    lose_the_card();
+    push(&mut harness, &frames[20..]);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    let rest: Vec<_> = (12..60).map(|_| harness.pull().unwrap()).collect();
+    assert_eq!(rest.iter().filter_map(|buffer| buffer.pts()).collect::<Vec<_>>().len(), 48);
+    assert!(rest[8..].iter().all(|buffer| common::people(buffer).is_none()));
+    element.set_state(gst::State::Null).unwrap();
+    let (errors, warnings) = errors_and_warnings(&bus);
+    eprintln!("{warnings:#?}");
+    assert_eq!(errors, [""; 0]);
+    assert!(warnings.iter().any(|warning| warning.contains("frames go on without metadata")), "{warnings:?}");
+}
