@@ -29,7 +29,8 @@ fn frame(info: &gst_video::VideoInfo, rectangles: &[[i32; 4]]) -> gst::Buffer {
 /// Two people who walk, seen by the detector in every n-th frame: nobody is missing between, and all keep their ids.
 #[test]
 fn people_keep_their_ids_between_detections() {
-    for interval in [1, 3, 10] {
+    // 6 is a detector at 5 frames a second and a pose network at 30.
+    for interval in [1, 3, 6, 10] {
         let mut rig = chain(&format!("inference-interval={interval}"), "");
         let info = video(VideoFormat::I420, SIZE.0, SIZE.1);
         rig.set_video(&info);
@@ -88,4 +89,42 @@ fn nobody_is_nobody() {
     rig.push(frame(&info, &[]));
     rig.cut();
     assert_eq!(rig.pull_people().people.len(), 0, "who is not seen is not bridged");
+}
+
+/// Two cameras on one detector and one pose network, drawn on at the end: each has its own people, in its order.
+#[test]
+fn two_cameras_share_a_detector_and_a_pose_network() {
+    let line = |name: &str| {
+        format!(
+            "{} model-instance-id=chain-detector inference-interval=2 ! rtmposebatch name={name} execution-provider=cpu \
+             model-file=\"{}\" model-instance-id=chain-pose ! rtmposeoverlay draw-box=true",
+            with_detector("yolox"),
+            network("dots-17").display()
+        )
+    };
+    let mut rigs = ["a", "b"].map(|name| Rig::start_bin(&line(name)));
+    let info = video(VideoFormat::I420, SIZE.0, SIZE.1);
+    const FRAMES: i32 = 12;
+    let at = |camera: i32, number: i32| [60 + 250 * camera + 2 * number, 100, 100, 260];
+    for (camera, rig) in (0..).zip(&mut rigs) {
+        rig.set_video(&info);
+        (0..FRAMES).for_each(|number| rig.push(frame(&info, &[at(camera, number)])));
+    }
+    for (camera, rig) in (0..).zip(&mut rigs) {
+        for number in 0..FRAMES {
+            let buffer = rig.pull();
+            let what = format!("camera {camera}, frame {number}");
+            assert_eq!(buffer.pts(), Some(gst::ClockTime::from_mseconds(number as u64)), "{what}");
+            let people = people_of(&buffer);
+            assert_eq!(people.people.len(), 1, "{what}");
+            assert_eq!(people.people[0].id, Some(1), "{what}: each stream counts its own");
+            if number % 2 == 0 {
+                let [x, ..] = at(camera, number);
+                assert!((people.people[0].region.x - x as f32).abs() <= 9.0, "{what}: {people:?}");
+            }
+        }
+    }
+    let bin = rigs[0].element.clone().downcast::<gst::Bin>().unwrap();
+    let streams = bin.by_name("a").unwrap().property::<gst::Structure>("stats").get::<u32>("streams");
+    assert_eq!(streams, Ok(2));
 }
