@@ -132,7 +132,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Every property, with the defaults that users rely on.
-const PROPERTIES: [(&str, &str); 38] = [
+const PROPERTIES: [(&str, &str); 46] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("skeleton", "Default: null"),
@@ -169,12 +169,20 @@ const PROPERTIES: [(&str, &str); 38] = [
     ("on-error", "Default: 0, \"fail\""),
     ("fallback", "Default: 1, \"cpu\""),
     ("ort-library", "Default: null"),
+    ("inference-server", "Default: null"),
+    ("model-name", "Default: null"),
+    ("model-version", "Default: null"),
+    ("server-timeout", "Default: 1000000000"),
+    ("server-metadata", "Default: null"),
+    ("server-ca-file", "Default: null"),
+    ("server-cert-file", "Default: null"),
+    ("server-key-file", "Default: null"),
     ("stats", "Boxed pointer of type \"GstStructure\""),
     ("stats-interval", "Default: 0"),
 ];
 
 /// The same of `rtmposedetect`.
-const DETECTORS_PROPERTIES: [(&str, &str); 29] = [
+const DETECTORS_PROPERTIES: [(&str, &str); 37] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("batch-size", "Default: 4"),
@@ -202,6 +210,14 @@ const DETECTORS_PROPERTIES: [(&str, &str); 29] = [
     ("on-error", "Default: 0, \"fail\""),
     ("fallback", "Default: 1, \"cpu\""),
     ("ort-library", "Default: null"),
+    ("inference-server", "Default: null"),
+    ("model-name", "Default: null"),
+    ("model-version", "Default: null"),
+    ("server-timeout", "Default: 1000000000"),
+    ("server-metadata", "Default: null"),
+    ("server-ca-file", "Default: null"),
+    ("server-cert-file", "Default: null"),
+    ("server-key-file", "Default: null"),
     ("stats", "Boxed pointer of type \"GstStructure\""),
     ("stats-interval", "Default: 0"),
 ];

@@ -8,10 +8,10 @@ use std::{
 
 use gst::{glib, prelude::*};
 
-use super::{enums::Fallback, log::onnx_runtime_log, settings::Common};
+use super::{asked::Asked, enums::Fallback, log::onnx_runtime_log, servers};
 use crate::{
-    engine::{Agreement, BatchReport, Clock, EngineSettings, Error, ErrorKind, MonotonicClock, Registry},
-    network::{self, Network, Task, Wanted},
+    engine::{Clock, EngineSettings, Error, ErrorKind, MonotonicClock, Registry},
+    network::{self, Network, Task},
     runtime::{
         Backend,
         onnx::{OnnxBackend, Search},
@@ -25,19 +25,6 @@ static SHARED_ENGINES: LazyLock<Registry<Loaded<Network>>> = LazyLock::new(Regis
 /// What takes the place of the backend that the properties ask for, and of the monotonic clock: a test's.
 pub(crate) type Given = (Arc<Backend>, Arc<dyn Clock>);
 
-/// The network that an element asks for.
-pub(crate) struct Asked<'a> {
-    /// None: the embedded one.
-    pub model_file: Option<PathBuf>,
-    pub wanted: Wanted,
-    pub batch_size: usize,
-    pub common: &'a Common,
-    /// What all who share it must give alike.
-    pub agreement: Agreement,
-    /// Hears of each batch.
-    pub observer: fn(&BatchReport),
-}
-
 /// The element's engine, its own or one that it shares.
 pub(crate) fn open_engine(
     element: &gst::Element,
@@ -45,15 +32,19 @@ pub(crate) fn open_engine(
     asked: &Asked,
     opening: &Opening,
 ) -> Result<Arc<Loaded<Network>>, Error> {
-    let (backend, clock) = given
-        .unwrap_or_else(|| (Arc::new(onnx_backend(element, asked)), Arc::new(MonotonicClock::default())));
     let common = asked.common;
+    servers::check(asked)?;
+    let (backend, clock) = match given {
+        Some(given) => given,
+        None => (backend(element, asked)?, Arc::new(MonotonicClock::default()) as Arc<dyn Clock>),
+    };
     let opened_here = Cell::new(false);
     let open = || {
         opened_here.set(true);
         let settings = EngineSettings {
             batch_size: asked.batch_size,
-            executors: common.inference_streams as usize,
+            // On servers it is the number on each.
+            executors: if common.inference_server.is_some() { 0 } else { common.inference_streams as usize },
             fallback: common.fallback == Fallback::Cpu,
             clock,
             observer: asked.observer,
@@ -101,6 +92,15 @@ fn warn_of_another_file(element: &gst::Element, file: Option<&Path>, name: &str,
             file.display()
         )
     );
+}
+
+/// What runs the network: servers, or this process.
+fn backend(element: &gst::Element, asked: &Asked) -> Result<Arc<Backend>, Error> {
+    let here = onnx_backend(element, asked);
+    Ok(match &asked.common.inference_server {
+        Some(list) => Arc::new(servers::backend(list, asked, here)?),
+        None => Arc::new(here),
+    })
 }
 
 fn onnx_backend(element: &gst::Element, asked: &Asked) -> OnnxBackend {

@@ -9,7 +9,7 @@ use crate::{
     engine::{Agreement, TimeoutPolicy},
     stage::{
         self,
-        properties::{Row, Table, settings},
+        properties::{Row, Secret, Table, settings},
     },
 };
 
@@ -42,7 +42,8 @@ settings! {
         #[shared]
         inference_streams: u32 = 0,
             "Inference streams",
-            "Batches in flight at once, each with a network of its own; 0 = as many as suit the provider",
+            "Batches in flight at once, each with a network of its own; 0 = as many as suit the provider. With \
+             inference-server: on each server; 0 = 2",
             .maximum(16);
         #[shared]
         inference_threads: u32 = 0,
@@ -51,27 +52,33 @@ settings! {
              the batches in flight",
             .maximum(256);
         #[shared]
+        #[here]
         execution_provider: ExecutionProvider = ExecutionProvider::default(),
             "Execution provider",
             "What runs the network";
         #[shared]
+        #[here]
         device_id: i32 = 0,
             "Device",
             "Number of the GPU",
             .minimum(0);
         #[shared]
+        #[here]
         precision: Precision = Precision::default(),
             "Precision",
             "Number formats of the run";
         #[shared]
+        #[here]
         cudnn_conv_algo_search: CudnnConvAlgoSearch = CudnnConvAlgoSearch::default(),
             "cuDNN convolution search",
             "How cuDNN chooses the algorithm of a convolution (CUDA only)";
         #[shared]
+        #[here]
         cudnn_fuse_conv_bias: CudnnFuseConvBias = CudnnFuseConvBias::default(),
             "cuDNN fused convolutions",
             "Whether cuDNN computes a convolution together with its bias and activation (CUDA only)";
         #[shared]
+        #[here]
         gpu_memory_limit: u64 = 0,
             "GPU memory limit",
             "Bytes that ONNX Runtime may take on the GPU for each prepared batch size of each batch in flight (CUDA only); 0 = no limit";
@@ -92,11 +99,57 @@ settings! {
         #[shared]
         fallback: Fallback = Fallback::default(),
             "Fallback",
-            "What happens when the execution provider is lost in mid-stream";
+            "What happens when the execution provider is lost in mid-stream, or no inference server is left";
         ort_library: Option<String> = None,
             "ONNX Runtime library",
             "Path of libonnxruntime.so, 1.20 or newer, one for the process; not set: ORT_DYLIB_PATH, beside \
              the plugin, then the loader's folders";
+        #[shared]
+        inference_server: Option<String> = None,
+            "Inference servers",
+            "Servers that run the network in the place of this process, over KServe's v2 protocol (Triton, KServe, MLServer, \
+             OpenVINO Model Server): grpc://host:port, or grpcs:// for TLS, several with commas in between. Then \
+             model-file is only what fallback=cpu goes on with";
+        #[shared]
+        #[servers]
+        model_name: Option<String> = None,
+            "Model name",
+            "The model's name on the servers; needed with inference-server";
+        #[shared]
+        #[servers]
+        model_version: Option<String> = None,
+            "Model version",
+            "The model's version on the servers; not set: the server's choice";
+        #[shared]
+        #[servers]
+        server_timeout: u64 = 1_000_000_000,
+            "Server timeout",
+            "Nanoseconds (1000000000 = 1 s) that a server may take for a batch; then the batch goes to another one, once. A \
+             model that is not ready yet is waited for ten times as long",
+            .minimum(1_000_000),
+            .maximum(3_600_000_000_000);
+        #[shared]
+        #[servers]
+        server_metadata: Secret = Secret::default(),
+            "Server metadata",
+            "What goes with each request, such as 'authorization=Bearer ...'; several with commas in between, a comma in a \
+             value as \\,. Never shown, nor to be read",
+            .write_only();
+        #[shared]
+        #[servers]
+        server_ca_file: Option<String> = None,
+            "Server CA file",
+            "Certificates (PEM) of the authorities whose servers are trusted; not set: those of the system";
+        #[shared]
+        #[servers]
+        server_cert_file: Option<String> = None,
+            "Client certificate file",
+            "The client's own certificate (PEM), for servers that ask for one";
+        #[shared]
+        #[servers]
+        server_key_file: Option<String> = None,
+            "Client key file",
+            "The key (PEM) of server-cert-file";
     }
 }
 
@@ -135,8 +188,8 @@ impl<S: Table> Properties<S> {
         fn shared<S>(rows: &'static [Row<S>], of: &S) -> impl Iterator<Item = (&'static str, String)> {
             rows.iter().filter(|row| row.shared).map(|row| {
                 let text = (row.text)(of);
-                // Of those that are shared only model-file can be unset.
-                (row.specification.name(), if text.is_empty() { "(embedded)".to_string() } else { text })
+                let unset = if row.specification.name() == "model-file" { "(embedded)" } else { "(not set)" };
+                (row.specification.name(), if text.is_empty() { unset.to_string() } else { text })
             })
         }
         shared(S::rows(), &self.own).chain(shared(Common::rows(), &self.common)).collect()
@@ -170,7 +223,9 @@ impl<S: Table> Properties<S> {
                 .build(),
             glib::ParamSpecString::builder("active-provider")
                 .nick("Active provider")
-                .blurb("The execution provider in use: cuda, tensorrt, openvino or cpu; not set in NULL")
+                .blurb(
+                    "The execution provider in use: cuda, tensorrt, openvino, cpu or server; not set in NULL",
+                )
                 .read_only()
                 .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")

@@ -11,7 +11,8 @@
 //! }
 //! ```
 //!
-//! is the property `batch-size`. `#[shared]` marks what all elements must give alike that share an engine.
+//! is the property `batch-size`. `#[shared]` marks what all elements must give alike that share an engine, `#[here]` what means
+//! nothing where servers run the network, and `#[servers]` what means nothing where none do.
 
 use gst::{glib, prelude::*};
 
@@ -106,6 +107,46 @@ impl Setting for String {
     }
 }
 
+/// A text that nothing shows.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct Secret(Option<String>);
+
+impl Secret {
+    pub fn reveal(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "(set)" } else { "(not set)" })
+    }
+}
+
+/// To be `write_only`: GStreamer writes what can be read into drawings of a pipeline.
+impl Setting for Secret {
+    type Builder<'a> = glib::ParamSpecStringBuilder<'a>;
+
+    fn specify<'a>(name: &'a str, _default: &'a Self) -> Self::Builder<'a> {
+        glib::ParamSpecString::builder(name)
+    }
+
+    fn read(value: &glib::Value) -> Self {
+        Self(Setting::read(value))
+    }
+
+    fn write(&self) -> glib::Value {
+        None::<String>.to_value()
+    }
+
+    /// A number that tells two values apart, in this process alone.
+    fn text(&self) -> String {
+        static KEY: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
+        let number = |text: &String| std::hash::BuildHasher::hash_one(&*KEY, text);
+        self.0.as_ref().map_or_else(String::new, |text| format!("(secret {:016x})", number(text)))
+    }
+}
+
 pub(crate) fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
     value.get().expect("GObject checks a property's type")
 }
@@ -153,6 +194,10 @@ pub(crate) struct Row<S> {
     pub specify: fn() -> glib::ParamSpec,
     /// All who share an engine must give it alike.
     pub shared: bool,
+    /// It means nothing where servers run the network.
+    pub here: bool,
+    /// It means nothing where none do.
+    pub servers: bool,
     pub set: fn(&mut S, &glib::Value),
     pub get: fn(&S) -> glib::Value,
     pub text: fn(&S) -> String,
@@ -176,7 +221,7 @@ macro_rules! settings {
         $(#[$about:meta])*
         $visible:vis struct $settings:ident {
             $(
-                $(#[$shared:ident])?
+                $(#[$mark:ident])*
                 $field:ident: $type:ty = $default:expr, $nick:literal, $blurb:literal
                 $(, .$more:ident($($argument:expr),*))*;
             )*
@@ -209,7 +254,9 @@ macro_rules! settings {
                         Row {
                             specification: specify(),
                             specify,
-                            shared: false $(|| stringify!($shared) == "shared")?,
+                            shared: false $(|| stringify!($mark) == "shared")*,
+                            here: false $(|| stringify!($mark) == "here")*,
+                            servers: false $(|| stringify!($mark) == "servers")*,
                             set: |settings, value| settings.$field = Setting::read(value),
                             get: |settings| settings.$field.write(),
                             text: |settings| settings.$field.text(),
@@ -223,3 +270,20 @@ macro_rules! settings {
 }
 
 pub(crate) use {enumerations, settings};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_told_apart_and_not_shown() {
+        let secret = |text: &str| Secret::read(&text.to_value());
+        let texts = [secret("hunter2"), secret("hunter2"), secret("hunter3")].map(|secret| secret.text());
+        assert!(texts[0] == texts[1] && texts[0] != texts[2]);
+        assert_eq!(secret("").text(), "");
+        let shown =
+            [texts.join(" "), format!("{:?}", secret("hunter2")), format!("{:?}", secret("hunter2").write())];
+        assert!(shown.iter().all(|text| !text.contains("hunter")), "{shown:?}");
+        assert_eq!(secret("hunter2").reveal(), Some("hunter2"));
+    }
+}

@@ -77,6 +77,24 @@ fn the_batch_size_can_be_the_servers() {
     }
 }
 
+/// Each other number would cost Triton's ONNX Runtime a part of a second there.
+#[test]
+fn on_a_gpu_all_batches_are_of_one_size() {
+    for (kind, expected) in [(1, 8), (2, 3)] {
+        let double = Double::start(Model { kind, ..Model::default() });
+        let rig = open(backend(&double.name())).unwrap();
+        let before = double.batches().len();
+        let pending = [1, 2, 3].map(|number| rig.submit(&crop(number)));
+        for (number, pending) in (1..).zip(&pending) {
+            assert_eq!(rig.answer(pending).unwrap(), super::double::row_of(&crop(number)));
+        }
+        let rows: usize = double.batches()[before..].iter().sum();
+        let batches = double.batches().len() - before;
+        assert_eq!(rows, if kind == 1 { expected * batches } else { expected });
+        assert!(kind == 2 || double.batches().iter().all(|rows| *rows == 8), "{:?}", double.batches());
+    }
+}
+
 #[test]
 fn a_fixed_batch_is_filled_up() {
     let side = SIDE as i64;

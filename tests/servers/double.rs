@@ -61,6 +61,16 @@ struct Config {
 struct ConfigBody {
     #[prost(int32, tag = "4")]
     max_batch_size: i32,
+    #[prost(message, repeated, tag = "7")]
+    instance_group: Vec<Group>,
+    #[prost(string, tag = "17")]
+    backend: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Group {
+    #[prost(int32, tag = "4")]
+    kind: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -143,6 +153,8 @@ pub struct Model {
     pub outputs: Vec<Tensor>,
     /// None: it does not know the question.
     pub most: Option<i32>,
+    /// Triton's number of where it runs: 1 is a GPU, 2 the processor.
+    pub kind: i32,
     pub ready: bool,
     pub live: bool,
 }
@@ -159,6 +171,7 @@ impl Default for Model {
             inputs: vec![tensor("image", "UINT8", &[-1, side, side, 3])],
             outputs: vec![tensor("keypoints", "FP32", &[-1, POINTS as i64, 4])],
             most: Some(8),
+            kind: 2,
             ready: true,
             live: true,
         }
@@ -420,7 +433,9 @@ async fn answer(
         "ModelConfig" => whole(match model.most {
             None => Err(("12", "Method not found")),
             Some(max_batch_size) => {
-                Ok(Config { config: Some(ConfigBody { max_batch_size }) }.encode_to_vec())
+                let instance_group = vec![Group { kind: model.kind }];
+                let body = ConfigBody { max_batch_size, instance_group, backend: "onnxruntime".into() };
+                Ok(Config { config: Some(body) }.encode_to_vec())
             }
         }),
         "ModelInfer" => infer(message, &model, fault, &shared, &compute, cut).await,

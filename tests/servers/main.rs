@@ -1,8 +1,13 @@
 //! Batches on their way to inference servers, against a double of one on loopback that has every fault.
 
+#[path = "../network_rig/mod.rs"]
+mod network_rig;
+
 mod contract;
 mod double;
+mod elements;
 mod faults;
 mod hostile;
+mod real;
 mod rig;
 mod tls;

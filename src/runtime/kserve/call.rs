@@ -10,7 +10,7 @@ use prost::{
     Message,
     bytes::{BufMut, Bytes, BytesMut},
 };
-use tonic::{Code, Status, body::Body, transport::Channel};
+use tonic::{Code, Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::{Service, ServiceExt};
 
 use crate::platform::files::bounded;
@@ -58,11 +58,7 @@ impl Failure {
 
     /// Of the connection: what lies deepest tells most.
     pub fn of_transport(error: &tonic::transport::Error) -> Self {
-        let mut deepest: &dyn std::error::Error = error;
-        while let Some(source) = deepest.source() {
-            deepest = source;
-        }
-        let text = deepest.to_string();
+        let text = deepest(error).to_string();
         let text = bounded(text.split(" (os error").next().unwrap_or_default());
         if !text.contains("certificate") {
             return Self::passing(text);
@@ -129,7 +125,14 @@ impl Call<'_> {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-timeout", timeout_value(self.deadline));
-        let transport = |error: &tonic::transport::Error| Failure::of_transport(error);
+        let transport = |error: &tonic::transport::Error| {
+            // The library reads the deadline in the head, and counts it, too.
+            if deepest(error).is::<TimeoutExpired>() {
+                Failure::late(self.deadline)
+            } else {
+                Failure::of_transport(error)
+            }
+        };
         let ready = channel.ready().await.map_err(|error| transport(&error))?;
         let response = ready.call(request).await.map_err(|error| transport(&error))?;
         let (head, body) = response.into_parts();
@@ -211,12 +214,14 @@ fn length_of(received: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(*length) as usize)
 }
 
+/// What an error comes from.
+fn deepest<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    error.source().map_or(error, deepest)
+}
+
 fn broken(status: &Status) -> Failure {
-    let mut deepest: Option<&dyn std::error::Error> = status.source();
-    while let Some(source) = deepest.and_then(|error| error.source()) {
-        deepest = Some(source);
-    }
-    let why = deepest.map_or_else(|| status.message().to_string(), ToString::to_string);
+    let why =
+        status.source().map_or_else(|| status.message().to_string(), |source| deepest(source).to_string());
     Failure::passing(format!("the connection broke in the middle of its answer ({})", bounded(&why)))
 }
 

@@ -12,13 +12,13 @@ use super::{
     address::Address,
     call::{Call, Failure},
     messages::{
-        ModelConfigResponse, ModelMetadataResponse, ModelReadyResponse, ModelRequest, ServerLiveRequest,
-        ServerLiveResponse,
+        ModelConfigResponse, ModelInstanceGroup, ModelMetadataResponse, ModelReadyResponse, ModelRequest,
+        ServerLiveRequest, ServerLiveResponse,
     },
     model::{Model, Request},
     secret::Metadata,
 };
-use crate::network::contract;
+use crate::network::{contract, file::Wanted};
 
 macro_rules! path {
     ($call:literal) => {
@@ -31,6 +31,8 @@ const LARGEST_WORDS: usize = 1 << 20;
 /// What a connection may receive before it is read: a few answers of whole-body heat maps.
 const LEAST_WINDOW: usize = 1 << 20;
 const LARGEST_WINDOW: usize = 64 << 20;
+/// Crops in a batch, where neither the user nor the server says otherwise.
+const DEFAULT_BATCH_SIZE: usize = 8;
 /// Connecting and asking takes no less, however short the deadline of a batch is.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The first run of a server may load libraries and choose algorithms.
@@ -39,7 +41,9 @@ pub const FIRST_RUN: u32 = 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// What all servers are asked for.
-pub struct Wanted {
+pub struct Question {
+    /// What the model is to be of use for.
+    pub wanted: Wanted,
     pub model: String,
     pub version: String,
     /// Crops in a batch; 0: as many as suit the server.
@@ -52,7 +56,7 @@ pub struct Wanted {
     pub in_flight: usize,
 }
 
-impl Wanted {
+impl Question {
     fn patience(&self) -> Duration {
         self.timeout.max(PATIENCE)
     }
@@ -141,11 +145,17 @@ impl Wanted {
         }
     }
 
+    /// Crops in a batch for a model that takes any number.
+    pub fn batch_size(&self, model: &Model) -> usize {
+        let most = model.most_crops.unwrap_or(DEFAULT_BATCH_SIZE);
+        if self.batch_size == 0 { most.min(DEFAULT_BATCH_SIZE) } else { self.batch_size }
+    }
+
     async fn model(&self, channel: &Channel, address: &Address) -> Result<Model, Failure> {
         let metadata: ModelMetadataResponse =
             self.ask(channel, path!("ModelMetadata"), &self.request()).await?;
         let name = format!("{} of {address}", self.model);
-        let mut model = Model::of(&metadata, &name).map_err(Failure::lasting)?;
+        let mut model = Model::of(&metadata, &name, self.wanted).map_err(Failure::lasting)?;
         let refused = |error: crate::engine::Error| Failure::lasting(error.message);
         contract::check_batch(&model.contract, self.batch_size, &name).map_err(refused)?;
         // Only Triton knows this question.
@@ -153,8 +163,13 @@ impl Wanted {
             self.ask(channel, path!("ModelConfig"), &self.request()).await;
         match config {
             Ok(config) => {
-                let most = config.config.map_or(0, |config| config.max_batch_size);
-                model.most_crops = usize::try_from(most).ok().filter(|most| *most > 0);
+                let config = config.config.unwrap_or_default();
+                model.most_crops = usize::try_from(config.max_batch_size).ok().filter(|most| *most > 0);
+                let on_gpu = |group: &ModelInstanceGroup| group.kind == ModelInstanceGroup::KIND_GPU;
+                if config.backend == "onnxruntime" && config.instance_group.iter().any(on_gpu) {
+                    // Each change of the number costs it a part of a second.
+                    model.padded_to = Some(self.batch_size(&model));
+                }
             }
             Err(failure) if failure.is_unknown_call => (),
             Err(failure) => return Err(failure),

@@ -41,8 +41,8 @@ struct Ending {
 
 impl RemoteExecutor {
     pub fn new(hub: Arc<Hub>, model: Model, local: Option<Arc<Local>>, batch_size: usize) -> Self {
-        let wanted = &hub.servers.wanted;
-        let request = Request::new(&model, &wanted.model, &wanted.version, batch_size, wanted.timeout);
+        let question = &hub.servers.question;
+        let request = Request::new(&model, &question.model, &question.version, batch_size, question.timeout);
         let largest = model.rows_sent(batch_size);
         let crops = if model.takes_floats() { largest * model.crop_bytes() } else { 0 };
         Self {
@@ -122,6 +122,10 @@ impl Executor for RemoteExecutor {
         let mut sizes = vec![self.model.rows_sent(1), self.largest];
         sizes.dedup();
         sizes
+    }
+
+    fn most_rows(&self) -> Option<usize> {
+        Some(self.largest)
     }
 
     fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {

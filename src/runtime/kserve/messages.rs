@@ -65,6 +65,20 @@ pub struct ModelConfigResponse {
 pub struct ModelConfig {
     #[prost(int32, tag = "4")]
     pub max_batch_size: i32,
+    #[prost(message, repeated, tag = "7")]
+    pub instance_group: Vec<ModelInstanceGroup>,
+    #[prost(string, tag = "17")]
+    pub backend: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ModelInstanceGroup {
+    #[prost(int32, tag = "4")]
+    pub kind: i32,
+}
+
+impl ModelInstanceGroup {
+    pub const KIND_GPU: i32 = 1;
 }
 
 #[derive(Clone, PartialEq, Message)]

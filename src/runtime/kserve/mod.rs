@@ -18,6 +18,8 @@ mod model;
 mod pool;
 mod secret;
 mod servers;
+#[cfg(test)]
+mod simulation;
 mod tls;
 
 use std::{
@@ -35,24 +37,24 @@ pub use tls::Files as TlsFiles;
 
 use crate::{
     engine::{Backend, Error, ErrorKind, Executor, Loading, News, Place},
-    network::{Network, Provider},
+    network::{Network, Provider, Wanted},
     sync::{Mutex, lock},
 };
-use connection::Wanted;
+use connection::Question;
 use executor::RemoteExecutor;
 use hub::Hub;
 use servers::Servers;
 
 /// Batches in flight at once on a server, where the user does not say otherwise: one travels while the other is run.
 const IN_FLIGHT: usize = 2;
-/// Crops in a batch, where neither the user nor the server says otherwise.
-const DEFAULT_BATCH_SIZE: usize = 8;
 /// Batches in flight at once on all servers together: each has a thread.
 const MOST_EXECUTORS: usize = 64;
 
 /// Inference servers and what is wanted of them.
 pub struct KserveBackend {
     pub addresses: Vec<Address>,
+    /// What the model is to be of use for.
+    pub wanted: Wanted,
     pub model: String,
     /// Empty: the server's choice.
     pub version: String,
@@ -82,9 +84,10 @@ impl KserveBackend {
     pub fn new(addresses: Vec<Address>, model: String) -> Self {
         Self {
             addresses,
+            wanted: Wanted::default(),
             model,
             version: String::new(),
-            batch_size: DEFAULT_BATCH_SIZE,
+            batch_size: 8,
             in_flight: 0,
             timeout: Duration::from_secs(1),
             metadata: Metadata::default(),
@@ -105,7 +108,8 @@ impl KserveBackend {
         }
         let is_tls = self.addresses.iter().any(|address| address.tls);
         let refused = |text| Error::new(ErrorKind::Settings, text);
-        let wanted = Wanted {
+        let question = Question {
+            wanted: self.wanted,
             model: self.model.clone(),
             version: self.version.clone(),
             batch_size: self.batch_size,
@@ -115,7 +119,7 @@ impl KserveBackend {
             in_flight: self.in_flight(),
         };
         let news = lock(&self.shared.news).clone();
-        let started = Hub::start(Servers::new(wanted, self.addresses.clone(), news))?;
+        let started = Hub::start(Servers::new(question, self.addresses.clone(), news))?;
         *hub = Arc::downgrade(&started);
         Ok(started)
     }
@@ -127,8 +131,7 @@ impl Backend for KserveBackend {
     fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
         let hub = self.hub()?;
         let model = hub.wait(loading)?;
-        let most = model.most_crops.or(model.contract.fixed_batch).unwrap_or(DEFAULT_BATCH_SIZE);
-        let asked = if self.batch_size == 0 { most.min(DEFAULT_BATCH_SIZE) } else { self.batch_size };
+        let asked = hub.servers.question.batch_size(&model);
         let batch_size = model.contract.fixed_batch.unwrap_or(asked.min(loading.most_crops));
         let local = hub.local(self.fallback.as_ref(), &model, batch_size, loading)?;
         self.shared.servers.store(hub.servers.ready(), Ordering::SeqCst);

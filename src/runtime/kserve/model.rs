@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     network::{
-        self, Classes, Kind, Peak, check,
+        self, Kind, Peak, check,
         contract::{self, Contract, Form, IMAGE, INPUT, OUTPUTS},
+        file::Wanted,
         graph::{
             MEAN, STD,
             messages::{Dimension, Graph, ValueInfo, element_type},
@@ -42,6 +43,8 @@ pub struct Model {
     outputs: Vec<String>,
     /// Most crops in a request; none where the server does not say.
     pub most_crops: Option<usize>,
+    /// All requests have so many crops, padded; none where any number will do.
+    pub padded_to: Option<usize>,
 }
 
 /// Sizes of the batches that a model takes.
@@ -50,7 +53,7 @@ pub const MODEL_REMEDY: &str =
 
 impl Model {
     /// Of a server's words; `name` is the model's in messages. The error is a sentence.
-    pub fn of(metadata: &ModelMetadataResponse, name: &str) -> Result<Self, String> {
+    pub fn of(metadata: &ModelMetadataResponse, name: &str, wanted: Wanted) -> Result<Self, String> {
         let values = |tensors: &[TensorMetadata]| tensors.iter().map(value_of).collect();
         let graph =
             Graph { input: values(&metadata.inputs), output: values(&metadata.outputs), ..Graph::default() };
@@ -59,7 +62,7 @@ impl Model {
             let what = error.message.split("; set model-file").next().unwrap_or_default().to_string();
             format!("{what}; {MODEL_REMEDY}")
         };
-        let contract = check::check(&graph, name, None, Classes::default()).map_err(refused)?;
+        let contract = check::check(&graph, name, wanted.task, wanted.classes).map_err(refused)?;
         if !contract.is_adapted()
             && matches!(
                 contract.form,
@@ -80,7 +83,7 @@ impl Model {
             _ => (IMAGE.to_string(), strings(&[contract.output()])),
         };
         let kind = contract.kind(contract.points.unwrap_or(1));
-        Ok(Self { contract, kind, input, outputs, most_crops: None })
+        Ok(Self { contract, kind, input, outputs, most_crops: None, padded_to: None })
     }
 
     /// Whether crops are normalised here, and go out as floats.
@@ -99,7 +102,7 @@ impl Model {
 
     /// Crops in a request that holds so many.
     pub fn rows_sent(&self, rows: usize) -> usize {
-        self.contract.fixed_batch.unwrap_or(rows)
+        self.contract.fixed_batch.or(self.padded_to).unwrap_or(rows)
     }
 
     /// Largest message of an answer to so many crops.

@@ -1,6 +1,8 @@
 //! The servers while batches run: who is there, who gets the next batch, and what is told of them. All of it happens on one
 //! thread, whose tasks these are.
 
+mod opening;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -14,14 +16,14 @@ use tokio::{sync::Notify, time::Instant};
 use tonic::transport::Channel;
 
 use super::{
-    address::{Address, is_private},
+    address::Address,
     call::Failure,
-    connection::{FIRST_RUN, Wanted},
+    connection::Question,
     model::Model,
     pool::{Id, Pool},
 };
 use crate::{
-    engine::{Change, Error, ErrorKind, LoadEvent, News, Place},
+    engine::{Change, Error, LoadEvent, News, Place},
     network::Provider,
     sync::{Condvar, Mutex, MutexGuard, lock},
 };
@@ -33,11 +35,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// What a name stands for is looked up so often; at once when a server of it failed, but no more often than the second.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_RESOLVE_INTERVAL: Duration = Duration::from_millis(200);
-/// While the model is waited for, progress is told so often.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Servers {
-    pub wanted: Wanted,
+    pub question: Question,
     addresses: Vec<Address>,
     pub news: Arc<News>,
     state: Mutex<State>,
@@ -108,12 +108,12 @@ impl Drop for Slot<'_> {
 }
 
 impl Servers {
-    pub fn new(wanted: Wanted, addresses: Vec<Address>, news: Arc<News>) -> Arc<Self> {
+    pub fn new(question: Question, addresses: Vec<Address>, news: Arc<News>) -> Arc<Self> {
         use std::hash::BuildHasher;
         // Clients that were started together do not come back together.
         let seed = std::hash::RandomState::new().hash_one(0);
         let state = State {
-            pool: Pool::new(wanted.in_flight, seed),
+            pool: Pool::new(question.in_flight, seed),
             connections: HashMap::new(),
             model: None,
             trouble: BTreeMap::new(),
@@ -121,7 +121,7 @@ impl Servers {
             fallback: None,
         };
         Arc::new(Self {
-            wanted,
+            question,
             addresses,
             news,
             state: Mutex::new(state),
@@ -151,142 +151,6 @@ impl Servers {
     /// Servers that are ready.
     pub fn ready(&self) -> usize {
         self.state().pool.ready()
-    }
-
-    fn report(&self, event: LoadEvent) {
-        lock(&self.opening).events.push(event);
-        self.opened.notify_all();
-    }
-
-    /// Begins to look for the servers, and waits until that has come to an end, good or bad.
-    pub async fn open(self: Arc<Self>) {
-        for index in 0..self.addresses.len() {
-            tokio::spawn(self.clone().follow_address(index));
-        }
-        let deadline = Instant::now() + self.wanted.timeout * FIRST_RUN;
-        self.report(LoadEvent::Step(format!(
-            "Waiting for the model {} of {}",
-            self.wanted.model,
-            self.list()
-        )));
-        let mut next_report = Instant::now() + PROGRESS_INTERVAL;
-        let result = loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            let now = Instant::now();
-            if let Some(result) = self.verdict(now >= deadline) {
-                break result;
-            }
-            if now >= next_report {
-                let trouble = self.troubles().join("; ");
-                self.report(LoadEvent::Step(format!("Still waiting for {}: {trouble}", self.list())));
-                next_report = now + PROGRESS_INTERVAL;
-            }
-            let _ = tokio::time::timeout_at(deadline.min(next_report), changed).await;
-        };
-        self.state().is_open = true;
-        lock(&self.opening).result = Some(result);
-        self.opened.notify_all();
-    }
-
-    fn list(&self) -> String {
-        let names: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
-        names.join(", ")
-    }
-
-    /// What is wrong with servers, each as half a sentence.
-    fn troubles(&self) -> Vec<String> {
-        let state = self.state();
-        let text = |(source, failure): (&Source, &Failure)| {
-            format!("{} ({})", self.name(*source, &state), failure.text)
-        };
-        state.trouble.iter().map(text).collect()
-    }
-
-    fn name(&self, source: Source, state: &State) -> String {
-        match source {
-            Source::Address(index) => self.addresses[index].to_string(),
-            Source::Member(id) => state.pool.get(id).map_or(String::new(), |member| member.name.clone()),
-        }
-    }
-
-    /// How the opening ends; none while it goes on.
-    fn verdict(&self, is_over: bool) -> Option<Result<Model, Error>> {
-        let troubles = self.troubles();
-        let mut state = self.state();
-        if let Some((source, failure)) = state.trouble.iter().find(|(_, failure)| failure.is_final) {
-            let text = &failure.text;
-            return Some(Err(if text.starts_with("The model") {
-                Error::new(ErrorKind::ModelRefused, text.clone())
-            } else {
-                let name = self.name(*source, &state);
-                Error::new(ErrorKind::Server, format!("The server {name} cannot be used: {text}"))
-            }));
-        }
-        let is_settled = |source: Source| match source {
-            Source::Address(index) => {
-                state.trouble.contains_key(&source)
-                    || state.connections.values().any(|connection| connection.address == index)
-            }
-            Source::Member(id) => {
-                state.trouble.contains_key(&source)
-                    || state.pool.get(id).is_some_and(|member| member.is_ready)
-            }
-        };
-        let addresses = (0..self.addresses.len()).map(Source::Address);
-        let members = state.pool.members().iter().map(|member| Source::Member(member.id));
-        let all_settled = addresses.chain(members).all(is_settled);
-        let model = state.model.clone().filter(|_| state.pool.ready() > 0);
-        match model {
-            Some(model) if all_settled || is_over => {
-                state.connections.values_mut().for_each(|other| other.is_told_out = other.channel.is_none());
-                drop(state);
-                if !troubles.is_empty() {
-                    self.report(LoadEvent::Warning(format!(
-                        "Not all servers are there; the others take the batches until they are: {}",
-                        troubles.join("; ")
-                    )));
-                }
-                self.warn_of_plain_text();
-                if model.takes_floats() {
-                    self.report(LoadEvent::Warning(format!(
-                        "The model {} of the servers takes normalised floats, which are four times the bytes of the \
-                         pictures: the file that models/server-repository makes of it takes bytes and gives the same",
-                        self.wanted.model
-                    )));
-                }
-                Some(Ok(model))
-            }
-            None if is_over => Some(Err(Error::new(
-                ErrorKind::Server,
-                format!(
-                    "No server has the model {} ready after {:?}: {}; inference-server and model-name say where it is, \
-                     server-timeout how long it is waited for (ten times as long)",
-                    self.wanted.model,
-                    self.wanted.timeout * FIRST_RUN,
-                    troubles.join("; ")
-                ),
-            ))),
-            _ => None,
-        }
-    }
-
-    /// Pictures of people, and secrets, are not for everybody on the way.
-    fn warn_of_plain_text(&self) {
-        let open = {
-            let state = self.state();
-            let mut connections = state.connections.values();
-            connections
-                .find(|to| !self.addresses[to.address].tls && !is_private(to.at.ip()))
-                .map(|to| to.address)
-        };
-        let Some(index) = open else { return };
-        let secret =
-            if self.wanted.metadata.headers().is_empty() { "" } else { ", and so does server-metadata" };
-        self.report(LoadEvent::Warning(format!(
-            "Pictures go to {} unencrypted over a network that is not private{secret}: grpcs:// encrypts them",
-            self.addresses[index]
-        )));
     }
 
     /// Keeps the servers of a name up to date.
@@ -366,9 +230,12 @@ impl Servers {
         failed_address: Arc<Notify>,
     ) {
         loop {
-            let window =
-                self.state().model.as_ref().map_or(0, |model| model.answer_limit(self.wanted.batch_size));
-            let opened = self.wanted.open(&self.addresses[index], at, window).await;
+            let window = self
+                .state()
+                .model
+                .as_ref()
+                .map_or(0, |model| model.answer_limit(self.question.batch_size(model)));
+            let opened = self.question.open(&self.addresses[index], at, window).await;
             if let Err(failure) = opened.and_then(|(channel, model)| self.take_in(id, channel, model)) {
                 let mut state = self.state();
                 if state.pool.get(id).is_none() {
@@ -406,7 +273,7 @@ impl Servers {
             }
             let channel = self.state().connections.get(&id).and_then(|known| known.channel.clone());
             let Some(channel) = channel else { return };
-            if let Err(failure) = self.wanted.check_ready(&channel).await {
+            if let Err(failure) = self.question.check_ready(&channel).await {
                 let was_ready = self.state().pool.unready(id);
                 self.tell_failure(id, was_ready, &failure);
                 return;
@@ -423,7 +290,7 @@ impl Servers {
         if state.model.get_or_insert_with(|| model.clone()) != &model {
             return Err(Failure::lasting(format!(
                 "its model {} is another than the other servers': {points} key points of {}x{} crops here",
-                self.wanted.model, size.0, size.1
+                self.question.model, size.0, size.1
             )));
         }
         connection.channel = Some(channel);
@@ -520,12 +387,13 @@ impl Servers {
         answers: &mut [f32],
     ) -> Result<(), String> {
         let (mut except, mut why) = (None, None);
-        let deadline = Instant::now() + self.wanted.timeout;
         let limit = model.answer_limit(model.rows_sent(rows));
         for _ in 0..TRIES {
-            let Some(mut slot) = self.slot(except, deadline).await else { break };
+            let Some(mut slot) = self.slot(except, Instant::now() + self.question.timeout).await else {
+                break;
+            };
             let sent = Instant::now();
-            let answer = self.wanted.infer(limit).send(&slot.channel, message.clone()).await;
+            let answer = self.question.infer(limit).send(&slot.channel, message.clone()).await;
             slot.is_over = true;
             match answer.and_then(|answer| model.read(answer, rows, answers).map_err(Failure::passing)) {
                 Ok(()) => {
@@ -542,7 +410,7 @@ impl Servers {
         Err(why.unwrap_or_else(|| {
             let troubles = self.troubles().join("; ");
             let troubles = if troubles.is_empty() { "all are busy".to_string() } else { troubles };
-            format!("no server took a batch within {:?} (server-timeout): {troubles}", self.wanted.timeout)
+            format!("no server took a batch within {:?} (server-timeout): {troubles}", self.question.timeout)
         }))
     }
 }

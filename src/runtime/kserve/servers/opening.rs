@@ -1,0 +1,153 @@
+//! The servers are looked for before the first frame: how long, and how that ends.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Servers, Source, State};
+use crate::{
+    engine::{Error, ErrorKind, LoadEvent},
+    runtime::kserve::{address::is_private, call::Failure, connection::FIRST_RUN, model::Model},
+    sync::lock,
+};
+
+/// While the model is waited for, progress is told so often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Servers {
+    fn report(&self, event: LoadEvent) {
+        lock(&self.opening).events.push(event);
+        self.opened.notify_all();
+    }
+
+    /// Begins to look for the servers, and waits until that has come to an end, good or bad.
+    pub async fn open(self: Arc<Self>) {
+        for index in 0..self.addresses.len() {
+            tokio::spawn(self.clone().follow_address(index));
+        }
+        let deadline = Instant::now() + self.question.timeout * FIRST_RUN;
+        self.report(LoadEvent::Step(format!(
+            "Waiting for the model {} of {}",
+            self.question.model,
+            self.list()
+        )));
+        let mut next_report = Instant::now() + PROGRESS_INTERVAL;
+        let result = loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let now = Instant::now();
+            if let Some(result) = self.verdict(now >= deadline) {
+                break result;
+            }
+            if now >= next_report {
+                let trouble = self.troubles().join("; ");
+                self.report(LoadEvent::Step(format!("Still waiting for {}: {trouble}", self.list())));
+                next_report = now + PROGRESS_INTERVAL;
+            }
+            let _ = tokio::time::timeout_at(deadline.min(next_report), changed).await;
+        };
+        self.state().is_open = true;
+        lock(&self.opening).result = Some(result);
+        self.opened.notify_all();
+    }
+
+    fn list(&self) -> String {
+        let names: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    }
+
+    /// What is wrong with servers, each as half a sentence.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let state = self.state();
+        let text = |(source, failure): (&Source, &Failure)| {
+            format!("{} ({})", self.name(*source, &state), failure.text)
+        };
+        state.trouble.iter().map(text).collect()
+    }
+
+    fn name(&self, source: Source, state: &State) -> String {
+        match source {
+            Source::Address(index) => self.addresses[index].to_string(),
+            Source::Member(id) => state.pool.get(id).map_or(String::new(), |member| member.name.clone()),
+        }
+    }
+
+    /// How the opening ends; none while it goes on.
+    fn verdict(&self, is_over: bool) -> Option<Result<Model, Error>> {
+        let troubles = self.troubles();
+        let mut state = self.state();
+        if let Some((source, failure)) = state.trouble.iter().find(|(_, failure)| failure.is_final) {
+            let text = &failure.text;
+            return Some(Err(if text.starts_with("The model") {
+                Error::new(ErrorKind::ModelRefused, text.clone())
+            } else {
+                let name = self.name(*source, &state);
+                Error::new(ErrorKind::Server, format!("The server {name} cannot be used: {text}"))
+            }));
+        }
+        let is_settled = |source: Source| match source {
+            Source::Address(index) => {
+                state.trouble.contains_key(&source)
+                    || state.connections.values().any(|connection| connection.address == index)
+            }
+            Source::Member(id) => {
+                state.trouble.contains_key(&source)
+                    || state.pool.get(id).is_some_and(|member| member.is_ready)
+            }
+        };
+        let addresses = (0..self.addresses.len()).map(Source::Address);
+        let members = state.pool.members().iter().map(|member| Source::Member(member.id));
+        let all_settled = addresses.chain(members).all(is_settled);
+        let model = state.model.clone().filter(|_| state.pool.ready() > 0);
+        match model {
+            Some(model) if all_settled || is_over => {
+                state.connections.values_mut().for_each(|other| other.is_told_out = other.channel.is_none());
+                drop(state);
+                if !troubles.is_empty() {
+                    self.report(LoadEvent::Warning(format!(
+                        "Not all servers are there; the others take the batches until they are: {}",
+                        troubles.join("; ")
+                    )));
+                }
+                self.warn_of_plain_text();
+                if model.takes_floats() {
+                    self.report(LoadEvent::Warning(format!(
+                        "The model {} of the servers takes normalised floats, which are four times the bytes of the \
+                         pictures: the file that models/server-repository makes of it takes bytes and gives the same",
+                        self.question.model
+                    )));
+                }
+                Some(Ok(model))
+            }
+            None if is_over => Some(Err(Error::new(
+                ErrorKind::Server,
+                format!(
+                    "No server has the model {} ready after {:?}: {}; inference-server and model-name say where it is, \
+                     server-timeout how long it is waited for (ten times as long)",
+                    self.question.model,
+                    self.question.timeout * FIRST_RUN,
+                    troubles.join("; ")
+                ),
+            ))),
+            _ => None,
+        }
+    }
+
+    /// Pictures of people, and secrets, are not for everybody on the way.
+    fn warn_of_plain_text(&self) {
+        let open = {
+            let state = self.state();
+            let mut connections = state.connections.values();
+            connections
+                .find(|to| !self.addresses[to.address].tls && !is_private(to.at.ip()))
+                .map(|to| to.address)
+        };
+        let Some(index) = open else { return };
+        let secret =
+            if self.question.metadata.headers().is_empty() { "" } else { ", and so does server-metadata" };
+        self.report(LoadEvent::Warning(format!(
+            "Pictures go to {} unencrypted over a network that is not private{secret}: grpcs:// encrypts them",
+            self.addresses[index]
+        )));
+    }
+}
