@@ -112,9 +112,7 @@ impl Sampler {
             rows.places.clear();
         }
         let drawn = columns.places.len() * rows.places.len() * 3;
-        if [network[0] * network[1] * 3, out.len()] != [drawn; 2] {
-            out.fill(ground);
-        }
+        fill_beside([columns, rows], network[0] * 3, ground, out);
         if drawn > 0 && is_resized {
             self.resized.fill(*avx2, picture, groups, [columns, rows], network[0], out);
         } else if drawn > 0 {
@@ -177,6 +175,27 @@ impl<const PAIRS: usize> Pairs<PAIRS> {
             len: taken * group.pixel_stride + group.pixel_span(),
             columns: &self.columns,
             rows: &self.rows,
+        }
+    }
+}
+
+/// Fills what is beside the places that are drawn, in rows of so many bytes: all, where none are.
+fn fill_beside([columns, rows]: [&Axis; 2], line: usize, ground: u8, out: &mut [u8]) {
+    let (left, right) = (columns.first * 3, (columns.first + columns.places.len()) * 3);
+    if right == left || rows.places.is_empty() || line == 0 {
+        return out.fill(ground);
+    }
+    let whole_lines = out.len() / line;
+    let first = rows.first.min(whole_lines);
+    let last = (rows.first + rows.places.len()).min(whole_lines);
+    let (above, rest) = out.split_at_mut(first * line);
+    let (beside, below) = rest.split_at_mut((last - first) * line);
+    above.fill(ground);
+    below.fill(ground);
+    if right - left < line {
+        for line in beside.chunks_exact_mut(line) {
+            line[..left].fill(ground);
+            line[right..].fill(ground);
         }
     }
 }
