@@ -13,6 +13,8 @@ pub struct PersonRegion {
     pub region: Region,
     /// The tracker's number of this person, if there is a tracker upstream.
     pub id: Option<i64>,
+    /// A number that may be an id or only that of the box: a region's own, beside a parameter `detection`.
+    pub number: Option<i64>,
     /// How sure the detector is, if it says so.
     pub confidence: Option<f32>,
 }

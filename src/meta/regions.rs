@@ -12,7 +12,7 @@ use crate::pose::Region;
 ///
 /// The id is that of GstAnalytics' track. Of a region it is what DL Streamer's trackers write (field `id` of the meta's
 /// parameter `object_id`), else the meta's own id when it was set. Without a tracker DL Streamer's detectors put a new number there for every box of every frame, beside
-/// a parameter `detection`: that is nobody's id.
+/// a parameter `detection`: that is nobody's id, but a `number`, since others write ids there.
 pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<PersonRegion>> {
     #[cfg(feature = "v1_26")]
     let objects = super::analytics::person_regions(buffer, labels);
@@ -29,23 +29,25 @@ pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<Pe
             let (x, y, width, height) = meta.rect();
             // The fields are unsigned: a detector whose box reaches over the left or top border wraps around.
             let region = Region::new(x as i32 as f32, y as i32 as f32, width as f32, height as f32);
-            PersonRegion { region, id: id(&meta), confidence: confidence(&meta) }
+            let [id, number] = numbers(&meta);
+            PersonRegion { region, id, number, confidence: confidence(&meta) }
         })
         .collect();
     if regions.is_empty() && !super::was_looked_at(buffer) { objects } else { Some(regions) }
 }
 
-fn id(meta: &VideoRegionOfInterestMeta) -> Option<i64> {
-    let id = match meta.param("object_id") {
+/// The region's id, and a number that may be one.
+fn numbers(meta: &VideoRegionOfInterestMeta) -> [Option<i64>; 2] {
+    let own = Some(meta.id()).filter(|id| *id > 0).map(i64::from);
+    match meta.param("object_id") {
         // Trackers differ in the integer's type.
-        Some(object_id) => object_id.value("id").ok()?.transform::<i64>().ok()?.get().ok()?,
-        None if meta.param("detection").is_some() => return None,
-        None => match meta.id() {
-            0 => return None,
-            id => id.into(),
-        },
-    };
-    (id >= 0).then_some(id)
+        Some(object_id) => {
+            let id = object_id.value("id").ok().and_then(|id| id.transform::<i64>().ok()?.get().ok());
+            [id.filter(|id| *id >= 0), None]
+        }
+        None if meta.param("detection").is_some() => [None, own],
+        None => [own, None],
+    }
 }
 
 /// As DL Streamer's detectors write it.

@@ -1,6 +1,7 @@
 //! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
 //! person at all.
 
+use super::edge::cut_off;
 use crate::pose::{KeyPoint, Region};
 
 /// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
@@ -35,10 +36,12 @@ pub struct Anatomy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pose {
     pub points: Vec<KeyPoint>,
-    /// Box around its confident points.
+    /// Box around its confident points; where the picture cuts the body off, up to the picture's edge.
     pub region: Region,
-    /// Mean score of the body's points.
+    /// Mean score of the body's points that can lie inside the picture.
     pub score: f32,
+    /// Points that cannot, in ascending order.
+    pub cut_off: Vec<usize>,
 }
 
 impl Anatomy {
@@ -55,12 +58,18 @@ impl Anatomy {
         &points[..self.points.min(points.len())]
     }
 
-    /// The pose of these points; none with too few confident ones to tell where it is.
-    pub fn pose(&self, points: Vec<KeyPoint>) -> Option<Pose> {
+    /// The pose of these points in a picture of that size; none with too few confident ones to tell where it is.
+    pub fn pose(&self, points: Vec<KeyPoint>, picture: (u32, u32)) -> Option<Pose> {
         let body = self.body(&points);
-        let region = self.region(body.iter().filter(|point| is_confident(point)))?;
-        let score = body.iter().map(|point| point.score).sum::<f32>() / body.len() as f32;
-        Some(Pose { points, region, score })
+        let outside = if self.human { cut_off(body, picture) } else { Vec::new() };
+        let mut region = self.region(body.iter().filter(|point| is_confident(point)))?;
+        if !outside.is_empty() {
+            region = up_to_the_edge(&region, outside.iter().map(|(_, place)| *place), picture);
+        }
+        let cut_off: Vec<_> = outside.into_iter().map(|(index, _)| index).collect();
+        let counted = body.iter().enumerate().filter(|(index, _)| cut_off.binary_search(index).is_err());
+        let score = counted.map(|(_, point)| point.score).sum::<f32>() / (body.len() - cut_off.len()) as f32;
+        region.is_usable().then_some(Pose { points, region, score, cut_off })
     }
 
     /// The box around confident points of the body, as a detector would draw it; none around too few.
@@ -132,10 +141,15 @@ impl Anatomy {
         (self.oks(a, b) + overlap(&a.region, &b.region)) / 2.0
     }
 
-    /// Whether the points can be those of a body: a head, a trunk, and enough else around them.
+    /// Whether the points can be those of a body: a head, a trunk, and enough else around them. Where the picture cuts the
+    /// legs off, a head, two shoulders, and of an arm what can be seen of it.
     pub fn is_plausible(&self, pose: &Pose) -> bool {
         let [head, shoulders, hips, limbs] = self.confident_parts(pose);
-        !self.human || head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10
+        let cut = |index: &usize| pose.cut_off.binary_search(index).is_ok();
+        let whole = head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10;
+        let (no_legs, an_elbow) = ([13, 14, 15, 16].iter().all(cut), [7, 8].iter().any(cut));
+        let half = no_legs && head >= 3 && shoulders == 2 && (limbs >= 1 || an_elbow);
+        !self.human || whole || half
     }
 
     /// Whether a closer look could find a body there: something of a trunk, and enough else.
@@ -150,6 +164,17 @@ impl Anatomy {
         let confident = |index: &&usize| pose.points.get(**index).is_some_and(is_confident);
         parts.map(|part| part.iter().filter(confident).count())
     }
+}
+
+/// The box grown over these places as far as the picture goes.
+fn up_to_the_edge(region: &Region, places: impl Iterator<Item = [f32; 2]>, picture: (u32, u32)) -> Region {
+    let (width, height) = (picture.0 as f32, picture.1 as f32);
+    let (mut low, mut high) = ([region.x, region.y], [region.x + region.width, region.y + region.height]);
+    for [x, y] in places {
+        (low, high) = ([low[0].min(x), low[1].min(y)], [high[0].max(x), high[1].max(y)]);
+    }
+    let [left, top] = [low[0].clamp(0.0, width), low[1].clamp(0.0, height)];
+    Region::new(left, top, high[0].clamp(0.0, width) - left, high[1].clamp(0.0, height) - top)
 }
 
 /// Whether the point tells where its joint is.

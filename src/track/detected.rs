@@ -15,9 +15,10 @@ impl Tracks {
             let id = if let Purpose::Detected { id } = look.purpose { id } else { None };
             self.upstream_ids |= id.is_some();
             // A detector's box stays a person where the points say little.
-            let pose = self.anatomy.pose(points.clone());
+            let pose = self.anatomy.pose(points.clone(), self.size);
             let score = pose.map_or(0.0, |pose| pose.score);
-            poses.push((id, Pose { points: points.clone(), region: look.region, score }));
+            let pose = Pose { points: points.clone(), region: look.region, score, cut_off: Vec::new() };
+            poses.push((id, pose));
         }
         let predicted: Vec<_> = self.list.iter().map(|track| track.predicted(now)).collect();
         let pairs = assign(self.list.len(), poses.len(), LEAST_SIMILAR, |row, column| {

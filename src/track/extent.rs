@@ -44,7 +44,8 @@ impl Extent {
             }
         }
         let remembered = self.points.iter().filter(|(_, seen)| now - seen <= REMEMBERED);
-        let to = anatomy.region(remembered.map(|(point, _)| point)).unwrap_or(pose.region);
+        let to = anatomy.region(remembered.map(|(point, _)| point)).filter(|_| pose.cut_off.is_empty());
+        let to = to.unwrap_or(pose.region);
         let moved = |Region { x, y, width, height }| Region::new(x + shift[0], y + shift[1], width, height);
         self.tight = followed(&moved(self.tight), &to, 0.0);
         self.ample = followed(&moved(self.ample), &to, (-passed / SHRINKING).exp() as f32);
@@ -100,7 +101,7 @@ mod tests {
             })
             .collect();
         points.push(KeyPoint { x: x + 50.0, y: 100.0 + reach, score: foot, z: None });
-        anatomy.pose(points).unwrap()
+        anatomy.pose(points, (1280, 720)).unwrap()
     }
 
     fn bottom(extent: &Extent) -> f32 {

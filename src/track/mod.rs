@@ -17,6 +17,7 @@ mod body;
 mod closer;
 mod decision;
 mod detected;
+mod edge;
 mod extent;
 mod motion;
 mod one;
@@ -363,7 +364,7 @@ impl Tracks {
         let mut finds: Vec<Find> = seen
             .into_iter()
             .filter_map(|Seen { look, points }| {
-                let pose = self.anatomy.pose(points)?;
+                let pose = self.anatomy.pose(points, self.size)?;
                 let least = if look.purpose == Purpose::Search { HINT } else { KEEP };
                 (pose.score >= least).then_some(Find { key: look.purpose.key(), pose })
             })

@@ -1,5 +1,6 @@
 //! Who is found, followed, lost and told apart, in a world of people whom a pretended network finds.
 
+mod bodies;
 mod looks;
 mod regions;
 
@@ -119,6 +120,11 @@ impl Stage {
 
     /// The next frame with these people in it: who is reported.
     fn frame(&mut self, people: &[Someone]) -> Vec<Person> {
+        self.frame_with(|look| Seen { look: *look, points: network(look, people) })
+    }
+
+    /// The next frame, of which a network answers so.
+    fn frame_with(&mut self, answer: impl Fn(&Look) -> Seen) -> Vec<Person> {
         self.now += self.step;
         let targets = if self.targets.len() == self.lookahead {
             self.targets.pop_front().unwrap()
@@ -127,7 +133,7 @@ impl Stage {
         };
         let moment = Moment { now: self.now, size: SIZE, search: true, still: self.still };
         let looks = self.planner.plan(moment, &targets, &self.settings, None);
-        self.take(looks, false, people)
+        self.take(looks, false, answer)
     }
 
     /// The same with boxes from upstream.
@@ -140,13 +146,12 @@ impl Stage {
             region: *region,
             purpose: Purpose::Detected { id: *id },
         };
-        self.take(boxes.iter().map(look).collect(), true, people)
+        let looks = boxes.iter().map(look).collect();
+        self.take(looks, true, |look| Seen { look: *look, points: network(look, people) })
     }
 
-    fn take(&mut self, looks: Vec<Look>, detected: bool, people: &[Someone]) -> Vec<Person> {
-        let seen = |looks: &[Look]| {
-            looks.iter().map(|look| Seen { look: *look, points: network(look, people) }).collect::<Vec<_>>()
-        };
+    fn take(&mut self, looks: Vec<Look>, detected: bool, answer: impl Fn(&Look) -> Seen) -> Vec<Person> {
+        let seen = |looks: &[Look]| looks.iter().map(&answer).collect::<Vec<_>>();
         self.crops += looks.len();
         let (now, lifetime) = (self.now, self.lifetime);
         let observation = Observation { now, size: SIZE, detected, seen: seen(&looks), lifetime };
@@ -211,14 +216,14 @@ fn what_scores_low_or_has_no_trunk_is_never_reported() {
     }
     let anatomy = coco();
     let mut points = someone(600.0, 400.0, 400.0).points();
-    assert!(anatomy.is_plausible(&anatomy.pose(points.clone()).unwrap()));
+    assert!(anatomy.is_plausible(&anatomy.pose(points.clone(), SIZE).unwrap()));
     [5, 6, 11, 12].into_iter().for_each(|trunk| points[trunk].score = 0.1);
     assert!(
-        !anatomy.is_plausible(&anatomy.pose(points.clone()).unwrap()),
+        !anatomy.is_plausible(&anatomy.pose(points.clone(), SIZE).unwrap()),
         "arms, legs and a head, but no trunk"
     );
     assert!(
-        Anatomy::of("hand-21", 17, None).is_plausible(&anatomy.pose(points).unwrap()),
+        Anatomy::of("hand-21", 17, None).is_plausible(&anatomy.pose(points, SIZE).unwrap()),
         "a hand has no trunk"
     );
 }
@@ -514,71 +519,4 @@ fn nobody_is_searched_without_crops() {
     stage.settings.search.crops = 0;
     (0..100).for_each(|_| assert!(stage.frame(&[someone(600.0, 400.0, 400.0)]).is_empty()));
     assert_eq!(stage.crops, 0);
-}
-
-#[test]
-fn a_pose_has_a_box_of_flesh_around_its_confident_points() {
-    let anatomy = coco();
-    let point = |x: f32, y: f32| KeyPoint { x, y, score: 0.9, z: None };
-    let mut points = vec![KeyPoint { x: 5000.0, y: -700.0, score: 0.29, z: None }; 17];
-    for (place, at) in
-        points.iter_mut().zip([(10.0, 20.0), (60.0, 20.0), (10.0, 120.0), (60.0, 120.0), (30.0, 70.0)])
-    {
-        *place = point(at.0, at.1);
-    }
-    let pose = anatomy.pose(points.clone()).unwrap();
-    // 50 x 100, grown by 1.2 around its middle.
-    let Region { x, y, width, height } = pose.region;
-    for (found, expected) in [(x, 5.0), (y, 10.0), (width, 60.0), (height, 120.0)] {
-        assert!((found - expected).abs() < 1e-3, "{:?}", pose.region);
-    }
-    points[4].score = 0.1;
-    assert!(anatomy.pose(points).is_none(), "four points tell nothing");
-    let one_place = vec![point(50.0, 50.0); 17];
-    assert_eq!(anatomy.pose(one_place).unwrap().region, Region::new(42.0, 42.0, 16.0, 16.0));
-    let three = Anatomy::of("custom-3", 3, None);
-    assert!(three.pose(vec![point(0.0, 0.0), point(10.0, 0.0), point(0.0, 30.0)]).is_some(), "all it has");
-}
-
-#[test]
-fn similarities_are_those_of_their_definitions() {
-    let anatomy = coco();
-    let pose = |person: Someone| anatomy.pose(person.points()).unwrap();
-    let here = pose(someone(600.0, 400.0, 400.0));
-    assert_eq!(anatomy.oks(&here, &here), 1.0);
-    let aside = pose(someone(610.0, 400.0, 400.0));
-    // exp(-d² / (2 (2 sigma)² area)), with the mean area of the boxes.
-    let area = here.region.width * here.region.height;
-    let sigmas = [
-        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087,
-        0.087, 0.089, 0.089_f32,
-    ];
-    let expected =
-        sigmas.map(|sigma| (-100.0 / (8.0 * sigma * sigma * area)).exp()).iter().sum::<f32>() / 17.0;
-    assert!((anatomy.oks(&here, &aside) - expected).abs() < 1e-4);
-    assert!((anatomy.agreement(&here, &aside) - 1.0).abs() < 1e-4, "the same pose, walked on");
-    let of_shoulders = Anatomy::of("custom-17", 17, None);
-    let expected = (-100.0 / (8.0 * 0.079 * 0.079 * area)).exp();
-    assert!((of_shoulders.oks(&here, &aside) - expected).abs() < 1e-4, "no sigmas: those of a shoulder");
-    let own = Anatomy::of("custom-17", 17, Some(&[0.05; 17]));
-    let expected = (-100.0 / (8.0 * 0.05 * 0.05 * area)).exp();
-    assert!((own.oks(&here, &aside) - expected).abs() < 1e-4, "sigmas of a skeleton from a file");
-    assert_eq!(anatomy.agreement(&here, &pose(someone(900.0, 400.0, 400.0))), 0.0, "too far away");
-    assert_eq!(overlap(&Region::new(0.0, 0.0, 2.0, 2.0), &Region::new(1.0, 0.0, 2.0, 2.0)), 1.0 / 3.0);
-    assert_eq!(overlap(&Region::new(0.0, 0.0, 1.0, 1.0), &Region::new(5.0, 0.0, 1.0, 1.0)), 0.0);
-}
-
-#[test]
-fn pairs_have_the_largest_sum() {
-    // Taking the best pair first would leave the second row with nothing.
-    let weights = [[0.9, 0.8], [0.85, 0.1]];
-    assert_eq!(assign(2, 2, 0.15, |row, column| weights[row][column]), [(0, 1), (1, 0)]);
-    let tall = [[0.2], [0.9], [0.5]];
-    assert_eq!(assign(3, 1, 0.15, |row, column| tall[row][column]), [(1, 0)]);
-    assert_eq!(assign(1, 3, 0.15, |_, column| tall[column][0]), [(0, 1)]);
-    assert!(assign(2, 2, 0.15, |_, _| 0.1).is_empty());
-    assert!(assign(0, 3, 0.15, |_, _| 1.0).is_empty());
-    assert!(assign(3, 0, 0.15, |_, _| 1.0).is_empty());
-    let pairs = assign(64, 64, 0.15, |row, column| if (row + column) % 64 == 0 { 1.0 } else { 0.3 });
-    assert!(pairs.iter().all(|(row, column)| (row + column) % 64 == 0) && pairs.len() == 64);
 }

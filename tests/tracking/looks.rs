@@ -118,3 +118,31 @@ fn a_detector_that_misses_somebody_changes_no_id() {
         assert_eq!(ids(&people(buffer)), expected, "frame {number}");
     }
 }
+
+/// Upstream's numbers beside a parameter `detection`: ids of people, if they come again; else numbers of boxes.
+#[test]
+fn numbers_beside_a_detection_are_ids_if_they_come_again() {
+    for tracked in [true, false] {
+        let element = element(&Finder::default(), Arc::new(MonotonicClock::default()));
+        let mut harness = play(&element, false);
+        let places = [(80.0, 120.0), (240.0, 120.0)];
+        let frames = (0..30).map(|number| {
+            let mut buffer = frame(number, &places);
+            for (index, (x, y)) in places.into_iter().enumerate() {
+                let place = [x as i32 - 30, y as i32 - 55, 60, 110];
+                let mut region = add_region(&mut buffer, "person", place);
+                region.set_id(if tracked {
+                    41 + index as i32
+                } else {
+                    41 + 2 * number as i32 + index as i32
+                });
+                region.add_param(gst::Structure::builder("detection").field("confidence", 0.9f64).build());
+            }
+            buffer
+        });
+        let found: Vec<_> = through(&mut harness, frames).iter().map(|buffer| ids(&people(buffer))).collect();
+        let expected = if tracked { [Some(41), Some(42)] } else { [Some(1), Some(2)] };
+        assert_eq!(found[0], [Some(1), Some(2)], "not known from one frame");
+        assert!(found[1..].iter().all(|ids| *ids == expected), "tracked {tracked}: {found:?}");
+    }
+}

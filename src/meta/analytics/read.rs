@@ -28,7 +28,7 @@ pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) 
         let place = object.location().ok()?;
         let region = Region::new(place.x as f32, place.y as f32, place.w as f32, place.h as f32);
         let confidence = Some(place.loc_conf_lvl).filter(|confidence| confidence.is_finite());
-        Some(PersonRegion { region, id: track_of(&meta, object.id()), confidence })
+        Some(PersonRegion { region, id: track_of(&meta, object.id()), number: None, confidence })
     });
     Some(regions.collect())
 }

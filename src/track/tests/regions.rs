@@ -65,7 +65,7 @@ fn nobody_is_nobody_until_upstream_says_otherwise_but_the_id_waits() {
             } else {
                 let looks = Vec::new();
                 stage.now += FRAME;
-                stage.take(looks, false, &[person])
+                stage.take(looks, false, |look| Seen { look: *look, points: network(look, &[person]) })
             };
             assert!(found.is_empty(), "frame {frame}");
         }

@@ -1,0 +1,148 @@
+//! Bodies that the picture's edge cuts off: before a webcam nobody has hips in the picture. From the head and the shoulders
+//! follows where the rest must be; what lies outside of the picture cannot be seen, and says nothing against a person.
+
+use super::body::is_confident;
+use crate::pose::KeyPoint;
+
+/// A standing body with hanging arms, seen from the front: COCO's points from the middle of the shoulders, right of it and
+/// below it, as shares of the height (rough proportions of an adult).
+const STANDING: [[f32; 2]; 17] = [
+    [0.0, -0.12],
+    [0.02, -0.14],
+    [-0.02, -0.14],
+    [0.04, -0.13],
+    [-0.04, -0.13],
+    [0.1, 0.0],
+    [-0.1, 0.0],
+    [0.13, 0.17],
+    [-0.13, 0.17],
+    [0.14, 0.32],
+    [-0.14, 0.32],
+    [0.07, 0.3],
+    [-0.07, 0.3],
+    [0.08, 0.52],
+    [-0.08, 0.52],
+    [0.08, 0.72],
+    [-0.08, 0.72],
+];
+/// Of its points, those that a head and shoulders do without.
+const BELOW_THE_SHOULDERS: std::ops::Range<usize> = 7..17;
+/// Of that body, as shares of the height: the width of the shoulders, and from the head's points down to them.
+const SHOULDERS: f32 = 0.2;
+const NECK: f32 = 0.132;
+/// Points of the head that tell where it is.
+const ENOUGH_OF_A_HEAD: usize = 2;
+/// A joint this near to the edge, as a share of the height, is cut off with what hangs on it.
+const MARGIN: f32 = 0.06;
+
+/// The joints of arms, hips and legs of a human body (the first 17 points are COCO's) that are not confident, and by the
+/// place of the head and the shoulders lie outside of a picture of that size: which, and where. None without a head and two
+/// shoulders.
+pub fn cut_off(points: &[KeyPoint], picture: (u32, u32)) -> Vec<(usize, [f32; 2])> {
+    let Some(body) = Upright::of(points) else { return Vec::new() };
+    let (width, height) = (picture.0 as f32, picture.1 as f32);
+    let margin = MARGIN * body.height;
+    let inside =
+        |[x, y]: [f32; 2]| (margin..=width - margin).contains(&x) && (margin..=height - margin).contains(&y);
+    let unseen = BELOW_THE_SHOULDERS.filter(|index| !is_confident(&points[*index]));
+    unseen.map(|index| (index, body.joint(index))).filter(|(_, place)| !inside(*place)).collect()
+}
+
+/// Where a body hangs: the middle of its shoulders, its height when standing, and the way from the head down.
+struct Upright {
+    shoulders: [f32; 2],
+    height: f32,
+    down: [f32; 2],
+}
+
+impl Upright {
+    fn of(points: &[KeyPoint]) -> Option<Self> {
+        let [head, shoulders] = [points.get(..5)?, points.get(5..7)?];
+        points.get(STANDING.len() - 1)?;
+        let mean = |of: &[KeyPoint]| {
+            let confident = of.iter().filter(|point| is_confident(point));
+            let (sum, count) = confident
+                .fold(([0.0; 2], 0), |([x, y], count), point| ([x + point.x, y + point.y], count + 1));
+            (count, sum.map(|sum| sum / count.max(1) as f32))
+        };
+        let ((seen, head), (both, middle)) = (mean(head), mean(shoulders));
+        if seen < ENOUGH_OF_A_HEAD || both < 2 {
+            return None;
+        }
+        let neck = [middle[0] - head[0], middle[1] - head[1]];
+        let length = neck[0].hypot(neck[1]);
+        let breadth = (shoulders[0].x - shoulders[1].x).hypot(shoulders[0].y - shoulders[1].y);
+        let down = neck.map(|part| part / length);
+        // From the side the shoulders look narrow, with a lowered head the neck short.
+        let height = (breadth / SHOULDERS).max(length / NECK);
+        down[0].is_finite().then_some(Self { shoulders: middle, height, down })
+    }
+
+    fn joint(&self, index: usize) -> [f32; 2] {
+        let ([right, below], [x, y]) = (STANDING[index], self.down);
+        let (right, below) = (right * self.height, below * self.height);
+        [self.shoulders[0] + right * y + below * x, self.shoulders[1] - right * x + below * y]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A standing body whose shoulders are at (x, y), turned by so much of a circle, with confident points down to that share
+    /// of the height below them.
+    fn body([x, y]: [f32; 2], height: f32, turn: f32, seen: f32) -> Vec<KeyPoint> {
+        let (sin, cos) = (turn * std::f32::consts::TAU).sin_cos();
+        let point = |[right, below]: [f32; 2]| KeyPoint {
+            x: x + height * (right * cos - below * sin),
+            y: y + height * (right * sin + below * cos),
+            score: if below <= seen { 0.9 } else { 0.05 },
+            z: None,
+        };
+        STANDING.into_iter().map(point).collect()
+    }
+
+    fn missing(points: &[KeyPoint], picture: (u32, u32)) -> Vec<usize> {
+        cut_off(points, picture).into_iter().map(|(index, _)| index).collect()
+    }
+
+    #[test]
+    fn what_hangs_below_the_picture_cannot_be_seen() {
+        let picture = (640, 480);
+        // Shoulders 200 above the lower edge: the hips of somebody 800 high are 240 below them, the elbows 136.
+        let points = body([320.0, 280.0], 800.0, 0.0, 0.1);
+        assert_eq!(missing(&points, picture), [9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!(missing(&body([320.0, 280.0], 500.0, 0.0, 0.2), picture), [13, 14, 15, 16], "hips inside");
+        for (index, [x, y]) in cut_off(&points, picture) {
+            assert!((points[index].x - x).hypot(points[index].y - y) < 1.0, "{index} at {x}, {y}");
+        }
+        // Whoever is wholly there lacks nothing, and what is confident counts wherever it is.
+        assert!(missing(&body([320.0, 120.0], 400.0, 0.0, 0.1), picture).is_empty());
+        assert!(missing(&body([320.0, 280.0], 800.0, 0.0, 1.0), picture).is_empty());
+    }
+
+    #[test]
+    fn a_body_hangs_from_its_head_whichever_way_it_lies() {
+        let picture = (640, 480);
+        // Upside down, with hips above the upper edge; lying, with hips left of the picture.
+        assert_eq!(missing(&body([320.0, 200.0], 800.0, 0.5, 0.2), picture), [9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!(
+            missing(&body([150.0, 240.0], 800.0, 0.25, 0.2), picture),
+            [9, 10, 11, 12, 13, 14, 15, 16]
+        );
+        assert!(missing(&body([600.0, 240.0], 700.0, 0.25, 0.2), picture).is_empty());
+    }
+
+    #[test]
+    fn without_a_head_and_both_shoulders_nothing_is_known() {
+        let picture = (640, 480);
+        for unseen in [&[5][..], &[6], &[0, 1, 2, 3]] {
+            let mut points = body([320.0, 280.0], 1000.0, 0.0, 0.1);
+            unseen.iter().for_each(|index| points[*index].score = 0.1);
+            assert!(missing(&points, picture).is_empty(), "without {unseen:?}");
+        }
+        let one_place = vec![KeyPoint { x: 320.0, y: 240.0, score: 0.9, z: None }; 17];
+        assert!(missing(&one_place, picture).is_empty());
+        assert!(missing(&one_place[..10], picture).is_empty());
+    }
+}
