@@ -6,7 +6,7 @@ help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
 	@echo "                     GPU=1 also what NVIDIA GPUs need: ONNX Runtime for CUDA and NVIDIA's libraries (2 to 3 GB)"
 	@echo "make demo            set up, build, run on a real video: out/demo.mp4, out/demo.png"
-	@echo "                     VIDEO=file takes another video, DETECTOR=file.onnx a detector that finds the people"
+	@echo "                     VIDEO=file takes another video, or a photograph; DETECTOR=file.onnx a detector that finds the people"
 	@echo "make camera          the same on a camera, in a window; DEVICE=/dev/video1 chooses the camera"
 	@echo "make install-user    put the plugin where GStreamer finds it in every program of this user"
 	@echo "make uninstall-user  remove it from there"

@@ -100,7 +100,7 @@ impl Annotator {
             "filesrc name=source ! decodebin ! videoconvert !
              videoflip video-direction=auto ! capsfilter name=frames caps=video/x-raw,format=I420 !
              {detector} rtmposebatch name=pose ! rtmposeoverlay ! tee name=annotated
-             annotated. ! queue ! {encoder} ! filesink name=file
+             annotated. ! queue ! videoscale ! {LARGEST} ! {encoder} ! filesink name=file
              annotated. ! queue name=pictures ! videoscale ! videoconvert !
              video/x-raw,format=RGB,width={},pixel-aspect-ratio=1/1 ! appsink name=sheet sync=false",
             ContactSheet::CELL_WIDTH
@@ -203,6 +203,9 @@ impl Annotator {
     }
 }
 
+/// What the encoders take; a photograph is often larger.
+const LARGEST: &str = "video/x-raw,width=(int)[2,3840],height=(int)[2,2160],pixel-aspect-ratio=1/1";
+
 /// File name extension, and the elements from raw video to the file's bytes.
 fn encoder() -> Result<(&'static str, &'static str)> {
     let there = |name| gst::ElementFactory::find(name).is_some();
@@ -295,7 +298,7 @@ impl ContactSheet {
         }
     }
 
-    /// The kept frames nearest to the middles of equal parts of the video.
+    /// The kept frames nearest to the middles of equal parts of the video, each once: of a photograph there is only one.
     fn chosen(&self) -> Vec<&Frame> {
         let Some(end) = self.frames.iter().map(|frame| frame.time).max() else { return Vec::new() };
         let parts = Self::COLUMNS * Self::ROWS;
@@ -303,7 +306,9 @@ impl ContactSheet {
         let nearest = middles.filter_map(|middle| {
             self.frames.iter().min_by_key(|frame| frame.time.nseconds().abs_diff(middle))
         });
-        nearest.collect()
+        let mut chosen: Vec<_> = nearest.collect();
+        chosen.dedup_by_key(|frame| frame.time);
+        chosen
     }
 
     fn write(&self, path: &Path) -> Result<()> {
@@ -311,20 +316,19 @@ impl ContactSheet {
         let Some(height) = frames.iter().map(|frame| frame.height).max() else {
             return Err("the file has no video frames".into());
         };
-        let (cell, width) = (Self::CELL_WIDTH * 3, Self::CELL_WIDTH * Self::COLUMNS);
-        let mut pixels = vec![0; width * 3 * height * Self::ROWS];
+        let columns = Self::COLUMNS.min(frames.len());
+        let rows = frames.len().div_ceil(columns);
+        let (cell, width) = (Self::CELL_WIDTH * 3, Self::CELL_WIDTH * columns);
+        let mut pixels = vec![0; width * 3 * height * rows];
         for (i, frame) in frames.iter().enumerate() {
-            let (column, row) = (i % Self::COLUMNS, i / Self::COLUMNS);
+            let (column, row) = (i % columns, i / columns);
             for (y, line) in frame.pixels.chunks_exact(cell).enumerate() {
                 let start = (row * height + y) * width * 3 + column * cell;
                 pixels[start..start + cell].copy_from_slice(line);
             }
         }
-        let info = gst_video::VideoInfo::builder(
-            gst_video::VideoFormat::Rgb,
-            width as u32,
-            (height * Self::ROWS) as u32,
-        );
+        let info =
+            gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, width as u32, (height * rows) as u32);
         let caps = info.fps(gst::Fraction::new(1, 1)).build()?.to_caps()?;
         let sample = gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(pixels)).caps(&caps).build();
         let png = gst_video::convert_sample(&sample, &gst::Caps::new_empty_simple("image/png"), None)?;

@@ -73,10 +73,10 @@ impl Regions {
                 LookSource::Regions(vec![PersonRegion { region, id: None, number: None, confidence: None }])
             }
             InferenceRegion::RoiList => {
-                LookSource::Regions(self.from_upstream(buffer, shape, settings).unwrap_or_default())
+                LookSource::Regions(self.of_upstream(buffer, shape, settings).unwrap_or_default())
             }
             InferenceRegion::Track => LookSource::Tracked { search: true },
-            InferenceRegion::Auto => match self.from_upstream(buffer, shape, settings) {
+            InferenceRegion::Auto => match self.of_upstream(buffer, shape, settings) {
                 Some(regions) => {
                     self.detector_upstream = true;
                     LookSource::Detected(regions)
@@ -88,7 +88,7 @@ impl Regions {
 
     /// The people that upstream found: those that a crop can be made of, at most `max-people`, the surest first where
     /// upstream says how sure it is, in upstream's order. None: it says nothing of this frame.
-    fn from_upstream(
+    fn of_upstream(
         &mut self,
         buffer: &gst::BufferRef,
         shape: FrameShape,

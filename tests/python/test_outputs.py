@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,14 @@ class Outputs(unittest.TestCase):
         self.assertEqual(list((self.folder / "deep").iterdir()), [])
         refused = run(self.programs["annotate"], TINY, "--output", IMPOSSIBLE / "video", status=1)
         self.assertIn(str(IMPOSSIBLE), refused)
+        # A photograph larger than the encoders take: one picture of video, and itself.
+        photo = self.folder / "photo.jpg"
+        run("gst-launch-1.0", "-q", "videotestsrc", "num-buffers=1", "!", "video/x-raw,width=4000,height=3001", "!", "jpegenc",
+            "!", "filesink", f"location={photo}")
+        run(self.programs["annotate"], photo, "--output", self.folder / "annotated")
+        sheet = (self.folder / "annotated.png").read_bytes()
+        # Width and height in a PNG's first chunk.
+        self.assertEqual(struct.unpack(">II", sheet[16:24]), (800, 600))
         run(sys.executable, ROOT / "tests/networks/make.py", self.folder / "networks")
         self.assertTrue((self.folder / "networks" / TINY.name).exists())
 
