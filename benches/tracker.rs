@@ -72,7 +72,7 @@ fn main() {
         let start = Instant::now();
         let glimpse = planner.wants_glimpse(now).then(|| Glimpse::of(&pixels, SIZE));
         let looks = planner.plan(
-            Moment { now, size: SIZE, search: true, still: false },
+            Moment { now, size: SIZE, search: true, still: false, most: usize::MAX },
             &targets,
             &settings,
             glimpse,

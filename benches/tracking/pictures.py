@@ -154,6 +154,20 @@ def measure(modes, out):
         )
 
 
+def measure_singly(properties, rates, every, out):
+    """The same for pictures that are each looked at by themselves, at so many a second; every so manyth is taken."""
+    print("\n| pictures a second | pictures and cuts | of them with somebody | % | crops a picture |")
+    print("|---|---|---|---|---|")
+    shown = list(stills())[::every]
+    for rate in rates:
+        found, stats = play.play(play.pictures(iter(shown), rate), properties)
+        wrong = [i for i, frame in enumerate(found) if people(frame)]
+        print(f"singly, {rate} a second: somebody in pictures {[i * every for i in wrong]}", file=sys.stderr, flush=True)
+        draw(out / f"imagined-singly-{rate}.png", shown, found, wrong, 1)
+        share, crops = 100 * len(wrong) / len(shown), stats["crops"] / len(shown)
+        print(f"| {rate} | {len(shown)} | {len(wrong)} | {share:.1f} | {crops:.0f} |", flush=True)
+
+
 def people(found):
     """The ids of those whom a frame says are there; without tracking -1 for somebody with a confident mean score."""
     return {int(i) for i, mean in zip(found.ids, found.scores) if i >= 0 or mean >= CONFIDENT}

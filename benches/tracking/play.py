@@ -3,6 +3,7 @@
 import itertools
 import threading
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import gi
@@ -26,6 +27,8 @@ class Clip:
     """The bytes of each."""
     rate: float
     """Frames in a second."""
+    stamps: list | None = None
+    """The time of each in seconds (None: it has none), where that does not follow from the rate."""
 
     @property
     def size(self):
@@ -76,7 +79,9 @@ def pictures(frames, rate):
     height, width = first.shape[:2]
     if width % 4:
         raise ValueError(f"a width of {width} would need padded rows")
-    caps = Gst.Caps.from_string(f"video/x-raw,format=BGR,width={width},height={height},framerate={rate}/1")
+    framerate = Fraction(rate).limit_denominator(1000)
+    size = f"width={width},height={height},framerate={framerate.numerator}/{framerate.denominator}"
+    caps = Gst.Caps.from_string(f"video/x-raw,format=BGR,{size}")
     return Clip(caps, (frame.tobytes() for frame in itertools.chain([first], frames)), rate)
 
 
@@ -85,13 +90,7 @@ def play(clip, properties="", boxes=None):
 
     `boxes[frame]` is a list of (id, x, y, width, height) that go along as regions of type person.
     """
-    pipeline = Gst.parse_launch(
-        "appsrc name=source format=time block=true max-buffers=16 "
-        f"! rtmposebatch name=pose {properties} ! appsink name=sink sync=false max-buffers=16"
-    )
-    source, sink, pose = (pipeline.get_by_name(name) for name in ("source", "sink", "pose"))
-    source.set_property("caps", clip.caps)
-    pipeline.set_state(Gst.State.PLAYING)
+    pipeline, source, sink, pose = _start(clip, properties, "")
     feeder = threading.Thread(target=_feed, args=(source, clip, boxes))
     feeder.start()
     found = []
@@ -105,6 +104,32 @@ def play(clip, properties="", boxes=None):
     return found, stats
 
 
+def play_live(clip, properties=""):
+    """The people of each frame of a live stream, whose frames are so far apart that each has its answer before the next comes."""
+    pipeline, source, sink, _ = _start(clip, f"overload=block {properties}", "is-live=true")
+    found = []
+    for index in range(len(clip.frames)):
+        source.emit("push-buffer", _buffer(clip, index))
+        sample = sink.emit("pull-sample")
+        if sample is None:
+            break
+        found.append(_read(sample.get_buffer(), clip.size))
+    _raise_error(pipeline, properties)
+    pipeline.set_state(Gst.State.NULL)
+    return found
+
+
+def _start(clip, properties, source_properties):
+    pipeline = Gst.parse_launch(
+        f"appsrc name=source format=time block=true max-buffers=16 {source_properties} "
+        f"! rtmposebatch name=pose {properties} ! appsink name=sink sync=false max-buffers=16"
+    )
+    source, sink, pose = (pipeline.get_by_name(name) for name in ("source", "sink", "pose"))
+    source.set_property("caps", clip.caps)
+    pipeline.set_state(Gst.State.PLAYING)
+    return pipeline, source, sink, pose
+
+
 def _simple(structure):
     """The fields that are numbers: others have types that Python may not read."""
     numbers = ("guint", "guint64", "gdouble", "gboolean")
@@ -115,11 +140,18 @@ def _simple(structure):
     ]
 
 
+def _buffer(clip, index, frame=None):
+    buffer = Gst.Buffer.new_wrapped(clip.frames[index] if frame is None else frame)
+    stamp = index / clip.rate if clip.stamps is None else clip.stamps[index]
+    if stamp is not None:
+        buffer.pts = round(stamp * SECOND)
+    buffer.duration = round(SECOND / clip.rate)
+    return buffer
+
+
 def _feed(source, clip, boxes):
     for index, frame in enumerate(clip.frames):
-        buffer = Gst.Buffer.new_wrapped(frame)
-        buffer.pts = round(index * SECOND / clip.rate)
-        buffer.duration = round(SECOND / clip.rate)
+        buffer = _buffer(clip, index, frame)
         for identity, x, y, width, height in (boxes or {}).get(index, []):
             region = GstVideo.buffer_add_video_region_of_interest_meta(
                 buffer, "person", *(max(0, round(value)) for value in (x, y, width, height))

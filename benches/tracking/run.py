@@ -8,6 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cases
+import falls
+import halves
 import looping
 import pictures
 import play
@@ -47,16 +50,22 @@ def main():
             clip, people, breaks = videos.loop(clip, people, pictures.room(clip.size).tobytes())
             results.append(measure(f"{name} for {looping.SECONDS} s", clip, people, ["track"], out, breaks))
         tables(results, ["track"])
+    if "cases" in options.parts:
+        halves.measure(MODES["track"], out)
+        falls.measure(MODES["track"], out)
+        cases.measure()
     if "pictures" in options.parts:
         pictures.measure({mode: MODES[mode] for mode in modes if mode in ("full-frame", "track")}, out)
+        pictures.measure_singly(MODES["track"], (2, 1, 0.5, 0.2), options.every, out)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="videos,loops,pictures", help="any of videos, loops, pictures")
+    parser.add_argument("--parts", default="videos,loops,cases,pictures", help="any of videos, loops, cases, pictures")
     parser.add_argument("--videos", default=",".join(videos.FILES), help="names, with commas between")
     parser.add_argument("--modes", default=";".join(MODES), help="names, with semicolons between")
     parser.add_argument("--properties", default="", help="of the element, in every mode: precision=fp32")
+    parser.add_argument("--every", type=int, default=1, help="of pictures without people, singly: every so manyth")
     parser.add_argument("--out", default="out/tracking", help="folder of the contact sheets")
     return parser.parse_args()
 

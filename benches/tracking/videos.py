@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import cv2
+
 import looping
 import play
 import truth
@@ -23,6 +25,14 @@ def load(name):
     clip, people = play.decode(FILES[name]), truth.load(name)
     del clip.frames[max(people) + 1 :]
     return clip, people
+
+
+def still(name, number):
+    """One frame of a video as [height][width][3], BGR."""
+    video = cv2.VideoCapture(str(FILES[name]))
+    for _ in range(number):
+        video.grab()
+    return video.read()[1]
 
 
 def loop(clip, people, empty):

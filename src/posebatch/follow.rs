@@ -384,7 +384,7 @@ mod tests {
         for number in 0..24 {
             let now = f64::from(number) / 30.0;
             let glimpse = || Glimpse::of(&Pixels::Host(dark()), SIZE);
-            let moment = Moment { now, size: SIZE, search: true, still: false };
+            let moment = Moment { now, size: SIZE, search: true, still: false, most: usize::MAX };
             let looks = following.plan(moment, lookahead, &Settings::default(), glimpse);
             let mut state = lock(&following.0);
             bases.push(state.base);

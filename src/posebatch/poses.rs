@@ -284,10 +284,11 @@ impl Inference for Poses {
                     stage.wait_for_results(running, || is_ready() || following.can_settle())?;
                 }
                 let glimpse = || Glimpse::of(&cutter.pixels, size);
-                let moment = Moment { now, size, search, still };
+                let most = if live { crops_within(SEARCHING, running) } else { usize::MAX };
+                let moment = Moment { now, size, search, still, most };
                 let mut tracking = settings.tracking();
-                if live && tracking.search.crops > 1 {
-                    tracking.search.crops = tracking.search.crops.min(crops_within(SEARCHING, running));
+                if tracking.search.crops > 1 {
+                    tracking.search.crops = tracking.search.crops.min(most);
                 }
                 following.plan(moment, lookahead, &tracking, glimpse)
             }

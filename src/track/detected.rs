@@ -1,9 +1,18 @@
 //! Frames of which upstream says who is there: its boxes are the frame's people.
 
 use super::{
-    Decision, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks, assign::assign,
-    body::Pose, extent::Extent,
+    Decision, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks,
+    assign::assign,
+    body::{Pose, centre},
+    extent::Extent,
 };
+use crate::pose::Region;
+
+/// Who was missed may have gone so far meanwhile: shares of the box's longer side, at once and for each second.
+const STEP: f32 = 0.3;
+const PACE: f32 = 1.5;
+/// A box this much larger or smaller than the last is somebody else's.
+const GROWN: f32 = 1.5;
 
 impl Tracks {
     /// Upstream's boxes are the frame's people. Who is known and not among them keeps the id for the life time: a detector
@@ -33,6 +42,26 @@ impl Tracks {
         let mut missed = vec![true; self.list.len()];
         for (row, column) in pairs {
             (owners[column], missed[row]) = (Some(row), false);
+        }
+        // Who is left on both sides: somebody who was missed while he ran or fell is not where he was going.
+        if !self.upstream_ids {
+            let rest = |taken: Vec<bool>| (0..taken.len()).filter(|n| !taken[*n]).collect::<Vec<_>>();
+            let (rows, columns) = (
+                rest(missed.iter().map(|missed| !missed).collect()),
+                rest(owners.iter().map(Option::is_some).collect()),
+            );
+            let pairs = assign(rows.len(), columns.len(), f32::MIN_POSITIVE, |row, column| {
+                let (track, (_, pose)) = (&self.list[rows[row]], &poses[columns[column]]);
+                let known = !matches!(track.state, State::Candidate { .. });
+                if known {
+                    nearness(&track.pose.region, &pose.region, (now - track.seen) as f32)
+                } else {
+                    0.0
+                }
+            });
+            for (row, column) in pairs {
+                (owners[columns[column]], missed[rows[row]]) = (Some(rows[row]), false);
+            }
         }
         let mut tracks = Vec::with_capacity(poses.len());
         for ((id, pose), owner) in poses.into_iter().zip(owners) {
@@ -80,4 +109,14 @@ impl Tracks {
         self.list = tracks;
         people
     }
+}
+
+/// 1 to 0: how near a box is to where somebody was so many seconds before; 0 for one that he cannot have reached, or of another
+/// size.
+fn nearness(from: &Region, to: &Region, passed: f32) -> f32 {
+    let side = |region: &Region| region.width.max(region.height);
+    let (before, after) = (side(from), side(to));
+    let ([x, y], [to_x, to_y]) = (centre(from), centre(to));
+    let far = (to_x - x).hypot(to_y - y) / ((STEP + PACE * passed) * before.max(after));
+    if before.max(after) > GROWN * before.min(after) { 0.0 } else { (1.0 - far).max(0.0) }
 }

@@ -44,6 +44,8 @@ pub struct Moment {
     pub search: bool,
     /// The frame can be looked at for as long as it takes: nobody waits for it (it is not live).
     pub still: bool,
+    /// So many boxes can be searched before the next frame comes, where frames are far apart.
+    pub most: usize,
 }
 
 /// Plans the looks of frame after frame.
@@ -72,7 +74,7 @@ impl Planner {
         settings: &Settings,
         glimpse: Option<Glimpse>,
     ) -> Vec<Look> {
-        let Moment { now, size, search, still } = moment;
+        let Moment { now, size, search, still, most } = moment;
         let first = self.frames == 0;
         self.frames += 1;
         let by = match targets.size {
@@ -92,7 +94,8 @@ impl Planner {
         let passed = self.last.replace(now).map_or(0.0, |last| now - last);
         let slow = passed >= AT_ONCE;
         // Each shows something else, and who is not found in it may not be found at all.
-        let picture = still && passed >= PICTURES;
+        let apart = passed >= PICTURES;
+        let picture = still && apart;
         for (target, region) in of(|state| matches!(state, State::Lost { .. })) {
             let State::Lost { since } = target.state else { continue };
             if now - since < AT_ONCE || slow || self.frames.is_multiple_of(SELDOM) {
@@ -121,8 +124,9 @@ impl Planner {
             }));
             self.search.pay(looks.len() - before);
             // A scene's first frame shows most of those who are in it: what is lent for it is spent on it.
-            let at_once = still && (new_scene || picture) && settings.search.crops > 0;
-            let most = if at_once { usize::MAX } else { settings.search.crops };
+            // Of live frames that are far apart each is searched for as long as may be.
+            let at_once = (still && new_scene || apart) && settings.search.crops > 0;
+            let most = if at_once { most } else { settings.search.crops };
             let most = most.saturating_sub(looks.len() - before);
             let found = self.search.take(now, most, &followed);
             looks.extend(found.into_iter().map(|region| Look { region, purpose: Purpose::Search }));

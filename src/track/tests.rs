@@ -94,6 +94,8 @@ struct Stage {
     step: f64,
     /// Closer looks are taken at the same frame.
     still: bool,
+    /// Boxes that can be searched in one frame, where frames are far apart.
+    most: usize,
     lookahead: usize,
     /// Where people are after each of the last frames.
     targets: VecDeque<Targets>,
@@ -111,6 +113,7 @@ impl Stage {
             now: 0.0,
             step: FRAME,
             still: false,
+            most: usize::MAX,
             lookahead,
             targets: VecDeque::new(),
             looks: Vec::new(),
@@ -131,7 +134,7 @@ impl Stage {
         } else {
             Targets::default()
         };
-        let moment = Moment { now: self.now, size: SIZE, search: true, still: self.still };
+        let moment = Moment { now: self.now, size: SIZE, search: true, still: self.still, most: self.most };
         let looks = self.planner.plan(moment, &targets, &self.settings, None);
         self.take(looks, false, answer)
     }
@@ -414,7 +417,7 @@ fn a_frame_of_another_size_shows_the_same_people() {
     stage.now += FRAME;
     let size = (SIZE.0 / 2, SIZE.1 / 2);
     let half = someone(300.0, 200.0, 200.0);
-    let moment = Moment { now: stage.now, size, search: true, still: false };
+    let moment = Moment { now: stage.now, size, search: true, still: false, most: usize::MAX };
     let looks = stage.planner.plan(moment, stage.targets.back().unwrap(), &stage.settings, None);
     let seen = looks.iter().map(|look| Seen { look: *look, points: network(look, &[half]) }).collect();
     let observation =
@@ -501,7 +504,7 @@ fn what_moves_where_a_closer_look_is_due_is_not_searched() {
     for (targets, expected) in [(Targets::default(), true), (stage.targets.pop_back().unwrap(), false)] {
         let mut planner = Planner::default();
         let mut plan = |now: f64, brightness: u8| {
-            let moment = Moment { now, size: SIZE, search: true, still: false };
+            let moment = Moment { now, size: SIZE, search: true, still: false, most: usize::MAX };
             planner.plan(moment, &targets, &settings, Some(moving(brightness)))
         };
         plan(0.0, 0);

@@ -125,3 +125,23 @@ fn decisions_are_told() {
     let told = decisions(&mut stage);
     assert!(told.iter().any(|told| told.starts_with("Candidate 0 is rejected: ")), "{told:?}");
 }
+
+/// Each live frame is searched for a quarter of a second at most, which is some 40 boxes on a processor.
+#[test]
+fn live_frames_far_apart_are_searched_for_as_long_as_may_be() {
+    for step in [0.5, 1.0, 2.0, 5.0] {
+        let mut stage = Stage { step, most: 40, ..Stage::new(1) };
+        let people = [someone(300.0, 400.0, 300.0), someone(1100.0, 500.0, 250.0)];
+        let found = (1..=8).find(|_| stage.frame(&people).len() == 2);
+        assert!(found.is_some_and(|looks| looks <= 7), "one in {step} s: both after {found:?} looks");
+        // No more than was saved: afterwards as ever.
+        let before = stage.crops;
+        (0..30).for_each(|_| drop(stage.frame(&people)));
+        let crops = stage.crops - before - 60;
+        let budget = 30.0 * step * 6.0;
+        assert!(
+            crops as f64 <= budget + 131.0,
+            "one in {step} s: {crops} crops of a search, budget {budget}"
+        );
+    }
+}

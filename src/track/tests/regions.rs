@@ -79,7 +79,22 @@ fn who_is_omitted_is_not_looked_for() {
     let person = someone(600.0, 400.0, 400.0);
     stage.detected(&[region(person)], &[person]);
     stage.detected(&[], &[person]);
-    let moment = Moment { now: stage.now + FRAME, size: SIZE, search: false, still: false };
+    let moment = Moment { now: stage.now + FRAME, size: SIZE, search: false, still: false, most: usize::MAX };
     let looks = stage.planner.plan(moment, stage.targets.back().unwrap(), &stage.settings, None);
     assert!(looks.is_empty(), "{looks:?}");
+}
+
+/// A detector often misses somebody who falls or jumps, and he is not where he was going.
+#[test]
+fn who_moves_far_while_the_detector_misses_him_keeps_the_id_unless_he_cannot_have_come_there() {
+    for (far, expected) in [(200.0, Some(1)), (420.0, Some(2))] {
+        let mut stage = Stage::new(1);
+        let region = |person: Someone| (coco().pose(person.points(), SIZE).unwrap().region, None);
+        let detect = |stage: &mut Stage, person: Someone| stage.detected(&[region(person)], &[person]);
+        let before = someone(600.0, 200.0, 300.0);
+        (0..10).for_each(|_| assert_eq!(ids(&detect(&mut stage, before)), [Some(1)]));
+        (0..8).for_each(|_| assert!(stage.detected(&[], &[before]).is_empty()));
+        let after = someone(600.0, 200.0 + far, 300.0);
+        assert_eq!(ids(&detect(&mut stage, after)), [expected], "{far} pixels lower");
+    }
 }
