@@ -297,7 +297,9 @@ fn persons_of_a_detector_are_regions() {
     }
     let region = |x, y, width, height, id| {
         let confidence = (width == 8.0).then_some(0.5);
-        PersonRegion { region: Region::new(x, y, width, height), id, confidence }
+        // Which may be an id, or the box's own.
+        let number = (width == 9.0).then_some(4712);
+        PersonRegion { region: Region::new(x, y, width, height), id, number, confidence }
     };
     assert_eq!(
         meta::person_regions(buffer, &["person"]).unwrap(),

@@ -83,10 +83,12 @@ def half(person):
 
 
 def by_look(found, people):
-    """In words: after how many looks everybody was found, and stayed so."""
-    everybody = [set(people) <= right(one, people) for one in found]
-    first = everybody.index(True) + 1 if True in everybody else "never"
-    return f"look {first}", f"the first with everybody; with everybody after it {sum(everybody)} of {len(found)}"
+    """In words: at which look each was found, and how many of the looks from then on show him."""
+    there = {i: [i in right(one, people) for one in found] for i in people}
+    firsts = [looks.index(True) + 1 if True in looks else "never" for looks in there.values()]
+    kept = [sum(looks[looks.index(True) :]) / (len(looks) - looks.index(True)) for looks in there.values() if True in looks]
+    words = f"the look at which each was found; then there in {100 * np.mean(kept):.0f} %" if kept else "nobody"
+    return "look " + ", ".join(map(str, firsts)), words
 
 
 def regions():

@@ -12,7 +12,7 @@ use crate::rig::*;
 
 fn region([x, y, width, height]: [i32; 4], id: Option<i64>) -> PersonRegion {
     let region = Region::new(x as f32, y as f32, width as f32, height as f32);
-    PersonRegion { region, id, confidence: Some(CONFIDENCE) }
+    PersonRegion { region, id, number: None, confidence: Some(CONFIDENCE) }
 }
 
 #[test]
