@@ -19,9 +19,9 @@ PEOPLE = {
         "multi-cam03": [(0, 3), (60, 3)],
         "multi-cam04": [(0, 3), (60, 3)],
     },
-    "side": {"sports2d": [(70, 1), (150, 1)], "single-cam03": [(0, 1)]},
+    "side": {"sports2d": [(70, 1), (150, 1)]},
     "face hidden": {"single-cam01": [(45, 2)], "single-cam02": [(0, 1)]},
-    "behind": {"single-cam04": [(0, 1)], "multi-cam01": [(50, 3)], "multi-cam02": [(50, 3)]},
+    "behind": {"single-cam03": [(0, 1)], "single-cam04": [(0, 1)], "multi-cam01": [(50, 3)], "multi-cam02": [(50, 3)]},
 }
 """{what the camera sees of them: {video: [(frame, id of truth)]}}; hidden by a camera that she holds, and by the video's makers."""
 CUTS = {"chest": 0.45, "waist": 0.85, "hips": 1.15}
