@@ -147,7 +147,7 @@ impl Anatomy {
         let [head, shoulders, hips, limbs] = self.confident_parts(pose);
         let cut = |index: &usize| pose.cut_off.binary_search(index).is_ok();
         let whole = head >= 2 && shoulders == 2 && hips >= 1 && head + shoulders + hips + limbs >= 10;
-        let (no_legs, an_elbow) = ([13, 14, 15, 16].iter().all(cut), [7, 8].iter().any(cut));
+        let (no_legs, an_elbow) = (!pose.cut_off.is_empty(), [7, 8].iter().any(cut));
         let half = no_legs && head >= 3 && shoulders == 2 && (limbs >= 1 || an_elbow);
         !self.human || whole || half
     }

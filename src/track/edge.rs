@@ -27,6 +27,9 @@ const STANDING: [[f32; 2]; 17] = [
 ];
 /// Of its points, those that a head and shoulders do without.
 const BELOW_THE_SHOULDERS: std::ops::Range<usize> = 7..17;
+/// Knees and ankles; without most of them it is half a body.
+const LEGS: std::ops::Range<usize> = 13..17;
+const MOST_OF_THE_LEGS: usize = 3;
 /// Of that body, as shares of the height: the width of the shoulders, and from the head's points down to them.
 const SHOULDERS: f32 = 0.2;
 const NECK: f32 = 0.132;
@@ -37,7 +40,7 @@ const MARGIN: f32 = 0.06;
 
 /// The joints of arms, hips and legs of a human body (the first 17 points are COCO's) that are not confident, and by the
 /// place of the head and the shoulders lie outside of a picture of that size: which, and where. None without a head and two
-/// shoulders.
+/// shoulders, and none of a body whose legs are there.
 pub fn cut_off(points: &[KeyPoint], picture: (u32, u32)) -> Vec<(usize, [f32; 2])> {
     let Some(body) = Upright::of(points) else { return Vec::new() };
     let (width, height) = (picture.0 as f32, picture.1 as f32);
@@ -45,7 +48,11 @@ pub fn cut_off(points: &[KeyPoint], picture: (u32, u32)) -> Vec<(usize, [f32; 2]
     let inside =
         |[x, y]: [f32; 2]| (margin..=width - margin).contains(&x) && (margin..=height - margin).contains(&y);
     let unseen = BELOW_THE_SHOULDERS.filter(|index| !is_confident(&points[*index]));
-    unseen.map(|index| (index, body.joint(index))).filter(|(_, place)| !inside(*place)).collect()
+    let missing = unseen.map(|index| (index, body.joint(index))).filter(|(_, place)| !inside(*place));
+    let missing: Vec<_> = missing.collect();
+    // Of whoever stands there on his legs a foot at the edge is no matter.
+    let half = missing.iter().filter(|(index, _)| LEGS.contains(index)).count() >= MOST_OF_THE_LEGS;
+    if half { missing } else { Vec::new() }
 }
 
 /// Where a body hangs: the middle of its shoulders, its height when standing, and the way from the head down.
@@ -116,6 +123,11 @@ mod tests {
         for (index, [x, y]) in cut_off(&points, picture) {
             assert!((points[index].x - x).hypot(points[index].y - y) < 1.0, "{index} at {x}, {y}");
         }
+        // Only feet are below the edge: all but a whole body.
+        let mut standing = body([320.0, 180.0], 450.0, 0.0, 0.6);
+        assert!(missing(&standing, picture).is_empty());
+        (13..15).for_each(|knee| standing[knee].score = 0.1);
+        assert!(missing(&standing, picture).is_empty(), "knees that were not seen, but are inside");
         // Whoever is wholly there lacks nothing, and what is confident counts wherever it is.
         assert!(missing(&body([320.0, 120.0], 400.0, 0.0, 0.1), picture).is_empty());
         assert!(missing(&body([320.0, 280.0], 800.0, 0.0, 1.0), picture).is_empty());
