@@ -1,11 +1,9 @@
 //! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
 //! person at all.
 
-use super::edge::cut_off;
+use super::edge::{cut_off, is_confident};
 use crate::pose::{KeyPoint, Region};
 
-/// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
-const CONFIDENT: f32 = 0.3;
 /// So many confident points make a box, or all where a skeleton has fewer.
 const ENOUGH_POINTS: usize = 5;
 /// A detector's box reaches beyond the outermost joints: over the head, the hands and the feet.
@@ -175,11 +173,6 @@ fn up_to_the_edge(region: &Region, places: impl Iterator<Item = [f32; 2]>, pictu
     }
     let [left, top] = [low[0].clamp(0.0, width), low[1].clamp(0.0, height)];
     Region::new(left, top, high[0].clamp(0.0, width) - left, high[1].clamp(0.0, height) - top)
-}
-
-/// Whether the point tells where its joint is.
-pub fn is_confident(point: &KeyPoint) -> bool {
-    point.score >= CONFIDENT
 }
 
 /// The box of that size with that centre.

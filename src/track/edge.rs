@@ -1,9 +1,10 @@
 //! Bodies that the picture's edge cuts off: before a webcam nobody has hips in the picture. From the head and the shoulders
 //! follows where the rest must be; what lies outside of the picture cannot be seen, and says nothing against a person.
 
-use super::body::is_confident;
 use crate::pose::KeyPoint;
 
+/// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
+const CONFIDENT: f32 = 0.3;
 /// A standing body with hanging arms, seen from the front: COCO's points from the middle of the shoulders, right of it and
 /// below it, as shares of the height (rough proportions of an adult).
 const STANDING: [[f32; 2]; 17] = [
@@ -37,6 +38,11 @@ const NECK: f32 = 0.132;
 const ENOUGH_OF_A_HEAD: usize = 2;
 /// A joint this near to the edge, as a share of the height, is cut off with what hangs on it.
 const MARGIN: f32 = 0.06;
+
+/// Whether the point tells where its joint is.
+pub fn is_confident(point: &KeyPoint) -> bool {
+    point.score >= CONFIDENT
+}
 
 /// The joints of arms, hips and legs of a human body (the first 17 points are COCO's) that are not confident, and by the
 /// place of the head and the shoulders lie outside of a picture of that size: which, and where. None without a head and two

@@ -1,7 +1,8 @@
 //! The box in which somebody is looked at, from one pose to the next.
 
 use super::{
-    body::{Anatomy, Pose, intersection, is_confident},
+    body::{Anatomy, Pose, intersection},
+    edge::is_confident,
     scaled,
 };
 use crate::pose::{KeyPoint, Region};
