@@ -40,6 +40,14 @@ impl Server {
     fn start(mut command: Command, port: u16, log: &Path) -> Self {
         let log = fs::File::create(log).unwrap();
         let command = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        // SAFETY: what is called between fork and exec is one system call.
+        unsafe {
+            // A test that is killed leaves no server behind.
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
         // A group of its own, so that signals reach all of it.
         let child = command.process_group(0).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, at: SocketAddr::from(([127, 0, 0, 1], port)) }
