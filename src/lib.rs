@@ -25,7 +25,7 @@
 //! | [`network`] | what a network takes and gives: what a file must look like, the graph rewritten, rows decoded |
 //! | [`engine`] | batching, for any network: streams, when to cut, executors, shared engines |
 //! | [`pose`] | people: key points, skeletons, smoothing |
-//! | [`video`] | frames: formats, planes, colours, what a crop is, crops sampled |
+//! | [`video`] | frames: formats, planes, colours, what a crop is, crops sampled, also on an NVIDIA card ([`video::cuda`]) |
 //! | `platform` | what differs between systems: files, drivers |
 
 mod common;

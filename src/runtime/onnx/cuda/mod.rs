@@ -9,6 +9,7 @@
 
 pub(super) mod capture_lock;
 mod device;
+mod sampling;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,11 +24,12 @@ use crate::{
         Kind, Network, Provider,
         contract::{self, Contract, IMAGE},
     },
-    video::cuda::{Device, Memory, Task},
+    video::cuda::Device,
 };
 use capture_lock::{DroppedUnderLock, Permit};
 pub use device::Stream;
 use device::{OnStream, Pinned};
+use sampling::Sampling;
 
 /// The card with that number, for frames that stay there; an error where the machine lacks something. It is opened once.
 pub fn device(number: i32) -> Result<Arc<Device>, String> {
@@ -110,16 +112,6 @@ struct Host {
     crop_values: usize,
     answer_values: usize,
     kind: Kind,
-}
-
-/// What samples crops on the card.
-struct Sampling {
-    device: Arc<Device>,
-    /// What the kernel is told, on the host and on the card.
-    tasks: Pinned<Task>,
-    on_the_card: Memory,
-    /// Pixels of the network's input.
-    network: [u32; 2],
 }
 
 /// A batch size with its tensors on the device.
@@ -330,40 +322,6 @@ impl Graph {
         let copied =
             unsafe { stream.copy_out(binding.output, &mut host.output[..rows * host.answer_values]) };
         ran.and(copied)
-    }
-}
-
-impl Sampling {
-    fn new(device: Arc<Device>, stream: &Stream, rows: usize, plan: &Plan) -> Result<Self, Error> {
-        let on_the_card = device.tasks(rows).map_err(|text| Error::new(ErrorKind::Run, text))?;
-        let network = [plan.contract.width, plan.contract.height];
-        Ok(Self { device, tasks: stream.pinned(rows)?, on_the_card, network })
-    }
-
-    /// Begins to sample crops into their rows of the tensor at that address.
-    ///
-    /// # Safety
-    /// The crops' frames are held, and nothing of this is touched, before the stream was waited for. The tensor has their rows.
-    unsafe fn begin(
-        &mut self,
-        crops: &[(usize, CardCrop)],
-        stream: &Stream,
-        tensor: device::Address,
-    ) -> Result<(), Error> {
-        if crops.is_empty() {
-            return Ok(());
-        }
-        for (task, (row, crop)) in self.tasks.iter_mut().zip(crops) {
-            *task = crop.task.for_row(*row);
-        }
-        let (address, count) = (self.on_the_card.address, crops.len() as u32);
-        // SAFETY: there is room for a task of each row; for the rest the caller answers.
-        unsafe {
-            stream.copy_in(&self.tasks[..crops.len()], address)?;
-            self.device
-                .sample(stream.handle(), address, count, self.network, tensor)
-                .map_err(|text| Error::new(ErrorKind::Run, text))
-        }
     }
 }
 
