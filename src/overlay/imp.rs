@@ -324,10 +324,7 @@ impl RtmPoseOverlay {
         info: &VideoInfo,
         frames: Vec<(FramePeople, Links)>,
     ) -> Result<(), String> {
-        let (offsets, strides) = match buffer.meta::<gst_video::VideoMeta>() {
-            Some(meta) => (meta.offset().to_vec(), meta.stride().to_vec()),
-            None => (info.offset().to_vec(), info.stride().to_vec()),
-        };
+        let (offsets, strides) = cuda::places_of_planes(buffer, info);
         let mut canvas = Canvas::for_a_card(info, &strides);
         self.draw_on(&mut canvas, info, frames);
         let (layers, strokes) = canvas.for_the_painter(&offsets);

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString, c_void},
     ptr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
@@ -12,7 +12,10 @@ use super::{
     library::GstCuda,
     task::{Grid, Task},
 };
-use crate::platform::{cuda::has_cuda, nvrtc};
+use crate::{
+    platform::{cuda::has_cuda, nvrtc},
+    sync::{Mutex, lock},
+};
 
 /// Threads of a block, across and down.
 const BLOCK: [u32; 2] = [32, 8];
@@ -34,6 +37,24 @@ pub struct Device {
 /// A function of a module that is never unloaded.
 struct Kernel(sys::CUfunction);
 
+/// Compiles the file `NAME.cu` for the context that is current, and finds the kernel `NAME` in it.
+pub(super) fn load_kernel(name: &CStr, source: &str) -> Result<(sys::CUmodule, sys::CUfunction), String> {
+    let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
+    let source = CString::new(source).map_err(|error| error.to_string())?;
+    let ptx = nvrtc::compile(name, &source)?;
+    // SAFETY: the text is PTX.
+    let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(failed)?;
+    // SAFETY: the module was loaded.
+    match unsafe { result::module::get_function(module, name.to_owned()) } {
+        Ok(kernel) => Ok((module, kernel)),
+        Err(error) => {
+            // SAFETY: nobody has anything of it.
+            let _ = unsafe { result::module::unload(module) };
+            Err(failed(error))
+        }
+    }
+}
+
 // SAFETY: a handle that any thread may use whose context is the function's.
 unsafe impl Send for Kernel {}
 // SAFETY: likewise.
@@ -54,12 +75,14 @@ impl Device {
         let ordinal = usize::try_from(number).map_err(|_| format!("there is no card {number}"))?;
         let failed = |error: DriverError| format!("CUDA on card {number}: {:?}", error.0);
         let context = CudaContext::new(ordinal).map_err(failed)?;
-        let crop = Kernel::load(&context, c"crop", include_str!("crop.cu"))?;
-        let glimpse = Kernel::load(&context, c"glimpse", include_str!("glimpse.cu"))?;
+        context.bind_to_thread().map_err(failed)?;
+        let (_, crop) = load_kernel(c"crop", include_str!("crop.cu"))?;
+        let (_, glimpse) = load_kernel(c"glimpse", include_str!("glimpse.cu"))?;
         let stream = context.new_stream().map_err(failed)?;
         let cells = Memory::new(&context, 0).map_err(failed)?;
         let shared = gst.context(context.cu_ctx().cast(), context.cu_device())?;
         let scratch = Mutex::new(Scratch { stream, cells });
+        let (crop, glimpse) = (Kernel(crop), Kernel(glimpse));
         Ok(Self { gst, context, shared, crop, glimpse, scratch, spare: Mutex::default() })
     }
 
@@ -77,7 +100,7 @@ impl Device {
     pub(super) fn fetch(&self, from: (u64, u64), context: *mut c_void) -> Result<Memory, DriverError> {
         let (address, bytes) = from;
         let memory = {
-            let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spare = lock(&self.spare);
             // Of frames of another size none will come back.
             spare.retain(|memory| memory.bytes == bytes as usize);
             spare.pop()
@@ -86,7 +109,7 @@ impl Device {
             Some(memory) => memory,
             None => Memory::new(&self.context, bytes as usize)?,
         };
-        let scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let scratch = lock(&self.scratch);
         self.context.bind_to_thread()?;
         let (own, stream) = (self.context.cu_ctx(), scratch.stream.cu_stream());
         // SAFETY: there are so many bytes at both addresses, until the copy has ended.
@@ -99,7 +122,7 @@ impl Device {
 
     /// Takes the memory of a copy back.
     pub(super) fn give_back(&self, memory: Memory) {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+        lock(&self.spare).push(memory);
     }
 
     /// Begins to sample the crops of the tasks into their rows of `batch`.
@@ -137,7 +160,7 @@ impl Device {
     /// # Safety
     /// The grid's frame lives meanwhile.
     pub(super) unsafe fn glimpse(&self, grid: &Grid, count: usize) -> Result<Vec<u8>, DriverError> {
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = lock(&self.scratch);
         if scratch.cells.bytes < count {
             scratch.cells = Memory::new(&self.context, count)?;
         }
@@ -174,7 +197,7 @@ impl Device {
         out: &mut [u8],
     ) -> Result<(), String> {
         let failed = |error: DriverError| format!("CUDA copy of a crop: {:?}", error.0);
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = lock(&self.scratch);
         let needed = out.len() + size_of::<Task>();
         if scratch.cells.bytes < needed {
             scratch.cells = Memory::new(&self.context, needed).map_err(failed)?;
@@ -196,20 +219,6 @@ impl Device {
     pub fn tasks(&self, count: usize) -> Result<Memory, String> {
         let memory = Memory::new(&self.context, count * size_of::<Task>());
         memory.map_err(|error| format!("CUDA memory: {:?}", error.0))
-    }
-}
-
-impl Kernel {
-    /// Compiles the file `NAME.cu`, and finds the kernel `NAME` in it.
-    fn load(context: &Arc<CudaContext>, name: &CStr, source: &str) -> Result<Self, String> {
-        let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
-        let source = CString::new(source).map_err(|error| error.to_string())?;
-        let ptx = nvrtc::compile(name, &source)?;
-        context.bind_to_thread().map_err(failed)?;
-        // SAFETY: the text is PTX.
-        let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(failed)?;
-        // SAFETY: the module was loaded.
-        unsafe { result::module::get_function(module, name.to_owned()) }.map(Self).map_err(failed)
     }
 }
 

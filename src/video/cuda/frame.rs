@@ -58,10 +58,6 @@ impl DeviceFrame {
         self.copy.is_some()
     }
 
-    pub fn device(&self) -> &Arc<Device> {
-        &self.device
-    }
-
     /// What the kernel is told to cut the crop, in the frame's own pixels, out of it.
     pub fn crop(&self, crop: &Crop, network: [i32; 2], inference_scale: f64) -> Task {
         Task::new(&self.layout, crop, network, inference_scale)
@@ -96,6 +92,17 @@ impl Drop for DeviceFrame {
     }
 }
 
+/// Where each plane begins in the buffer's memory, and its bytes from row to row: as its GstVideoMeta says, else its caps.
+pub(crate) fn places_of_planes(
+    buffer: &gst::BufferRef,
+    info: &gst_video::VideoInfo,
+) -> (Vec<usize>, Vec<i32>) {
+    match buffer.meta::<gst_video::VideoMeta>() {
+        Some(meta) => (meta.offset().to_vec(), meta.stride().to_vec()),
+        None => (info.offset().to_vec(), info.stride().to_vec()),
+    }
+}
+
 /// Where the components lie, from the first byte of the memory on; none where they leave it.
 pub(super) fn layout(
     buffer: &gst::BufferRef,
@@ -103,11 +110,7 @@ pub(super) fn layout(
     colours: &Colours,
     bytes: u64,
 ) -> Option<Layout> {
-    let meta = buffer.meta::<gst_video::VideoMeta>();
-    let (offsets, strides) = match &meta {
-        Some(meta) => (meta.offset(), meta.stride()),
-        None => (info.offset(), info.stride()),
-    };
+    let (offsets, strides) = places_of_planes(buffer, info);
     let format = info.format_info();
     let sample_bytes = i32::try_from(format.depth().first()?.div_ceil(8)).ok()?;
     let count = format.n_components().min(3);

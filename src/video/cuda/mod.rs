@@ -10,6 +10,7 @@ mod task;
 pub(crate) mod tests;
 
 pub use device::{Device, Memory};
+pub(crate) use frame::places_of_planes;
 pub use frame::{DeviceFrame, is_on_a_card};
 pub use library::{CONTEXT_TYPE, GstCuda, MappedMut};
 pub use painter::{Layer, Painter, Stroke};

@@ -4,8 +4,7 @@ use std::ffi::c_void;
 
 use cudarc::driver::{DriverError, result, sys};
 
-use super::library::MappedMut;
-use crate::platform::nvrtc;
+use super::{device::load_kernel, library::MappedMut};
 
 /// Samples of a tile across and down.
 const SIDE: usize = 32;
@@ -126,21 +125,18 @@ impl Painter {
     /// For frames in the context of this one.
     fn open(context: *mut c_void, owner: gst::Object) -> Result<Self, String> {
         let failed = |error: DriverError| format!("CUDA kernel \"draw\": {:?}", error.0);
-        let source = std::ffi::CString::new(include_str!("draw.cu")).map_err(|error| error.to_string())?;
-        let ptx = nvrtc::compile(c"draw", &source)?;
         let context = context.cast();
-        // SAFETY: the context lives as long as its owner; the text is PTX.
+        // SAFETY: the context lives as long as its owner.
         unsafe {
             result::ctx::set_current(context).map_err(failed)?;
-            let module = result::module::load_data(ptx.as_ptr().cast()).map_err(failed)?;
-            let opened = result::module::get_function(module, c"draw".to_owned()).and_then(|kernel| {
-                let stream = result::stream::create(result::stream::StreamKind::NonBlocking)?;
-                Ok(Self { context, module, kernel, stream, told: (0, 0), _owner: owner })
-            });
-            opened.map_err(|error| {
-                let _ = result::module::unload(module);
-                failed(error)
-            })
+            let (module, kernel) = load_kernel(c"draw", include_str!("draw.cu"))?;
+            match result::stream::create(result::stream::StreamKind::NonBlocking) {
+                Ok(stream) => Ok(Self { context, module, kernel, stream, told: (0, 0), _owner: owner }),
+                Err(error) => {
+                    let _ = result::module::unload(module);
+                    Err(failed(error))
+                }
+            }
         }
     }
 
