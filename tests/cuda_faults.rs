@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::process::Command;
-
-use common::{card::lose_the_card, errors_and_warnings, init};
+use common::{
+    card::{is_alone, lose_the_card},
+    errors_and_warnings, init,
+};
 use cudarc::driver::{CudaContext, result, sys};
 use gst::prelude::*;
 use gstrtmpose::engine::left_behind;
@@ -81,15 +82,7 @@ fn where_memory_is_short_batches_are_made_smaller() {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn a_lost_card_loses_no_frame() {
-    // In a process of its own, since no other test can use the card afterwards.
-    const ALONE: &str = "RTMPOSE_TEST_LOSES_THE_CARD";
-    if std::env::var_os(ALONE).is_none() {
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "a_lost_card_loses_no_frame", "--nocapture"])
-            .env(ALONE, "1")
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
+    if !is_alone("a_lost_card_loses_no_frame") {
         return;
     }
     let (element, bus) = element();

@@ -3,9 +3,12 @@
 
 mod common;
 
-use std::{process::Command, sync::OnceLock};
+use std::sync::OnceLock;
 
-use common::{card::lose_the_card, errors_and_warnings, init};
+use common::{
+    card::{is_alone, lose_the_card},
+    errors_and_warnings, init,
+};
 use cudarc::driver::{CudaContext, result};
 use gst::prelude::*;
 use gstrtmpose::{pose::KeyPoint, video::cuda};
@@ -304,15 +307,7 @@ fn starts_and_stops_leave_nothing_on_the_card() {
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn frames_on_a_lost_card_go_on_without_people() {
-    // In a process of its own, since no other test can use the card afterwards.
-    const ALONE: &str = "RTMPOSE_TEST_LOSES_THE_CARD";
-    if std::env::var_os(ALONE).is_none() {
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "frames_on_a_lost_card_go_on_without_people", "--nocapture"])
-            .env(ALONE, "1")
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
+    if !is_alone("frames_on_a_lost_card_go_on_without_people") {
         return;
     }
     let source = "videotestsrc num-buffers=60 ! video/x-raw,format=NV12,width=640,height=360";

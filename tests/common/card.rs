@@ -1,6 +1,24 @@
 //! Harm to a real NVIDIA GPU.
 
+use std::process::Command;
+
 use cudarc::driver::{CudaContext, result};
+
+/// Runs the test of that name in a process of its own, since no other test can use the card after it is lost. Tells whether this
+/// is that process.
+pub fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "RTMPOSE_TEST_LOSES_THE_CARD";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", test, "--nocapture"])
+        .env(ALONE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    false
+}
 
 /// Writes where nothing is: CUDA refuses every call of the process from then on, as when the card falls off the bus.
 pub fn lose_the_card() {
