@@ -19,7 +19,10 @@ pub(crate) fn caps() -> gst::Caps {
     caps
 }
 
-/// The card on which frames can stay, for a network that runs there.
-pub(crate) fn card(provider: &Provider, device_id: i32) -> Option<Arc<Device>> {
-    (*provider == Provider::Cuda).then(|| onnx::device(device_id).ok()).flatten()
+/// The number of the NVIDIA card that the network runs on, and that card where frames can stay on it; none where it runs
+/// elsewhere.
+pub(crate) fn cards(provider: Provider, device_id: i32) -> (Option<u32>, Option<Arc<Device>>) {
+    let number = provider.is_nvidia().then(|| u32::try_from(device_id).ok()).flatten();
+    let card = (provider == Provider::Cuda).then(|| onnx::device(device_id).ok()).flatten();
+    (number, card)
 }

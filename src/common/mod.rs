@@ -2,6 +2,7 @@
 //! made of them, and ONNX Runtime's log.
 
 mod asked;
+mod configured;
 mod enums;
 mod log;
 mod memory;
@@ -10,13 +11,12 @@ mod servers;
 mod settings;
 
 pub(crate) use asked::Asked;
+pub(crate) use configured::{Configuration, Configured, before_change, property, set_property};
 pub use enums::*;
 pub(crate) use log::log_batch;
-pub(crate) use memory::{caps, card};
-#[cfg(any(debug_assertions, feature = "testing"))]
-pub(crate) use opening::Given;
+pub(crate) use memory::{caps, cards};
 pub(crate) use opening::open_engine;
-pub(crate) use settings::{Properties, warn_of_late_property, warn_of_milliseconds};
+pub(crate) use settings::Properties;
 
 /// To be called before an element is registered.
 pub(crate) fn init() {

@@ -241,7 +241,7 @@ impl<S: Table> Properties<S> {
 }
 
 /// To be called before an element goes from NULL to READY: one warning where a number of milliseconds was given.
-pub(crate) fn warn_of_milliseconds(element: &gst::Element, common: &Common) {
+pub(super) fn warn_of_milliseconds(element: &gst::Element, common: &Common) {
     let nanoseconds = common.batch_timeout;
     if (1..SMALLEST_SENSIBLE_TIMEOUT).contains(&nanoseconds) {
         gst::element_warning!(
@@ -256,7 +256,7 @@ pub(crate) fn warn_of_milliseconds(element: &gst::Element, common: &Common) {
 }
 
 /// Warns that a property was set which the element reads only when it loads its network. Not to be called with a lock held.
-pub(crate) fn warn_of_late_property(element: &gst::Element, property: &glib::ParamSpec) {
+pub(super) fn warn_of_late_property(element: &gst::Element, property: &glib::ParamSpec) {
     if !property.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
         let name = property.name();
         gst::element_warning!(

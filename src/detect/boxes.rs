@@ -1,57 +1,33 @@
 //! What `rtmposedetect` adds to the stage: it looks at whole frames, and attaches the boxes of the people in them.
 
-use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use gst::prelude::*;
 
 use super::{
     log::{CAT, log_batch},
-    settings::All,
+    settings::{All, Settings},
 };
 use crate::{
-    common::{Asked, card, open_engine},
-    engine::{Error, PendingAnswer},
+    common::{Asked, Configuration, Configured, cards, open_engine},
+    engine::Error,
     meta::{self, FrameDetections},
     network::{Boxes, Kind, Network, Task, Wanted},
-    stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage},
-    sync::{Mutex, MutexGuard, lock},
-    video::{FrameShape, Whole},
+    stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage, WholeFrame},
+    video::FrameShape,
 };
 
 /// The element's own part of its stage.
 #[derive(Default)]
 pub struct Detections {
-    settings: Mutex<All>,
-    #[cfg(any(debug_assertions, feature = "testing"))]
-    pub(super) injected: once_cell::sync::OnceCell<crate::common::Given>,
+    pub(super) configuration: Configuration<Settings>,
 }
 
-impl Detections {
-    pub(super) fn current(&self) -> MutexGuard<'_, All> {
-        lock(&self.settings)
-    }
-}
+impl Configured for Detections {
+    type Own = Settings;
 
-/// A frame that is looked at; none where it has no pixels.
-pub struct Looked(Option<(Whole, PendingAnswer)>);
-
-impl stage::Work for Looked {
-    type Step = Infallible;
-
-    fn crops(&self) -> usize {
-        self.0.iter().count()
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.0.as_ref().is_some_and(|(_, pending)| !pending.is_handed())
-    }
-
-    fn is_done(&self) -> bool {
-        self.0.as_ref().is_none_or(|(_, pending)| pending.outcome().is_some())
-    }
-
-    fn step(&self) -> Option<Infallible> {
-        None
+    fn configuration(&self) -> &Configuration<Settings> {
+        &self.configuration
     }
 }
 
@@ -63,7 +39,7 @@ impl Inference for Detections {
     type Network = Network;
     /// What the network's rows mean.
     type Ready = Boxes;
-    type Work = Looked;
+    type Work = WholeFrame;
     type Input = ();
     type Output = ();
 
@@ -72,7 +48,7 @@ impl Inference for Detections {
     }
 
     fn settings(&self) -> stage::Settings {
-        let All { common, own } = &*self.current();
+        let All { common, own } = &*self.configuration.current();
         common.for_stage(stage::Settings {
             interval: own.inference_interval,
             stats_interval: Duration::from_nanos(own.stats_interval),
@@ -81,11 +57,8 @@ impl Inference for Detections {
     }
 
     fn open(stage: &Stage<Self>, opening: &Opening) -> Result<Opened<Self>, Error> {
-        let all = stage.inference.current().clone();
-        #[cfg(any(debug_assertions, feature = "testing"))]
-        let given = stage.inference.injected.get().cloned();
-        #[cfg(not(any(debug_assertions, feature = "testing")))]
-        let given = None;
+        let configuration = &stage.inference.configuration;
+        let all = configuration.current().clone();
         let All { common, own } = &all;
         let asked = Asked {
             model_file: own.model_file.as_ref().map(PathBuf::from),
@@ -95,7 +68,7 @@ impl Inference for Detections {
             agreement: all.agreement(),
             observer: log_batch,
         };
-        let loaded = open_engine(&stage.element(), given, &asked, opening)?;
+        let loaded = open_engine(&stage.element(), configuration.given(), &asked, opening)?;
         let Network { width, height, kind, provider, sha256 } = &loaded.network;
         let Kind::Boxes(boxes) = *kind else { unreachable!("the task was compared") };
         let provider_name = provider.name();
@@ -104,8 +77,7 @@ impl Inference for Detections {
             sha256.as_deref().unwrap_or("a network")
         );
         let summary = format!("boxes of people on {provider_name}");
-        let gpu = provider.is_nvidia().then(|| u32::try_from(common.device_id).ok()).flatten();
-        let card = card(provider, common.device_id);
+        let (gpu, card) = cards(*provider, common.device_id);
         Ok(Opened { ready: boxes, loaded: Arc::clone(&loaded), gpu, card, description, summary })
     }
 
@@ -114,8 +86,8 @@ impl Inference for Detections {
         arrival: &Arrival<'_, Self>,
         _: &mut (),
         cutter: &mut CropCutter<'_>,
-    ) -> Result<Looked, gst::FlowError> {
-        cutter.whole(arrival.running.ready.fit()).map(Looked)
+    ) -> Result<WholeFrame, gst::FlowError> {
+        cutter.whole(arrival.running.ready.fit())
     }
 
     fn attach(
@@ -123,18 +95,12 @@ impl Inference for Detections {
         running: &Running<Self>,
         frame: &mut gst::Buffer,
         shape: FrameShape,
-        Looked(looked): Looked,
+        work: WholeFrame,
         _: &mut (),
     ) -> Result<(), String> {
-        let thresholds = stage.inference.current().own.thresholds();
-        let mut found = match looked {
-            None => Vec::new(),
-            Some((whole, pending)) => match pending.outcome() {
-                Some(Ok(row)) => running.ready.detections(row, &whole, &thresholds),
-                Some(Err(error)) => return Err(error.message.clone()),
-                None => return Err("a frame was not answered".to_string()),
-            },
-        };
+        let thresholds = stage.inference.configuration.current().own.thresholds();
+        let found = work.answer()?.map(|(row, whole)| running.ready.detections(row, whole, &thresholds));
+        let mut found = found.unwrap_or_default();
         let (width, height) = (shape.width as f32, shape.height as f32);
         for detection in &mut found {
             detection.region = detection.region.scaled(shape.to_pixels()).clipped(width, height);

@@ -1,4 +1,4 @@
-//! The element's object: properties and states. Its streaming side is a stage, and what it does there stands in `poses`.
+//! The element's object: properties and states. Its streaming side is a stage, and what it does there stands in `boxes`.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{boxes::Detections, settings::All};
 use crate::{
-    common::{self, warn_of_late_property, warn_of_milliseconds},
+    common,
     stage::{self, Stage, Staged},
 };
 
@@ -65,25 +65,11 @@ impl ObjectImpl for RtmPoseDetect {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let name = pspec.name();
-        self.stage.inference.current().set(name, value);
-        if self.stage.running().is_none() {
-            return;
-        }
-        if matches!(name, "batch-timeout" | "adaptive-timeout") {
-            self.stage.settings_changed();
-        }
-        warn_of_late_property(self.obj().upcast_ref(), pspec);
+        common::set_property(&self.stage, value, pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let running = || self.stage.running();
-        match pspec.name() {
-            "model-sha256" => running().and_then(|running| running.network().sha256.clone()).to_value(),
-            "active-provider" => running().map(|running| running.stream.provider().to_string()).to_value(),
-            "stats" => self.stage.statistics().to_value(),
-            name => self.stage.inference.current().get(name).expect("every property has a value"),
-        }
+        common::property(&self.stage, pspec)
     }
 }
 
@@ -113,11 +99,7 @@ impl ElementImpl for RtmPoseDetect {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        if transition == gst::StateChange::NullToReady {
-            let common = self.stage.inference.current().common.clone();
-            warn_of_milliseconds(self.obj().upcast_ref(), &common);
-        }
-        self.stage.before_change(transition)?;
+        common::before_change(&self.stage, transition)?;
         let success = self.parent_change_state(transition)?;
         self.stage.after_change(transition);
         Ok(success)

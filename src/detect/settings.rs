@@ -13,7 +13,7 @@ pub(super) type All = Properties<Settings>;
 settings! {
     /// Values of the properties that are only this element's.
     #[derive(Debug, Clone)]
-    pub(super) struct Settings {
+    pub(crate) struct Settings {
         #[shared]
         model_file: Option<String> = None,
             "Model file",

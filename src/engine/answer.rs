@@ -38,6 +38,15 @@ impl PendingAnswer {
     pub fn outcome(&self) -> Option<&Outcome> {
         self.0.outcome.get()
     }
+
+    /// The row of numbers, where the crop was answered. The error is why there is none.
+    pub fn row(&self) -> Result<&[f32], String> {
+        match self.outcome() {
+            Some(Ok(row)) => Ok(row),
+            Some(Err(error)) => Err(error.message.clone()),
+            None => Err("a crop was not answered".to_string()),
+        }
+    }
 }
 
 /// Held by the engine: the promise to answer. Dropped unanswered, it answers with an error.

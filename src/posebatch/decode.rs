@@ -14,9 +14,5 @@ pub(super) fn key_points(
     kind: Kind,
     mode: ScoreMode,
 ) -> Result<Vec<KeyPoint>, String> {
-    match pending.outcome() {
-        Some(Ok(row)) => Ok(kind.key_points(row, crop, mode)),
-        Some(Err(error)) => Err(error.message.clone()),
-        None => Err("a crop was not answered".to_string()),
-    }
+    pending.row().map(|row| kind.key_points(row, crop, mode))
 }

@@ -6,7 +6,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{enums::ScoreMode, poses::Poses, settings::All};
 use crate::{
-    common::{self, warn_of_late_property, warn_of_milliseconds},
+    common,
     network::OnlyScore,
     stage::{self, Stage, Staged},
 };
@@ -66,14 +66,9 @@ impl ObjectImpl for RtmPoseBatch {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let name = pspec.name();
-        self.stage.inference.current().set(name, value);
-        let Some(running) = self.stage.running() else { return };
-        if matches!(name, "batch-timeout" | "adaptive-timeout") {
-            self.stage.settings_changed();
-        }
-        if name == "score-mode"
-            && self.stage.inference.current().own.score_mode == ScoreMode::Mean
+        let Some(running) = common::set_property(&self.stage, value, pspec) else { return };
+        if pspec.name() == "score-mode"
+            && self.stage.inference.configuration.current().own.score_mode == ScoreMode::Mean
             && let Some(only) = running.network().kind.only_score()
         {
             let gives = match only {
@@ -87,17 +82,10 @@ impl ObjectImpl for RtmPoseBatch {
                 ("score-mode=mean has no effect on this model: {gives}")
             );
         }
-        warn_of_late_property(self.obj().upcast_ref(), pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let running = || self.stage.running();
-        match pspec.name() {
-            "model-sha256" => running().and_then(|running| running.network().sha256.clone()).to_value(),
-            "active-provider" => running().map(|running| running.stream.provider()).to_value(),
-            "stats" => self.stage.statistics().to_value(),
-            name => self.stage.inference.current().get(name).expect("every property has a value"),
-        }
+        common::property(&self.stage, pspec)
     }
 }
 
@@ -127,11 +115,7 @@ impl ElementImpl for RtmPoseBatch {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        if transition == gst::StateChange::NullToReady {
-            let common = self.stage.inference.current().common.clone();
-            warn_of_milliseconds(self.obj().upcast_ref(), &common);
-        }
-        self.stage.before_change(transition)?;
+        common::before_change(&self.stage, transition)?;
         let success = self.parent_change_state(transition)?;
         self.stage.after_change(transition);
         Ok(success)

@@ -4,19 +4,17 @@
 use std::time::Duration;
 
 use crate::{
-    engine::PendingAnswer,
     network::Kind,
     pose::Person,
+    stage::WholeFrame,
     track::{Anatomy, Look, Observation, Purpose, Seen, Tracks},
-    video::Whole,
 };
 
 /// A frame that is looked at as a whole.
 pub struct WholeLook {
     /// The stream's time in seconds.
     pub now: f64,
-    /// None where the frame has no pixels.
-    pub taken: Option<(Whole, PendingAnswer)>,
+    pub frame: WholeFrame,
     /// People are to have ids.
     pub followed: bool,
     pub max_people: usize,
@@ -24,14 +22,6 @@ pub struct WholeLook {
 }
 
 impl WholeLook {
-    pub fn is_waiting(&self) -> bool {
-        self.taken.as_ref().is_some_and(|(_, pending)| !pending.is_handed())
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.taken.as_ref().is_none_or(|(_, pending)| pending.outcome().is_some())
-    }
-
     /// Who is in the frame, whose size is in square pixels. `tracks` are those of the frames before.
     pub fn people(
         self,
@@ -40,14 +30,8 @@ impl WholeLook {
         tracks: &mut Option<Tracks>,
         anatomy: impl FnOnce() -> Anatomy,
     ) -> Result<Vec<Person>, String> {
-        let people = match &self.taken {
-            None => Vec::new(),
-            Some((whole, pending)) => match pending.outcome() {
-                Some(Ok(row)) => kind.people(row, whole, self.max_people),
-                Some(Err(error)) => return Err(error.message.clone()),
-                None => return Err("a frame was not answered".to_string()),
-            },
-        };
+        let answer = self.frame.answer()?;
+        let people = answer.map_or(Vec::new(), |(row, whole)| kind.people(row, whole, self.max_people));
         if !self.followed {
             *tracks = None;
             return Ok(people);

@@ -23,13 +23,12 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    common::{Asked, card, open_engine},
+    common::{Asked, Configuration, Configured, cards, open_engine},
     engine::{Error, ErrorKind},
     meta::{self, FramePeople, PersonRegion},
     network::{Kind, Network, OnlyScore, Task, Wanted},
     pose::{Person, Skeleton, Smoother, skeleton},
     stage::{self, Arrival, CropCutter, Inference, Opened, Opening, Running, Stage},
-    sync::{Mutex, MutexGuard, lock},
     track::{Anatomy, Glimpse, Look, Moment, Purpose, Tracks},
     video::FrameShape,
 };
@@ -40,18 +39,20 @@ const SEARCHING: Duration = Duration::from_millis(250);
 /// The element's own part of its stage.
 #[derive(Default)]
 pub struct Poses {
-    settings: Mutex<All>,
+    pub(super) configuration: Configuration<Settings>,
     /// Crops for people who were not followed yet.
     search_crops: AtomicU64,
-    #[cfg(any(debug_assertions, feature = "testing"))]
-    pub(super) injected: once_cell::sync::OnceCell<crate::common::Given>,
+}
+
+impl Configured for Poses {
+    type Own = Settings;
+
+    fn configuration(&self) -> &Configuration<Settings> {
+        &self.configuration
+    }
 }
 
 impl Poses {
-    pub(super) fn current(&self) -> MutexGuard<'_, All> {
-        lock(&self.settings)
-    }
-
     fn count_search(&self, looks: &[Taken]) {
         let searched = |(look, ..): &&Taken| matches!(look.purpose, Purpose::Search | Purpose::Confirm(_));
         self.search_crops.fetch_add(looks.iter().filter(searched).count() as u64, Ordering::Relaxed);
@@ -116,7 +117,7 @@ impl stage::Work for Work {
         match self {
             Self::Regions(_, taken) => taken.len(),
             Self::Follow(_, frame) => frame.crops(),
-            Self::Whole(look) => look.taken.iter().count(),
+            Self::Whole(look) => look.frame.crops(),
         }
     }
 
@@ -124,7 +125,7 @@ impl stage::Work for Work {
         match self {
             Self::Regions(_, taken) => taken.iter().any(|(_, _, pending)| !pending.is_handed()),
             Self::Follow(_, frame) => frame.is_waiting(),
-            Self::Whole(look) => look.is_waiting(),
+            Self::Whole(look) => look.frame.is_waiting(),
         }
     }
 
@@ -132,7 +133,7 @@ impl stage::Work for Work {
         match self {
             Self::Regions(_, taken) => taken.iter().all(|(_, _, pending)| pending.outcome().is_some()),
             Self::Follow(_, frame) => frame.people().is_some(),
-            Self::Whole(look) => look.is_done(),
+            Self::Whole(look) => look.frame.is_done(),
         }
     }
 
@@ -161,7 +162,7 @@ impl Inference for Poses {
     }
 
     fn settings(&self) -> stage::Settings {
-        let All { common, own } = &*self.current();
+        let All { common, own } = &*self.configuration.current();
         common.for_stage(stage::Settings {
             interval: own.inference_interval,
             scale: own.inference_scale,
@@ -171,11 +172,8 @@ impl Inference for Poses {
     }
 
     fn open(stage: &Stage<Self>, opening: &Opening) -> Result<Opened<Self>, Error> {
-        let all = stage.inference.current().clone();
-        #[cfg(any(debug_assertions, feature = "testing"))]
-        let given = stage.inference.injected.get().cloned();
-        #[cfg(not(any(debug_assertions, feature = "testing")))]
-        let given = None;
+        let configuration = &stage.inference.configuration;
+        let all = configuration.current().clone();
         let All { common, own: settings } = &all;
         let asked = Asked {
             model_file: settings.model_file.as_ref().map(PathBuf::from),
@@ -185,7 +183,7 @@ impl Inference for Poses {
             agreement: all.agreement(),
             observer: log_batch,
         };
-        let loaded = open_engine(&stage.element(), given, &asked, opening)?;
+        let loaded = open_engine(&stage.element(), configuration.given(), &asked, opening)?;
         let network = &loaded.network;
         if settings.score_mode == ScoreMode::Mean
             && let Some(only) = network.kind.only_score()
@@ -214,8 +212,7 @@ impl Inference for Poses {
             sha256.as_deref().unwrap_or("a network")
         );
         let summary = format!("{skeleton} key points on {provider_name}");
-        let gpu = provider.is_nvidia().then(|| u32::try_from(common.device_id).ok()).flatten();
-        let card = card(provider, common.device_id);
+        let (gpu, card) = cards(*provider, common.device_id);
         Ok(Opened {
             ready: Ready { settings: settings.clone(), skeleton, sigmas },
             loaded,
@@ -250,14 +247,14 @@ impl Inference for Poses {
     ) -> Result<Work, gst::FlowError> {
         let Arrival { buffer, video, shape, live, running } = *arrival;
         let poses = &stage.inference;
-        let settings = poses.current().own.clone();
+        let settings = poses.configuration.current().own.clone();
         let (now, kind) = (input.now, running.network().kind);
         if let Some(fit) = kind.fit() {
-            let taken = cutter.whole(fit)?;
+            let frame = cutter.whole(fit)?;
             let followed = settings.inference_region == InferenceRegion::Track;
             let max_people = settings.max_people as usize;
             let lifetime = Duration::from_nanos(settings.track_lifetime);
-            return Ok(Work::Whole(WholeLook { now, taken, followed, max_people, lifetime }));
+            return Ok(Work::Whole(WholeLook { now, frame, followed, max_people, lifetime }));
         }
         let detected = |PersonRegion { region, id, .. }| Look { region, purpose: Purpose::Detected { id } };
         let place = input.regions.of_frame(buffer, shape, &settings);
@@ -326,7 +323,7 @@ impl Inference for Poses {
     ) -> Result<(), String> {
         let kind = running.network().kind;
         let (smoothing, filter, mode, interval) = {
-            let settings = &stage.inference.current().own;
+            let settings = &stage.inference.configuration.current().own;
             let mode = settings.score_mode.into();
             (settings.smoothing, settings.one_euro(), mode, settings.inference_interval)
         };

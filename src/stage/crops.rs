@@ -1,9 +1,10 @@
 //! Crops of a frame on their way to the network.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, convert::Infallible, sync::Arc};
 
 use gst_video::prelude::*;
 
+use super::queue::Work;
 use crate::{
     engine::{Flushing, PendingAnswer, Slot, Stream},
     runtime::onnx::{CardCrop, CropSlot},
@@ -97,11 +98,12 @@ impl CropCutter<'_> {
         Ok(Some((crop, self.stream.submit(slot))))
     }
 
-    /// The whole frame, fitted into the network's input, on its way to the network; none where one of them has no pixels. Waits
-    /// for a free slot.
-    pub fn whole(&mut self, fit: Fit) -> Result<Option<(Whole, PendingAnswer)>, gst::FlowError> {
+    /// The whole frame, fitted into the network's input, on its way to the network. Waits for a free slot.
+    pub fn whole(&mut self, fit: Fit) -> Result<WholeFrame, gst::FlowError> {
         let size = self.stream.shape();
-        let Some(whole) = Whole::new(fit, self.shape, size.width, size.height) else { return Ok(None) };
+        let Some(whole) = Whole::new(fit, self.shape, size.width, size.height) else {
+            return Ok(WholeFrame(None));
+        };
         let mut slot = self.stream.buffer().map_err(|Flushing| gst::FlowError::Flushing)?;
         match &self.pixels {
             Pixels::Host(picture) => self.sampler.sample_whole(picture, &whole, slot.slot_mut().bytes_mut()),
@@ -110,7 +112,38 @@ impl CropCutter<'_> {
                 on_a_card(slot.slot_mut(), frame, task)?;
             }
         }
-        Ok(Some((whole, self.stream.submit(slot))))
+        Ok(WholeFrame(Some((whole, self.stream.submit(slot)))))
+    }
+}
+
+/// A frame that is looked at as a whole; none where it, or the network's input, has no pixels.
+pub struct WholeFrame(Option<(Whole, PendingAnswer)>);
+
+impl WholeFrame {
+    /// The row that answers it, and how the frame lies in the input; none where there was nothing to look at. The error is
+    /// why there is no answer.
+    pub fn answer(&self) -> Result<Option<(&[f32], &Whole)>, String> {
+        self.0.as_ref().map(|(whole, pending)| Ok((pending.row()?, whole))).transpose()
+    }
+}
+
+impl Work for WholeFrame {
+    type Step = Infallible;
+
+    fn crops(&self) -> usize {
+        self.0.iter().count()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.0.as_ref().is_some_and(|(_, pending)| pending.is_waiting())
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.as_ref().is_none_or(|(_, pending)| pending.is_done())
+    }
+
+    fn step(&self) -> Option<Infallible> {
+        None
     }
 }
 

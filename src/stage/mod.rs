@@ -32,7 +32,7 @@ use std::{
 
 use gst::{glib, prelude::*};
 
-pub use crops::{CropCutter, Video};
+pub use crops::{CropCutter, Video, WholeFrame};
 pub use input::Arrival;
 pub use loading::{Loaded, Opened, Opening};
 pub use pads::{Staged, install_set_state, pad_templates, pads};
