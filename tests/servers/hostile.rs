@@ -11,7 +11,7 @@ use super::{
 fn every_bad_answer_is_one_error_and_the_next_batch_is_well() {
     for (fault, words) in [
         (Fault::Hang, "did not answer in"),
-        (Fault::Reset, "the connection broke in the middle of its answer"),
+        (Fault::Reset, "the connection broke before its answer was whole"),
         (Fault::Refuse, "it says: out of order"),
         (Fault::TooFewNumbers, "which its shape"),
         (Fault::TooManyRows, "its answer is another than it told"),

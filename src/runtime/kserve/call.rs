@@ -10,7 +10,7 @@ use prost::{
     Message,
     bytes::{BufMut, Bytes, BytesMut},
 };
-use tonic::{Code, Status, TimeoutExpired, body::Body, transport::Channel};
+use tonic::{Code, ConnectError, Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::{Service, ServiceExt};
 
 use crate::platform::files::bounded;
@@ -129,8 +129,10 @@ impl Call<'_> {
             // The library reads the deadline in the head, and counts it, too.
             if deepest(error).is::<TimeoutExpired>() {
                 Failure::late(self.deadline)
-            } else {
+            } else if causes(error).any(|cause| cause.is::<ConnectError>()) {
                 Failure::of_transport(error)
+            } else {
+                broken(&deepest(error).to_string())
             }
         };
         let ready = channel.ready().await.map_err(|error| transport(&error))?;
@@ -158,7 +160,10 @@ impl Call<'_> {
         let mut received = BytesMut::new();
         let mut trailers = None;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|status| broken(&status))?;
+            let frame = frame.map_err(|status| match status.source() {
+                Some(source) => broken(&deepest(source).to_string()),
+                None => broken(status.message()),
+            })?;
             match frame.into_data() {
                 Ok(data) => {
                     received.extend_from_slice(&data);
@@ -214,15 +219,20 @@ fn length_of(received: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(*length) as usize)
 }
 
-/// What an error comes from.
-fn deepest<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    error.source().map_or(error, deepest)
+type Cause<'a> = &'a (dyn std::error::Error + 'static);
+
+/// An error, what it comes from, and so on.
+fn causes<'a>(error: Cause<'a>) -> impl Iterator<Item = Cause<'a>> {
+    std::iter::successors(Some(error), |error: &Cause<'a>| (**error).source())
 }
 
-fn broken(status: &Status) -> Failure {
-    let why =
-        status.source().map_or_else(|| status.message().to_string(), |source| deepest(source).to_string());
-    Failure::passing(format!("the connection broke in the middle of its answer ({})", bounded(&why)))
+fn deepest(error: Cause<'_>) -> Cause<'_> {
+    causes(error).last().unwrap_or(error)
+}
+
+/// A connection that was there is lost. Whether the answer had begun by then is a matter of chance.
+fn broken(why: &str) -> Failure {
+    Failure::passing(format!("the connection broke before its answer was whole ({})", bounded(why)))
 }
 
 /// At most eight digits and a unit.
