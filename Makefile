@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera test journeys fuzz audit parity bench tracking soak valgrind schedules servers install-user uninstall-user deb clean distclean
+.PHONY: help setup demo camera test journeys fuzz audit parity bench tracking soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -22,10 +22,11 @@ help:
 	@echo "make soak            endurance: random sequences, memory and threads over time; MINUTES=40 is the long form"
 	@echo "make valgrind        the element's tests under valgrind (apt-get install valgrind)"
 	@echo "make schedules       the queue and the engine under many orders of their threads' steps"
+	@echo "make repeat          looks for tests that sometimes fail: RUNS=20 of each program, SIDE=8 of them at once"
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera test journeys fuzz audit parity bench tracking soak valgrind schedules servers install-user uninstall-user deb:
+setup demo camera test journeys fuzz audit parity bench tracking soak valgrind schedules servers repeat install-user uninstall-user deb:
 	@scripts/$@
 
 clean:

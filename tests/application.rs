@@ -25,8 +25,9 @@ fn build(folder: &Folder) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/metadata.md")).unwrap();
     let manifest = block(&page, "`Cargo.toml`:\n").replace("../gst-plugin-rtmpose", root.to_str().unwrap());
-    // As the plugin itself is built for tests, so that it need not be built again.
-    folder.write("Cargo.toml", manifest + "\n[profile.dev.package.gst-plugin-rtmpose]\nopt-level = 1\n");
+    // As the plugin itself is built for tests, so that nothing is built again, nor what tests use overwritten.
+    let profiles = include_str!("../Cargo.toml").split("\n\n").filter(|part| part.contains("[profile.dev"));
+    folder.write("Cargo.toml", profiles.fold(manifest, |manifest, profile| manifest + "\n" + profile + "\n"));
     std::fs::create_dir(folder.path().join("src")).unwrap();
     folder.write("src/main.rs", block(&page, "`src/main.rs`:\n"));
     std::fs::copy(root.join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();

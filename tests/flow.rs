@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::{Arc, Mutex, atomic::Ordering, mpsc};
 
-use common::*;
+use common::{patience::WATCHDOG, *};
 use gst::prelude::*;
 use gstrtmpose::{
     engine::{Error, ErrorKind},
@@ -116,7 +116,7 @@ fn a_refusal_after_eos_is_reported_by_the_element() {
     rig.source.push(frame(0)).unwrap();
     assert!(rig.source.push_event(gst::event::Eos::new()));
     rig.frames.recv().unwrap();
-    let message = rig.bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Error]);
+    let message = patience::message(&rig.bus, &[gst::MessageType::Error]);
     let gst::MessageView::Error(error) = message.as_ref().unwrap().view() else { unreachable!() };
     assert_eq!(error.error().message(), "Internal data stream error.");
 }
@@ -185,8 +185,8 @@ fn a_frame_waits_for_those_that_downstreams_eos_made_useless() {
         *answer = Err(gst::FlowError::Eos);
         drop(answer);
         fake.gate.open();
-        let patience = std::time::Duration::from_secs(20);
-        let buffer = rig.frames.recv_timeout(patience).unwrap_or_else(|_| panic!("{:?}", rig.errors()));
+        let buffer = patience::receive(WATCHDOG, &rig.frames);
+        let buffer = buffer.unwrap_or_else(|| panic!("{:?}", rig.errors())).unwrap();
         assert_eq!(buffer.offset(), 2);
         assert!(people(&buffer).is_some());
         assert_eq!(rig.errors(), [""; 0]);

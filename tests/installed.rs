@@ -49,7 +49,7 @@ fn gpu_library() -> PathBuf {
 
 /// A home folder whose registry knows GStreamer's own plugins: to look at all of them takes seconds.
 static REGISTRY: LazyLock<Folder> = LazyLock::new(|| {
-    let home = Folder::new("installed-registry");
+    let home = Folder::kept("installed-registry");
     let mut first = scrubbed("gst-inspect-1.0", home.path());
     first.arg("--version");
     run(first);

@@ -253,11 +253,7 @@ fn play(text: &str) -> Result<(), String> {
     let bus = pipeline.bus().unwrap();
     // Why it fails is on the bus.
     let _ = pipeline.set_state(gst::State::Playing);
-    let message = bus
-        .timed_pop_filtered(
-            gst::ClockTime::from_seconds(20),
-            &[gst::MessageType::Eos, gst::MessageType::Error],
-        )
+    let message = process::patience::message(&bus, &[gst::MessageType::Eos, gst::MessageType::Error])
         .unwrap_or_else(|| panic!("{text} hangs"));
     pipeline.set_state(gst::State::Null).unwrap();
     match message.view() {

@@ -1,6 +1,9 @@
 //! The metadata: what is written is read again, by our reader and field by field; wrong content is refused; GStreamer's
 //! own elements carry it along.
 
+#[path = "support/patience.rs"]
+mod patience;
+
 use gst::glib;
 use gst::meta::CustomMeta;
 use gst::prelude::*;
@@ -246,7 +249,10 @@ fn conversion_scaling_and_queues_carry_the_meta() {
     }
     source.push_buffer(buffer).unwrap();
     source.end_of_stream().unwrap();
-    let sample = sink.try_pull_sample(gst::ClockTime::from_seconds(20)).expect("no frame came out");
+    let sample = patience::wait(patience::WATCHDOG, |time| {
+        sink.try_pull_sample(gst::ClockTime::try_from(time).unwrap())
+    })
+    .expect("no frame came out");
     assert_eq!(read_all(sample.buffer().unwrap()), [first, second]);
     pipeline.set_state(gst::State::Null).unwrap();
 }

@@ -1,6 +1,9 @@
 //! For the eye and the clock, not run by `cargo test` on its own:
 //! `cargo test --release --test overlay_picture -- --ignored --nocapture`.
 
+#[path = "support/patience.rs"]
+mod patience;
+
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -132,10 +135,7 @@ fn pictures() {
         });
         pipeline.set_state(gst::State::Playing).unwrap();
         let bus = pipeline.bus().unwrap();
-        let end = bus.timed_pop_filtered(
-            gst::ClockTime::from_seconds(20),
-            &[gst::MessageType::Eos, gst::MessageType::Error],
-        );
+        let end = patience::message(&bus, &[gst::MessageType::Eos, gst::MessageType::Error]);
         pipeline.set_state(gst::State::Null).unwrap();
         assert_eq!(end.map(|message| message.type_()), Some(gst::MessageType::Eos));
         println!("{file}");

@@ -4,7 +4,7 @@ mod common;
 
 use std::{ops::Range, time::Duration};
 
-use common::*;
+use common::{patience::WATCHDOG, *};
 use gst::prelude::*;
 use gst_check::Harness;
 
@@ -203,10 +203,10 @@ fn a_sink_that_waits_for_the_latency_does_not_hold_a_live_source_up() {
         pushed.send(()).unwrap();
         source
     });
-    let in_time = is_pushed.recv_timeout(Duration::from_secs(20));
+    let in_time = patience::receive(WATCHDOG, &is_pushed);
     waits.open();
     let source = pushing.join().unwrap();
-    assert_eq!(in_time, Ok(()), "the source was held up");
+    assert_eq!(in_time, Some(Ok(())), "the source was held up");
     source.push_event(gst::event::Eos::new());
     (2..6).for_each(|number| assert_eq!(came.recv(), Ok(number)));
     element.set_state(gst::State::Null).unwrap();
@@ -421,8 +421,7 @@ fn figures_add_up_and_are_posted() {
     assert!(!stats.has_field("gpu-power"), "no GPU is in use");
     assert_eq!(stats.get::<f64>("mean-fill"), Ok(100.0 / (8.0 * runs.len() as f64)));
     assert_eq!(stats.get::<bool>("live"), Ok(false));
-    let message =
-        bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Element]).unwrap();
+    let message = patience::message(&bus, &[gst::MessageType::Element]).unwrap();
     assert_eq!(message.structure().unwrap().name(), "rtmposebatch-stats");
     assert!(message.structure().unwrap().n_fields() == stats.n_fields());
     let page = include_str!("../docs/elements.md");

@@ -8,13 +8,15 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
-use common::{Fake, element, errors_and_warnings, people};
+use common::{
+    Fake, element, errors_and_warnings,
+    patience::{self, WATCHDOG},
+    people,
+};
 use gst::{ClockTime, SeekFlags, SeekType, prelude::*};
 
 const FRAMES: u64 = 90;
 const LENGTH: ClockTime = ClockTime::from_seconds(3);
-/// The longest wait for anything; then it hangs.
-const PATIENCE: ClockTime = ClockTime::from_seconds(20);
 
 /// A file of 90 frames in 3 seconds, and what reads it.
 struct Clip {
@@ -34,7 +36,7 @@ impl Clip {
         let pipeline = gst::parse::launch(&line).unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();
         let ended = [gst::MessageType::Eos, gst::MessageType::Error];
-        let message = pipeline.bus().unwrap().timed_pop_filtered(PATIENCE, &ended);
+        let message = patience::message(&pipeline.bus().unwrap(), &ended);
         assert!(message.is_some_and(|message| message.type_() == gst::MessageType::Eos), "{line}");
         pipeline.set_state(gst::State::Null).unwrap();
         Self { file, demuxer, decoder }
@@ -114,7 +116,7 @@ impl Player {
             return;
         }
         self.pipeline.set_state(state).unwrap();
-        let (result, reached, _) = self.pipeline.state(PATIENCE);
+        let (result, reached) = self.settled();
         assert!(
             result.is_ok() && reached == state,
             "{result:?} {reached:?} {:?}",
@@ -122,11 +124,20 @@ impl Player {
         );
     }
 
+    /// The state that the pipeline has come to, or still not come to.
+    fn settled(&self) -> (Result<gst::StateChangeSuccess, gst::StateChangeError>, gst::State) {
+        let settled = patience::wait(WATCHDOG, |time| {
+            let (result, reached, _) = self.pipeline.state(ClockTime::try_from(time).unwrap());
+            (result != Ok(gst::StateChangeSuccess::Async)).then_some((result, reached))
+        });
+        settled.expect("the state is reached")
+    }
+
     fn seek(&mut self, rate: f64, flags: SeekFlags, from: ClockTime, to: ClockTime) {
         let event = gst::event::Seek::new(rate, flags, SeekType::Set, from, SeekType::Set, to);
         *self.seek.lock().unwrap() = Some(event.seqnum());
         assert!(self.pipeline.send_event(event), "the seek was refused");
-        let (result, ..) = self.pipeline.state(PATIENCE);
+        let (result, _) = self.settled();
         assert!(result.is_ok(), "{result:?} {:?}", errors_and_warnings(&self.bus));
     }
 
@@ -137,18 +148,18 @@ impl Player {
 
     /// Waits until so many frames have come since the last flush or start.
     fn until(&self, frames: usize) {
-        let start = std::time::Instant::now();
-        while self.seen.lock().unwrap().frames.len() < frames {
-            assert!(start.elapsed() < PATIENCE.into(), "frame {frames} does not come");
+        let came = patience::wait(WATCHDOG, |_| {
             std::thread::yield_now();
-        }
+            (self.seen.lock().unwrap().frames.len() >= frames).then_some(())
+        });
+        assert!(came.is_some(), "frame {frames} does not come");
     }
 
     /// Waits for a message; for an EOS, that of what the last seek asked for.
     fn wait_for(&self, kind: gst::MessageType) {
         let wanted = [kind, gst::MessageType::Error];
         loop {
-            let message = self.bus.timed_pop_filtered(PATIENCE, &wanted);
+            let message = patience::message(&self.bus, &wanted);
             let message = message.unwrap_or_else(|| panic!("{kind:?} does not come"));
             assert_eq!(message.type_(), kind, "{message:?}");
             let seek = *self.seek.lock().unwrap();

@@ -9,10 +9,9 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::Duration,
 };
 
-use common::*;
+use common::{patience::WATCHDOG, *};
 use gst::prelude::*;
 use gstrtmpose::{
     engine::{Error, ErrorKind},
@@ -251,7 +250,7 @@ fn play(element: &RtmPoseBatch, stream: u32) {
             source.push_event(gst::event::Eos::new());
             // The last frame comes out behind all others.
             while last.get(&round) != Some(&(first + 59)) {
-                let buffer = frames.recv_timeout(Duration::from_secs(20)).unwrap();
+                let buffer = patience::receive(WATCHDOG, &frames).expect("the last frame comes").unwrap();
                 note(&buffer, stream, &mut last);
             }
         }

@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 
 pub mod card;
+#[path = "../support/patience.rs"]
+pub mod patience;
 
 use std::{
     sync::{

@@ -7,11 +7,9 @@ use std::{
     time::Duration,
 };
 
-#[path = "patience.rs"]
-mod patience;
-
-/// The longest that a case may take on a machine that has time for it; then it hangs.
-pub const WATCHDOG: Duration = Duration::from_secs(20);
+#[path = "../support/patience.rs"]
+pub mod patience;
+use patience::{WATCHDOG, receive};
 
 /// A folder that is deleted at the end.
 pub struct Folder(PathBuf);
@@ -25,7 +23,7 @@ impl Folder {
     }
 
     /// In Cargo's folder for tests, where it stays until the next run.
-    fn kept(name: &str) -> Self {
+    pub fn kept(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
@@ -64,15 +62,6 @@ pub fn watched<T: Send + 'static>(what: &str, case: impl FnOnce() -> T + Send + 
             Ok(()) => unreachable!("the result is sent before the thread ends"),
         },
     }
-}
-
-/// What a thread sends, or that it has ended; none when it hangs.
-fn receive<T>(limit: Duration, receiver: &mpsc::Receiver<T>) -> Option<Result<T, mpsc::RecvError>> {
-    patience::wait(limit, |time| match receiver.recv_timeout(time) {
-        Ok(result) => Some(Ok(result)),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(mpsc::RecvError)),
-        Err(mpsc::RecvTimeoutError::Timeout) => None,
-    })
 }
 
 /// Runs a program to its end, killing it when it hangs.

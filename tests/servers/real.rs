@@ -8,13 +8,16 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use gst::prelude::*;
 
 use super::elements::{line, play, pose, start};
-use crate::network_rig::{init, network, people_of, process::Folder};
+use crate::network_rig::{
+    init, network, people_of,
+    process::{Folder, patience},
+};
 
 /// A server that was just started may have to load libraries on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -134,11 +137,11 @@ fn log(folder: &Folder, name: &str) -> String {
 
 /// Waits for a line in a server's log.
 fn wait_for(folder: &Folder, name: &str, words: &str) {
-    let started = Instant::now();
-    while !log(folder, name).contains(words) {
-        assert!(started.elapsed() < PATIENCE, "`{words}` never came: {}", log(folder, name));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let came = patience::wait(PATIENCE, |time| {
+        std::thread::sleep(time / 2);
+        log(folder, name).contains(words).then_some(())
+    });
+    assert!(came.is_some(), "`{words}` never came: {}", log(folder, name));
 }
 
 fn started_triton(folder: &Folder, repository: &Path, port: u16) -> Server {
@@ -250,8 +253,7 @@ fn triton_can_be_stopped_killed_and_started_in_mid_stream() {
     };
     let mut told = Vec::new();
     let mut until = |here: &mut crate::network_rig::Rig, there: &mut crate::network_rig::Rig, words: &str| {
-        let started = Instant::now();
-        loop {
+        let found = patience::wait(PATIENCE, |_| {
             same(here, there);
             // Both kinds in one, since what is not asked for is dropped.
             while let Some(message) =
@@ -259,12 +261,10 @@ fn triton_can_be_stopped_killed_and_started_in_mid_stream() {
             {
                 told.push(format!("{:?}", message.view()));
             }
-            if told.last().is_some_and(|text| text.contains(words)) {
-                return;
-            }
-            let log = || log(&folder, &format!("triton-{}.log", ports[0]));
-            assert!(started.elapsed() < PATIENCE, "`{words}` was never told: {told:?}\n{}", log());
-        }
+            told.last().is_some_and(|text| text.contains(words)).then_some(())
+        });
+        let log = || log(&folder, &format!("triton-{}.log", ports[0]));
+        assert!(found.is_some(), "`{words}` was never told: {told:?}\n{}", log());
     };
     for _ in 0..2 {
         first.as_ref().unwrap().signal(libc::SIGSTOP);

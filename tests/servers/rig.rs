@@ -14,9 +14,7 @@ use gstrtmpose::{
 };
 
 use super::double::{Double, SIDE, row_of};
-
-/// The longest that anything in these tests may take; then it hangs.
-const WATCHDOG: Duration = Duration::from_secs(20);
+use crate::network_rig::process::patience::{self, WATCHDOG};
 
 pub fn backend(list: &str) -> KserveBackend {
     KserveBackend::new(Address::list(list).unwrap(), "known".to_string())
@@ -74,9 +72,12 @@ impl Rig {
     /// Waits for answers.
     pub fn wait(&self, are_there: impl Fn() -> bool) {
         let (count, condition) = &*self.changed;
-        let guard = count.lock().unwrap();
-        let (_guard, timeout) = condition.wait_timeout_while(guard, WATCHDOG, |_| !are_there()).unwrap();
-        assert!(!timeout.timed_out(), "no answer");
+        let came = patience::wait(WATCHDOG, |time| {
+            let guard = count.lock().unwrap();
+            let (_guard, timeout) = condition.wait_timeout_while(guard, time, |_| !are_there()).unwrap();
+            (!timeout.timed_out()).then_some(())
+        });
+        assert!(came.is_some(), "no answer");
     }
 
     /// Waits for an answer.
@@ -107,17 +108,15 @@ impl Rig {
 
     /// Runs crops until news come that hold these words; gives them.
     pub fn run_until(&self, words: &str) -> Vec<String> {
-        let started = std::time::Instant::now();
         let mut heard = Vec::new();
-        for number in 0.. {
-            let _ = self.run(number);
-            heard.extend(self.news());
-            if heard.iter().any(|text| text.contains(words)) {
-                return heard;
-            }
-            assert!(started.elapsed() < WATCHDOG, "`{words}` was never told: {heard:?}");
+        let mut numbers = 0..;
+        let told = patience::wait(WATCHDOG, |_| {
             std::thread::yield_now();
-        }
-        unreachable!()
+            let _ = self.run(numbers.next().unwrap());
+            heard.extend(self.news());
+            heard.iter().any(|text| text.contains(words)).then_some(())
+        });
+        assert!(told.is_some(), "`{words}` was never told: {heard:?}");
+        heard
     }
 }

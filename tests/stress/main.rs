@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Behaviour, Fake};
+use common::{Behaviour, Fake, patience};
 use gst::prelude::*;
 use log::{Arrived, Pushed};
 use plan::Plan;
@@ -158,14 +158,12 @@ fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), Strin
 
 /// Waits for what other threads are about to do. The watchdog ends a wait that lasts too long.
 fn while_waiting(what: &str, is_done: impl Fn() -> bool) -> Result<(), String> {
-    let start = Instant::now();
-    while !is_done() {
-        if start.elapsed() > Duration::from_secs(5) {
-            return Err(format!("{what}: not after 5 s"));
-        }
+    let limit = Duration::from_secs(5);
+    let done = patience::wait(limit, |_| {
         std::thread::yield_now();
-    }
-    Ok(())
+        is_done().then_some(())
+    });
+    done.ok_or_else(|| format!("{what}: not after {limit:?}"))
 }
 
 /// Downstream refused a frame since the last flush.

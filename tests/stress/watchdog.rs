@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-#[path = "../network_rig/patience.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod patience;
-use patience::PatientClock;
+use crate::common::patience::PatientClock;
 
 type Journal = Arc<Mutex<Vec<String>>>;
 

@@ -1,5 +1,7 @@
 //! Following people through the element: a network that finds coloured dots stands for one that finds people.
 
+#![allow(clippy::duplicate_mod, reason = "both rigs wait with `patience`")]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod looks;

@@ -1,6 +1,14 @@
 //! How long a test waits before it says that something hangs.
 
-use std::time::{Duration, Instant};
+#![allow(dead_code, reason = "each test uses what it needs")]
+
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// The longest that a case may take on a machine that has time for it; then it hangs.
+pub const WATCHDOG: Duration = Duration::from_secs(20);
 
 /// Looked at so often.
 const SLICE: Duration = Duration::from_millis(100);
@@ -48,4 +56,18 @@ pub fn wait<T>(limit: Duration, mut look: impl FnMut(Duration) -> Option<T>) -> 
             return found;
         }
     }
+}
+
+/// The next message of one of these kinds; none when it takes too long.
+pub fn message(bus: &gst::Bus, kinds: &[gst::MessageType]) -> Option<gst::Message> {
+    wait(WATCHDOG, |time| bus.timed_pop_filtered(gst::ClockTime::try_from(time).unwrap(), kinds))
+}
+
+/// What a thread sends, or that it has ended; none when it takes too long.
+pub fn receive<T>(limit: Duration, receiver: &mpsc::Receiver<T>) -> Option<Result<T, mpsc::RecvError>> {
+    wait(limit, |time| match receiver.recv_timeout(time) {
+        Ok(result) => Some(Ok(result)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(mpsc::RecvError)),
+        Err(mpsc::RecvTimeoutError::Timeout) => None,
+    })
 }
