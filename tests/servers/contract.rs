@@ -1,5 +1,7 @@
 //! What a server must have, and what is said where it has not.
 
+use std::net::SocketAddr;
+
 use gstrtmpose::{
     engine::{ErrorKind, LoadEvent},
     network::{Columns, Kind},
@@ -221,13 +223,10 @@ fn servers_with_different_models_are_refused() {
     assert!(error.message.contains("is another than the other servers'"), "{error}");
 }
 
-/// mmdeploy's own file on a server: floats out, SimCC in; everything else happens here.
-#[test]
-fn an_official_file_on_a_server_is_served_from_here() {
+/// A server with mmdeploy's own file: floats in, SimCC out. The peak of x lies where the red of a crop's first pixel says, by its
+/// value before it was normalised.
+pub fn official_at(at: SocketAddr) -> Double {
     let side = SIDE as i64;
-    let mut double = Double::start(Model::default());
-    let at = double.at;
-    double.kill();
     let model = Model {
         inputs: vec![tensor("input", "FP32", &[-1, 3, side, side])],
         outputs: vec![
@@ -236,7 +235,6 @@ fn an_official_file_on_a_server_is_served_from_here() {
         ],
         ..Model::default()
     };
-    // The peak of x lies where the red of the first pixel says, by its value before it was normalised.
     let make = || -> super::double::Compute {
         Box::new(|bytes, rows| {
             let bins = 2 * SIDE;
@@ -252,7 +250,16 @@ fn an_official_file_on_a_server_is_served_from_here() {
             answer
         })
     };
-    let double = Double::start_at(at, model, None, Some(Box::new(make)));
+    Double::start_at(at, model, None, Some(Box::new(make)))
+}
+
+/// Everything else happens here.
+#[test]
+fn an_official_file_on_a_server_is_served_from_here() {
+    let mut double = Double::start(Model::default());
+    let at = double.at;
+    double.kill();
+    let double = official_at(at);
     let rig = open(backend(&double.name())).unwrap();
     let warned = |event: &LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("four times the bytes"));
     assert_eq!(rig.told.iter().filter(|event| warned(event)).count(), 1, "{:?}", rig.told);

@@ -2,6 +2,7 @@
 //! once.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,9 +17,11 @@ use gstrtmpose::{
 };
 
 use super::{
+    contract::official_at,
     double::{Double, Fault, Model, POINTS, SIDE, row_of},
     rig::{Rig, backend, crop, names, open},
 };
+use crate::network_rig::process::patience::{self, WATCHDOG};
 
 fn start() -> Double {
     Double::start(Model::default())
@@ -206,7 +209,9 @@ fn a_server_that_comes_back_with_another_model_stays_out() {
     while first.batches().len() < 2 {
         rig.run(1).unwrap();
     }
-    assert!(rig.news().is_empty());
+    // Tried twice by now, told of once.
+    let told = rig.news();
+    assert!(told.len() == 1 && told[0].contains("cannot be used: its model known is another"), "{told:?}");
     assert_eq!(rig.stream.places()[0].state, "out");
 }
 
@@ -237,11 +242,16 @@ fn with_no_server_left_batches_fail_until_one_is_back() {
 }
 
 /// What runs here in the servers' place: it answers as they do.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Here {
     batches: Arc<AtomicUsize>,
-    /// More key points than the servers' model.
-    more: usize,
+    points: usize,
+}
+
+impl Default for Here {
+    fn default() -> Self {
+        Self { batches: Arc::default(), points: POINTS }
+    }
 }
 
 struct HereExecutor(Here, Vec<u8>);
@@ -250,7 +260,7 @@ impl Backend for Here {
     type Network = Network;
 
     fn open(&self, _loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
-        let mut network = Network::simcc(SIDE as u32, SIDE as u32, POINTS + self.more, "here");
+        let mut network = Network::simcc(SIDE as u32, SIDE as u32, self.points, "here");
         network.provider = Provider::Cpu;
         Ok((network, Box::new(HereExecutor(self.clone(), vec![0; 8 * SIDE * SIDE * 3]))))
     }
@@ -264,8 +274,11 @@ impl Executor for HereExecutor {
 
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
         self.0.batches.fetch_add(1, Ordering::SeqCst);
-        for (crop, answer) in self.1.chunks(SIDE * SIDE * 3).zip(answers.chunks_mut(POINTS * 4)).take(rows) {
-            answer.copy_from_slice(&row_of(crop));
+        let row = self.0.points.min(POINTS) * 4;
+        for (crop, answer) in
+            self.1.chunks(SIDE * SIDE * 3).zip(answers.chunks_mut(self.0.points * 4)).take(rows)
+        {
+            answer[..row].copy_from_slice(&row_of(crop)[..row]);
         }
         Ok(rows)
     }
@@ -309,9 +322,113 @@ fn with_no_server_left_the_network_goes_on_here_and_returns() {
     assert_eq!(here.batches.load(Ordering::SeqCst), here_before);
 }
 
+/// An address where no server is, yet.
+fn nowhere() -> SocketAddr {
+    let mut double = start();
+    double.kill();
+    double.at
+}
+
+#[test]
+fn with_no_server_at_the_start_the_network_begins_here_and_goes_over() {
+    let here = Here::default();
+    let at = nowhere();
+    let mut asked = falling_back(&format!("grpc://{at}"), &here, true);
+    asked.timeout = Duration::from_millis(20);
+    let rig = open(asked).unwrap();
+    assert_eq!(rig.stream.provider(), "cpu");
+    let told = rig.news();
+    assert_eq!(told.len(), 1, "{told:?}");
+    for word in [
+        "No server has the model known ready after 200ms",
+        "Connection refused",
+        "runs in this process (cpu) until one has",
+        "fallback=none",
+    ] {
+        assert!(told[0].contains(word), "{told:?}");
+    }
+    run_many(&rig, 64);
+    assert!(here.batches.load(Ordering::SeqCst) > 0);
+    let double = Double::start_at(at, Model::default(), None, None);
+    let back = rig.run_until("is ready: 1 of 1");
+    assert!(back.len() == 1 && back[0].contains("none is run in this process any more"), "{back:?}");
+    assert_eq!(rig.stream.provider(), "server");
+    let (here_before, there_before) = (here.batches.load(Ordering::SeqCst), double.batches().len());
+    run_many(&rig, 64);
+    assert_eq!(here.batches.load(Ordering::SeqCst), here_before);
+    assert!(double.batches().len() > there_before);
+}
+
+/// The crops are kept as the servers get them only once one is there.
+#[test]
+fn a_network_that_has_begun_here_goes_over_to_servers_that_take_floats() {
+    let at = nowhere();
+    let here = Here { points: 1, ..Here::default() };
+    let mut asked = falling_back(&format!("grpc://{at}"), &here, true);
+    asked.timeout = Duration::from_millis(20);
+    let rig = open(asked).unwrap();
+    let of = |red: u8| {
+        let mut crop = crop(9);
+        crop[0] = red;
+        (rig.answer(&rig.submit(&crop)).unwrap(), row_of(&crop)[..4].to_vec())
+    };
+    let (answer, here) = of(3);
+    assert_eq!(answer, here);
+    let _double = official_at(at);
+    patience::wait(WATCHDOG, |_| {
+        of(1);
+        (rig.stream.provider() == "server").then_some(())
+    });
+    for red in [0, 3, 7] {
+        assert_eq!(of(red).0, [f32::from(red) / 2.0, 0.5, 0.75, 0.5]);
+    }
+}
+
+#[test]
+fn a_server_that_comes_late_with_another_network_is_told_of_once_and_not_used() {
+    let here = Here { points: POINTS + 1, ..Here::default() };
+    let at = nowhere();
+    let mut asked = falling_back(&format!("grpc://{at}"), &here, true);
+    asked.timeout = Duration::from_millis(20);
+    let rig = open(asked).unwrap();
+    let double = Double::start_at(at, Model::default(), None, None);
+    let run_and_listen = |told: &mut Vec<String>| {
+        rig.answer(&rig.submit(&crop(1))).unwrap();
+        told.extend(rig.news());
+    };
+    let mut told = Vec::new();
+    let words = "cannot be used: the network that runs in this process gives 4 key points of 4x4 crops";
+    let is_told = patience::wait(WATCHDOG, |_| {
+        run_and_listen(&mut told);
+        told.last().is_some_and(|text| text.contains(words)).then_some(())
+    });
+    assert!(
+        is_told.is_some() && told.last().unwrap().contains("the servers' model 3 key points"),
+        "{told:?}"
+    );
+    // Tried again and again, told of once.
+    let tries = double.batches().len() + 2;
+    while double.batches().len() < tries {
+        run_and_listen(&mut told);
+    }
+    assert_eq!((told.len(), rig.stream.provider().as_str()), (2, "cpu"), "{told:?}");
+}
+
+/// An embedded network, which nobody has named, may be another than the servers'.
+#[test]
+fn with_no_server_at_the_start_an_unnamed_network_does_not_begin() {
+    let mut asked = falling_back(&format!("grpc://{}", nowhere()), &Here::default(), false);
+    asked.timeout = Duration::from_millis(20);
+    let error = open(asked).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Server);
+    for word in ["No server has the model known ready", "model-file", "begins in this process"] {
+        assert!(error.message.contains(word), "{error}");
+    }
+}
+
 #[test]
 fn another_network_cannot_take_the_servers_place() {
-    let here = Here { more: 1, ..Here::default() };
+    let here = Here { points: POINTS + 1, ..Here::default() };
     let double = start();
     let error = open(falling_back(&double.name(), &here, true)).map(|_| ()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Settings);

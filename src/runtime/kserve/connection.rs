@@ -145,9 +145,9 @@ impl Question {
         }
     }
 
-    /// Crops in a batch for a model that takes any number.
-    pub fn batch_size(&self, model: &Model) -> usize {
-        let most = model.most_crops.unwrap_or(DEFAULT_BATCH_SIZE);
+    /// Crops in a batch for a model that takes any number, or for none that is known yet.
+    pub fn batch_size(&self, model: Option<&Model>) -> usize {
+        let most = model.and_then(|model| model.most_crops).unwrap_or(DEFAULT_BATCH_SIZE);
         if self.batch_size == 0 { most.min(DEFAULT_BATCH_SIZE) } else { self.batch_size }
     }
 
@@ -168,7 +168,7 @@ impl Question {
                 let on_gpu = |group: &ModelInstanceGroup| group.kind == ModelInstanceGroup::KIND_GPU;
                 if config.backend == "onnxruntime" && config.instance_group.iter().any(on_gpu) {
                     // Each change of the number costs it a part of a second.
-                    model.padded_to = Some(self.batch_size(&model));
+                    model.padded_to = Some(self.batch_size(Some(&model)));
                 }
             }
             Err(failure) if failure.is_unknown_call => (),

@@ -15,21 +15,39 @@ use super::{
     model::{Model, Request, normalise},
 };
 use crate::{
-    engine::{Error, ErrorKind, Executor, Slot},
+    engine::{Error, ErrorKind, Executor, Shape, Slot},
     sync::{Mutex, lock},
 };
 
 pub struct RemoteExecutor {
     hub: Arc<Hub>,
-    model: Arc<Model>,
+    /// None until a server is there.
+    remote: Option<Remote>,
     local: Option<Arc<Local>>,
-    request: Request,
-    /// The crops where the server gets floats.
+    /// The crops, where no server is there yet or the servers get floats.
     crops: Vec<u8>,
+    shape: Shape,
+    batch_size: usize,
+    ending: Arc<Ending>,
+}
+
+/// What goes to the servers, and comes from them.
+struct Remote {
+    model: Arc<Model>,
+    request: Request,
+    /// Rows of a full request.
     largest: usize,
     /// The answers, between runs.
     answers: Vec<f32>,
-    ending: Arc<Ending>,
+}
+
+impl Remote {
+    fn new(hub: &Hub, model: Model, batch_size: usize) -> Self {
+        let question = &hub.servers.question;
+        let request = Request::new(&model, &question.model, &question.version, batch_size, question.timeout);
+        let largest = model.rows_sent(batch_size);
+        Self { request, answers: vec![0.0; largest * model.kind.row()], largest, model: Arc::new(model) }
+    }
 }
 
 /// Ends a run from another thread.
@@ -40,92 +58,141 @@ struct Ending {
 }
 
 impl RemoteExecutor {
-    pub fn new(hub: Arc<Hub>, model: Model, local: Option<Arc<Local>>, batch_size: usize) -> Self {
-        let question = &hub.servers.question;
-        let request = Request::new(&model, &question.model, &question.version, batch_size, question.timeout);
-        let largest = model.rows_sent(batch_size);
-        let crops = if model.takes_floats() { largest * model.crop_bytes() } else { 0 };
+    pub fn new(
+        hub: Arc<Hub>,
+        model: Option<Model>,
+        local: Option<Arc<Local>>,
+        batch_size: usize,
+        shape: Shape,
+    ) -> Self {
+        let remote = model.map(|model| Remote::new(&hub, model, batch_size));
+        let kept = match &remote {
+            Some(remote) if remote.model.takes_floats() => remote.largest,
+            Some(_) => 0,
+            None => batch_size,
+        };
         Self {
-            request,
-            crops: vec![0; crops],
-            answers: vec![0.0; largest * model.kind.row()],
-            largest,
-            model: Arc::new(model),
+            remote,
             local,
+            crops: vec![0; kept * shape.crop_bytes()],
+            shape,
+            batch_size,
             hub,
             ending: Arc::default(),
         }
     }
 
-    /// Has the servers run a batch, on their thread.
-    fn run_there(&mut self, message: Bytes, rows: usize) -> Result<(), String> {
-        let (sender, receiver) = mpsc::channel();
-        let (servers, model) = (self.hub.servers.clone(), self.model.clone());
-        let mut answers = std::mem::take(&mut self.answers);
-        answers.resize(self.largest * model.kind.row(), 0.0);
-        let task = self.hub.runtime.spawn(async move {
-            let result = servers.run(&model, message, rows, &mut answers).await;
-            let _ = sender.send((result, answers));
-        });
-        *lock(&self.ending.task) = Some(task.abort_handle());
-        if self.ending.has_ended.load(Ordering::SeqCst) {
-            task.abort();
+    fn largest(&self) -> usize {
+        self.remote.as_ref().map_or(self.batch_size, |remote| remote.largest)
+    }
+
+    /// Once a server is there, batches go there: this one, too.
+    fn look_for_servers(&mut self) {
+        if self.remote.is_some() {
+            return;
         }
-        let (result, answers) = receiver.recv().map_err(|_| "the batch was given up".to_string())?;
-        self.answers = answers;
-        result
+        let Some(model) = self.hub.servers.model() else { return };
+        let mut remote = Remote::new(&self.hub, model, self.batch_size);
+        if remote.model.takes_floats() {
+            self.crops.resize(remote.largest * self.shape.crop_bytes(), 0);
+        } else {
+            for (row, crop) in
+                std::mem::take(&mut self.crops).chunks_exact(self.shape.crop_bytes()).enumerate()
+            {
+                remote.request.crop_mut(&remote.model, row).copy_from_slice(crop);
+            }
+        }
+        self.remote = Some(remote);
     }
 
     fn run_anywhere(&mut self, rows: usize, answers: &mut [f32]) -> Result<(), Error> {
-        if self.model.takes_floats() {
-            for (row, crop) in self.crops.chunks_exact(self.model.crop_bytes()).take(rows).enumerate() {
-                normalise(crop, self.request.crop_mut(&self.model, row));
+        self.look_for_servers();
+        let (crops, failed) = match &mut self.remote {
+            Some(remote) => {
+                let (message, crops) = remote.message(rows, &self.crops);
+                match remote.run(&self.hub, &self.ending, message, rows) {
+                    Ok(()) => {
+                        answers.copy_from_slice(&remote.answers[..answers.len()]);
+                        return Ok(());
+                    }
+                    Err(failed) => (crops, failed),
+                }
             }
-        }
-        let (message, crops) = self.request.send(&self.model, rows);
-        let failed = match self.run_there(message, rows) {
-            Ok(()) => {
-                answers.copy_from_slice(&self.answers[..answers.len()]);
-                return Ok(());
-            }
-            Err(failed) => failed,
+            None => (None, "no server is there yet".to_string()),
         };
         match &self.local {
             Some(local) if !self.ending.has_ended.load(Ordering::SeqCst) => {
-                let crops =
-                    if self.model.takes_floats() { Bytes::copy_from_slice(&self.crops) } else { crops };
-                local.run(crops, self.model.crop_bytes(), rows, answers)
+                let crops = crops.unwrap_or_else(|| Bytes::copy_from_slice(&self.crops));
+                local.run(crops, self.shape.crop_bytes(), rows, answers)
             }
             _ => Err(Error::new(ErrorKind::Run, failed)),
         }
     }
 }
 
+impl Remote {
+    /// The message with a batch, and the batch's crops in it where they are bytes.
+    fn message(&mut self, rows: usize, crops: &[u8]) -> (Bytes, Option<Bytes>) {
+        let floats = self.model.takes_floats();
+        if floats {
+            for (row, crop) in crops.chunks_exact(self.model.crop_bytes()).take(rows).enumerate() {
+                normalise(crop, self.request.crop_mut(&self.model, row));
+            }
+        }
+        let (message, sent) = self.request.send(&self.model, rows);
+        (message, (!floats).then_some(sent))
+    }
+
+    /// Has the servers run a batch, on their thread.
+    fn run(&mut self, hub: &Hub, ending: &Ending, message: Bytes, rows: usize) -> Result<(), String> {
+        let (sender, receiver) = mpsc::channel();
+        let (servers, model) = (hub.servers.clone(), self.model.clone());
+        let mut answers = std::mem::take(&mut self.answers);
+        answers.resize(self.largest * model.kind.row(), 0.0);
+        let task = hub.runtime.spawn(async move {
+            let result = servers.run(&model, message, rows, &mut answers).await;
+            let _ = sender.send((result, answers));
+        });
+        *lock(&ending.task) = Some(task.abort_handle());
+        if ending.has_ended.load(Ordering::SeqCst) {
+            task.abort();
+        }
+        let (result, answers) = receiver.recv().map_err(|_| "the batch was given up".to_string())?;
+        self.answers = answers;
+        result
+    }
+}
+
 impl Executor for RemoteExecutor {
     fn load(&mut self, row: usize, crop: &dyn Slot) {
-        let length = self.model.crop_bytes();
-        if self.model.takes_floats() {
-            self.crops[row * length..][..length].copy_from_slice(crop.bytes());
-        } else {
-            self.request.crop_mut(&self.model, row).copy_from_slice(crop.bytes());
+        match &mut self.remote {
+            Some(remote) if !remote.model.takes_floats() => {
+                remote.request.crop_mut(&remote.model, row).copy_from_slice(crop.bytes());
+            }
+            _ => self.crops[row * self.shape.crop_bytes()..][..self.shape.crop_bytes()]
+                .copy_from_slice(crop.bytes()),
         }
     }
 
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
-        let answers = &mut answers[..rows * self.model.kind.row()];
+        let answers = &mut answers[..rows * self.shape.row];
         let result = self.run_anywhere(rows, answers);
-        self.request.take_back();
-        result.map(|()| self.model.rows_sent(rows))
+        let sent = self.remote.as_mut().map_or(rows, |remote| {
+            remote.request.take_back();
+            remote.model.rows_sent(rows)
+        });
+        result.map(|()| sent)
     }
 
     fn warm_up_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![self.model.rows_sent(1), self.largest];
+        let smallest = self.remote.as_ref().map_or(1, |remote| remote.model.rows_sent(1));
+        let mut sizes = vec![smallest, self.largest()];
         sizes.dedup();
         sizes
     }
 
     fn most_rows(&self) -> Option<usize> {
-        Some(self.largest)
+        Some(self.largest())
     }
 
     fn terminator(&self) -> Arc<dyn Fn() + Send + Sync> {

@@ -55,8 +55,9 @@ impl Hub {
         }))
     }
 
-    /// Waits until a server has the model ready. What is told meanwhile all hear who wait.
-    pub fn wait(&self, loading: &Loading) -> Result<Model, Error> {
+    /// Waits until a server has the model ready; none where the network is to begin in this process. What is told meanwhile
+    /// all hear who wait.
+    pub fn wait(&self, loading: &Loading) -> Result<Option<Model>, Error> {
         let waker: Weak<Servers> = Arc::downgrade(&self.servers);
         loading.cancelled.on_cancel(move || {
             if let Some(servers) = waker.upgrade() {
@@ -86,24 +87,15 @@ impl Hub {
     }
 
     /// What takes the servers' place, loaded by the first who asks. All hear what was told then.
-    pub fn local(
-        &self,
-        fallback: Option<&Fallback>,
-        model: &Model,
-        batch_size: usize,
-        loading: &Loading,
-    ) -> OpenedLocal {
+    pub fn local(&self, fallback: Option<&Fallback>, batch_size: usize, loading: &Loading) -> OpenedLocal {
         let mut local = lock(&self.local);
         if local.is_none() {
             let told = RefCell::new(Vec::new());
             let tell = |event| told.borrow_mut().push(event);
             let opened = match fallback {
-                Some(fallback) => fallback.open(model, batch_size, loading.cancelled, &tell),
+                Some(fallback) => fallback.open(&self.servers, batch_size, loading.cancelled, &tell),
                 None => Ok(None),
             };
-            if let Ok(Some(opened)) = &opened {
-                self.servers.set_fallback(opened.network.provider);
-            }
             *local = Some((opened, told.into_inner()));
         }
         let (opened, told) = local.clone().expect("it was just opened");
@@ -133,7 +125,7 @@ pub struct Fallback {
 impl Fallback {
     fn open(
         &self,
-        model: &Model,
+        servers: &Servers,
         batch_size: usize,
         cancel: &Cancel,
         report: &dyn Fn(LoadEvent),
@@ -144,21 +136,13 @@ impl Fallback {
             }
         };
         let opened = Local::open(self.backend.clone(), batch_size, cancel, &warn).and_then(|local| {
-            let network = &local.network;
-            let same = (network.width, network.height, network.kind)
-                == (model.contract.width, model.contract.height, model.kind);
-            same.then_some(()).ok_or_else(|| {
-                let of = |width, height, points| format!("{points} key points of {width}x{height} crops");
-                Error::new(
+            match servers.set_here(local.here(batch_size)) {
+                Ok(()) => Ok(Arc::new(local)),
+                Err(why) => Err(Error::new(
                     ErrorKind::Settings,
-                    format!(
-                        "The network in this process cannot take the servers' place: it gives {}, the servers' model {}",
-                        of(network.width, network.height, network.kind.points()),
-                        of(model.contract.width, model.contract.height, model.kind.points())
-                    ),
-                )
-            })?;
-            Ok(Arc::new(local))
+                    format!("The network in this process cannot take the servers' place: it {why}"),
+                )),
+            }
         });
         match opened {
             Ok(local) => Ok(Some(local)),

@@ -9,6 +9,8 @@ use std::{
 
 use prost::bytes::Bytes;
 
+use super::servers::Here;
+
 use crate::{
     engine::{Cancel, Error, ErrorKind, Executor, LoadEvent, Loading, Slot},
     network::Network,
@@ -93,6 +95,11 @@ impl Local {
                 }
             }
         }
+    }
+
+    pub fn here(&self, batch_size: usize) -> Here {
+        let Network { width, height, kind, provider, .. } = self.network;
+        Here { provider, kind, width, height, batch_size }
     }
 
     /// Runs a batch; rows of numbers go to `answers`.

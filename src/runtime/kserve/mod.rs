@@ -119,7 +119,9 @@ impl KserveBackend {
             in_flight: self.in_flight(),
         };
         let news = lock(&self.shared.news).clone();
-        let started = Hub::start(Servers::new(question, self.addresses.clone(), news))?;
+        // Which network an unnamed file holds may be another than the servers'.
+        let can_begin_alone = self.fallback.as_ref().is_some_and(|fallback| fallback.is_named);
+        let started = Hub::start(Servers::new(question, self.addresses.clone(), can_begin_alone, news))?;
         *hub = Arc::downgrade(&started);
         Ok(started)
     }
@@ -131,18 +133,19 @@ impl Backend for KserveBackend {
     fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
         let hub = self.hub()?;
         let model = hub.wait(loading)?;
-        let asked = hub.servers.question.batch_size(&model);
-        let batch_size = model.contract.fixed_batch.unwrap_or(asked.min(loading.most_crops));
-        let local = hub.local(self.fallback.as_ref(), &model, batch_size, loading)?;
+        let asked = hub.servers.question.batch_size(model.as_ref()).min(loading.most_crops);
+        let fixed = model.as_ref().and_then(|model| model.contract.fixed_batch);
+        let batch_size = fixed.unwrap_or(asked);
+        let local = hub.local(self.fallback.as_ref(), batch_size, loading)?;
         self.shared.servers.store(hub.servers.ready(), Ordering::SeqCst);
-        let network = Network {
-            width: model.contract.width,
-            height: model.contract.height,
-            kind: model.kind,
-            provider: Provider::Server,
-            sha256: None,
+        let (width, height, kind) = match (&model, &local) {
+            (Some(model), _) => (model.contract.width, model.contract.height, model.kind),
+            (None, Some(local)) => (local.network.width, local.network.height, local.network.kind),
+            (None, None) => unreachable!("only a network in this process begins without servers"),
         };
-        Ok((network, Box::new(RemoteExecutor::new(hub, model, local, batch_size))))
+        let network = Network { width, height, kind, provider: Provider::Server, sha256: None };
+        let shape = crate::engine::Network::shape(&network);
+        Ok((network, Box::new(RemoteExecutor::new(hub, model, local, batch_size, shape))))
     }
 
     fn report_to(&self, news: &Arc<News>) {

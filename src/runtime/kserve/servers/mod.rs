@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     engine::{Change, Error, LoadEvent, News, Place},
-    network::Provider,
+    network::{Kind, Provider},
     sync::{Condvar, Mutex, MutexGuard, lock},
 };
 
@@ -39,6 +39,8 @@ const SHORTEST_RESOLVE_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Servers {
     pub question: Question,
     addresses: Vec<Address>,
+    /// With no server at the start the network runs in this process until one is there.
+    can_begin_alone: bool,
     pub news: Arc<News>,
     state: Mutex<State>,
     /// A server has room, or is there again; while they are opened, anything.
@@ -58,7 +60,48 @@ struct State {
     /// The opening is over: changes are told.
     is_open: bool,
     /// The network runs in this process when no server is there.
-    fallback: Option<Provider>,
+    here: Option<Here>,
+}
+
+/// The network in this process, which runs when no server is there.
+#[derive(Clone, Copy)]
+pub struct Here {
+    pub provider: Provider,
+    pub kind: Kind,
+    pub width: u32,
+    pub height: u32,
+    /// Crops in a batch.
+    pub batch_size: usize,
+}
+
+impl Here {
+    /// Whether the batches that it takes can go to that model, too. The error is half a sentence.
+    pub fn check(&self, model: &Model) -> Result<(), String> {
+        let of =
+            |width, height, kind: Kind| format!("{} key points of {width}x{height} crops", kind.points());
+        let contract = &model.contract;
+        if (self.width, self.height, self.kind) != (contract.width, contract.height, model.kind) {
+            return Err(format!(
+                "gives {}, the servers' model {}",
+                of(self.width, self.height, self.kind),
+                of(contract.width, contract.height, model.kind)
+            ));
+        }
+        match contract.fixed_batch.or(model.most_crops) {
+            Some(most) if most < self.batch_size => Err(format!(
+                "takes {} crops at once, the servers' model {most}: batch-size={most} suits both",
+                self.batch_size
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Servers that are not there when the opening ends are told of when they come.
+    fn tell_who_comes(&mut self) {
+        self.connections.values_mut().for_each(|other| other.is_told_out = other.channel.is_none());
+    }
 }
 
 /// A server, or an address of the list by its place there.
@@ -79,13 +122,16 @@ struct Connection {
     failed: Arc<Notify>,
     /// The user was told that it is out.
     is_told_out: bool,
+    /// Why it cannot be used, as the user was told.
+    told_refusal: Option<String>,
 }
 
 /// What those who wait for the servers hear.
 #[derive(Default)]
 pub struct Opening {
     pub events: Vec<LoadEvent>,
-    pub result: Option<Result<Model, Error>>,
+    /// Without a model no server is there, and the network in this process begins.
+    pub result: Option<Result<Option<Model>, Error>>,
 }
 
 /// A batch's place on a server. Dropped, the batch was given up.
@@ -108,7 +154,12 @@ impl Drop for Slot<'_> {
 }
 
 impl Servers {
-    pub fn new(question: Question, addresses: Vec<Address>, news: Arc<News>) -> Arc<Self> {
+    pub fn new(
+        question: Question,
+        addresses: Vec<Address>,
+        can_begin_alone: bool,
+        news: Arc<News>,
+    ) -> Arc<Self> {
         use std::hash::BuildHasher;
         // Clients that were started together do not come back together.
         let seed = std::hash::RandomState::new().hash_one(0);
@@ -118,11 +169,12 @@ impl Servers {
             model: None,
             trouble: BTreeMap::new(),
             is_open: false,
-            fallback: None,
+            here: None,
         };
         Arc::new(Self {
             question,
             addresses,
+            can_begin_alone,
             news,
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -139,9 +191,30 @@ impl Servers {
         (lock(&self.opening), &self.opened)
     }
 
-    /// The network is in this process, too.
-    pub fn set_fallback(&self, fallback: Provider) {
-        self.state().fallback = Some(fallback);
+    /// The network is in this process, too. With no server so far it begins there. The error is half a sentence.
+    pub fn set_here(&self, here: Here) -> Result<(), String> {
+        let troubles = self.troubles().join("; ");
+        let mut state = self.state();
+        match &state.model {
+            Some(model) => here.check(model)?,
+            None => self.tell_beginning(here, &troubles),
+        }
+        state.here = Some(here);
+        Ok(())
+    }
+
+    fn tell_beginning(&self, here: Here, troubles: &str) {
+        let text = format!(
+            "{} ({troubles}): the network runs in this process ({}) until one has; fallback=none makes this an error",
+            self.none_ready(),
+            here.provider.name()
+        );
+        self.news.moved(Some(here.provider.name()), Change::Warning(text));
+    }
+
+    /// What the servers have; none before the first is ready.
+    pub fn model(&self) -> Option<Model> {
+        self.state().model.clone()
     }
 
     pub fn places(&self) -> Vec<Place> {
@@ -214,6 +287,7 @@ impl Servers {
                 at: *at,
                 failed: failed.clone(),
                 is_told_out,
+                told_refusal: None,
             };
             state.connections.insert(id, connection);
             tokio::spawn(self.clone().tend(id, index, *at, failed, failed_address.clone()));
@@ -234,7 +308,7 @@ impl Servers {
                 .state()
                 .model
                 .as_ref()
-                .map_or(0, |model| model.answer_limit(self.question.batch_size(model)));
+                .map_or(0, |model| model.answer_limit(self.question.batch_size(Some(model))));
             let opened = self.question.open(&self.addresses[index], at, window).await;
             if let Err(failure) = opened.and_then(|(channel, model)| self.take_in(id, channel, model)) {
                 let mut state = self.state();
@@ -242,6 +316,7 @@ impl Servers {
                     return;
                 }
                 state.pool.missed(id);
+                self.tell_refusal(&mut state, id, &failure);
                 state.trouble.insert(Source::Member(id), failure);
                 drop(state);
                 self.changed.notify_waiters();
@@ -286,6 +361,9 @@ impl Servers {
         let mut state = self.state();
         let state = &mut *state;
         let Some(connection) = state.connections.get_mut(&id) else { return Ok(()) };
+        if let Some(why) = state.here.as_ref().and_then(|here| here.check(&model).err()) {
+            return Err(Failure::lasting(format!("the network that runs in this process {why}")));
+        }
         let (points, size) = (model.kind.points(), (model.contract.width, model.contract.height));
         if state.model.get_or_insert_with(|| model.clone()) != &model {
             return Err(Failure::lasting(format!(
@@ -305,7 +383,7 @@ impl Servers {
         let name = state.pool.get(id).map_or(String::new(), |member| member.name.clone());
         let (ready, all) = (state.pool.ready(), state.pool.members().len());
         let back = format!("{name} is ready: {ready} of {all} servers take batches now");
-        if was_alone && state.fallback.is_some() {
+        if was_alone && state.here.is_some() {
             self.news.moved(None, Change::Info(format!("{back}, and none is run in this process any more")));
         } else if was_told_out {
             self.news.tell(Change::Info(back));
@@ -327,11 +405,11 @@ impl Servers {
         }
         connection.is_told_out = true;
         let what = format!("{name} failed ({})", failure.text);
-        match state.fallback {
+        match state.here {
             _ if ready > 0 => self.news.tell(Change::Warning(format!(
                 "{what}: batches go to the other servers, {ready} of {all} are left, until it is back"
             ))),
-            Some(provider) => {
+            Some(Here { provider, .. }) => {
                 let text = format!(
                     "{what}: no server is left, and the network goes on in this process ({}) until one is back; \
                      fallback=none makes this an error",
@@ -342,6 +420,19 @@ impl Servers {
             None => self.news.tell(Change::Warning(format!(
                 "{what}: no server is left, batches wait up to server-timeout for one to be back"
             ))),
+        }
+    }
+
+    /// A server that came later cannot be used, which trying again does not mend. Each reason is told once.
+    fn tell_refusal(&self, state: &mut State, id: Id, failure: &Failure) {
+        if !failure.is_final || !state.is_open {
+            return;
+        }
+        let Some(name) = state.pool.get(id).map(|member| member.name.clone()) else { return };
+        let Some(connection) = state.connections.get_mut(&id) else { return };
+        if connection.told_refusal.as_ref() != Some(&failure.text) {
+            connection.told_refusal = Some(failure.text.clone());
+            self.news.tell(Change::Warning(format!("The server {name} cannot be used: {}", failure.text)));
         }
     }
 
@@ -370,7 +461,7 @@ impl Servers {
                     state.pool.begin(id);
                     return Some(Slot { servers: self, id, name, channel, number, is_over: false });
                 }
-                if state.pool.ready() == 0 && state.fallback.is_some() {
+                if state.pool.ready() == 0 && state.here.is_some() {
                     return None;
                 }
             }

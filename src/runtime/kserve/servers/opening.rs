@@ -51,6 +51,11 @@ impl Servers {
         self.opened.notify_all();
     }
 
+    pub(super) fn none_ready(&self) -> String {
+        let (model, time) = (&self.question.model, self.question.timeout * FIRST_RUN);
+        format!("No server has the model {model} ready after {time:?}")
+    }
+
     fn list(&self) -> String {
         let names: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         names.join(", ")
@@ -73,7 +78,7 @@ impl Servers {
     }
 
     /// How the opening ends; none while it goes on.
-    fn verdict(&self, is_over: bool) -> Option<Result<Model, Error>> {
+    fn verdict(&self, is_over: bool) -> Option<Result<Option<Model>, Error>> {
         let troubles = self.troubles();
         let mut state = self.state();
         if let Some((source, failure)) = state.trouble.iter().find(|(_, failure)| failure.is_final) {
@@ -101,7 +106,7 @@ impl Servers {
         let model = state.model.clone().filter(|_| state.pool.ready() > 0);
         match model {
             Some(model) if all_settled || is_over => {
-                state.connections.values_mut().for_each(|other| other.is_told_out = other.channel.is_none());
+                state.tell_who_comes();
                 drop(state);
                 if !troubles.is_empty() {
                     self.report(LoadEvent::Warning(format!(
@@ -117,15 +122,18 @@ impl Servers {
                         self.question.model
                     )));
                 }
-                Some(Ok(model))
+                Some(Ok(Some(model)))
+            }
+            None if is_over && self.can_begin_alone => {
+                state.tell_who_comes();
+                Some(Ok(None))
             }
             None if is_over => Some(Err(Error::new(
                 ErrorKind::Server,
                 format!(
-                    "No server has the model {} ready after {:?}: {}; inference-server and model-name say where it is, \
-                     server-timeout how long it is waited for (ten times as long)",
-                    self.question.model,
-                    self.question.timeout * FIRST_RUN,
+                    "{}: {}; inference-server and model-name say where it is, server-timeout how long it is waited for \
+                     (ten times as long); with model-file, a file of the same network, it begins in this process",
+                    self.none_ready(),
                     troubles.join("; ")
                 ),
             ))),
