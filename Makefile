@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera test journeys fuzz audit parity bench tracking soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
+.PHONY: help setup demo camera test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -18,6 +18,7 @@ help:
 	@echo "make parity          the element against rtmlib, stage by stage, over 1,000 boxes (make test: a short form)"
 	@echo "make bench           the benchmarks"
 	@echo "make tracking        how well people are found and followed in real videos (downloads 280 MB, takes long)"
+	@echo "make sports          rtmposejson's files in Pose2Sim and Sports2D: points in space, angles (downloads 250 MB)"
 	@echo "make servers         batches on real inference servers, which are stopped and killed (fetches Triton and MLServer, 1 GB)"
 	@echo "make soak            endurance: random sequences, memory and threads over time; MINUTES=40 is the long form"
 	@echo "make valgrind        the element's tests under valgrind (apt-get install valgrind)"
@@ -26,7 +27,7 @@ help:
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera test journeys fuzz audit parity bench tracking soak valgrind schedules servers repeat install-user uninstall-user deb:
+setup demo camera test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb:
 	@scripts/$@
 
 clean:

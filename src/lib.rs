@@ -1,7 +1,7 @@
 //! The GStreamer plugin `rtmpose`: batched RTMPose pose estimation on live and stored video.
 //!
 //! `rtmposedetect` finds people, `rtmposebatch` finds their key points and attaches them to the frames, `rtmposeoverlay` draws
-//! them, `rtmposejson` turns them into lines of JSON. One frame's way through `rtmposebatch`, and no step back:
+//! them, `rtmposejson` turns them into JSON. One frame's way through `rtmposebatch`, and no step back:
 //!
 //! 1. The sink pad's chain function ([`stage`], `input.rs`) asks [`posebatch`] for the regions to look at ([`meta`],
 //!    [`track`]), samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.

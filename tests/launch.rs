@@ -3,11 +3,14 @@
 
 mod network_rig;
 
-use std::{path::Path, process::Output};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+};
 
 use network_rig::{
     network,
-    process::{Folder, run, text, tool},
+    process::{Folder, run, text, tool, watched},
 };
 
 /// Runs a launch line; ORT_DYLIB_PATH comes from `.cargo/config.toml`.
@@ -301,4 +304,42 @@ fn lines_of_json_come_through_a_pipe() {
         assert_eq!(frame["people"].as_array().unwrap().len(), 1, "{frame}");
         assert_eq!(frame["pts"].as_u64(), Some(number as u64 * 1_000_000_000 / 30), "{frame}");
     }
+}
+
+/// Ctrl-C ends the pipeline without an end of the stream; the list in the file is whole all the same.
+#[test]
+fn cocos_list_is_whole_after_ctrl_c() {
+    use std::io::Read;
+
+    let folder = Folder::new("interrupted");
+    let file = folder.path().join("results.json");
+    let mut command = tool("gst-launch-1.0");
+    let line = format!(
+        "-q videotestsrc is-live=true ! video/x-raw,width=64,height=48 ! rtmposebatch execution-provider=cpu \
+         inference-region=full-frame model-file={} ! rtmposejson format=coco location={} ! fdsink fd=1",
+        network("dots-small").display(),
+        file.display()
+    );
+    command.args(line.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let id = child.id();
+    let (mut out, mut said) = (child.stdout.take().unwrap(), String::new());
+    watched("gst-launch-1.0", move || {
+        while said.matches("image_id").count() < 3 {
+            let mut bytes = [0; 4096];
+            let count = out.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "it ended by itself: {said}");
+            said.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        }
+        run({
+            let mut kill = std::process::Command::new("kill");
+            kill.args(["-INT", &id.to_string()]);
+            kill
+        });
+        // What it writes until then must not stop it.
+        out.read_to_end(&mut Vec::new()).unwrap();
+    });
+    child.wait().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(list.as_array().unwrap().len() >= 3, "{list}");
 }

@@ -2,10 +2,13 @@
  * SECTION:element-rtmposejson
  * @see_also: rtmposebatch
  *
- * Takes video frames and gives one line of JSON for each: its time, its size, and its people with their key points in
- * pixels, as rtmposebatch found them. A frame that was not looked at has its line too; `status` tells it from one with
- * nobody in it. The lines come out as buffers with the frames' times; with #GstRtmPoseJson:location they are written to
+ * Takes video frames and gives one line of JSON for each: its number, its times, its size, and its people with their key
+ * points in pixels, as rtmposebatch found them. A frame that was not looked at has its line too; `status` tells it from one
+ * with nobody in it. The lines come out as buffers with the frames' times; with #GstRtmPoseJson:location they are written to
  * a file as well.
+ *
+ * Other tools read other formats: #GstRtmPoseJson:format is `openpose` for one text a frame as OpenPose writes them, and `coco`
+ * for one list of all people as COCO's evaluation reads it. A file of the latter is whole after every frame.
  *
  * The key points' names are those of the skeleton that the metadata names. One of the user's own has no name there: its file,
  * the same as property skeleton of rtmposebatch, is property skeleton here, too.
@@ -19,41 +22,38 @@
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! rtmposebatch ! tee name=t ! queue ! rtmposeoverlay ! videoconvert ! autovideosink t. ! queue ! rtmposejson ! tcpserversink port=5000
  * ]| Shows a camera and serves its key points to programs of this machine.
+ * |[
+ * gst-launch-1.0 filesrc location=cam01.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposejson format=openpose location=pose/cam01_json/%06d.json ! fakesink
+ * ]| Writes a file for each frame, as Pose2Sim reads them.
  */
-use std::{
-    fs::File,
-    io::{ErrorKind, Write},
-    path::PathBuf,
-    sync::LazyLock,
-};
+use std::sync::LazyLock;
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{
-    file,
-    line::{Frame, line},
+    coco,
+    failure::{Failure, Kind},
+    frame::Frame,
+    lines, openpose,
+    output::Output,
+    settings::{Format, Settings},
+    utc,
 };
 use crate::{
-    meta,
+    meta::{self, FramePeople},
     pose::Skeleton,
     properties::warn_of_late_property,
+    stage::properties::{Row, Table},
     sync::{Mutex, lock},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("rtmposejson", gst::DebugColorFlags::empty(), Some("RTMPose JSON lines"))
+    gst::DebugCategory::new("rtmposejson", gst::DebugColorFlags::empty(), Some("RTMPose JSON"))
 });
 
-/// Media type of the lines.
-const MEDIA_TYPE: &str = "application/x-json-lines";
-
-/// The properties.
-#[derive(Clone, Default)]
-struct Settings {
-    location: Option<PathBuf>,
-    overwrite: bool,
-    skeleton: Option<String>,
-}
+/// Media types of lines, and of the other formats.
+const LINES: &str = "application/x-json-lines";
+const JSON: &str = "application/json";
 
 /// What the stream is at.
 #[derive(Default)]
@@ -61,6 +61,22 @@ struct State {
     /// Width and height of the frames in pixels; none before caps.
     size: Option<(u32, u32)>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
+    /// Frames that have come.
+    frames: u64,
+    /// Whether the stream is live; none until it was asked.
+    live: Option<bool>,
+    /// The elements that looked at the last frame that was looked at.
+    sources: Vec<String>,
+    /// What went out of the source pad, with format=coco.
+    list: coco::List,
+}
+
+/// What is used from PAUSED on.
+struct Running {
+    format: Format,
+    /// What the property `skeleton` names.
+    skeleton: Option<&'static Skeleton>,
+    output: Option<Output>,
 }
 
 pub struct RtmPoseJson {
@@ -68,10 +84,8 @@ pub struct RtmPoseJson {
     srcpad: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    /// From PAUSED on, where there is a location.
-    file: Mutex<Option<(PathBuf, File)>>,
-    /// What the property `skeleton` names, from PAUSED on; none before.
-    skeleton: Mutex<Option<Option<&'static Skeleton>>>,
+    /// None before PAUSED.
+    running: Mutex<Option<Running>>,
 }
 
 #[glib::object_subclass]
@@ -103,8 +117,7 @@ impl ObjectSubclass for RtmPoseJson {
             srcpad,
             settings: Mutex::default(),
             state: Mutex::default(),
-            file: Mutex::default(),
-            skeleton: Mutex::default(),
+            running: Mutex::default(),
         }
     }
 }
@@ -119,64 +132,23 @@ impl ObjectImpl for RtmPoseJson {
     }
 
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let Settings { overwrite, .. } = Settings::default();
-            vec![
-                glib::ParamSpecString::builder("location")
-                    .nick("Location")
-                    .blurb(
-                        "File that the lines are also written to; only its owner may read it (null = none)",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecBoolean::builder("overwrite")
-                    .nick("Overwrite")
-                    .blurb("Empty and use the file of location if it exists, which is an error otherwise")
-                    .default_value(overwrite)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("skeleton")
-                    .nick("Skeleton")
-                    .blurb(
-                        "Whose names the key points of people have who have as many as this set, whatever their metadata \
-                         says: the set's name, or the path of a TOML file as in rtmposebatch; not set: as the metadata says",
-                    )
-                    .mutable_ready()
-                    .build(),
-            ]
-        });
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> =
+            LazyLock::new(|| Settings::rows().iter().map(|row| (row.specify)()).collect());
         &PROPERTIES
     }
 
     // GObject asks only for the properties above, with values of their types.
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "location" => {
-                settings.location = value.get::<Option<String>>().expect("type checked").map(PathBuf::from)
-            }
-            "overwrite" => settings.overwrite = value.get().expect("type checked"),
-            "skeleton" => {
-                let text: Option<String> = value.get().expect("type checked");
-                // An empty string stands for none, as in a launch line's `skeleton=""`.
-                settings.skeleton = text.filter(|text| !text.is_empty());
-            }
-            _ => unimplemented!(),
-        }
-        drop(settings);
-        if lock(&self.skeleton).is_some() {
+        let row = Row::find(Settings::rows(), pspec.name()).expect("a property is a row");
+        (row.set)(&mut lock(&self.settings), value);
+        if lock(&self.running).is_some() {
             warn_of_late_property(&*self.obj(), pspec);
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
-        match pspec.name() {
-            "location" => settings.location.as_ref().and_then(|path| path.to_str()).to_value(),
-            "overwrite" => settings.overwrite.to_value(),
-            "skeleton" => settings.skeleton.to_value(),
-            _ => unimplemented!(),
-        }
+        let row = Row::find(Settings::rows(), pspec.name()).expect("a property is a row");
+        (row.get)(&lock(&self.settings))
     }
 }
 
@@ -186,9 +158,9 @@ impl ElementImpl for RtmPoseJson {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(
-                "RTMPose JSON lines",
+                "RTMPose JSON",
                 "Encoder/JSON",
-                "Turns people's key points, as found by rtmposebatch, into lines of JSON, one for each frame",
+                "Turns people's key points, as found by rtmposebatch, into JSON: lines, OpenPose's files, or COCO's results",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -198,8 +170,8 @@ impl ElementImpl for RtmPoseJson {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let video = gst::Caps::builder("video/x-raw").any_features().build();
-            let lines = gst::Caps::new_empty_simple(MEDIA_TYPE);
-            [("sink", gst::PadDirection::Sink, &video), ("src", gst::PadDirection::Src, &lines)]
+            let json: gst::Caps = [LINES, JSON].into_iter().map(gst::Structure::new_empty).collect();
+            [("sink", gst::PadDirection::Sink, &video), ("src", gst::PadDirection::Src, &json)]
                 .into_iter()
                 .filter_map(|(name, direction, caps)| {
                     gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
@@ -218,8 +190,7 @@ impl ElementImpl for RtmPoseJson {
         }
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
-            *lock(&self.file) = None;
-            *lock(&self.skeleton) = None;
+            *lock(&self.running) = None;
             *lock(&self.state) = State::default();
         }
         Ok(success)
@@ -228,54 +199,42 @@ impl ElementImpl for RtmPoseJson {
 
 impl RtmPoseJson {
     fn open(&self) -> Result<(), gst::StateChangeError> {
-        let Settings { location, overwrite, skeleton } = lock(&self.settings).clone();
-        let skeleton = skeleton.as_deref().map(Skeleton::find).transpose().map_err(|what| {
-            let text = format!("The property skeleton names {what}, or leave the property unset");
-            gst::error!(CAT, imp = self, "{text}");
-            gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}"));
+        let settings = lock(&self.settings).clone();
+        let opened = || {
+            let skeleton = settings.skeleton.as_deref().map(Skeleton::find).transpose().map_err(|what| {
+                Failure::settings(format!("The property skeleton names {what}, or leave the property unset"))
+            })?;
+            Ok(Running { format: settings.format, skeleton, output: Output::open(&settings)? })
+        };
+        let running = opened().map_err(|failure: Failure| {
+            self.post(&failure);
             gst::StateChangeError
         })?;
-        let file = location.map(|path| self.create(path, overwrite)).transpose()?;
-        *lock(&self.file) = file;
-        *lock(&self.skeleton) = Some(skeleton);
+        *lock(&self.running) = Some(running);
         Ok(())
     }
 
-    fn create(&self, path: PathBuf, overwrite: bool) -> Result<(PathBuf, File), gst::StateChangeError> {
-        match file::create(&path, overwrite) {
-            Ok(file) => {
-                gst::info!(CAT, imp = self, "Writing to {}", path.display());
-                Ok((path, file))
-            }
-            Err(error) => {
-                let remedy = match error.kind() {
-                    ErrorKind::AlreadyExists => "; name another, or set overwrite=true",
-                    _ => "",
-                };
-                let text = format!("The file {} cannot be created: {error}{remedy}", path.display());
-                gst::error!(CAT, imp = self, "{text}");
-                gst::element_imp_error!(self, gst::ResourceError::OpenWrite, ("{text}"));
-                Err(gst::StateChangeError)
-            }
+    fn post(&self, Failure { kind, text }: &Failure) {
+        gst::error!(CAT, imp = self, "{text}");
+        match *kind {
+            Kind::Settings => gst::element_imp_error!(self, gst::LibraryError::Settings, ("{text}")),
+            Kind::Encode => gst::element_imp_error!(self, gst::StreamError::Encode, ("{text}")),
+            Kind::Resource(kind) => gst::element_imp_error!(self, kind, ("{text}")),
         }
     }
 
     fn sink_chain(&self, _: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let line = self.line(&buffer)?;
-        gst::trace!(CAT, imp = self, "{} bytes for {buffer:?}", line.len());
-        // Unbuffered, so that whoever follows the file has whole lines at once.
-        let failed = lock(&self.file)
-            .as_mut()
-            .and_then(|(path, file)| Some((path.clone(), file.write_all(&line).err()?)));
-        if let Some((path, error)) = failed {
-            let kind = match error.kind() {
-                ErrorKind::StorageFull => gst::ResourceError::NoSpaceLeft,
-                _ => gst::ResourceError::Write,
-            };
-            gst::element_imp_error!(self, kind, ("Writing to {} failed: {error}", path.display()));
-            return Err(gst::FlowError::Error);
+        let (frame, sources, found) = self.look_at(&buffer)?;
+        let (format, text) = self.written(&frame, &sources, &found)?;
+        gst::trace!(CAT, imp = self, "{} bytes for {buffer:?}", text.len());
+        let text = match format {
+            Format::Coco => lock(&self.state).list.add(&text),
+            _ => text,
+        };
+        if text.is_empty() {
+            return self.push_gap(&buffer);
         }
-        let mut out = gst::Buffer::from_mut_slice(line);
+        let mut out = gst::Buffer::from_mut_slice(text);
         {
             let out = out.make_mut();
             out.set_pts(buffer.pts());
@@ -287,33 +246,88 @@ impl RtmPoseJson {
         self.srcpad.push(out)
     }
 
-    fn line(&self, buffer: &gst::BufferRef) -> Result<Vec<u8>, gst::FlowError> {
-        let frame = {
-            let state = lock(&self.state);
-            let (width, height) = state.size.ok_or(gst::FlowError::NotNegotiated)?;
-            let running_time =
-                state.segment.as_ref().and_then(|segment| segment.to_running_time(buffer.pts()));
-            Frame {
-                pts: buffer.pts().map(gst::ClockTime::nseconds),
-                running_time: running_time.map(gst::ClockTime::nseconds),
-                width,
-                height,
-            }
-        };
-        let found = meta::read(buffer).filter_map(|people| {
-            people
-                .inspect_err(|error| {
+    /// Nothing is to be said of a frame.
+    fn push_gap(&self, buffer: &gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if let Some(pts) = buffer.pts() {
+            self.srcpad.push_event(gst::event::Gap::builder(pts).duration(buffer.duration()).build());
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// The frame, who looks at the stream, and whom they found, in the frame's pixels.
+    fn look_at(
+        &self,
+        buffer: &gst::BufferRef,
+    ) -> Result<(Frame, Vec<String>, Vec<FramePeople>), gst::FlowError> {
+        let live = self.is_live();
+        let mut state = lock(&self.state);
+        let (width, height) = state.size.ok_or(gst::FlowError::NotNegotiated)?;
+        let mut found: Vec<_> = meta::read(buffer)
+            .filter_map(|people| {
+                let malformed = |error: &_| {
                     gst::warning!(CAT, imp = self, "Leaving out a malformed {}: {error}", meta::NAME)
-                })
-                .ok()
+                };
+                people.inspect_err(malformed).ok()
+            })
+            .collect();
+        found.iter_mut().for_each(|people| people.scale_to(width, height));
+        if !found.is_empty() {
+            state.sources = found.iter().map(|people| people.source.clone()).collect();
+        }
+        let sources = state.sources.clone();
+        let number = state.frames;
+        state.frames += 1;
+        let running_time = state.segment.as_ref().and_then(|segment| segment.to_running_time(buffer.pts()));
+        drop(state);
+        let by_clock = || utc::by_clock(&*self.obj(), running_time.filter(|_| live)?);
+        let frame = Frame {
+            number,
+            pts: buffer.pts().map(gst::ClockTime::nseconds),
+            running_time: running_time.map(gst::ClockTime::nseconds),
+            utc: utc::told(buffer).or_else(by_clock).and_then(utc::text),
+            width,
+            height,
+        };
+        Ok((frame, sources, found))
+    }
+
+    /// Whether frames come as they are taken. Asks upstream once a stream, with no lock held.
+    fn is_live(&self) -> bool {
+        let known = lock(&self.state).live;
+        known.unwrap_or_else(|| {
+            let mut query = gst::query::Latency::new();
+            let live = self.sinkpad.peer_query(&mut query) && query.result().0;
+            lock(&self.state).live = Some(live);
+            live
+        })
+    }
+
+    /// What the frame becomes, which has gone to the output.
+    fn written(
+        &self,
+        frame: &Frame,
+        sources: &[String],
+        found: &[FramePeople],
+    ) -> Result<(Format, Vec<u8>), gst::FlowError> {
+        let mut running = lock(&self.running);
+        let Running { format, skeleton, output } = running.as_mut().ok_or(gst::FlowError::Flushing)?;
+        let text = match *format {
+            Format::Lines => lines::line(frame, sources, found, *skeleton),
+            Format::OpenPose => openpose::text(found, *skeleton),
+            Format::Coco => coco::entries(frame.number, found, *skeleton),
+        };
+        let text = text.map_err(|error| Failure {
+            kind: Kind::Encode,
+            text: format!("A frame's people are no JSON: {error}"),
         });
-        let skeleton = lock(&self.skeleton).flatten();
-        line(&frame, found.collect(), skeleton).map_err(|error| {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Encode,
-                ("A frame's people are no JSON: {error}")
-            );
+        let written = text.and_then(|text| match output {
+            Some(output) => output.write(frame.number, &text).map(|()| text),
+            None => Ok(text),
+        });
+        let format = *format;
+        drop(running);
+        written.map(|text| (format, text)).map_err(|failure| {
+            self.post(&failure);
             gst::FlowError::Error
         })
     }
@@ -327,17 +341,32 @@ impl RtmPoseJson {
                     return false;
                 };
                 lock(&self.state).size = Some(size);
-                let lines = gst::Caps::new_empty_simple(MEDIA_TYPE);
-                let event = gst::event::Caps::builder(&lines).seqnum(event.seqnum()).build();
+                let json = gst::Caps::new_empty_simple(if self.format() == Some(Format::Lines) {
+                    LINES
+                } else {
+                    JSON
+                });
+                let event = gst::event::Caps::builder(&json).seqnum(event.seqnum()).build();
                 return self.srcpad.push_event(event);
             }
             gst::EventView::Segment(segment) => {
                 lock(&self.state).segment = segment.segment().clone().downcast().ok();
             }
             gst::EventView::FlushStop(_) => lock(&self.state).segment = None,
+            gst::EventView::StreamStart(_) => lock(&self.state).live = None,
+            gst::EventView::Eos(_) if self.format() == Some(Format::Coco) => {
+                let end = lock(&self.state).list.end();
+                // Whether downstream takes it is told by what comes next.
+                let _ = self.srcpad.push(gst::Buffer::from_mut_slice(end));
+            }
             _ => (),
         }
         gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    /// None before PAUSED.
+    fn format(&self) -> Option<Format> {
+        lock(&self.running).as_ref().map(|running| running.format)
     }
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {

@@ -1,8 +1,16 @@
-//! Element `rtmposejson`: people's key points as lines of JSON.
+//! Element `rtmposejson`: people's key points as JSON. `lines`, `openpose` and `coco` are the formats, each told by its module;
+//! `output` is where the texts go.
 
+mod coco;
+mod failure;
 mod file;
+mod frame;
 mod imp;
-mod line;
+mod lines;
+mod openpose;
+mod output;
+mod settings;
+mod utc;
 
 use gst::glib;
 use gst::prelude::*;
@@ -13,5 +21,6 @@ glib::wrapper! {
 
 /// Registers the element `rtmposejson`.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    settings::mark_as_plugin_api();
     gst::Element::register(Some(plugin), "rtmposejson", gst::Rank::NONE, RtmPoseJson::static_type())
 }

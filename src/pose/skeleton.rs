@@ -174,6 +174,33 @@ mod tests {
         }
     }
 
+    /// `docs/metadata.md` gives number and name of every point; of those that are only counted the first and the last.
+    #[test]
+    fn the_documents_give_the_points_of_every_skeleton() {
+        let page = include_str!("../../docs/metadata.md");
+        for skeleton in Skeleton::all() {
+            let counted = |point: usize| {
+                let name = *skeleton.names.get(point)?;
+                let word = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+                Some((word, name[word.len()..].parse::<usize>().ok()?))
+            };
+            let goes_on = |point: usize| {
+                counted(point).is_some_and(|(word, number)| counted(point + 1) == Some((word, number + 1)))
+            };
+            let (mut parts, mut point) = (Vec::new(), 0);
+            while point < skeleton.points {
+                let last = (point..).find(|point| !goes_on(*point)).unwrap();
+                let named = |point: usize| format!("{point} {}", skeleton.names[point]);
+                let part =
+                    if last == point { named(point) } else { format!("{} to {}", named(point), named(last)) };
+                parts.push(part);
+                point = last + 1;
+            }
+            let row = format!("| {} | {} |\n", skeleton.name, parts.join(", "));
+            assert!(page.contains(&row), "docs/metadata.md lacks the row\n{row}");
+        }
+    }
+
     #[test]
     fn links_join_two_points_once() {
         for skeleton in Skeleton::all() {

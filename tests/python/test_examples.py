@@ -124,12 +124,14 @@ class Json(unittest.TestCase):
             self.assertEqual([line["status"] for line in self.lines(source(video))], ["not-inferred"] * len(DOTS))
 
     def test_the_schema_refuses_what_is_wrong(self):
-        line = {"version": 1, "pts": 0, "running_time": None, "width": 4, "height": 4, "status": "inferred", "people": []}
+        line = {"version": 1, "frame": 0, "pts": 0, "running_time": None, "utc": None, "width": 4, "height": 4, "status": "inferred",
+                "sources": ["pose"], "people": []}
         validator = jsonschema.Draft202012Validator(self.schema)
         self.assertTrue(validator.is_valid(line))
+        self.assertTrue(validator.is_valid({**line, "utc": "2026-03-01T12:00:00.120000000Z"}))
         person = {"source": "pose", "skeleton": "coco-17", "id": None, "score": 1.0,
                   "box": {"x": 0, "y": 0, "width": 1, "height": 1}, "keypoints": []}
-        for wrong in ({"version": 2}, {"pts": -1}, {"width": 0}, {"status": "maybe"}, {"people": None},
+        for wrong in ({"version": 2}, {"pts": -1}, {"width": 0}, {"frame": -1}, {"utc": "today"}, {"sources": [1]}, {"status": "maybe"}, {"people": None},
                       {"status": "not-inferred", "people": [person]}, {"people": [{**person, "score": "high"}]}):
             self.assertFalse(validator.is_valid({**line, **wrong}), wrong)
 

@@ -1,8 +1,4 @@
-//! Element `rtmposejson`: the numbers of its lines, when each form of a line comes, its events, and its file.
-
-mod network_rig;
-
-use std::os::unix::fs::PermissionsExt;
+//! The numbers of the lines, when each form of a line comes, and events.
 
 use gst::prelude::*;
 use gst_check::Harness;
@@ -11,61 +7,13 @@ use gstrtmpose::{
     meta::{self, FramePeople},
     pose::{KeyPoint, Person, Region},
 };
-use network_rig::{picture::*, process::Folder, *};
 use serde_json::{Value, json};
 
-const CAPS: &str = "video/x-raw,format=RGB,width=64,height=32,framerate=25/1";
-const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
-
-fn harness() -> Harness {
-    init();
-    let mut harness = Harness::new("rtmposejson");
-    harness.set_src_caps_str(CAPS);
-    harness
-}
-
-/// Frame `number` of the stream, 25 a second; its memory holds no picture.
-fn frame(number: u64) -> gst::Buffer {
-    let mut buffer = gst::Buffer::new();
-    let frame = buffer.make_mut();
-    frame.set_pts(FRAME * number);
-    frame.set_duration(FRAME);
-    buffer
-}
-
-/// One person of two key points, found in a frame of 64x32.
-fn people() -> FramePeople {
-    FramePeople {
-        source: "pose".to_string(),
-        width: 64,
-        height: 32,
-        skeleton: "custom-2".to_string(),
-        points: 2,
-        people: vec![Person {
-            region: Region::new(8.0, 4.0, 16.0, 24.0),
-            key_points: vec![
-                KeyPoint { x: 10.0, y: 6.0, score: 0.75, z: None },
-                KeyPoint { x: -2.0, y: 31.5, score: 1.25, z: None },
-            ],
-            id: Some(5),
-        }],
-        carried: false,
-    }
-}
-
-fn with_people(mut buffer: gst::Buffer, people: &FramePeople) -> gst::Buffer {
-    meta::write(buffer.make_mut(), people).unwrap();
-    buffer
-}
-
-/// The buffer's one line.
-fn line(buffer: &gst::BufferRef) -> Value {
-    let bytes = buffer.map_readable().unwrap();
-    let (end, line) = bytes.split_last().unwrap();
-    assert_eq!(*end, b'\n');
-    assert!(!line.contains(&b'\n'), "one line a buffer");
-    serde_json::from_slice(line).unwrap()
-}
+use crate::{
+    CAPS, FRAME, frame, harness, line,
+    network_rig::{picture::*, process::Folder, *},
+    people, with_people,
+};
 
 #[test]
 fn a_frame_becomes_a_line_with_its_times() {
@@ -73,11 +21,14 @@ fn a_frame_becomes_a_line_with_its_times() {
     harness.push(with_people(frame(3), &people())).unwrap();
     let buffer = harness.pull().unwrap();
     assert_eq!((buffer.pts(), buffer.duration()), (Some(3 * FRAME), Some(FRAME)));
+    let mut found = line(&buffer);
+    // What that is, other tests ask.
+    found.as_object_mut().unwrap().remove("utc").unwrap();
     assert_eq!(
-        line(&buffer),
+        found,
         json!({
-            "version": 1, "pts": 120_000_000, "running_time": 120_000_000, "width": 64, "height": 32,
-            "status": "inferred",
+            "version": 1, "frame": 0, "pts": 120_000_000, "running_time": 120_000_000, "width": 64, "height": 32,
+            "status": "inferred", "sources": ["pose"],
             "people": [{
                 "source": "pose", "skeleton": "custom-2", "id": 5, "score": 1.0,
                 "box": {"x": 8.0, "y": 4.0, "width": 16.0, "height": 24.0},
@@ -115,6 +66,23 @@ fn every_frame_has_a_line_and_positions_are_in_its_own_pixels() {
     assert_eq!((&line["width"], &line["height"]), (&json!(128), &json!(32)));
     assert_eq!(line["people"][0]["keypoints"][0]["x"], json!(20.0));
     assert_eq!(line["people"][0]["box"], json!({"x": 16.0, "y": 4.0, "width": 32.0, "height": 24.0}));
+}
+
+/// Lines of many cameras in one place can be told apart, whoever is there.
+#[test]
+fn every_line_says_which_frame_it_is_and_who_looks() {
+    let mut harness = harness();
+    let mut next = |buffer: gst::Buffer| {
+        harness.push(buffer).unwrap();
+        let line = line(&harness.pull().unwrap());
+        (line["frame"].as_u64().unwrap(), line["sources"].clone())
+    };
+    let nobody = FramePeople { people: Vec::new(), ..people() };
+    let other = FramePeople { source: "hands".to_string(), ..nobody.clone() };
+    assert_eq!(next(frame(7)), (0, json!([])), "nobody has looked yet");
+    assert_eq!(next(with_people(frame(8), &nobody)), (1, json!(["pose"])));
+    assert_eq!(next(frame(9)), (2, json!(["pose"])), "a frame between two looks");
+    assert_eq!(next(with_people(with_people(frame(9), &nobody), &other)), (3, json!(["pose", "hands"])));
 }
 
 #[test]
@@ -244,98 +212,6 @@ fn a_tee_keeps_the_other_branchs_allocation() {
     harness.push(buffer.clone()).unwrap();
     assert!(buffer.is_writable(), "nobody else holds it");
     assert_eq!(harness.buffers_received(), 1);
-}
-
-/// Runs a launch line to its end; the error's text, if there was one.
-fn play(text: &str) -> Result<(), String> {
-    init();
-    let pipeline = gst::parse::launch(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let bus = pipeline.bus().unwrap();
-    // Why it fails is on the bus.
-    let _ = pipeline.set_state(gst::State::Playing);
-    let message = process::patience::message(&bus, &[gst::MessageType::Eos, gst::MessageType::Error])
-        .unwrap_or_else(|| panic!("{text} hangs"));
-    pipeline.set_state(gst::State::Null).unwrap();
-    match message.view() {
-        gst::MessageView::Error(error) => Err(error.error().message().to_string()),
-        _ => Ok(()),
-    }
-}
-
-#[test]
-fn a_file_is_its_owners_and_is_not_overwritten_unasked() {
-    let folder = Folder::new("json");
-    let file = folder.path().join("people.jsonl");
-    let text = |frames: u32, properties: &str| {
-        format!(
-            "videotestsrc num-buffers={frames} ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! tee name=t \
-             ! queue ! rtmposejson location={} {properties} ! filesink location={} t. ! queue ! fakesink sync=false",
-            file.display(),
-            folder.path().join("buffers.jsonl").display()
-        )
-    };
-    play(&text(5, "")).unwrap();
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let written = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(written, std::fs::read_to_string(folder.path().join("buffers.jsonl")).unwrap());
-    let times: Vec<_> =
-        written.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["pts"].clone()).collect();
-    assert_eq!(times, [0, 40, 80, 120, 160].map(|ms| json!(ms * 1_000_000)));
-
-    let error = play(&text(2, "")).unwrap_err();
-    assert!(error.contains(file.to_str().unwrap()) && error.contains("set overwrite=true"), "{error}");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "the file is untouched");
-
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-    play(&text(2, "overwrite=true")).unwrap();
-    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 2);
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
-}
-
-#[test]
-fn a_property_that_comes_too_late_is_warned_of() {
-    init();
-    let folder = Folder::new("json-late");
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
-    let element =
-        gst::ElementFactory::make("rtmposejson").property("location", file("first")).build().unwrap();
-    let bus = gst::Bus::new();
-    element.set_bus(Some(&bus));
-    element.set_property("skeleton", "coco-17");
-    element.set_state(gst::State::Paused).unwrap();
-    assert!(bus.pop_filtered(&[gst::MessageType::Warning]).is_none(), "they were in time");
-    element.set_property("location", file("second"));
-    element.set_property("overwrite", true);
-    element.set_property("skeleton", "hand-21");
-    let texts = messages(&bus, gst::MessageType::Warning);
-    assert_eq!(texts.len(), 3, "{texts:?}");
-    for (text, name) in texts.iter().zip(["location", "overwrite", "skeleton"]) {
-        assert!(text.contains(name) && text.contains("READY to PAUSED"), "{text}");
-    }
-    element.set_state(gst::State::Ready).unwrap();
-    assert!(!folder.path().join("second").exists());
-    element.set_state(gst::State::Paused).unwrap();
-    assert!(folder.path().join("second").exists(), "it takes effect at the next start");
-    element.set_state(gst::State::Null).unwrap();
-    // An element that could not start does not run.
-    element.set_property("location", file("none/file"));
-    assert!(element.set_state(gst::State::Paused).is_err());
-    element.set_property("location", file("third"));
-    assert_eq!(messages(&bus, gst::MessageType::Warning), [""; 0]);
-    element.set_state(gst::State::Null).unwrap();
-}
-
-#[test]
-fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
-    let text = |location: &str| {
-        format!(
-            "videotestsrc num-buffers=3 ! rtmposejson location={location} overwrite=true ! fakesink sync=false"
-        )
-    };
-    let error = play(&text("/nowhere/people.jsonl")).unwrap_err();
-    assert!(error.starts_with("The file /nowhere/people.jsonl cannot be created: "), "{error}");
-    let error = play(&text("/dev/full")).unwrap_err();
-    assert!(error.starts_with("Writing to /dev/full failed: No space left on device"), "{error}");
 }
 
 /// With a network: dots that were drawn come back as named points in pixels.

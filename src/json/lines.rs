@@ -2,41 +2,34 @@
 
 use serde::Serialize;
 
+use super::frame::{Frame, skeleton_of};
 use crate::meta::FramePeople;
 use crate::pose::{Person, Skeleton};
 
 /// Grows by one when a field changes its meaning; new fields may come without.
 const VERSION: u32 = 1;
 
-/// What the stream says of a frame.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame {
-    /// Nanoseconds; none when the frame has no time.
-    pub pts: Option<u64>,
-    /// Nanoseconds; none without a time, and outside the segment.
-    pub running_time: Option<u64>,
-    /// Pixels.
-    pub width: u32,
-    pub height: u32,
-}
-
-/// The line, with its end. `found` is what each element found, in any size of frame; `asked` is the
-/// skeleton whose names the key points have, where it has as many points, in place of the one that the metadata names.
+/// The line, with its end. `sources` are the elements that look at the stream, and `found` is what each found in this frame,
+/// whose pixels its positions are in; `asked` is the skeleton whose names the key points have, where it has as many points, in
+/// place of the one that the metadata names.
 ///
 /// A number that is not finite becomes `null`, so that the line is JSON whatever the network says.
 pub fn line(
     frame: &Frame,
-    mut found: Vec<FramePeople>,
+    sources: &[String],
+    found: &[FramePeople],
     asked: Option<&'static Skeleton>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    found.iter_mut().for_each(|people| people.scale_to(frame.width, frame.height));
     let line = Line {
         version: VERSION,
+        frame: frame.number,
         pts: frame.pts,
         running_time: frame.running_time,
+        utc: frame.utc.as_deref(),
         width: frame.width,
         height: frame.height,
-        status: Status::of(&found),
+        status: Status::of(found),
+        sources,
         people: found.iter().flat_map(|people| people_of(people, asked)).collect(),
     };
     let mut bytes = serde_json::to_vec(&line)?;
@@ -47,11 +40,14 @@ pub fn line(
 #[derive(Serialize)]
 struct Line<'a> {
     version: u32,
+    frame: u64,
     pts: Option<u64>,
     running_time: Option<u64>,
+    utc: Option<&'a str>,
     width: u32,
     height: u32,
     status: Status,
+    sources: &'a [String],
     people: Vec<JsonPerson<'a>>,
 }
 
@@ -110,9 +106,7 @@ fn people_of<'a>(
     found: &'a FramePeople,
     asked: Option<&'static Skeleton>,
 ) -> impl Iterator<Item = JsonPerson<'a>> {
-    // A skeleton of another size than the metadata says is not this one's.
-    let fits = |skeleton: &&Skeleton| skeleton.points == found.points;
-    let skeleton = asked.filter(fits).or_else(|| Skeleton::by_name(&found.skeleton).filter(fits));
+    let skeleton = skeleton_of(found, asked);
     let names = skeleton.map_or(&[][..], Skeleton::point_names);
     found.people.iter().map(move |person: &Person| JsonPerson {
         source: &found.source,
@@ -143,14 +137,15 @@ mod tests {
     use super::*;
     use crate::pose::{KeyPoint, Region};
 
-    const FRAME: Frame = Frame { pts: Some(40), running_time: None, width: 200, height: 100 };
+    const FRAME: Frame =
+        Frame { number: 3, pts: Some(40), running_time: None, utc: None, width: 200, height: 100 };
 
     fn people(skeleton: &str, scores: &[f32], id: Option<i64>) -> FramePeople {
         let key_points =
             scores.iter().map(|&score| KeyPoint { x: 10.5, y: 20.25, score, z: None }).collect::<Vec<_>>();
         FramePeople {
             source: "pose".to_string(),
-            width: 100,
+            width: 200,
             height: 100,
             skeleton: skeleton.to_string(),
             points: scores.len(),
@@ -160,18 +155,18 @@ mod tests {
     }
 
     fn text(found: Vec<FramePeople>) -> String {
-        String::from_utf8(line(&FRAME, found, None).unwrap()).unwrap()
+        String::from_utf8(line(&FRAME, &["pose".to_string()], &found, None).unwrap()).unwrap()
     }
 
     #[test]
-    fn a_person_is_in_pixels_of_the_frame_at_hand() {
+    fn a_person_is_written_with_all_that_is_known() {
         assert_eq!(
             text(vec![people("custom-2", &[0.5, 1.25], Some(7))]),
             concat!(
-                r#"{"version":1,"pts":40,"running_time":null,"width":200,"height":100,"status":"inferred","#,
-                r#""people":[{"source":"pose","skeleton":"custom-2","id":7,"score":0.875,"#,
-                r#""box":{"x":2.0,"y":2.0,"width":6.0,"height":4.0},"keypoints":["#,
-                r#"{"name":null,"x":21.0,"y":20.25,"score":0.5},{"name":null,"x":21.0,"y":20.25,"score":1.25}]}]}"#,
+                r#"{"version":1,"frame":3,"pts":40,"running_time":null,"utc":null,"width":200,"height":100,"status":"inferred","#,
+                r#""sources":["pose"],"people":[{"source":"pose","skeleton":"custom-2","id":7,"score":0.875,"#,
+                r#""box":{"x":1.0,"y":2.0,"width":3.0,"height":4.0},"keypoints":["#,
+                r#"{"name":null,"x":10.5,"y":20.25,"score":0.5},{"name":null,"x":10.5,"y":20.25,"score":1.25}]}]}"#,
                 "\n"
             )
         );
@@ -216,7 +211,7 @@ mod tests {
             let animal = Skeleton::by_name("ap10k-17");
             let people = people("coco-17", &vec![1.0; points], None);
             let line: serde_json::Value =
-                serde_json::from_slice(&line(&FRAME, vec![people], animal).unwrap()).unwrap();
+                serde_json::from_slice(&line(&FRAME, &[], &[people], animal).unwrap()).unwrap();
             line["people"][0]["keypoints"][0]["name"].clone()
         };
         assert_eq!(asked(17), "L_Eye", "the skeleton that is asked for comes first");
