@@ -96,7 +96,8 @@ impl Installation {
     /// As `scripts/deb` packs it; with no library, as meson does.
     fn packaged(name: &str, library: Option<&Path>) -> Self {
         let mut this = Self::new(name);
-        let folder = this.home.path().join("usr/lib/x86_64-linux-gnu/gstreamer-1.0");
+        let folder =
+            this.home.path().join(format!("usr/lib/{}-linux-gnu/gstreamer-1.0", std::env::consts::ARCH));
         std::fs::create_dir_all(&folder).unwrap();
         for file in [Some(plugin().as_path()), library].into_iter().flatten() {
             std::fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();

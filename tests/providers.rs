@@ -143,9 +143,15 @@ fn adapted_files_answer_as_official_ones() {
 /// The embedded network's form in 8-bit integers runs where the processor has the instructions and nobody asked for
 /// another precision. (What it costs on people is in models/README.md.)
 #[test]
-#[cfg(all(feature = "embedded-model", target_arch = "x86_64"))]
+#[cfg(feature = "embedded-model")]
 fn the_embedded_network_runs_in_integers_where_that_is_faster() {
-    let vnni = is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    #[cfg(target_arch = "x86_64")]
+    let faster = is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    #[cfg(target_arch = "aarch64")]
+    let faster =
+        std::arch::is_aarch64_feature_detected!("dotprod") || std::arch::is_aarch64_feature_detected!("i8mm");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let faster = false;
     let on = |precision| {
         let backend = OnnxBackend { provider: Provider::Cpu, precision, ..OnnxBackend::default() };
         let (model, mut executor) = open(&backend).0.unwrap();
@@ -153,11 +159,11 @@ fn the_embedded_network_runs_in_integers_where_that_is_faster() {
         (model.sha256, peaks)
     };
     let ((float, expected), (chosen, found)) = (on(Precision::Fp32), on(Precision::Model));
-    assert_eq!(chosen != float, vnni);
+    assert_eq!(chosen != float, faster);
     let difference = |(a, b): (&Peak, &Peak)| (a.max_x - b.max_x).abs().max((a.max_y - b.max_y).abs());
     let mean = expected.iter().zip(&found).map(difference).sum::<f32>() / found.len() as f32;
-    eprintln!("int8: {vnni}, scores differ by {mean} on average");
-    assert_eq!(mean > 0.0, vnni);
+    eprintln!("int8: {faster}, scores differ by {mean} on average");
+    assert_eq!(mean > 0.0, faster);
     assert!(mean < 0.05, "{mean}");
 }
 

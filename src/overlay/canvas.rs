@@ -225,9 +225,9 @@ impl Layer {
     }
 
     /// Samples around that place are drawn on soon.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn expect(&self, planes: &mut PlanesMut, row: usize, x: f32) {
-        #[cfg(target_arch = "x86_64")]
         for component in &self.components {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let column = (((x - self.origin.0) / self.step.0) as usize).min(self.width);
@@ -261,6 +261,7 @@ impl Layer {
             let (left, right) = (left.max(middle - half), right.min(middle + half));
             let columns = range(left, right, self.origin.0, self.step.0, self.width);
             let end = columns.end;
+            #[cfg(target_arch = "x86_64")]
             self.expect(planes, row + ROWS_AHEAD, middle + ROWS_AHEAD as f32 * self.step.1 * slope);
             for column in columns.step_by(LANES) {
                 let start = self.origin.0 + column as f32 * self.step.0 - from.0;
@@ -298,7 +299,8 @@ impl Layer {
 }
 
 /// A line lies on another line of the cache in each row, which a processor does not foresee: so many rows ahead, memory has
-/// come when they are drawn on.
+/// come when they are drawn on. (Measured on x86-64; elsewhere it is not asked for.)
+#[cfg(target_arch = "x86_64")]
 const ROWS_AHEAD: usize = 8;
 
 /// `old` with `coverage` / 256 of the way to `new`, rounded down: shifted so that the product's upper half is the answer,

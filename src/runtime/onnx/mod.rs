@@ -321,9 +321,9 @@ impl OnnxBackend {
     }
 
     /// Whether the embedded network is run in 8-bit integers: .53 to .67 of the time where the processor has instructions
-    /// for them (measured), on others less is gained and sums can saturate.
+    /// for them (measured with VNNI), on others less is gained and sums can saturate.
     fn takes_int8(&self) -> bool {
-        self.model_file.is_none() && self.precision == Precision::Model && threads::has_vnni()
+        self.model_file.is_none() && self.precision == Precision::Model && threads::multiplies_bytes()
     }
 
     /// Threads of one executor on the processor.

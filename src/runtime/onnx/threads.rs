@@ -23,11 +23,15 @@ pub(super) fn of_an_executor(cores: usize, number: usize) -> usize {
     (cores / number).clamp(1, MOST_FOR_ONE)
 }
 
-/// Whether the processor multiplies 8-bit integers into 32-bit sums in one instruction.
-pub(super) fn has_vnni() -> bool {
+/// Whether the processor multiplies 8-bit integers into 32-bit sums in one instruction: VNNI on x86-64, the dot products of
+/// ARM64.
+pub(super) fn multiplies_bytes() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("dotprod")
+        || std::arch::is_aarch64_feature_detected!("i8mm");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     return false;
 }
 

@@ -3,26 +3,25 @@
 //! Every format is described as three components, each with its own strides and size, so that one code serves packed
 //! RGB in any order, NV12 and NV21, I420 and YV12, YUY2 and UYVY, and grey. Where each output column and row lies is
 //! worked out once per crop (`axis.rs`); rows are then drawn by portable code (`scalar.rs`, `colour.rs`) or, where the
-//! CPU has it, by AVX2 (`avx2.rs`), with the same results bit for bit. What lies partly outside the frame is darkened
-//! afterwards, for both, here.
+//! CPU has them, by vector instructions (`simd`), with the same results bit for bit. What lies partly outside the frame is
+//! darkened afterwards, for both, here.
 
-#[cfg_attr(not(target_arch = "x86_64"), path = "no_avx2.rs")]
-mod avx2;
 mod axis;
 mod colour;
 mod group;
 mod picture;
 mod scalar;
+mod simd;
 
 use super::{
     region::Crop,
     whole::{BORDER, Whole},
 };
-use avx2::Avx2;
 use axis::{Axis, COLUMN_BITS, FULL, Pair, Place, ROW_WEIGHT_BITS};
 pub use colour::{Colour, YuvMatrix};
 use group::{Group, Part};
 pub use picture::{ChromaSite, Component, Picture};
+use simd::Vectors;
 
 /// Cuts crops out of pictures, for one size of network input. It keeps its tables from crop to crop, so that sampling
 /// allocates nothing once it has run: one sampler per stream.
@@ -34,7 +33,7 @@ pub struct Sampler {
     rows: Axis,
     plain: Tables<1>,
     resized: Tables<2>,
-    avx2: Option<Avx2>,
+    vectors: Option<Vectors>,
 }
 
 /// Scratch memory, for crops from the frame (1 pair of samples per axis) and from a resized frame (2 pairs).
@@ -43,7 +42,7 @@ struct Tables<const PAIRS: usize> {
     /// For each group of components.
     pairs: [Pairs<PAIRS>; 3],
     scalar: scalar::Rows,
-    avx2: avx2::Rows<PAIRS>,
+    simd: simd::Rows<PAIRS>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +64,7 @@ impl Sampler {
             rows: Axis::default(),
             plain: Tables::default(),
             resized: Tables::default(),
-            avx2: Avx2::detect(),
+            vectors: Vectors::detect(),
         }
     }
 
@@ -76,7 +75,7 @@ impl Sampler {
 
     /// Keeps to the portable code, whatever the CPU has: to compare with. Its crops are the same, byte for byte.
     pub fn portable(self) -> Self {
-        Self { avx2: None, ..self }
+        Self { vectors: None, ..self }
     }
 
     /// Fills `out` (`H * W * 3` bytes, rows of RGB) with the crop, as `cv2.warpAffine` would from the frame converted
@@ -106,7 +105,7 @@ impl Sampler {
 
     /// Draws what is planned, over a ground where it does not fill `out`.
     fn draw(&mut self, picture: &Picture, is_resized: bool, ground: u8, out: &mut [u8]) {
-        let Self { network, columns, rows, avx2, .. } = self;
+        let Self { network, columns, rows, vectors, .. } = self;
         let groups = Group::all(picture);
         if !groups.iter().flatten().all(Group::is_whole) {
             rows.places.clear();
@@ -114,9 +113,9 @@ impl Sampler {
         let drawn = columns.places.len() * rows.places.len() * 3;
         fill_beside([columns, rows], network[0] * 3, ground, out);
         if drawn > 0 && is_resized {
-            self.resized.fill(*avx2, picture, groups, [columns, rows], network[0], out);
+            self.resized.fill(*vectors, picture, groups, [columns, rows], network[0], out);
         } else if drawn > 0 {
-            self.plain.fill(*avx2, picture, groups, [columns, rows], network[0], out);
+            self.plain.fill(*vectors, picture, groups, [columns, rows], network[0], out);
         }
     }
 }
@@ -124,7 +123,7 @@ impl Sampler {
 impl<const PAIRS: usize> Tables<PAIRS> {
     fn fill(
         &mut self,
-        avx2: Option<Avx2>,
+        vectors: Option<Vectors>,
         picture: &Picture,
         groups: [Option<Group>; 3],
         [columns, rows]: [&Axis; 2],
@@ -133,14 +132,14 @@ impl<const PAIRS: usize> Tables<PAIRS> {
     ) {
         let mut pairs = self.pairs.iter_mut();
         let parts = groups.map(|group| Some(pairs.next()?.plan(group?, picture, columns, rows)));
-        let avx2 = avx2.filter(|_| self.avx2.plan(&parts, picture.colour));
+        let vectors = vectors.filter(|_| self.simd.plan(&parts, picture.colour));
 
         let inside = columns.first * 3..(columns.first + columns.places.len()) * 3;
         let lines = out.chunks_exact_mut(network_width * 3).skip(rows.first);
         for (y, (line, place)) in lines.zip(&rows.places).enumerate() {
             let line = &mut line[inside.clone()];
-            match avx2 {
-                Some(avx2) => self.avx2.draw(avx2, &parts, y, picture.colour, line),
+            match vectors {
+                Some(vectors) => self.simd.draw(vectors, &parts, y, picture.colour, line),
                 None => self.scalar.draw(&parts, y, picture.colour, line),
             }
             shade(line, columns, place.coverage);

@@ -5,9 +5,11 @@
 //! whose bounds a slice checks (`read`, `write`), and loads whose bounds are checked once a row, for all of them at once
 //! (`Picker::pick`; checking each made a crop 15 to 35 % slower).
 
-use super::axis::{COLUMN_BITS, Pair, ROW_WEIGHT_BITS};
-use super::colour::{Colour, LIMITED_BLACK, LIMITED_TO_FULL, MATRIX_BITS, ROW_BITS, YuvMatrix};
-use super::group::Part;
+use super::super::{
+    axis::{COLUMN_BITS, Pair, ROW_WEIGHT_BITS},
+    colour::{Colour, LIMITED_BLACK, LIMITED_TO_FULL, MATRIX_BITS, ROW_BITS, YuvMatrix},
+    group::Part,
+};
 use std::arch::x86_64::*;
 
 /// From weighted samples to `ROW_BITS` fraction bits.
@@ -17,9 +19,9 @@ const NONE: u8 = 0x80;
 
 /// Proof that the CPU has AVX2: only `detect` makes one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx2(());
+pub(in super::super) struct Vectors(());
 
-impl Avx2 {
+impl Vectors {
     pub fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx2").then_some(Self(()))
     }
@@ -27,7 +29,7 @@ impl Avx2 {
 
 /// Scratch memory and tables.
 #[derive(Debug, Default)]
-pub(super) struct Rows<const PAIRS: usize> {
+pub(in super::super) struct Rows<const PAIRS: usize> {
     groups: [Columns<PAIRS>; 3],
     /// One output row of each component.
     output: [Vec<i16>; 3],
@@ -92,13 +94,13 @@ impl<const PAIRS: usize> Rows<PAIRS> {
     /// Fills `line` (RGB) with output row `y` of the crop that `plan` got ready for.
     pub fn draw(
         &mut self,
-        _: Avx2,
+        _: Vectors,
         parts: &[Option<Part<PAIRS>>; 3],
         y: usize,
         colour: Colour,
         line: &mut [u8],
     ) {
-        // SAFETY: there is an `Avx2`, so the CPU has it.
+        // SAFETY: there are `Vectors`, so the CPU has AVX2.
         unsafe { self.draw_row(parts, y, colour, line) }
     }
 
