@@ -43,6 +43,14 @@ system_first() {
 }
 system_first
 
+# check_wheels FOLDER: the wheels in there whose checksums are known have these. (pip compares each with its index.)
+check_wheels() {
+  local sum name
+  while read -r sum name; do
+    if [ -e "$1/$name" ] && [ "$(sha256sum <"$1/$name")" != "$sum  -" ]; then return 1; fi
+  done <scripts/wheels.sha256
+}
+
 say() { printf '%s\n' "$*"; }
 
 # Ends the script with a message that names the thing and the remedy.
