@@ -89,7 +89,7 @@ fn a_lost_card_loses_no_frame() {
     let mut harness = harness(&element);
     (0..40).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
     assert_eq!(provider(&element), "cuda");
-    lose_the_card();
+    lose_the_card(0);
     (40..100).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
     assert!(harness.push_event(gst::event::Eos::new()));
     check(&mut harness, 0..100);

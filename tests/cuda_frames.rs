@@ -331,7 +331,7 @@ fn frames_on_a_lost_card_go_on_without_people() {
     for _ in 0..12 {
         assert!(common::people(&harness.pull().unwrap()).is_some());
     }
-    lose_the_card();
+    lose_the_card(0);
     push(&mut harness, &frames[20..]);
     assert!(harness.push_event(gst::event::Eos::new()));
     let rest: Vec<_> = (12..60).map(|_| harness.pull().unwrap()).collect();

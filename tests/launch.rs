@@ -135,7 +135,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
 }
 
 /// Properties of both elements that run networks, with the defaults that users rely on.
-const COMMON_PROPERTIES: [(&str, &str); 32] = [
+const COMMON_PROPERTIES: [(&str, &str); 33] = [
     ("model-file", "Default: null"),
     ("model-sha256", "Default: null"),
     ("batch-timeout", "Default: 15000000"),
@@ -143,6 +143,7 @@ const COMMON_PROPERTIES: [(&str, &str); 32] = [
     ("output-queue-size", "Default: 8"),
     ("execution-provider", "Default: 0, \"auto\""),
     ("device-id", "Default: 0"),
+    ("device-ids", "Default: null"),
     ("adaptive-timeout", "Default: true"),
     ("model-instance-id", "Default: null"),
     ("inference-streams", "Default: 0"),

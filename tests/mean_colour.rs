@@ -41,7 +41,7 @@ impl Inference for MeanColour {
         let settings = EngineSettings { batch_size: 4, ..EngineSettings::default() };
         let loaded = Arc::new(opening.engine(Arc::new(Mean), settings)?);
         let (description, summary) = ("a mean".to_string(), "mean colours".to_string());
-        Ok(Opened { loaded, ready: (), gpu: None, card: None, description, summary })
+        Ok(Opened { loaded, ready: (), gpus: Vec::new(), cards: Default::default(), description, summary })
     }
 
     fn look(

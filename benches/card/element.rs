@@ -105,6 +105,8 @@ pub struct Stream {
     pub element: gst::Element,
     pub source: gst::Pad,
     _sink: gst::Pad,
+    /// The number of the next frame that is fed.
+    next: AtomicU64,
 }
 
 impl Stream {
@@ -144,7 +146,7 @@ impl Stream {
         source.push_event(gst::event::StreamStart::new("bench"));
         source.push_event(gst::event::Caps::new(&CAPS.parse()?));
         source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
-        Ok(Self { element, source, _sink: sink })
+        Ok(Self { element, source, _sink: sink, next: AtomicU64::new(0) })
     }
 }
 
@@ -229,8 +231,14 @@ pub fn feed(
         for (index, stream) in streams.iter().enumerate() {
             let (frames, stop) = (frames.clone(), &stop);
             scope.spawn(move || {
-                for frame in frames.iter().cycle().skip(index * FRAMES / 16) {
-                    if stop.load(Ordering::Relaxed) || stream.source.push(frame.copy()).is_err() {
+                for frame in frames.iter().cycle().skip(index * FRAMES / 16 % FRAMES) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let mut frame = frame.copy();
+                    let number = stream.next.fetch_add(1, Ordering::Relaxed);
+                    frame.get_mut().expect("nobody else has the copy").set_offset(number);
+                    if stream.source.push(frame).is_err() {
                         return;
                     }
                 }

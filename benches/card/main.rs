@@ -8,6 +8,7 @@ mod cameras;
 mod element;
 mod fuse;
 mod report;
+mod several;
 mod stall;
 mod video;
 
@@ -107,6 +108,7 @@ fn main() -> Result<()> {
             "bare" => vec![bare::measure(&options)?],
             "element" => vec![element::measure(&options)?],
             "cameras" => cameras::measure(&options)?,
+            "cards" => vec![several::measure(&options)?],
             "stall" => vec![stall::measure(&options)?],
             "video" => vec![video::measure(&options)?],
             other => return Err(format!("no part {other}").into()),
@@ -126,6 +128,7 @@ fn main() -> Result<()> {
         "throughput" => run.throughput()?.finish(true),
         "models" => run.models()?.finish(false),
         "latency" => run.latency()?.finish(false),
+        "cards" => run.cards()?.finish(false),
         "stall" => run.stall()?.finish(false),
         "fuse" => run.fuse()?.finish(false),
         "video" => run.video()?.finish(false),

@@ -72,6 +72,8 @@ impl Row {
             "scale",
             "people",
             "decoders",
+            "cards",
+            "streams",
             "size",
             "precision",
             "in-flight",
@@ -100,7 +102,7 @@ impl Row {
                         .file_stem()
                         .map_or(value.into(), |name| name.to_string_lossy())
                 ),
-                "people" | "decoders" => write!(label, "{value} {word} "),
+                "people" | "decoders" | "cards" | "streams" => write!(label, "{value} {word} "),
                 "in-flight" => write!(label, "{value} in flight "),
                 "processes" => write!(label, "{value} processes "),
                 "cameras" | "files" => write!(label, "{value} {word} "),
@@ -120,12 +122,13 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 36] = [
+const COLUMNS: [(&str, &str); 37] = [
     ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
     ("crops-per-second-4-streams", "4 streams"),
     ("crops-per-second-16-streams", "16 streams"),
+    ("crops-by-card", "crops by card"),
     ("teraflops", "TFLOP/s"),
     ("p50-ms", "p50 ms"),
     ("p99-ms", "p99 ms"),

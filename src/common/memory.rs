@@ -1,13 +1,12 @@
 //! What frames may be: their formats, in system memory and on a card.
 
-use std::sync::Arc;
-
 use crate::{
-    network::Provider,
+    network::{Network, Provider},
     runtime::onnx,
+    stage::Loaded,
     video::{
         FORMATS,
-        cuda::{self, Device},
+        cuda::{self, Cards},
     },
 };
 
@@ -19,10 +18,16 @@ pub(crate) fn caps() -> gst::Caps {
     caps
 }
 
-/// The number of the NVIDIA card that the network runs on, and that card where frames can stay on it; none where it runs
+/// The numbers of the NVIDIA cards that the network runs on, and those cards on which frames can stay; none where it runs
 /// elsewhere.
-pub(crate) fn cards(provider: Provider, device_id: i32) -> (Option<u32>, Option<Arc<Device>>) {
-    let number = provider.is_nvidia().then(|| u32::try_from(device_id).ok()).flatten();
-    let card = (provider == Provider::Cuda).then(|| onnx::device(device_id).ok()).flatten();
-    (number, card)
+pub(crate) fn cards(loaded: &Loaded<Network>, device_id: i32) -> (Vec<u32>, Cards) {
+    let provider = loaded.network.provider;
+    let mut numbers = loaded.engine.devices();
+    if numbers.is_empty() && provider.is_nvidia() {
+        numbers.extend(u32::try_from(device_id));
+    }
+    let opened = |number: &u32| onnx::device(i32::try_from(*number).ok()?).ok();
+    let frames_can_stay = provider == Provider::Cuda;
+    let cards = if frames_can_stay { numbers.iter().filter_map(opened).collect() } else { Vec::new() };
+    (numbers, Cards::new(cards))
 }

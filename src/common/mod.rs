@@ -3,6 +3,7 @@
 
 mod asked;
 mod configured;
+mod device_ids;
 mod enums;
 mod log;
 mod memory;

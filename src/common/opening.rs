@@ -14,7 +14,7 @@ use crate::{
     network::{self, Network, Task},
     runtime::{
         Backend,
-        onnx::{OnnxBackend, Search},
+        onnx::{Cards, OnnxBackend, Search},
     },
     stage::{Loaded, Opening},
 };
@@ -34,9 +34,10 @@ pub(crate) fn open_engine(
 ) -> Result<Arc<Loaded<Network>>, Error> {
     let common = asked.common;
     servers::check(asked)?;
+    let cards = common.device_ids.cards(common.device_id, common.execution_provider)?;
     let (backend, clock) = match given {
         Some(given) => given,
-        None => (backend(element, asked)?, Arc::new(MonotonicClock::default()) as Arc<dyn Clock>),
+        None => (backend(element, asked, cards)?, Arc::new(MonotonicClock::default()) as Arc<dyn Clock>),
     };
     let opened_here = Cell::new(false);
     let open = || {
@@ -95,8 +96,8 @@ fn warn_of_another_file(element: &gst::Element, file: Option<&Path>, name: &str,
 }
 
 /// What runs the network: servers, or this process.
-fn backend(element: &gst::Element, asked: &Asked) -> Result<Arc<Backend>, Error> {
-    let here = onnx_backend(element, asked);
+fn backend(element: &gst::Element, asked: &Asked, cards: Option<Cards>) -> Result<Arc<Backend>, Error> {
+    let here = OnnxBackend { cards, ..onnx_backend(element, asked) };
     Ok(match &asked.common.inference_server {
         Some(list) => Arc::new(servers::backend(list, asked, here)?),
         None => Arc::new(here),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gst::{glib, prelude::*};
 
-use super::enums::*;
+use super::{device_ids::DeviceIds, enums::*};
 use crate::{
     engine::{Agreement, TimeoutPolicy},
     stage::{
@@ -43,7 +43,7 @@ settings! {
         inference_streams: u32 = 0,
             "Inference streams",
             "Batches in flight at once, each with a network of its own; 0 = as many as suit the provider. With \
-             inference-server: on each server; 0 = 2",
+             device-ids: on each GPU. With inference-server: on each server; 0 = 2",
             .maximum(16);
         #[shared]
         inference_threads: u32 = 0,
@@ -62,6 +62,12 @@ settings! {
             "Device",
             "Number of the GPU",
             .minimum(0);
+        #[shared]
+        #[here]
+        device_ids: DeviceIds = DeviceIds::default(),
+            "Devices",
+            "Numbers of several GPUs with commas in between, such as 0,1, or all: the network runs on each of them, and \
+             batch-size and inference-streams hold for each; not set: on the one of device-id";
         #[shared]
         #[here]
         precision: Precision = Precision::default(),

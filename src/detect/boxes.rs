@@ -77,8 +77,8 @@ impl Inference for Detections {
             sha256.as_deref().unwrap_or("a network")
         );
         let summary = format!("boxes of people on {provider_name}");
-        let (gpu, card) = cards(*provider, common.device_id);
-        Ok(Opened { ready: boxes, loaded: Arc::clone(&loaded), gpu, card, description, summary })
+        let (gpus, cards) = cards(&loaded, common.device_id);
+        Ok(Opened { ready: boxes, loaded: Arc::clone(&loaded), gpus, cards, description, summary })
     }
 
     fn look(

@@ -120,6 +120,16 @@ pub struct Place {
     pub percentile_99: Duration,
 }
 
+/// One of several devices on each of which a backend runs the network.
+pub struct Device<N> {
+    /// What [`Slot::device`] says of crops that lie there.
+    pub number: u32,
+    /// For users.
+    pub name: String,
+    /// The network on that device alone.
+    pub backend: Arc<BackendOf<N>>,
+}
+
 /// A way to run the network.
 pub trait Backend: Send + Sync {
     /// What it tells of a network.
@@ -134,6 +144,12 @@ pub trait Backend: Send + Sync {
     /// Where it runs batches, with figures of each; none where there is one place only.
     fn places(&self) -> Vec<Place> {
         Vec::new()
+    }
+
+    /// The devices on each of which it runs the network, with executors of their own, in the place of `open`; none where there is
+    /// one device only. Called before anything is opened.
+    fn devices(&self) -> Result<Vec<Device<Self::Network>>, Error> {
+        Ok(Vec::new())
     }
 
     /// A slot for one crop of such a network. The engine makes a fixed number of them.
@@ -157,7 +173,7 @@ pub trait Backend: Send + Sync {
     }
 
     /// The same network on a device with other memory, and that place's name, for when this one's is too small even for
-    /// the smallest batch; none where the user asked for this one.
+    /// the smallest batch, or none of several devices can be used; none where the user asked for this one.
     fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Self::Network>>)> {
         None
     }
@@ -192,6 +208,11 @@ pub trait Slot: Any + Send {
     fn bytes(&self) -> &[u8];
 
     fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// The device whose executors alone are to load the crop, as long as it has any, by [`Device::number`]; none: all may.
+    fn device(&self) -> Option<u32> {
+        None
+    }
 
     /// The engine takes it back: a frame that it holds is held no longer. Called before the crop is answered.
     fn clear(&mut self) {}

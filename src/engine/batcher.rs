@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Bound::{Excluded, Unbounded},
     time::Duration,
 };
 
@@ -29,6 +30,9 @@ pub struct Entry<T> {
     pub item: T,
 }
 
+/// Whose executors can take a crop: those of one device, by its number among the engine's, or, none, all.
+pub type Pin = Option<usize>;
+
 /// How a stream's crops wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutPolicy {
@@ -38,20 +42,71 @@ pub struct TimeoutPolicy {
     pub adaptive: bool,
 }
 
+/// Crops of a stream that the same executors can take.
+#[derive(Debug)]
+struct Lane<T> {
+    pin: Pin,
+    pending: VecDeque<Entry<T>>,
+    /// So many of them, from the oldest on, stand before a barrier.
+    hurried: usize,
+}
+
+impl<T> Lane<T> {
+    fn new(pin: Pin) -> Self {
+        Self { pin, pending: VecDeque::new(), hurried: 0 }
+    }
+}
+
 #[derive(Debug)]
 struct Stream<T> {
-    pending: VecDeque<Entry<T>>,
+    /// Nearly always one: a stream's frames lie in one memory.
+    lanes: Vec<Lane<T>>,
+    /// Of its last crop: the next ones are likely to be like it.
+    pin: Pin,
     policy: TimeoutPolicy,
     /// The stream flows; one that was stopped, flushed or has ended sends nothing.
     running: bool,
     /// No further crop can come before a pending one is run.
     blocked: bool,
     rhythm: Rhythm,
-    /// So many of the pending crops, from the oldest on, stand before a barrier.
-    hurried: usize,
+}
+
+/// Whether an executor of the device can take crops with that pin.
+fn fits(pin: Pin, device: usize) -> bool {
+    pin.is_none_or(|pinned| pinned == device)
+}
+
+impl<T> Stream<T> {
+    fn lane(&mut self, pin: Pin) -> &mut Lane<T> {
+        let index = self.lanes.iter().position(|lane| lane.pin == pin).unwrap_or_else(|| {
+            self.lanes.push(Lane::new(pin));
+            self.lanes.len() - 1
+        });
+        &mut self.lanes[index]
+    }
+
+    /// The lanes with crops that an executor of the device can take.
+    fn lanes_for(&self, device: usize) -> impl Iterator<Item = &Lane<T>> {
+        self.lanes.iter().filter(move |lane| !lane.pending.is_empty() && fits(lane.pin, device))
+    }
+
+    /// The one of them whose first crop came first.
+    fn oldest_lane_for(&mut self, device: usize) -> Option<&mut Lane<T>> {
+        let lanes = self.lanes.iter_mut();
+        let lanes = lanes.filter(|lane| !lane.pending.is_empty() && fits(lane.pin, device));
+        lanes.min_by_key(|lane| lane.pending[0].arrived)
+    }
+
+    fn take_all(&mut self) -> Vec<T> {
+        let lanes = std::mem::take(&mut self.lanes);
+        lanes.into_iter().flat_map(|lane| lane.pending).map(|entry| entry.item).collect()
+    }
 }
 
 /// The crops of all streams that wait for an executor.
+///
+/// Crops can be pinned to a device, where their frames lie: its executors alone take them, beside those that are not. What is
+/// said of crops below is said of those that the asking executor can take.
 ///
 /// A batch is cut when it is full, when its oldest crop has waited for its stream's timeout, when a barrier stands
 /// behind a crop, when every running stream is blocked, so that no further crop can come, or, for adaptive streams, when
@@ -75,12 +130,12 @@ impl<T> Batcher<T> {
         let id = StreamId(self.next_id);
         self.next_id += 1;
         let stream = Stream {
-            pending: VecDeque::new(),
+            lanes: Vec::new(),
+            pin: None,
             policy,
             running: false,
             blocked: false,
             rhythm: Rhythm::default(),
-            hurried: 0,
         };
         self.streams.insert(id, stream);
         id
@@ -88,10 +143,7 @@ impl<T> Batcher<T> {
 
     /// Forgets the stream and hands back its pending crops.
     pub fn detach(&mut self, id: StreamId) -> Vec<T> {
-        self.streams
-            .remove(&id)
-            .map(|stream| stream.pending.into_iter().map(|entry| entry.item).collect())
-            .unwrap_or_default()
+        self.streams.remove(&id).map(|mut stream| stream.take_all()).unwrap_or_default()
     }
 
     pub fn set_timeout_policy(&mut self, id: StreamId, policy: TimeoutPolicy) {
@@ -138,27 +190,71 @@ impl<T> Batcher<T> {
     /// Puts a barrier behind the stream's pending crops: none of them waits for a fuller batch.
     pub fn hurry(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.hurried = stream.pending.len();
+            stream.lanes.iter_mut().for_each(|lane| lane.hurried = lane.pending.len());
         }
     }
 
     /// Takes all pending crops of the stream out.
     pub fn flush(&mut self, id: StreamId) -> Vec<T> {
-        let Some(stream) = self.streams.get_mut(&id) else { return Vec::new() };
-        stream.hurried = 0;
-        stream.pending.drain(..).map(|entry| entry.item).collect()
+        self.streams.get_mut(&id).map(Stream::take_all).unwrap_or_default()
+    }
+
+    /// Takes all pending crops of all streams out.
+    pub fn drain(&mut self) -> Vec<T> {
+        self.streams.values_mut().flat_map(Stream::take_all).collect()
     }
 
     /// Adds a crop. Hands it back if its stream is not attached.
-    pub fn push(&mut self, id: StreamId, item: T, now: Duration) -> Result<(), T> {
+    pub fn push(&mut self, id: StreamId, pin: Pin, item: T, now: Duration) -> Result<(), T> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(item) };
-        stream.pending.push_back(Entry { arrived: now, item });
+        stream.pin = pin;
+        stream.lane(pin).pending.push_back(Entry { arrived: now, item });
         Ok(())
+    }
+
+    /// Puts a crop that was cut back before the others of its stream, to be taken at once. Hands it back if its stream is
+    /// not attached any more.
+    pub fn put_back(&mut self, id: StreamId, pin: Pin, entry: Entry<T>) -> Result<(), T> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(entry.item) };
+        let lane = stream.lane(pin);
+        lane.pending.push_front(entry);
+        lane.hurried += 1;
+        Ok(())
+    }
+
+    /// Nobody takes the crops of a device any more: from now on everybody can.
+    pub fn unpin(&mut self, device: usize) {
+        for stream in self.streams.values_mut() {
+            if stream.pin == Some(device) {
+                stream.pin = None;
+            }
+            let Some(index) = stream.lanes.iter().position(|lane| lane.pin == Some(device)) else { continue };
+            let Lane { pending, hurried, .. } = stream.lanes.remove(index);
+            let lane = stream.lane(None);
+            // Those before a barrier came before all others.
+            lane.hurried += hurried;
+            lane.pending.extend(pending);
+            lane.pending.make_contiguous().sort_by_key(|entry| entry.arrived);
+        }
     }
 
     /// Number of crops that wait.
     pub fn pending(&self) -> usize {
-        self.streams.values().map(|stream| stream.pending.len()).sum()
+        self.lanes().map(|lane| lane.pending.len()).sum()
+    }
+
+    /// Those of them with that pin.
+    pub fn pending_with(&self, pin: Pin) -> usize {
+        self.lanes().filter(|lane| lane.pin == pin).map(|lane| lane.pending.len()).sum()
+    }
+
+    /// The pin of the stream's last crop.
+    pub fn pin(&self, id: StreamId) -> Pin {
+        self.streams.get(&id).and_then(|stream| stream.pin)
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane<T>> {
+        self.streams.values().flat_map(|stream| &stream.lanes)
     }
 
     /// All that are attached.
@@ -171,48 +267,53 @@ impl<T> Batcher<T> {
         self.streams.values().filter(|stream| stream.running).count()
     }
 
-    pub fn decide(&self, now: Duration) -> Decision {
-        let waiting = || self.streams.values().filter(|stream| !stream.pending.is_empty());
-        let deadline =
-            waiting().map(|stream| stream.pending[0].arrived.saturating_add(stream.policy.timeout)).min();
+    /// What an idle executor of the device should do.
+    pub fn decide(&self, device: usize, now: Duration) -> Decision {
+        let (mut pending, mut hurried, mut adaptive) = (0, false, true);
+        let mut deadline: Option<Duration> = None;
+        for stream in self.streams.values() {
+            for lane in stream.lanes_for(device) {
+                pending += lane.pending.len();
+                hurried |= lane.hurried > 0;
+                adaptive &= stream.policy.adaptive;
+                let due = lane.pending[0].arrived.saturating_add(stream.policy.timeout);
+                deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
+            }
+        }
         let Some(deadline) = deadline else { return Decision::Idle };
-        let adaptive = waiting().all(|stream| stream.policy.adaptive);
         let more_to_come = || {
             let mut open = self.streams.values().filter(|stream| stream.running && !stream.blocked);
-            open.any(|stream| !adaptive || stream.rhythm.expects(now, deadline))
+            open.any(|stream| fits(stream.pin, device) && (!adaptive || stream.rhythm.expects(now, deadline)))
         };
-        if self.pending() >= self.batch_size
-            || deadline <= now
-            || waiting().any(|stream| stream.hurried > 0)
-            || !more_to_come()
-        {
+        if pending >= self.batch_size || deadline <= now || hurried || !more_to_come() {
             Decision::Cut
         } else {
             Decision::WaitUntil(deadline)
         }
     }
 
-    /// Takes up to `batch_size` crops, one from each stream in turn; each stream's crops in their order.
-    pub fn cut(&mut self) -> Vec<Entry<T>> {
-        let mut batch = Vec::with_capacity(self.batch_size.min(self.pending()));
+    /// Takes up to `batch_size` crops that an executor of the device can take, one from each stream in turn; each stream's
+    /// crops in their order.
+    pub fn cut(&mut self, device: usize) -> Vec<Entry<T>> {
+        let mut batch = Vec::with_capacity(self.batch_size);
         while batch.len() < self.batch_size {
-            let Some(id) = self.next_stream() else { break };
+            let Some(id) = self.next_stream(device) else { break };
             let stream = self.streams.get_mut(&id).expect("next_stream gives attached streams");
-            let entry = stream.pending.pop_front().expect("next_stream gives streams with crops");
-            stream.hurried = stream.hurried.saturating_sub(1);
             // There may be room for its next crop now; if not, the stream says so again.
             stream.blocked = false;
+            let lane = stream.oldest_lane_for(device).expect("next_stream gives streams with crops");
+            lane.hurried = lane.hurried.saturating_sub(1);
+            batch.extend(lane.pending.pop_front());
             self.last_served = Some(id);
-            batch.push(entry);
         }
         batch
     }
 
-    fn next_stream(&self) -> Option<StreamId> {
-        let has_crops = |(id, stream): (&StreamId, &Stream<T>)| (!stream.pending.is_empty()).then_some(*id);
-        let last = self.last_served;
-        let behind = self.streams.iter().filter(|(id, _)| last.is_none_or(|last| **id > last));
-        behind.chain(&self.streams).find_map(has_crops)
+    fn next_stream(&self, device: usize) -> Option<StreamId> {
+        let has_crops =
+            |(id, stream): (&StreamId, &Stream<T>)| stream.lanes_for(device).next().is_some().then_some(*id);
+        let behind = self.last_served.map(|last| self.streams.range((Excluded(last), Unbounded)));
+        behind.into_iter().flatten().chain(&self.streams).find_map(has_crops)
     }
 }
 
@@ -274,235 +375,4 @@ impl Rhythm {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-    const TIMEOUT: Duration = Duration::from_millis(15);
-
-    fn attach(batcher: &mut Batcher<u32>, timeout: Duration) -> StreamId {
-        let id = batcher.attach(TimeoutPolicy { timeout, adaptive: true });
-        batcher.start(id, Duration::ZERO);
-        id
-    }
-
-    fn items(batch: Vec<Entry<u32>>) -> Vec<u32> {
-        batch.into_iter().map(|entry| entry.item).collect()
-    }
-
-    #[test]
-    fn cuts_at_the_eighth_crop() {
-        let mut batcher = Batcher::new(8);
-        let stream = attach(&mut batcher, TIMEOUT);
-        assert_eq!(batcher.decide(Duration::ZERO), Decision::Idle);
-        for item in 0..7 {
-            batcher.push(stream, item, MS).unwrap();
-            assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
-        }
-        batcher.push(stream, 7, MS).unwrap();
-        assert_eq!(batcher.decide(MS), Decision::Cut);
-        assert_eq!(items(batcher.cut()), (0..8).collect::<Vec<_>>());
-        assert_eq!(batcher.decide(MS), Decision::Idle);
-    }
-
-    #[test]
-    fn cuts_exactly_at_the_oldest_crops_deadline() {
-        let mut batcher = Batcher::new(8);
-        let stream = attach(&mut batcher, TIMEOUT);
-        batcher.push(stream, 0, 2 * MS).unwrap();
-        batcher.push(stream, 1, 9 * MS).unwrap();
-        let deadline = 2 * MS + TIMEOUT;
-        assert_eq!(batcher.decide(deadline - Duration::from_nanos(1)), Decision::WaitUntil(deadline));
-        assert_eq!(batcher.decide(deadline), Decision::Cut);
-        assert_eq!(items(batcher.cut()), [0, 1]);
-    }
-
-    #[test]
-    fn a_zero_timeout_never_waits() {
-        let mut batcher = Batcher::new(8);
-        let stream = attach(&mut batcher, Duration::ZERO);
-        batcher.push(stream, 0, MS).unwrap();
-        assert_eq!(batcher.decide(MS), Decision::Cut);
-    }
-
-    #[test]
-    fn an_endless_timeout_does_not_overflow() {
-        let mut batcher = Batcher::new(8);
-        let stream = attach(&mut batcher, Duration::MAX);
-        batcher.push(stream, 0, MS).unwrap();
-        assert_eq!(batcher.decide(MS), Decision::WaitUntil(Duration::MAX));
-    }
-
-    #[test]
-    fn a_barrier_cuts_at_once_and_only_for_what_stands_before_it() {
-        let mut batcher = Batcher::new(2);
-        let stream = attach(&mut batcher, TIMEOUT);
-        for item in 0..3 {
-            batcher.push(stream, item, MS).unwrap();
-        }
-        batcher.hurry(stream);
-        assert_eq!(items(batcher.cut()), [0, 1]);
-        assert_eq!(batcher.decide(MS), Decision::Cut, "the third crop stands before the barrier too");
-        assert_eq!(items(batcher.cut()), [2]);
-        batcher.push(stream, 3, MS).unwrap();
-        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
-    }
-
-    #[test]
-    fn cuts_when_every_stream_is_blocked() {
-        let mut batcher = Batcher::new(8);
-        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
-        batcher.push(a, 0, MS).unwrap();
-        batcher.set_blocked(a, true);
-        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "b can still send a crop");
-        batcher.set_blocked(b, true);
-        assert_eq!(batcher.decide(MS), Decision::Cut);
-        batcher.set_blocked(a, false);
-        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT));
-    }
-
-    #[test]
-    fn a_stream_whose_crop_was_taken_is_no_longer_blocked() {
-        let mut batcher = Batcher::new(2);
-        let stream = attach(&mut batcher, TIMEOUT);
-        for item in 0..3 {
-            batcher.push(stream, item, MS).unwrap();
-        }
-        batcher.set_blocked(stream, true);
-        assert_eq!(items(batcher.cut()), [0, 1]);
-        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "a crop can come to the third");
-    }
-
-    #[test]
-    fn serves_streams_in_turn_and_keeps_each_ones_order() {
-        let mut batcher = Batcher::new(4);
-        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
-        for item in 0..6 {
-            batcher.push(a, item, MS).unwrap();
-        }
-        batcher.push(b, 100, MS).unwrap();
-        batcher.push(b, 101, MS).unwrap();
-        assert_eq!(items(batcher.cut()), [0, 100, 1, 101]);
-        assert_eq!(items(batcher.cut()), [2, 3, 4, 5]);
-    }
-
-    #[test]
-    fn flush_and_detach_hand_pending_crops_back() {
-        let mut batcher = Batcher::new(4);
-        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
-        batcher.push(a, 0, MS).unwrap();
-        batcher.push(b, 1, MS).unwrap();
-        batcher.hurry(a);
-        assert_eq!(batcher.flush(a), [0]);
-        assert_eq!(batcher.decide(MS), Decision::WaitUntil(MS + TIMEOUT), "the barrier went with its crops");
-        assert_eq!(batcher.detach(b), [1]);
-        assert_eq!(batcher.decide(MS), Decision::Idle);
-        assert_eq!(batcher.push(b, 2, MS), Err(2));
-    }
-
-    #[test]
-    fn streams_that_do_not_run_are_not_waited_for() {
-        let mut batcher = Batcher::new(8);
-        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
-        batcher.push(a, 0, MS).unwrap();
-        batcher.set_blocked(a, true);
-        batcher.stop(b);
-        assert_eq!(batcher.decide(MS), Decision::Cut);
-    }
-
-    /// Frames of one stream, so many with such an interval, each with one crop; all batches are taken out.
-    fn play(
-        batcher: &mut Batcher<u32>,
-        id: StreamId,
-        start: Duration,
-        interval: Duration,
-        frames: u32,
-    ) -> Duration {
-        let mut now = start;
-        for number in 0..frames {
-            now = start + interval * number;
-            batcher.begin_frame(id, now);
-            batcher.push(id, number, now).unwrap();
-            batcher.end_frame(id);
-            batcher.cut();
-        }
-        now
-    }
-
-    #[test]
-    fn a_slow_streams_crop_does_not_wait_for_a_frame_that_comes_too_late() {
-        let mut batcher = Batcher::new(8);
-        let camera = attach(&mut batcher, TIMEOUT);
-        // Seven intervals tell nothing.
-        let mut now = play(&mut batcher, camera, MS, 33 * MS, 8);
-        batcher.push(camera, 99, now).unwrap();
-        assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT));
-        batcher.cut();
-        for _ in 0..2 {
-            now += 33 * MS;
-            batcher.begin_frame(camera, now);
-            batcher.push(camera, 100, now).unwrap();
-            assert_eq!(
-                batcher.decide(now),
-                Decision::WaitUntil(now + TIMEOUT),
-                "more of this frame can come"
-            );
-            batcher.end_frame(camera);
-            assert_eq!(batcher.decide(now), Decision::Cut);
-            batcher.cut();
-        }
-        batcher.set_timeout_policy(camera, TimeoutPolicy { timeout: TIMEOUT, adaptive: false });
-        now += 33 * MS;
-        batcher.push(camera, 101, now).unwrap();
-        assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT));
-    }
-
-    #[test]
-    fn a_stream_that_has_stalled_is_not_waited_for() {
-        for frames in [0, 1, 20] {
-            let mut batcher = Batcher::new(8);
-            let (camera, dead) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
-            let last =
-                if frames == 0 { Duration::ZERO } else { play(&mut batcher, dead, MS, 33 * MS, frames) };
-            let start = last + 500 * MS;
-            let now = play(&mut batcher, camera, start, 33 * MS, 10);
-            let look = |batcher: &mut Batcher<u32>, now| {
-                batcher.begin_frame(camera, now);
-                batcher.push(camera, 0, now).unwrap();
-                batcher.end_frame(camera);
-                let decision = batcher.decide(now);
-                batcher.cut();
-                decision
-            };
-            let late = now + 33 * MS;
-            assert_eq!(look(&mut batcher, late), Decision::WaitUntil(late + TIMEOUT), "it may come");
-            let stalled = now + 500 * MS;
-            assert_eq!(look(&mut batcher, stalled), Decision::Cut, "{frames} frames had come");
-            // It is heard of again.
-            batcher.begin_frame(dead, stalled + MS);
-            batcher.end_frame(dead);
-            let again = stalled + 33 * MS;
-            assert_eq!(look(&mut batcher, again), Decision::WaitUntil(again + TIMEOUT));
-        }
-    }
-
-    #[test]
-    fn a_crop_waits_for_another_stream_that_comes_in_time() {
-        let mut batcher = Batcher::new(8);
-        let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
-        let last_a = play(&mut batcher, a, MS, 33 * MS, 10);
-        // b comes 10 ms behind a.
-        let last_b = play(&mut batcher, b, 11 * MS, 33 * MS, 10);
-        let now = last_a + 33 * MS;
-        batcher.begin_frame(a, now);
-        batcher.push(a, 0, now).unwrap();
-        batcher.end_frame(a);
-        assert_eq!(batcher.decide(now), Decision::WaitUntil(now + TIMEOUT), "b is expected after 10 ms");
-        let now = last_b + 33 * MS;
-        batcher.begin_frame(b, now);
-        batcher.push(b, 0, now).unwrap();
-        batcher.end_frame(b);
-        assert_eq!(batcher.decide(now), Decision::Cut, "now nobody is expected for 23 ms");
-        assert_eq!(batcher.cut().len(), 2);
-    }
-}
+mod tests;

@@ -29,6 +29,8 @@ impl Terminator {
 
 /// The executor of a thread, and what takes its place.
 pub(super) struct Runner<N> {
+    /// Number of its device among the engine's. Once that is lost and there is no other, the fallback stands for it.
+    pub device: usize,
     pub network: N,
     pub executor: Box<dyn Executor>,
     pub terminator: Terminator,

@@ -8,6 +8,7 @@ mod answer;
 mod backend;
 mod batcher;
 mod clock;
+mod device;
 mod error;
 mod fallback;
 mod news;
@@ -25,12 +26,14 @@ use std::{sync::Arc, time::Duration};
 
 pub use answer::{Notify, Outcome, PendingAnswer};
 pub use backend::{
-    Backend, BackendOf, Cancel, Executor, LoadEvent, Loading, Network, Overlapping, Place, Shape, Slot,
+    Backend, BackendOf, Cancel, Device, Executor, LoadEvent, Loading, Network, Overlapping, Place, Shape,
+    Slot,
 };
 pub use batcher::TimeoutPolicy;
 #[cfg(any(debug_assertions, feature = "testing"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, MonotonicClock};
+pub use device::DeviceFigures;
 pub use error::{Error, ErrorKind};
 pub use news::{Change, News};
 pub use pool::CropBuffer;
@@ -50,7 +53,8 @@ use pool::Pool;
 pub struct EngineSettings {
     /// Crops in one run; 0: as many as the backend prepared.
     pub batch_size: usize,
-    /// Batches in flight at once, each with a network and a thread of its own; 0: as many as suit the provider.
+    /// Batches in flight at once on each device, each with a network and a thread of its own; 0: as many as suit the
+    /// provider.
     pub executors: usize,
     /// When the provider is lost, go on where the backend's fallback runs.
     pub fallback: bool,
@@ -90,8 +94,10 @@ struct Batch {
     promises: Vec<Promise>,
     /// In the order of the promises; empty once the executor has them, unless they are kept for another run.
     crops: Vec<CropBuffer>,
-    /// When they arrived; empty once their waits were counted.
+    /// When they arrived.
     arrived: Vec<Duration>,
+    /// How long they waited was counted.
+    counted: bool,
     /// How long the oldest one waited for the run.
     waited: Duration,
     /// The executor has them in its rows.
@@ -125,10 +131,7 @@ struct Shared {
     full_runs: Window,
     /// Their 99th percentile, which every frame asks for.
     run_time: Duration,
-    /// Crops that an executor has and has not yet answered.
-    running: usize,
-    /// Executors that wait for a batch.
-    idle: usize,
+    devices: Vec<device::Device>,
     closing: bool,
     /// Set once an executor is gone: no crop will be run any more.
     failed: Option<Error>,
@@ -143,7 +146,7 @@ struct Core {
     clock: Arc<dyn Clock>,
     observer: fn(&BatchReport),
     batch_size: usize,
-    executors: usize,
+    has_several_devices: bool,
     shape: Shape,
     /// What runs the network, unless the news are that something else does.
     provider: String,
@@ -170,7 +173,8 @@ impl Engine {
         let EngineSettings { batch_size, executors, fallback, clock, observer } = settings;
         let news = Arc::<News>::default();
         backend.report_to(&news);
-        let (batch_size, opened) = opening::open(&backend, batch_size, executors, &clock, cancel, report)?;
+        let opening::All { batch_size, executors: opened, devices } =
+            opening::open(&backend, batch_size, executors, &clock, cancel, report)?;
         // What was loaded cannot be interrupted any more: others may share it.
         cancel.disarm()?;
         let network = opened[0].network.clone();
@@ -178,9 +182,11 @@ impl Engine {
         let mut full_runs = Window::default();
         opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
         let fallback = fallback.then(|| backend.fallback(&network, batch_size)).flatten();
+        let has_several_devices = devices.len() > 1;
         // Of each executor a batch that fills and one that is sampled; where a batch may have to be run again its crops
         // are kept until it was run.
-        let batches = if fallback.is_some() { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
+        let keeps = fallback.is_some() || has_several_devices;
+        let batches = if keeps { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
                 batcher: Batcher::new(batch_size),
@@ -188,8 +194,7 @@ impl Engine {
                 statistics: Statistics::default(),
                 run_time: full_runs.percentile(0.99),
                 full_runs,
-                running: 0,
-                idle: 0,
+                devices,
                 closing: false,
                 failed: None,
             }),
@@ -198,7 +203,7 @@ impl Engine {
             clock: clock.clone(),
             observer,
             batch_size,
-            executors: opened.len(),
+            has_several_devices,
             shape,
             provider: network.provider().to_string(),
             news,
@@ -210,7 +215,7 @@ impl Engine {
                 core.wake();
             }
         }));
-        let threads = opened.into_iter().map(|opened| opened.start((core.clone(), fallback.clone())));
+        let threads = opened.into_iter().map(|opened| opened.start(core.clone(), fallback.clone()));
         Ok((Self { threads: threads.collect(), core: core.clone() }, network))
     }
 
@@ -252,6 +257,11 @@ impl Engine {
         let hanging = ended.filter(|ended| !ended).count();
         self.core.give_up(&closed());
         hanging
+    }
+
+    /// The devices that it was opened on, where it was asked for several.
+    pub fn devices(&self) -> Vec<u32> {
+        lock(&self.core.shared).devices.iter().filter_map(|device| device.number).collect()
     }
 
     /// Whether its executors are gone, after a panic.
@@ -300,25 +310,22 @@ impl Core {
             let mut shared = lock(&self.shared);
             shared.failed.get_or_insert_with(|| error.clone());
             self.buffers.notify_all();
-            let mut jobs = Vec::new();
-            while shared.batcher.pending() > 0 {
-                jobs.extend(shared.batcher.cut());
-            }
-            jobs
+            shared.batcher.drain()
         };
-        Promise::answer_all(jobs.into_iter().map(|entry| (entry.item.promise, Err(error.clone()))));
+        Promise::answer_all(jobs.into_iter().map(|job| (job.promise, Err(error.clone()))));
     }
 
-    /// Waits for the moment to cut a batch; none when the engine closes.
-    fn next_batch(&self) -> Option<Batch> {
+    /// Waits for the moment to cut a batch for an executor of the device; none when the engine closes, or the device is lost
+    /// and others are not.
+    fn next_batch(&self, device: usize) -> Option<Batch> {
         let mut shared = lock(&self.shared);
-        shared.idle += 1;
+        shared.devices[device].idle += 1;
         let batch = loop {
-            if shared.has_ended() {
+            if shared.has_ended() || self.has_several_devices && !shared.devices[device].runs() {
                 break None;
             }
-            shared = match shared.batcher.decide(self.clock.now()) {
-                Decision::Cut => break Some(shared.cut()),
+            shared = match shared.batcher.decide(device, self.clock.now()) {
+                Decision::Cut => break Some(shared.cut(device)),
                 Decision::Idle => wait(&self.crops, shared),
                 Decision::WaitUntil(deadline) => match self.clock.sleep_until(deadline) {
                     Some(sleep) => wait_timeout(&self.crops, shared, sleep),
@@ -326,16 +333,42 @@ impl Core {
                 },
             };
         };
-        shared.idle -= 1;
+        shared.devices[device].idle -= 1;
         batch
     }
 
-    /// Cuts a batch for an executor that still runs: a full one, which would not get fuller, and none that an idle
-    /// executor takes.
-    fn next_batch_ahead(&self) -> Option<Batch> {
+    /// Cuts a batch for an executor that still runs, where one is to be had.
+    fn next_batch_ahead(&self, device: usize) -> Option<Batch> {
         let mut shared = lock(&self.shared);
-        let enough = (shared.idle + 1) * self.batch_size;
-        (!shared.has_ended() && shared.batcher.pending() >= enough).then(|| shared.cut())
+        let is_there = !shared.has_ended()
+            && device::has_batch_ahead(&shared.devices, &shared.batcher, device, self.batch_size);
+        is_there.then(|| shared.cut(device))
+    }
+
+    /// Gives batches that an executor of the device could not run back, to be run by others; the one that is to be run first
+    /// comes last.
+    fn put_back(&self, device: usize, batches: impl IntoIterator<Item = Batch>) {
+        let mut refused = Vec::new();
+        {
+            let mut shared = lock(&self.shared);
+            let has_ended = shared.has_ended();
+            for Batch { promises, crops, arrived, .. } in batches {
+                shared.devices[device].end(promises.len(), None);
+                let jobs = promises.into_iter().zip(crops).map(|(promise, crop)| Job { crop, promise });
+                for (item, arrived) in jobs.zip(arrived).rev() {
+                    if has_ended {
+                        refused.push(item);
+                        continue;
+                    }
+                    let (stream, pin) =
+                        (item.crop.stream(), device::pin(&shared.devices, item.crop.slot().device()));
+                    refused.extend(shared.batcher.put_back(stream, pin, Entry { arrived, item }).err());
+                }
+            }
+        }
+        self.crops.notify_all();
+        // Nobody runs them any more, or hears of them.
+        drop(refused);
     }
 }
 
@@ -345,13 +378,13 @@ impl Shared {
         self.closing || self.failed.is_some()
     }
 
-    fn cut(&mut self) -> Batch {
-        let entries = self.batcher.cut();
-        self.running += entries.len();
+    fn cut(&mut self, device: usize) -> Batch {
+        let entries = self.batcher.cut(device);
+        self.devices[device].begin(entries.len());
         let arrived = entries.iter().map(|entry| entry.arrived).collect();
         let jobs = entries.into_iter().map(|Entry { item: Job { crop, promise }, .. }| (crop, promise));
         let (crops, promises) = jobs.unzip();
-        Batch { promises, crops, arrived, waited: Duration::ZERO, loaded: false }
+        Batch { promises, crops, arrived, counted: false, waited: Duration::ZERO, loaded: false }
     }
 }
 

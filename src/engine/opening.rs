@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    BackendOf, Cancel, Clock, Core, Error, ErrorKind, Executor, LoadEvent, Loading, Network,
+    BackendOf, Cancel, Clock, Core, Device, Error, ErrorKind, Executor, LoadEvent, Loading, Network, device,
     fallback::{Runner, Terminator},
     panicked,
     thread::Thread,
@@ -23,8 +23,9 @@ pub(super) struct ExecutorThread {
     pub terminator: Terminator,
 }
 
-/// What an executor's thread waits for: the engine, and what takes the executor's place if its device is lost.
-pub(super) type Start<N> = (Arc<Core>, Option<Arc<BackendOf<N>>>);
+/// What an executor's thread waits for: the engine, the number of its device there, and what takes the executor's place if
+/// that is lost.
+pub(super) type Start<N> = (Arc<Core>, usize, Option<Arc<BackendOf<N>>>);
 
 /// A thread that is joined when it is dropped, so that what it holds on the device is free then. Where the loading was
 /// interrupted, a step of it that does not hear of that is not waited for.
@@ -45,6 +46,8 @@ impl Drop for Joined {
 
 /// An executor that waits for its engine. Dropped, it ends.
 pub(super) struct Opened<N> {
+    /// Number of its device among the engine's.
+    pub device: usize,
     pub network: N,
     /// The largest batch that the backend prepared.
     pub largest: usize,
@@ -60,8 +63,8 @@ pub(super) struct Opened<N> {
 
 impl<N: Network> Opened<N> {
     /// Lets it run batches.
-    pub fn start(mut self, start: Start<N>) -> ExecutorThread {
-        let _ = self.start.send(start);
+    pub fn start(mut self, core: Arc<Core>, fallback: Option<Arc<BackendOf<N>>>) -> ExecutorThread {
+        let _ = self.start.send((core, self.device, fallback));
         let thread = self.thread.thread.take().expect("it is taken once");
         ExecutorThread { thread, terminator: self.terminator }
     }
@@ -88,9 +91,33 @@ struct Ready<N> {
 /// The largest batch that is tried next where the backend's own choice needs too much memory.
 const MODEST_BATCH: usize = 8;
 
-/// Opens `executors` executors, or as many as suit the provider (0), for batches of `batch_size`, or of what suits the
-/// device (0). Tells the batch size too: where the device has too little memory one executor has to do, if their number
-/// was left open, and then smaller batches, and then another device, if the backend has one.
+/// What an engine is made of.
+pub(super) struct All<N> {
+    pub batch_size: usize,
+    pub executors: Vec<Opened<N>>,
+    pub devices: Vec<device::Device>,
+}
+
+/// The networks of one device on their way.
+struct Site<N> {
+    number: Option<u32>,
+    name: String,
+    backend: Arc<BackendOf<N>>,
+    candidates: Vec<Candidate<N>>,
+    /// Ends the loading of its candidates.
+    abandon: Cancel,
+}
+
+/// How executors are opened.
+struct How<'a> {
+    clock: &'a Arc<dyn Clock>,
+    cancel: &'a Cancel,
+    report: &'a dyn Fn(LoadEvent),
+}
+
+/// Opens `executors` executors on each device, or as many as suit the provider (0), for batches of `batch_size`, or of what
+/// suits the device (0). Tells the batch size too: where a device has too little memory one executor has to do, if their
+/// number was left open, and then smaller batches, and then another device, if the backend has one.
 pub(super) fn open<N: Network>(
     backend: &Arc<BackendOf<N>>,
     batch_size: usize,
@@ -98,20 +125,35 @@ pub(super) fn open<N: Network>(
     clock: &Arc<dyn Clock>,
     cancel: &Cancel,
     report: &dyn Fn(LoadEvent),
-) -> Result<(usize, Vec<Opened<N>>), Error> {
+) -> Result<All<N>, Error> {
+    let how = How { clock, cancel, report };
     let asked_crops = if batch_size == 0 { usize::MAX } else { batch_size };
     let (mut backend, mut executors, mut most_crops) = (backend.clone(), asked_executors, asked_crops);
     loop {
-        let error = match open_all(&backend, most_crops, executors, clock, cancel, report) {
+        let devices = backend.devices()?;
+        let several = devices.len() > 1;
+        let likely = match devices.first() {
+            Some(device) => device.backend.likely_executors(),
+            None => backend.likely_executors(),
+        };
+        let error = match open_all(&backend, devices, most_crops, executors, &how) {
             Err(error) if error.kind == ErrorKind::OutOfMemory => error,
-            Err(error) => return Err(error),
-            Ok(opened) => {
+            Err(error) => match backend.elsewhere().filter(|_| several && is_the_devices(&error)) {
+                None => return Err(error),
+                Some((place, other)) => {
+                    report(LoadEvent::Warning(format!("{error}; trying again on {place}")));
+                    (backend, executors, most_crops) = (other, asked_executors, asked_crops);
+                    continue;
+                }
+            },
+            Ok((opened, devices)) => {
                 let prepared = opened.iter().map(|opened| opened.largest).min().unwrap_or_default();
                 let most = opened.iter().filter_map(|opened| opened.most_rows).min().unwrap_or(usize::MAX);
-                return Ok((if batch_size == 0 { prepared } else { most_crops }.min(most), opened));
+                let batch_size = if batch_size == 0 { prepared } else { most_crops }.min(most);
+                return Ok(All { batch_size, executors: opened, devices });
             }
         };
-        let less = if executors == 0 && backend.likely_executors() > 1 {
+        let less = if executors == 0 && likely > 1 {
             executors = 1;
             "with one batch in flight".to_string()
         } else if most_crops > 1 && backend.takes_smaller_batches() {
@@ -127,50 +169,130 @@ pub(super) fn open<N: Network>(
     }
 }
 
-fn open_all<N: Network>(
-    backend: &Arc<BackendOf<N>>,
-    most_crops: usize,
-    executors: usize,
-    clock: &Arc<dyn Clock>,
-    cancel: &Cancel,
-    report: &dyn Fn(LoadEvent),
-) -> Result<Vec<Opened<N>>, Error> {
-    // Ends the loading of the others when the first fails.
-    let abandon = Cancel::default();
-    let abandoned = abandon.clone();
-    cancel.on_cancel(move || abandoned.cancel());
-    let number = if executors == 0 { backend.likely_executors() } else { executors }.max(1);
-    let mut candidates = (0..number)
-        .map(|index| Candidate::start(index, backend, most_crops, clock, cancel, &abandon))
-        .collect::<Result<Vec<_>, _>>()?;
-    let first = candidates.remove(0);
-    let result = open_after(first, &mut candidates, backend, executors, report);
-    if result.is_err() {
-        abandon.cancel();
-    }
-    // Those that are not wanted are dropped here: what they hold on the device is free again when this returns.
-    result
+/// Whether another device may do what this one has failed at.
+fn is_the_devices(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Provider | ErrorKind::Run)
 }
 
-/// Waits for the first executor, then for those of the others that are wanted.
-fn open_after<N: Network>(
-    first: Candidate<N>,
-    others: &mut Vec<Candidate<N>>,
+/// Opens executors on all devices at once. One of several devices that cannot be used is left out, with a warning.
+fn open_all<N: Network>(
     backend: &Arc<BackendOf<N>>,
+    devices: Vec<Device<N>>,
+    most_crops: usize,
+    executors: usize,
+    how: &How,
+) -> Result<(Vec<Opened<N>>, Vec<device::Device>), Error> {
+    let sites = if devices.is_empty() {
+        vec![(None, String::new(), backend.clone())]
+    } else {
+        devices.into_iter().map(|Device { number, name, backend }| (Some(number), name, backend)).collect()
+    };
+    let sites = sites
+        .into_iter()
+        .map(|(number, name, backend)| {
+            let abandon = Cancel::default();
+            let abandoned = abandon.clone();
+            how.cancel.on_cancel(move || abandoned.cancel());
+            let count = if executors == 0 { backend.likely_executors() } else { executors }.max(1);
+            let candidates = (0..count).map(|index| {
+                let thread = match number {
+                    None => format!("rtmpose-run-{index}"),
+                    Some(number) => format!("rtmpose-{number}-{index}"),
+                };
+                Candidate::start(thread, &backend, most_crops, how, &abandon)
+            });
+            let candidates = candidates.collect::<Result<_, _>>()?;
+            Ok(Site { number, name, backend, candidates, abandon })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    // Those that are not wanted are dropped in there: what they hold on the device is free again when this returns.
+    open_sites(sites, executors, how)
+}
+
+/// Waits for the executors of all devices.
+fn open_sites<N: Network>(
+    sites: Vec<Site<N>>,
+    executors: usize,
+    how: &How,
+) -> Result<(Vec<Opened<N>>, Vec<device::Device>), Error> {
+    let several = sites.len() > 1;
+    let abandons: Vec<_> = sites.iter().map(|site| site.abandon.clone()).collect();
+    let mut left_out = None;
+    let mut leave_out = |site: &Site<N>, error: Error| -> Result<(), Error> {
+        if !several || !is_the_devices(&error) {
+            // Before they are dropped, which waits for their end.
+            abandons.iter().for_each(Cancel::cancel);
+            return Err(error);
+        }
+        site.abandon.cancel();
+        (how.report)(LoadEvent::Warning(format!("{} is left out: {error}", site.name)));
+        left_out.get_or_insert(error);
+        Ok(())
+    };
+    // What holds for one device is mostly said by all.
+    let told = std::cell::RefCell::new(std::collections::HashSet::new());
+    let report_of = |name: &str, event: LoadEvent| match event {
+        LoadEvent::Warning(text) if several && !told.borrow_mut().insert(text.clone()) => (),
+        LoadEvent::Warning(text) if several => (how.report)(LoadEvent::Warning(format!("{name}: {text}"))),
+        event => (how.report)(event),
+    };
+    let mut known: Option<N> = None;
+    let mut loaded = Vec::new();
+    for mut site in sites {
+        let (name, backend) = (&site.name, &site.backend);
+        let report = |event| report_of(name, event);
+        match load(&mut site.candidates, backend, known.as_ref(), executors, &report) {
+            Ok((network, candidates)) => {
+                known.get_or_insert(network);
+                loaded.push((site, candidates));
+            }
+            Err(error) => leave_out(&site, error)?,
+        }
+    }
+    let (mut opened, mut devices, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    // In turn, and when nobody loads any more: the runs show how long one takes.
+    for (site, candidates) in loaded {
+        let network = known.clone().expect("one was loaded");
+        let report = |event| report_of(&site.name, event);
+        let warm = candidates
+            .into_iter()
+            .map(|candidate| candidate.warm_up(devices.len(), network.clone(), &report));
+        match warm.collect::<Result<Vec<_>, _>>() {
+            Ok(warm) => {
+                devices.push(device::Device::new(site.number, site.name.clone(), warm.len()));
+                opened.extend(warm);
+                rest.push(site);
+            }
+            Err(error) => leave_out(&site, error)?,
+        }
+    }
+    match left_out {
+        Some(error) if devices.is_empty() => Err(error),
+        _ => Ok((opened, devices)),
+    }
+}
+
+/// Waits until the first executor of a device is loaded, then for those of the others that are wanted.
+fn load<N: Network>(
+    candidates: &mut Vec<Candidate<N>>,
+    backend: &Arc<BackendOf<N>>,
+    known: Option<&N>,
     executors: usize,
     report: &dyn Fn(LoadEvent),
-) -> Result<Vec<Opened<N>>, Error> {
+) -> Result<(N, Vec<Candidate<N>>), Error> {
+    let is_alike = |one: &N, other: &N| match one == other {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Run, "it would run on another provider")),
+    };
+    let first = candidates.remove(0);
     let network = first.loaded(report)?;
+    known.map_or(Ok(()), |known| is_alike(&network, known))?;
     let wanted = if executors == 0 { backend.best_executors(&network).max(1) } else { executors };
     let mut loaded = vec![first];
-    while loaded.len() < wanted && !others.is_empty() {
-        let next = others.remove(0);
+    while loaded.len() < wanted && !candidates.is_empty() {
+        let next = candidates.remove(0);
         // Executors are alike: what the first said of loading holds for all.
-        let alike = next.loaded(&|_| ()).and_then(|other| {
-            let alike = other == network;
-            alike.then_some(()).ok_or_else(|| Error::new(ErrorKind::Run, "it would run on another provider"))
-        });
-        match alike {
+        match next.loaded(&|_| ()).and_then(|other| is_alike(&network, &other)) {
             Ok(()) => loaded.push(next),
             Err(error) => {
                 if executors != 0 || error.kind == ErrorKind::Cancelled {
@@ -186,8 +308,7 @@ fn open_after<N: Network>(
             }
         }
     }
-    // In turn, and when nobody loads any more: the runs show how long one takes.
-    loaded.into_iter().map(|candidate| candidate.warm_up(network.clone(), report)).collect()
+    Ok((network, loaded))
 }
 
 /// An executor on its way. Dropped, it ends.
@@ -200,11 +321,10 @@ struct Candidate<N> {
 
 impl<N: Network> Candidate<N> {
     fn start(
-        index: usize,
+        name: String,
         backend: &Arc<BackendOf<N>>,
         most_crops: usize,
-        clock: &Arc<dyn Clock>,
-        cancel: &Cancel,
+        How { clock, cancel, .. }: &How,
         abandon: &Cancel,
     ) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel();
@@ -220,11 +340,11 @@ impl<N: Network> Candidate<N> {
         let (owner, opener, abandon) = (backend.clone(), backend.clone(), abandon.clone());
         let forsaken = move |thread| owner.left_behind(thread);
         let body = move || executor_thread(&*opener, most_crops, &abandon, &sender, &proceeding);
-        let thread =
-            Thread::spawn(format!("rtmpose-run-{index}"), &**clock, forsaken, body).map_err(|error| {
-                Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
-            })?;
-        let thread = Joined { thread: Some(thread), clock: clock.clone(), cancel: cancel.clone() };
+        let thread = Thread::spawn(name, &***clock, forsaken, body).map_err(|error| {
+            Error::new(ErrorKind::Run, format!("Cannot start a thread for inference: {error}"))
+        })?;
+        let (clock, cancel) = (Arc::clone(clock), Cancel::clone(cancel));
+        let thread = Joined { thread: Some(thread), clock, cancel };
         Ok(Self { events, proceed, thread })
     }
 
@@ -242,13 +362,14 @@ impl<N: Network> Candidate<N> {
     }
 
     /// Lets the loaded network run, and waits until that is done.
-    fn warm_up(self, network: N, report: &dyn Fn(LoadEvent)) -> Result<Opened<N>, Error> {
+    fn warm_up(self, device: usize, network: N, report: &dyn Fn(LoadEvent)) -> Result<Opened<N>, Error> {
         let _ = self.proceed.send(());
         loop {
             match self.next()? {
                 Opening::Event(event) => report(event),
                 Opening::Ready(Ready { largest, most_rows, warm_up, terminator, start }) => {
                     return Ok(Opened {
+                        device,
                         network,
                         largest,
                         most_rows,
@@ -315,8 +436,8 @@ fn executor_thread<N: Network>(
         start,
     }));
     // Nothing comes when another executor could not be opened.
-    let Ok((core, fallback)) = started.recv() else { return };
-    core.run_batches(Runner { network, executor, terminator, fallback });
+    let Ok((core, device, fallback)) = started.recv() else { return };
+    core.run_batches(Runner { device, network, executor, terminator, fallback });
 }
 
 /// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
@@ -347,248 +468,4 @@ fn warm_up<N: Network>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::engine::{Backend, MonotonicClock, Shape, Slot};
-
-    #[derive(Clone, Debug, PartialEq)]
-    struct Fake;
-
-    impl Network for Fake {
-        fn shape(&self) -> Shape {
-            Shape { width: 1, height: 1, row: 1 }
-        }
-
-        fn provider(&self) -> &str {
-            "fake"
-        }
-
-        fn answers_like(&self, _: &Self) -> bool {
-            true
-        }
-    }
-
-    /// A device with room for so many crops in all executors together.
-    #[derive(Default)]
-    struct SmallDevice {
-        room: usize,
-        taken: Arc<Mutex<usize>>,
-        likely: usize,
-    }
-
-    struct Share(usize, Arc<Mutex<usize>>);
-
-    impl Backend for SmallDevice {
-        type Network = Fake;
-
-        fn open(&self, loading: &Loading) -> Result<(Fake, Box<dyn Executor>), Error> {
-            let mut taken = self.taken.lock().unwrap();
-            let batch_size = loading.most_crops.min(16);
-            if *taken + batch_size > self.room {
-                return Err(Error::new(ErrorKind::OutOfMemory, "The device has no room"));
-            }
-            *taken += batch_size;
-            Ok((Fake, Box::new(Share(batch_size, self.taken.clone()))))
-        }
-
-        fn likely_executors(&self) -> usize {
-            self.likely
-        }
-
-        fn best_executors(&self, _: &Fake) -> usize {
-            self.likely
-        }
-    }
-
-    impl Executor for Share {
-        fn load(&mut self, _: usize, _: &dyn Slot) {}
-
-        fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, Error> {
-            Ok(rows)
-        }
-
-        fn warm_up_sizes(&self) -> Vec<usize> {
-            vec![self.0]
-        }
-    }
-
-    impl Drop for Share {
-        fn drop(&mut self) {
-            *self.1.lock().unwrap() -= self.0;
-        }
-    }
-
-    fn clock() -> Arc<dyn Clock> {
-        Arc::new(MonotonicClock::default())
-    }
-
-    /// Batch size, number of executors and warnings.
-    fn opened(room: usize, likely: usize, executors: usize) -> Result<(usize, usize, Vec<String>), Error> {
-        opened_for(8, room, likely, executors)
-    }
-
-    fn opened_for(
-        batch_size: usize,
-        room: usize,
-        likely: usize,
-        executors: usize,
-    ) -> Result<(usize, usize, Vec<String>), Error> {
-        let backend: Arc<BackendOf<Fake>> = Arc::new(SmallDevice { room, likely, ..SmallDevice::default() });
-        let warnings = std::cell::RefCell::new(Vec::new());
-        let report = |event| {
-            if let LoadEvent::Warning(text) = event {
-                warnings.borrow_mut().push(text);
-            }
-        };
-        let (batch_size, opened) =
-            open(&backend, batch_size, executors, &clock(), &Cancel::default(), &report)?;
-        Ok((batch_size, opened.len(), warnings.into_inner()))
-    }
-
-    #[test]
-    fn with_room_for_all_nothing_is_said() {
-        assert_eq!(opened(16, 2, 0).unwrap(), (8, 2, vec![]));
-        assert_eq!(opened(32, 2, 4).unwrap(), (8, 4, vec![]));
-    }
-
-    #[test]
-    fn too_little_memory_makes_batches_smaller() {
-        let (batch_size, executors, warnings) = opened(3, 1, 0).unwrap();
-        assert_eq!((batch_size, executors), (2, 1));
-        assert_eq!(
-            warnings,
-            [
-                "The device has no room; trying again with batches of 4",
-                "The device has no room; trying again with batches of 2"
-            ]
-        );
-    }
-
-    #[test]
-    fn an_open_number_of_executors_is_given_up_before_the_batch_size() {
-        let (batch_size, executors, warnings) = opened(4, 2, 0).unwrap();
-        assert_eq!((batch_size, executors), (4, 1));
-        assert_eq!(
-            warnings,
-            [
-                "The device has no room; trying again with one batch in flight",
-                "The device has no room; trying again with batches of 4"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_number_that_was_asked_for_is_kept() {
-        let (batch_size, executors, warnings) = opened(9, 1, 2).unwrap();
-        assert_eq!((batch_size, executors, warnings.len()), (4, 2, 1));
-    }
-
-    #[test]
-    fn an_open_batch_size_is_what_the_backend_prepared() {
-        assert_eq!(opened_for(0, 16, 1, 0).unwrap(), (16, 1, vec![]));
-        let (batch_size, _, warnings) = opened_for(0, 15, 1, 0).unwrap();
-        assert_eq!(
-            (batch_size, &warnings[..]),
-            (8, &["The device has no room; trying again with batches of 8".to_string()][..])
-        );
-    }
-
-    #[test]
-    fn without_room_for_one_crop_loading_fails() {
-        assert_eq!(opened(0, 2, 0).unwrap_err().kind, ErrorKind::OutOfMemory);
-    }
-
-    #[test]
-    fn where_batches_cannot_be_smaller_another_device_is_tried() {
-        /// Its file is for batches of one size.
-        struct Fixed(SmallDevice, Option<Arc<BackendOf<Fake>>>);
-        impl Backend for Fixed {
-            type Network = Fake;
-
-            fn open(&self, loading: &Loading) -> Result<(Fake, Box<dyn Executor>), Error> {
-                assert_eq!(loading.most_crops, 8, "it is not asked for fewer");
-                self.0.open(loading)
-            }
-            fn likely_executors(&self) -> usize {
-                self.0.likely
-            }
-            fn takes_smaller_batches(&self) -> bool {
-                false
-            }
-            fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Fake>>)> {
-                self.1.clone().map(|other| ("the spare", other))
-            }
-        }
-        let device = |room| SmallDevice { room, likely: 2, ..SmallDevice::default() };
-        let warnings = std::cell::RefCell::new(Vec::new());
-        let report = |event| warnings.borrow_mut().push(event);
-        let open = |backend: Arc<BackendOf<Fake>>| {
-            open(&backend, 8, 0, &clock(), &Cancel::default(), &report)
-                .map(|(batch_size, opened)| (batch_size, opened.len()))
-        };
-        let spare: Arc<BackendOf<Fake>> = Arc::new(device(16));
-        assert_eq!(open(Arc::new(Fixed(device(7), Some(spare)))), Ok((8, 2)));
-        let text = |less: &str| LoadEvent::Warning(format!("The device has no room; trying again {less}"));
-        let is_warning = |event: &LoadEvent| matches!(event, LoadEvent::Warning(_));
-        let told = |events: Vec<LoadEvent>| events.into_iter().filter(is_warning).collect::<Vec<_>>();
-        assert_eq!(told(warnings.take()), [text("with one batch in flight"), text("on the spare")]);
-        // Asked for there, with nowhere else to go.
-        assert_eq!(open(Arc::new(Fixed(device(7), None))).unwrap_err().kind, ErrorKind::OutOfMemory);
-        assert_eq!(told(warnings.take()), [text("with one batch in flight")]);
-    }
-
-    #[test]
-    fn a_warm_up_that_fails_has_freed_all_before_the_next_try() {
-        /// Has room to load, but not for the second executor's runs of batches of 8.
-        #[derive(Default)]
-        struct Tight {
-            living: Arc<Mutex<Vec<usize>>>,
-            warmed: Arc<Mutex<usize>>,
-        }
-        struct Working(usize, Arc<Mutex<Vec<usize>>>, Arc<Mutex<usize>>);
-        impl Backend for Tight {
-            type Network = Fake;
-
-            fn open(&self, loading: &Loading) -> Result<(Fake, Box<dyn Executor>), Error> {
-                let size = loading.most_crops;
-                let mut living = self.living.lock().unwrap();
-                assert!(living.iter().all(|other| *other == size), "{living:?} live beside one of {size}");
-                living.push(size);
-                Ok((Fake, Box::new(Working(size, self.living.clone(), self.warmed.clone()))))
-            }
-        }
-        impl Executor for Working {
-            fn load(&mut self, _: usize, _: &dyn Slot) {}
-            fn run(&mut self, rows: usize, _: &mut [f32]) -> Result<usize, Error> {
-                let mut warmed = self.2.lock().unwrap();
-                *warmed += 1;
-                if rows == 8 && *warmed > WARM_UP_RUNS {
-                    return Err(Error::new(ErrorKind::OutOfMemory, "The device has no room"));
-                }
-                Ok(rows)
-            }
-            fn warm_up_sizes(&self) -> Vec<usize> {
-                vec![self.0]
-            }
-        }
-        impl Drop for Working {
-            fn drop(&mut self) {
-                // Freeing takes its time.
-                (0..1000).for_each(|_| std::thread::yield_now());
-                let mut living = self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let own = living.iter().position(|size| *size == self.0).unwrap();
-                living.remove(own);
-            }
-        }
-        let tight = Tight::default();
-        let living = tight.living.clone();
-        let backend: Arc<BackendOf<Fake>> = Arc::new(tight);
-        let (batch_size, opened) =
-            open(&backend, 8, 2, &clock(), &Cancel::default(), &|_| ()).expect("the second try has room");
-        assert_eq!((batch_size, opened.len()), (4, 2));
-        drop(opened);
-        assert_eq!(*living.lock().unwrap(), [0; 0], "nobody lives when they are dropped");
-    }
-}
+mod tests;

@@ -56,6 +56,10 @@ impl CropBuffer {
         Self { slot: Some(slot), stream, core }
     }
 
+    pub(super) fn stream(&self) -> StreamId {
+        self.stream
+    }
+
     pub fn slot(&self) -> &dyn Slot {
         &**self.slot.as_ref().expect("it is here until it is dropped")
     }

@@ -7,37 +7,46 @@ use std::{
 
 use super::{
     Batch, BatchReport, Core, CropBuffer, Done, Error, Executor, Network, Overlap, answer::Promise, closed,
-    fallback::Runner, panicked,
+    device::State, fallback::Runner, panicked,
 };
 use crate::sync::lock;
 
 impl Core {
-    /// Runs batches until the engine closes or a run panics.
+    /// Runs batches until the engine closes, a run panics, or its device is lost and others are not.
     pub(super) fn run_batches<N: Network>(&self, mut runner: Runner<N>) {
+        let device = runner.device;
         let mut rows = vec![0f32; self.batch_size * self.shape.row];
         let mut overlap = Overlap::default();
         while let Some(mut batch) = match overlap.next.take() {
-            Some(next) => self.unless_ended(next),
-            None => self.next_batch(),
+            Some(next) => self.unless_ended(next, device),
+            None => self.next_batch(device),
         } {
-            let result = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut overlap);
+            let Some(result) = self.run_anywhere(&mut runner, &mut batch, &mut rows, &mut overlap) else {
+                self.put_back(device, overlap.next.take().into_iter().chain([batch]));
+                break;
+            };
             let refused = runner.executor.refused();
             overlap.done = Some(self.done(batch, result, &rows, &refused));
             // With a next batch, the device gets that first.
             if overlap.next.is_none() {
-                self.settle(&mut overlap.done);
+                self.settle(&mut overlap.done, device);
             }
         }
-        self.settle(&mut overlap.done);
+        self.settle(&mut overlap.done, device);
+        if self.state_of(device) == State::Lost {
+            // It is not taken down: that would call into a device that does not answer.
+            std::mem::forget(runner.executor);
+        }
     }
 
     /// The batch, or none after it was answered with an error.
-    fn unless_ended(&self, batch: Batch) -> Option<Batch> {
+    fn unless_ended(&self, batch: Batch, device: usize) -> Option<Batch> {
         let error = {
-            let shared = lock(&self.shared);
+            let mut shared = lock(&self.shared);
             if !shared.has_ended() {
                 return Some(batch);
             }
+            shared.devices[device].end(batch.promises.len(), None);
             shared.failed.clone().unwrap_or_else(closed)
         };
         Promise::answer_all(batch.promises.into_iter().map(|promise| (promise, Err(error.clone()))));
@@ -70,40 +79,50 @@ impl Core {
     }
 
     /// Tells all who wait for it of a batch that was run.
-    fn settle(&self, done: &mut Option<Done>) {
+    fn settle(&self, done: &mut Option<Done>, device: usize) {
         let Some(Done { answers, crops, report }) = done.take() else { return };
         CropBuffer::give_back_all(self, crops);
-        self.count(answers.len(), report.as_ref());
+        self.count(device, answers.len(), report.as_ref());
         if let Some(report) = &report {
             (self.observer)(report);
         }
         Promise::answer_all(answers);
     }
 
-    /// Runs one batch. Where there is a fallback, a run that fails is tried a second time, and then there.
+    /// Runs one batch. A run that fails is tried a second time, where others can run it after that: executors of other devices,
+    /// to which the batch is to be put back then (none), or the fallback.
     fn run_anywhere<N: Network>(
         &self,
         runner: &mut Runner<N>,
         batch: &mut Batch,
         answers: &mut [f32],
         overlap: &mut Overlap,
-    ) -> Result<(usize, Duration), Error> {
+    ) -> Option<Result<(usize, Duration), Error>> {
+        let device = runner.device;
         let mut second = false;
         loop {
-            let keep = runner.fallback.is_some();
-            let result = self.run_batch(&mut *runner.executor, batch, keep, answers, overlap);
+            let keep = runner.fallback.is_some() || self.has_several_devices;
+            let result = self.run_batch(runner, batch, keep, answers, overlap);
             // Where the run did not begin.
-            self.settle(&mut overlap.done);
+            self.settle(&mut overlap.done, device);
             let error = match result {
                 Err(error) if keep && !lock(&self.shared).has_ended() => error,
-                other => return other,
+                other => return Some(other),
             };
             for batch in overlap.next.iter_mut().chain([&mut *batch]) {
                 batch.loaded = false;
             }
-            if second && let Err(error) = runner.fall_back(self, &error) {
+            // Another executor of the device may have found the same.
+            let failed = second || self.is_given_up(device);
+            if failed && self.give_up_device(device, &error) {
+                return None;
+            }
+            if failed && runner.fallback.is_none() {
+                return Some(Err(error));
+            }
+            if failed && let Err(error) = runner.fall_back(self, &error) {
                 self.give_up(&error);
-                return Err(error);
+                return Some(Err(error));
             }
             second = true;
         }
@@ -111,14 +130,15 @@ impl Core {
 
     /// Runs one batch; gives the rows that the network computed and how long that took. Unless they are to be kept, the
     /// crops' buffers are free again before the network runs. A panic gives the engine up.
-    fn run_batch(
+    fn run_batch<N: Network>(
         &self,
-        executor: &mut dyn Executor,
+        Runner { executor, device, .. }: &mut Runner<N>,
         batch: &mut Batch,
         keep: bool,
         answers: &mut [f32],
         overlap: &mut Overlap,
     ) -> Result<(usize, Duration), Error> {
+        let (executor, device) = (&mut **executor, *device);
         let run = || {
             if !batch.loaded {
                 self.load(executor, batch, keep);
@@ -132,10 +152,10 @@ impl Core {
                 }
                 Some(executor) => {
                     executor.begin(crops)?;
-                    self.settle(&mut overlap.done);
+                    self.settle(&mut overlap.done, device);
                     self.count_waits(batch, started);
                     if overlap.next.is_none() {
-                        overlap.next = self.next_batch_ahead();
+                        overlap.next = self.next_batch_ahead(device);
                     }
                     if let Some(next) = overlap.next.as_mut().filter(|next| !next.loaded) {
                         self.load(executor, next, keep);
@@ -166,18 +186,21 @@ impl Core {
 
     /// The batch's crops wait no longer.
     fn count_waits(&self, batch: &mut Batch, now: Duration) {
+        if std::mem::replace(&mut batch.counted, true) {
+            return;
+        }
         let mut shared = lock(&self.shared);
-        for arrived in std::mem::take(&mut batch.arrived) {
-            let wait = now.saturating_sub(arrived);
+        for arrived in &batch.arrived {
+            let wait = now.saturating_sub(*arrived);
             shared.statistics.waits.add(wait);
             batch.waited = batch.waited.max(wait);
         }
     }
 
     /// So many crops are not running any more; with a report if their run succeeded.
-    fn count(&self, crops: usize, report: Option<&BatchReport>) {
+    fn count(&self, device: usize, crops: usize, report: Option<&BatchReport>) {
         let mut shared = lock(&self.shared);
-        shared.running -= crops;
+        shared.devices[device].end(crops, report);
         let Some(report) = report else { return };
         shared.statistics.count(report);
         let full = report.crops + report.padding >= self.batch_size;

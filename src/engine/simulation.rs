@@ -168,7 +168,8 @@ impl Simulation {
                 let buffer = stream.in_frame.then(|| self.pool.take(stream.id, attached)).flatten();
                 self.batcher.set_blocked(stream.id, buffer.is_none());
                 let Some(buffer) = buffer else { break };
-                let pushed = self.batcher.push(stream.id, Crop { stream: index, arrived, buffer }, self.now);
+                let pushed =
+                    self.batcher.push(stream.id, None, Crop { stream: index, arrived, buffer }, self.now);
                 assert!(pushed.is_ok());
                 self.batcher.end_frame(stream.id);
                 stream.in_frame = false;
@@ -181,12 +182,12 @@ impl Simulation {
     /// The idle executors cut what there is to cut; gives the moment to look again.
     fn cut(&mut self) -> Option<Duration> {
         while let Some(executor) = self.executors.iter().position(|end| *end <= self.now) {
-            match self.batcher.decide(self.now) {
+            match self.batcher.decide(0, self.now) {
                 Decision::Cut => (),
                 Decision::WaitUntil(deadline) => return Some(deadline),
                 Decision::Idle => return None,
             }
-            let batch = self.batcher.cut();
+            let batch = self.batcher.cut(0);
             self.batches += 1;
             self.executors[executor] = self.now + run_time(batch.len());
             for Crop { stream, arrived, buffer } in batch.into_iter().map(|entry| entry.item) {

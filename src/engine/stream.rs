@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Change, Core, CropBuffer, Job, Notify, PendingAnswer, Place, Shape, Statistics,
+    Change, Core, CropBuffer, DeviceFigures, Job, Notify, PendingAnswer, Place, Shape, Shared, Statistics,
     answer::Promise,
     batcher::{StreamId, TimeoutPolicy},
+    device::{self, Load},
 };
 use crate::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -56,6 +57,17 @@ impl Stream {
         (self.core.places)()
     }
 
+    /// Figures of the devices, where the engine was asked for several.
+    pub fn devices(&self) -> Vec<DeviceFigures> {
+        lock(&self.core.shared).devices.iter().filter_map(device::Device::figures).collect()
+    }
+
+    /// Whether the engine had a device of that number, and it is lost.
+    pub fn has_lost(&self, number: u32) -> bool {
+        let shared = lock(&self.core.shared);
+        shared.devices.iter().any(|device| device.number == Some(number) && !device.runs())
+    }
+
     /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.
     pub fn buffer(&self) -> Result<CropBuffer, Flushing> {
         let mut shared = lock(&self.core.shared);
@@ -83,6 +95,7 @@ impl Stream {
     /// Queues a crop for the next batch. Not to be called with the lock held that `notify` takes.
     pub fn submit(&self, crop: CropBuffer) -> PendingAnswer {
         let (promise, pending) = Promise::new(self.notify.clone());
+        let lies_on = crop.slot().device();
         let job = Job { crop, promise };
         let refused = {
             let mut shared = lock(&self.core.shared);
@@ -90,8 +103,14 @@ impl Stream {
                 Some(error) => Some((job, error)),
                 None => {
                     let now = self.core.clock.now();
-                    let pushed = shared.batcher.push(self.id, job, now);
-                    self.core.crops.notify_one();
+                    let pin = device::pin(&shared.devices, lies_on);
+                    let pushed = shared.batcher.push(self.id, pin, job, now);
+                    if self.core.has_several_devices {
+                        // Not every executor can take it.
+                        self.core.crops.notify_all();
+                    } else {
+                        self.core.crops.notify_one();
+                    }
                     pushed
                         .err()
                         .map(|job| (job, super::Error::new(super::ErrorKind::Run, "The stream is closed")))
@@ -157,19 +176,28 @@ impl Stream {
     /// How long so many crops submitted now would wait at most for the runs before them and their own.
     pub fn time_to_answer(&self, crops: usize) -> Duration {
         let shared = lock(&self.core.shared);
-        let before = shared.batcher.pending() + shared.running;
-        shared.run_time.saturating_mul(self.runs_for(before + crops))
+        let load = self.load(&shared);
+        shared.run_time.saturating_mul(self.runs(load.before + crops, &load))
     }
 
     /// How many runs after one another so many crops need at most.
     pub fn runs_for(&self, crops: usize) -> u32 {
-        let runs = crops.div_ceil(self.core.batch_size).div_ceil(self.core.executors).max(1);
+        self.runs(crops, &self.load(&lock(&self.core.shared)))
+    }
+
+    fn load(&self, shared: &Shared) -> Load {
+        device::load(&shared.devices, &shared.batcher, shared.batcher.pin(self.id))
+    }
+
+    fn runs(&self, crops: usize, load: &Load) -> u32 {
+        let runs = crops.div_ceil(self.core.batch_size).div_ceil(load.executors.max(1)).max(1);
         u32::try_from(runs).unwrap_or(u32::MAX)
     }
 
     /// Most crops that executors run at once.
     pub fn crops_in_flight(&self) -> usize {
-        self.core.batch_size * self.core.executors
+        let shared = lock(&self.core.shared);
+        self.core.batch_size * shared.devices.iter().map(|device| device.executors).sum::<usize>()
     }
 
     /// Streams that share the engine.

@@ -8,6 +8,14 @@ pub fn has_cuda() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
+/// Cards that CUDA knows; 0 without its driver.
+pub fn count() -> u32 {
+    if !has_cuda() || result::init().is_err() {
+        return 0;
+    }
+    result::device::get_count().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+}
+
 /// None where CUDA does not know the card.
 pub fn uuid(device: u32) -> Option<String> {
     if !has_cuda() {
@@ -29,6 +37,12 @@ fn uuid_text(bytes: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_are_counted_without_a_driver_too() {
+        assert!((0..count()).all(|number| uuid(number).is_some()));
+        assert_eq!(uuid(count()), None);
+    }
 
     #[test]
     fn a_cards_uuid_is_written_as_nvml_does() {

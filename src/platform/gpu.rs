@@ -188,7 +188,7 @@ impl Card for NvmlCard {
     }
 
     fn complaint(&self, figures: Option<GpuFigures>) -> Option<String> {
-        complaint(&card(&self.nvml, self.device).ok()?, figures)
+        complaint(self.device, &card(&self.nvml, self.device).ok()?, figures)
     }
 }
 
@@ -201,12 +201,12 @@ fn read(card: &Device) -> Result<GpuFigures, NvmlError> {
     })
 }
 
-fn complaint(card: &Device, figures: Option<GpuFigures>) -> Option<String> {
+fn complaint(number: u32, card: &Device, figures: Option<GpuFigures>) -> Option<String> {
     let temperature = figures.map_or(0, |figures| figures.temperature);
     let slowed = card.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(HEAT_OR_POWER));
     (slowed || temperature > HOT).then(|| {
         format!(
-            "The GPU is at {temperature} °C{}: cool it, give it more power, or use a smaller batch-size",
+            "GPU {number} is at {temperature} °C{}: cool it, give it more power, or use a smaller batch-size",
             if slowed { " and slows down for heat or power" } else { "" }
         )
     })

@@ -212,12 +212,12 @@ impl Inference for Poses {
             sha256.as_deref().unwrap_or("a network")
         );
         let summary = format!("{skeleton} key points on {provider_name}");
-        let (gpu, card) = cards(*provider, common.device_id);
+        let (gpus, cards) = cards(&loaded, common.device_id);
         Ok(Opened {
             ready: Ready { settings: settings.clone(), skeleton, sigmas },
             loaded,
-            gpu,
-            card,
+            gpus,
+            cards,
             description,
             summary,
         })

@@ -10,7 +10,7 @@ use crate::{
     runtime::onnx::{CardCrop, CropSlot},
     video::{
         Colours, Crop, Fit, FrameShape, Pixels, Region, Sampler, Whole,
-        cuda::{self, Device, DeviceFrame, Task},
+        cuda::{self, DeviceFrame, Task},
         misfit, picture,
     },
 };
@@ -35,11 +35,12 @@ impl Video {
     pub(super) fn map<'a>(
         &self,
         buffer: &'a gst::BufferRef,
-        card: Option<&Arc<Device>>,
+        cards: &cuda::Cards,
+        stream: &Stream,
     ) -> Result<Mapped<'a>, String> {
         if cuda::is_on_a_card(buffer) {
-            let card = card.ok_or("CUDA memory cannot be read: the network does not run on a card")?;
-            let frame = DeviceFrame::map(card, buffer, &self.info, &self.colours)?;
+            let is_lost = |number| stream.has_lost(number);
+            let frame = DeviceFrame::map(cards, &is_lost, buffer, &self.info, &self.colours)?;
             return Ok(Mapped::Card(Arc::new(frame)));
         }
         let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &self.info);

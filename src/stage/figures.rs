@@ -10,7 +10,7 @@ use gst::prelude::*;
 
 use super::{overload::Skipping, queue::Fill};
 use crate::{
-    engine::{Place, Statistics},
+    engine::{DeviceFigures, Place, Statistics},
     platform::gpu::GpuFigures,
 };
 
@@ -66,7 +66,7 @@ impl Figures {
         name: &str,
         own: &[(&'static str, u64)],
         fill: &Fill,
-        EngineFigures { statistics, streams, batch_size, places, gpu }: &EngineFigures,
+        EngineFigures { statistics, streams, batch_size, places, devices, gpus }: &EngineFigures,
     ) -> gst::Structure {
         let fills =
             (1..=*batch_size).map(|crops| statistics.fills.get(&crops).copied().unwrap_or(0).to_send_value());
@@ -115,15 +115,34 @@ impl Figures {
             });
             structure = structure.field("servers", gst::Array::from_values(places));
         }
-        if let Some(gpu) = gpu {
-            structure = structure
-                .field("gpu-utilization", gpu.utilization)
-                .field("gpu-memory", gpu.memory)
-                .field("gpu-temperature", gpu.temperature)
-                .field("gpu-power", gpu.power);
+        if devices.is_empty() {
+            // At most one.
+            structure = gpus.iter().fold(structure, |structure, (_, gpu)| with_gpu(structure, gpu));
+        } else {
+            let cards = devices.iter().map(|device| {
+                let card = gst::Structure::builder("gpu")
+                    .field("device-id", device.number)
+                    .field("state", device.state)
+                    .field("in-flight", device.in_flight as u32)
+                    .field("crops", device.crops)
+                    .field("batches", device.batches)
+                    .field("inference-ms-p50", ms(device.median))
+                    .field("inference-ms-p99", ms(device.percentile_99));
+                let own = gpus.iter().find(|(number, _)| *number == device.number);
+                own.into_iter().fold(card, |card, (_, gpu)| with_gpu(card, gpu)).build().to_send_value()
+            });
+            structure = structure.field("gpus", gst::Array::from_values(cards));
         }
         structure.build()
     }
+}
+
+fn with_gpu(structure: gst::structure::Builder, gpu: &GpuFigures) -> gst::structure::Builder {
+    structure
+        .field("gpu-utilization", gpu.utilization)
+        .field("gpu-memory", gpu.memory)
+        .field("gpu-temperature", gpu.temperature)
+        .field("gpu-power", gpu.power)
 }
 
 /// Figures of the engine, of all who share it.
@@ -132,13 +151,22 @@ pub(super) struct EngineFigures {
     pub streams: usize,
     pub batch_size: usize,
     pub places: Vec<Place>,
-    pub gpu: Option<GpuFigures>,
+    /// Where it has several.
+    pub devices: Vec<DeviceFigures>,
+    pub gpus: Vec<(u32, GpuFigures)>,
 }
 
 impl Default for EngineFigures {
     /// Of no engine.
     fn default() -> Self {
-        Self { statistics: Statistics::default(), streams: 0, batch_size: 1, places: Vec::new(), gpu: None }
+        Self {
+            statistics: Statistics::default(),
+            streams: 0,
+            batch_size: 1,
+            places: Vec::new(),
+            devices: Vec::new(),
+            gpus: Vec::new(),
+        }
     }
 }
 

@@ -189,7 +189,7 @@ impl<I: Inference> Stage<I> {
             input.slow.look(now);
         }
         let _in_progress = running.stream.begin_frame();
-        let mapped = video.map(buffer, running.card.as_ref());
+        let mapped = video.map(buffer, &running.cards, &running.stream);
         let pixels = mapped.as_ref().map_err(String::clone).and_then(|mapped| video.pixels(mapped));
         let pixels = match pixels {
             Ok(pixels) => pixels,
@@ -229,7 +229,7 @@ impl<I: Inference> Stage<I> {
         running: &Running<I>,
         cut: impl FnOnce(&mut CropCutter<'_>) -> T,
     ) -> Option<T> {
-        let mapped = video.map(buffer, running.card.as_ref()).ok()?;
+        let mapped = video.map(buffer, &running.cards, &running.stream).ok()?;
         let pixels = video.pixels(&mapped).ok()?;
         let size = running.stream.shape();
         let sampler = &mut Sampler::new(size.width, size.height, running.settings.scale);
@@ -407,7 +407,7 @@ impl<I: Inference> Stage<I> {
     pub(super) fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         gst::log!(I::category(), obj = pad, "Query {query:?}");
         if !query.is_serialized() {
-            if self.answer_context(query) {
+            if self.answer_context(pad, query) {
                 return true;
             }
             let answered = gst::Pad::query_default(pad, Some(&self.element()), query);

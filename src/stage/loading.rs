@@ -9,7 +9,7 @@ use crate::{
     engine::{BackendOf, Cancel, Engine, EngineSettings, Error, ErrorKind, LoadEvent, Network},
     platform::gpu::GpuMonitor,
     sync::lock,
-    video::cuda::Device,
+    video::cuda::Cards,
 };
 
 /// An engine with what it runs.
@@ -46,10 +46,10 @@ impl Opening<'_> {
 pub struct Opened<I: Inference> {
     pub loaded: Arc<Loaded<I::Network>>,
     pub ready: I::Ready,
-    /// The NVIDIA card that the network runs on, by its number.
-    pub gpu: Option<u32>,
-    /// The card on which frames can stay, if there is one.
-    pub card: Option<Arc<Device>>,
+    /// The NVIDIA cards that the network runs on, by their numbers.
+    pub gpus: Vec<u32>,
+    /// Those on which frames can stay.
+    pub cards: Cards,
     /// What was loaded, for the log, and in short, for users.
     pub description: String,
     pub summary: String,
@@ -99,7 +99,7 @@ impl<I: Inference> Stage<I> {
         progress(gst::ProgressType::Start, "Loading the network");
         let settings = self.inference.settings();
         match I::open(self, &Opening { cancel: &cancel, report: &report }) {
-            Ok(Opened { loaded, ready, gpu, card, description, summary }) => {
+            Ok(Opened { loaded, ready, gpus, cards, description, summary }) => {
                 let queue = self.queue.clone();
                 let stream = loaded.engine.attach(settings.policy, Arc::new(move || queue.wake()));
                 gst::info!(
@@ -109,8 +109,9 @@ impl<I: Inference> Stage<I> {
                     stream.batch_size(),
                     stream.run_time()
                 );
-                let gpu = gpu.and_then(|device| self.watch_gpu(device));
-                let running = Arc::new(Running { stream, loaded, gpu, card, settings, ready });
+                let watched = |number| Some((number, self.watch_gpu(number)?));
+                let gpus = gpus.into_iter().filter_map(watched).collect();
+                let running = Arc::new(Running { stream, loaded, gpus, cards, settings, ready });
                 progress(gst::ProgressType::Complete, &summary);
                 *lock(&self.running) = Some(running.clone());
                 self.share_context();

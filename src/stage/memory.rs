@@ -1,30 +1,77 @@
 //! Where frames may lie: in system memory, and on the card that the network runs on.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 
 use super::{Inference, Stage};
-use crate::video::cuda::{CONTEXT_TYPE, FEATURE};
+use crate::video::cuda::{CONTEXT_TYPE, Device, FEATURE};
 
 fn is_on_a_card(features: Option<&gst::CapsFeaturesRef>) -> bool {
     features.is_some_and(|features| features.contains(FEATURE))
 }
 
+/// The number of the card that the nearest element upstream of the pad works on, as GStreamer's own elements tell it.
+fn number_upstream(pad: &gst::Pad) -> Option<u32> {
+    const NUMBER: &str = "cuda-device-id";
+    /// Longer chains are none.
+    const LONGEST: usize = 64;
+    let mut pad = pad.clone();
+    for _ in 0..LONGEST {
+        let mut peer = pad.peer()?;
+        // Into bins, and out of them.
+        while let Some(ghost) = peer.downcast_ref::<gst::GhostPad>() {
+            peer = ghost.target()?;
+        }
+        if let Some(ghost) = peer.parent().and_then(|parent| parent.downcast::<gst::GhostPad>().ok()) {
+            pad = ghost.upcast();
+            continue;
+        }
+        let element = peer.parent_element()?;
+        if let Some(property) = element.find_property(NUMBER) {
+            let value = element.property_value(NUMBER);
+            let number = match property.value_type() {
+                gst::glib::Type::U32 => value.get().ok(),
+                gst::glib::Type::I32 => value.get::<i32>().ok().and_then(|number| u32::try_from(number).ok()),
+                _ => None,
+            };
+            // -1 is any.
+            if number.is_some() {
+                return number;
+            }
+        }
+        let sinks = element.sink_pads();
+        let [sink] = &sinks[..] else { return None };
+        pad = sink.clone();
+    }
+    None
+}
+
 impl<I: Inference> Stage<I> {
     /// Tells the pipeline of the CUDA context that frames are to be in: decoders that take it spare a copy.
     pub(super) fn share_context(&self) {
-        let Some(card) = self.running().and_then(|running| running.card.clone()) else { return };
+        let Some(card) = self.card_for(None) else { return };
         let context = card.shared_context();
         self.element().set_context(context);
         self.post(gst::message::HaveContext::builder(context.clone()).src(&self.element()).build());
     }
 
+    /// A query for a context does not say for which card: it is that of the nearest element upstream that has one. The first
+    /// card stands for others.
+    fn card_for(&self, asking: Option<&gst::Pad>) -> Option<Arc<Device>> {
+        let running = self.running()?;
+        let number = asking.and_then(number_upstream);
+        let named = running.cards.iter().find(|card| Some(card.number()) == number);
+        named.or_else(|| running.cards.iter().next()).cloned()
+    }
+
     /// Answers a CONTEXT query for the CUDA context; false if it is another one.
-    pub(super) fn answer_context(&self, query: &mut gst::QueryRef) -> bool {
+    pub(super) fn answer_context(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         let gst::QueryViewMut::Context(query) = query.view_mut() else { return false };
         if query.context_type() != CONTEXT_TYPE {
             return false;
         }
-        let Some(card) = self.running().and_then(|running| running.card.clone()) else { return false };
+        let Some(card) = self.card_for(Some(pad)) else { return false };
         query.set_context(card.shared_context());
         true
     }
@@ -32,7 +79,7 @@ impl<I: Inference> Stage<I> {
     /// Takes frames on a card out of the answer to a query for caps, unless they can be read there.
     pub(super) fn keep_to_possible_memory(&self, query: &mut gst::QueryRef) {
         // In NULL nobody knows.
-        if self.running().is_none_or(|running| running.card.is_some()) {
+        if self.running().is_none_or(|running| !running.cards.is_empty()) {
             return;
         }
         match query.view_mut() {

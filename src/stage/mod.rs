@@ -42,9 +42,9 @@ pub(crate) use queue::{Frame, Item, State};
 
 use crate::{
     engine::{self, Stream, TimeoutPolicy},
-    platform::gpu::GpuMonitor,
+    platform::gpu::{GpuFigures, GpuMonitor},
     sync::{Mutex, MutexGuard, lock},
-    video::{FrameShape, cuda::Device},
+    video::{FrameShape, cuda::Cards},
 };
 use figures::Figures;
 use input::Input;
@@ -197,10 +197,10 @@ pub struct Running<I: Inference> {
     // Dropped before its engine.
     pub stream: Stream,
     loaded: Arc<Loaded<I::Network>>,
-    /// None where the network does not run on an NVIDIA GPU, or its driver does not tell.
-    gpu: Option<GpuMonitor>,
-    /// The card on which frames can stay.
-    card: Option<Arc<Device>>,
+    /// Of the NVIDIA cards that the network runs on those whose driver tells, with their numbers.
+    gpus: Vec<(u32, GpuMonitor)>,
+    /// The cards on which frames can stay.
+    cards: Cards,
     /// The settings at NULL->READY.
     settings: Settings,
     pub ready: I::Ready,
@@ -209,6 +209,11 @@ pub struct Running<I: Inference> {
 impl<I: Inference> Running<I> {
     pub fn network(&self) -> &I::Network {
         &self.loaded.network
+    }
+
+    /// What the cards do, by their numbers.
+    fn gpu_figures(&self) -> Vec<(u32, GpuFigures)> {
+        self.gpus.iter().filter_map(|(number, gpu)| Some((*number, gpu.figures()?))).collect()
     }
 }
 

@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     engine::{Change, Error, ErrorKind},
-    platform::gpu::GpuMonitor,
     sync::{MutexGuard, lock},
     video::refuse_crop_meta,
 };
@@ -289,7 +288,7 @@ impl<I: Inference> Stage<I> {
     pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.type_() {
             gst::QueryType::Latency => self.query_latency(pad, query),
-            gst::QueryType::Context if self.answer_context(query) => true,
+            gst::QueryType::Context if self.answer_context(&self.sinkpad, query) => true,
             _ => {
                 let answered = gst::Pad::query_default(pad, Some(&self.element()), query);
                 self.keep_to_possible_memory(query);
@@ -358,7 +357,8 @@ impl<I: Inference> Stage<I> {
             streams: running.stream.streams(),
             batch_size: running.stream.batch_size(),
             places: running.stream.places(),
-            gpu: running.gpu.as_ref().and_then(GpuMonitor::figures),
+            devices: running.stream.devices(),
+            gpus: running.gpu_figures(),
         });
         let fill = lock(&self.queue.state).fill();
         let own = self.inference.figures();

@@ -21,7 +21,7 @@ pub fn is_alone(test: &str) -> bool {
 }
 
 /// Writes where nothing is: CUDA refuses every call of the process from then on, as when the card falls off the bus.
-pub fn lose_the_card() {
+pub fn lose_the_card(number: usize) {
     const KERNEL: &std::ffi::CStr = c"
         .version 6.4
         .target sm_75
@@ -34,7 +34,7 @@ pub fn lose_the_card() {
             st.global.u32 [%address], %value;
             ret;
         }";
-    let context = CudaContext::new(0).unwrap();
+    let context = CudaContext::new(number).unwrap();
     context.bind_to_thread().unwrap();
     // SAFETY: the kernel takes no parameters, and what it does harms this process alone.
     unsafe {
@@ -44,5 +44,5 @@ pub fn lose_the_card() {
         result::launch_kernel(kernel, (1, 1, 1), (1, 1, 1), 0, stream, &mut []).unwrap();
     }
     let error = context.synchronize().unwrap_err();
-    eprintln!("the card is lost: {error:?}");
+    eprintln!("card {number} is lost: {error:?}");
 }

@@ -19,8 +19,8 @@ use gst::prelude::*;
 use gstrtmpose::{
     detect::{self, RtmPoseDetect},
     engine::{
-        Backend, BackendOf, Clock, Error, ErrorKind, Executor, Loading, ManualClock, MonotonicClock,
-        Overlapping, Slot,
+        Backend, BackendOf, Clock, Device, Error, ErrorKind, Executor, Loading, ManualClock, MonotonicClock,
+        Overlapping, Shape, Slot,
     },
     meta::{self, FramePeople},
     network::{BoxForm, Boxes, Kind, Network},
@@ -157,6 +157,10 @@ pub struct Fake {
     pub hanging: Arc<Hanging>,
     /// What takes this network's place when it is lost.
     pub spare: Option<Arc<Fake>>,
+    /// Devices that run the network in its place, by their numbers.
+    pub cards: Vec<Fake>,
+    /// The frames of its runs that succeeded.
+    pub seen: Arc<Mutex<Vec<u32>>>,
     /// The next batch can be loaded while one runs.
     pub overlaps: bool,
     /// Of the file that it would be loaded from.
@@ -167,6 +171,30 @@ pub struct Fake {
     pub forsaken: Arc<Mutex<Vec<ThreadId>>>,
     /// It is a detector: it finds one box, the whole frame, whose score is the number and 1.
     pub is_detector: bool,
+}
+
+/// Room for a crop, which can lie on one of the fake's cards.
+pub struct CardSlot {
+    bytes: Box<[u8]>,
+    pub card: Option<u32>,
+}
+
+impl Slot for CardSlot {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn device(&self) -> Option<u32> {
+        self.card
+    }
+
+    fn clear(&mut self) {
+        self.card = None;
+    }
 }
 
 struct FakeExecutor {
@@ -203,6 +231,18 @@ impl Backend for Fake {
             terminated: Arc::default(),
         });
         Ok((network, executor))
+    }
+
+    fn devices(&self) -> Result<Vec<Device<Network>>, Error> {
+        let device = |(number, card): (usize, &Fake)| {
+            let (name, backend) = (format!("card {number}"), Arc::new(card.clone()));
+            Device { number: number as u32, name, backend }
+        };
+        Ok(self.cards.iter().enumerate().map(device).collect())
+    }
+
+    fn slot(&self, shape: &Shape) -> Box<dyn Slot> {
+        Box::new(CardSlot { bytes: vec![0; shape.crop_bytes()].into(), card: None })
     }
 
     fn left_behind(&self, thread: ThreadId) {
@@ -260,6 +300,7 @@ impl Executor for FakeExecutor {
                 return Err(Error::new(ErrorKind::Run, "the fake network was let go"));
             }
         }
+        self.fake.seen.lock().unwrap().extend(self.rows[..rows].iter().map(|number| *number as u32));
         if self.fake.is_detector {
             for (answer, number) in answers.chunks_exact_mut(5).zip(&self.rows[..rows]) {
                 let side = SIDE as f32;

@@ -297,6 +297,7 @@ fn properties_that_do_not_go_together_are_refused_by_name() {
     for (properties, words) in [
         (format!("{servers} execution-provider=cuda"), "execution-provider and inference-server are set"),
         (format!("{servers} device-id=1"), "device-id and inference-server are set"),
+        (format!("{servers} device-ids=0,1"), "device-ids and inference-server are set"),
         (format!("{servers} precision=fp16"), "precision and inference-server are set"),
         (format!("{servers} gpu-memory-limit=1"), "gpu-memory-limit and inference-server are set"),
         (

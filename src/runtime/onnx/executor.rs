@@ -6,7 +6,7 @@ use super::{
     cuda::capture_lock::{self, DroppedUnderLock},
     library::Runtime,
     session::{RunOptions, Session},
-    slot::{CardCrop, CropSlot},
+    slot::{CardCrop, CropSlot, unfetched_crop},
 };
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Slot},
@@ -112,8 +112,7 @@ impl Executor for OnnxExecutor {
         };
         let _permit = capture_lock::run();
         if let Err(why) = frame.fetch_crop(task, input) {
-            let text = format!("a frame's crop cannot be fetched from its card: {why}");
-            self.refused.push((row, Error::new(ErrorKind::Run, text)));
+            self.refused.push((row, unfetched_crop(&why)));
         }
     }
 

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod adapted;
 mod batch_size;
+mod cards;
 mod cuda;
 mod executor;
 mod library;
@@ -19,14 +20,15 @@ use std::{
     sync::Arc,
 };
 
+pub use cards::Cards;
 pub use cuda::device;
 pub use library::{Log, LogLevel, Search, set_environment};
 pub use slot::{CardCrop, CropSlot};
 
 use crate::{
-    engine::{Backend, BackendOf, Error, ErrorKind, Executor, LoadEvent, Loading, Shape, Slot},
+    engine::{Backend, BackendOf, Device, Error, ErrorKind, Executor, LoadEvent, Loading, Shape, Slot},
     network::{self, Network, Wanted, contract, file::ModelFile, graph::Adaptation},
-    platform::gpu,
+    platform::{cuda as driver, gpu},
     sync::thread::ThreadId,
 };
 use executor::OnnxExecutor;
@@ -102,6 +104,8 @@ pub struct OnnxBackend {
     pub threads: usize,
     pub provider: Provider,
     pub device_id: i32,
+    /// Several cards, each with executors of its own, in the place of `device_id`.
+    pub cards: Option<Cards>,
     pub precision: Precision,
     pub conv_algo_search: ConvAlgoSearch,
     pub fuse_conv_bias: FuseConvBias,
@@ -126,6 +130,7 @@ impl Default for OnnxBackend {
             threads: 0,
             provider: Provider::default(),
             device_id: 0,
+            cards: None,
             precision: Precision::default(),
             conv_algo_search: ConvAlgoSearch::default(),
             fuse_conv_bias: FuseConvBias::default(),
@@ -167,6 +172,19 @@ impl Backend for OnnxBackend {
         opened.map_err(|error| explain_fixed_batch(error, file.contract.fixed_batch))
     }
 
+    fn devices(&self) -> Result<Vec<Device<Network>>, Error> {
+        let runs_on_cards = match self.provider {
+            Provider::Cuda | Provider::TensorRt => true,
+            Provider::Auto => self.has_driver,
+            Provider::OpenVino | Provider::Cpu => false,
+        };
+        // Where CUDA knows none, opening the network tells why.
+        let count = if runs_on_cards && self.cards.is_some() { driver::count() } else { 0 };
+        let Some(cards) = self.cards.as_ref().filter(|_| count > 0) else { return Ok(Vec::new()) };
+        let refused = |why| Error::new(ErrorKind::Settings, format!("device-ids cannot be used: {why}"));
+        Ok(self.on_each(&cards.numbers(count).map_err(refused)?))
+    }
+
     fn slot(&self, shape: &Shape) -> Box<dyn Slot> {
         Box::new(CropSlot::new(shape))
     }
@@ -189,7 +207,7 @@ impl Backend for OnnxBackend {
     }
 
     fn elsewhere(&self) -> Option<(&'static str, Arc<BackendOf<Network>>)> {
-        let on_the_cpu = Self { provider: Provider::Cpu, ..self.clone() };
+        let on_the_cpu = Self { provider: Provider::Cpu, cards: None, ..self.clone() };
         let may_be_on_a_gpu = self.provider == Provider::Auto && self.has_driver;
         may_be_on_a_gpu.then(|| ("the CPU", Arc::new(on_the_cpu) as Arc<BackendOf<Network>>))
     }
@@ -201,7 +219,7 @@ impl Backend for OnnxBackend {
     fn fallback(&self, network: &Network, batch_size: usize) -> Option<Arc<BackendOf<Network>>> {
         // Half precision was for the device that is lost.
         let precision = if self.precision == Precision::Fp16 { Precision::Model } else { self.precision };
-        let on_the_cpu = Self { provider: Provider::Cpu, precision, batch_size, ..self.clone() };
+        let on_the_cpu = Self { provider: Provider::Cpu, cards: None, precision, batch_size, ..self.clone() };
         (network.provider != network::Provider::Cpu).then(|| Arc::new(on_the_cpu) as Arc<BackendOf<Network>>)
     }
 }
@@ -341,6 +359,26 @@ impl OnnxBackend {
     /// The batch size on the processor.
     fn processor_batch_size(&self, loading: &Loading) -> usize {
         self.batch_size_or(DEFAULT_BATCH_SIZE).min(loading.most_crops)
+    }
+
+    /// The network on each of these cards.
+    fn on_each(&self, numbers: &[u32]) -> Vec<Device<Network>> {
+        let on = |number: &u32| Self { device_id: *number as i32, cards: None, ..self.clone() };
+        // With several cards it is the engine that goes on elsewhere.
+        let provider =
+            if numbers.len() > 1 && self.provider == Provider::Auto { Provider::Cuda } else { self.provider };
+        // A batch that suits one card is padded on another whose sizes are larger.
+        let batch_size = numbers.iter().map(|number| self.batch_size_or(on(number).gpu_batch_size())).min();
+        let device = |number: &u32| Device {
+            number: *number,
+            name: format!("GPU {number}"),
+            backend: Arc::new(Self {
+                provider,
+                batch_size: batch_size.unwrap_or(self.batch_size),
+                ..on(number)
+            }) as Arc<BackendOf<Network>>,
+        };
+        numbers.iter().map(device).collect()
     }
 
     /// The batch size that suits the GPU.
@@ -488,6 +526,35 @@ mod tests {
             let expected = usize::from(has_driver && network.provider == network::Provider::Cpu);
             assert_eq!(warnings, expected, "driver {has_driver}, {:?}", network.provider);
         }
+    }
+
+    #[test]
+    fn several_cards_each_have_the_network_and_one_batch_size() {
+        let backend = OnnxBackend { batch_size: 0, has_driver: true, ..OnnxBackend::default() };
+        let devices = backend.on_each(&[3, 1]);
+        assert_eq!(devices.iter().map(|device| device.number).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(devices[1].name, "GPU 1");
+        // As many on each as on one alone, whatever the machine; and none of them goes to the CPU by itself.
+        for device in &devices {
+            assert_eq!(device.backend.likely_executors(), EXECUTORS_ON_A_GPU);
+            assert!(device.backend.elsewhere().is_none() && device.backend.devices().unwrap().is_empty());
+        }
+        assert!(backend.on_each(&[2])[0].backend.elsewhere().is_some(), "one alone does as device-id does");
+    }
+
+    /// What all cards are without a driver: as if none had been named.
+    #[test]
+    fn without_a_card_the_network_runs_where_it_would_without_device_ids() {
+        let backend = |provider| OnnxBackend {
+            provider,
+            cards: Some(Cards::All),
+            has_driver: false,
+            ..OnnxBackend::default()
+        };
+        for provider in [Provider::Auto, Provider::Cpu, Provider::OpenVino] {
+            assert!(backend(provider).devices().unwrap().is_empty(), "{provider:?}");
+        }
+        assert_eq!(backend(Provider::Cuda).devices().unwrap().len(), driver::count() as usize);
     }
 
     #[test]

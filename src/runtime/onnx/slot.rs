@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use crate::{
-    engine::{Shape, Slot},
+    engine::{Error, ErrorKind, Shape, Slot},
     video::cuda::{DeviceFrame, Task},
 };
 
@@ -36,6 +36,11 @@ impl CropSlot {
     }
 }
 
+/// Why a crop that lies on a card elsewhere was not loaded.
+pub(super) fn unfetched_crop(why: &str) -> Error {
+    Error::new(ErrorKind::Run, format!("a frame's crop cannot be fetched from its card: {why}"))
+}
+
 impl Slot for CropSlot {
     fn bytes(&self) -> &[u8] {
         if self.on_a_card.is_some() { &[] } else { &self.bytes }
@@ -44,6 +49,10 @@ impl Slot for CropSlot {
     fn bytes_mut(&mut self) -> &mut [u8] {
         self.clear();
         &mut self.bytes
+    }
+
+    fn device(&self) -> Option<u32> {
+        self.on_a_card.as_ref().map(|crop| crop.frame.card())
     }
 
     fn clear(&mut self) {

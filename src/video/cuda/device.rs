@@ -23,7 +23,7 @@ const BLOCK: [u32; 2] = [32, 8];
 /// A card with the kernels in its primary context, which ONNX Runtime uses, too. It lives as long as the process: GStreamer's
 /// elements may have its context still when nobody here uses it any more.
 pub struct Device {
-    pub(super) gst: &'static GstCuda,
+    number: u32,
     context: Arc<CudaContext>,
     shared: gst::Context,
     crop: Kernel,
@@ -72,7 +72,8 @@ impl Device {
             return Err("NVIDIA's driver library libcuda.so.1 is not there".to_string());
         }
         let gst = GstCuda::get()?;
-        let ordinal = usize::try_from(number).map_err(|_| format!("there is no card {number}"))?;
+        let there_is_none = |_| format!("there is no card {number}");
+        let ordinal = usize::try_from(number).map_err(there_is_none)?;
         let failed = |error: DriverError| format!("CUDA on card {number}: {:?}", error.0);
         let context = CudaContext::new(ordinal).map_err(failed)?;
         context.bind_to_thread().map_err(failed)?;
@@ -83,7 +84,13 @@ impl Device {
         let shared = gst.context(context.cu_ctx().cast(), context.cu_device())?;
         let scratch = Mutex::new(Scratch { stream, cells });
         let (crop, glimpse) = (Kernel(crop), Kernel(glimpse));
-        Ok(Self { gst, context, shared, crop, glimpse, scratch, spare: Mutex::default() })
+        let number = u32::try_from(number).map_err(there_is_none)?;
+        Ok(Self { number, context, shared, crop, glimpse, scratch, spare: Mutex::default() })
+    }
+
+    /// As CUDA counts.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// What GStreamer's elements share it by: of type `gst.cuda.context`.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{
     super::{Colours, Crop, Whole},
+    cards::Cards,
     device::{Device, Memory},
-    library::{MEMORY_TYPE, Mapped},
+    library::{GstCuda, MEMORY_TYPE, Mapped},
     task::{Component, Grid, Layout, Task},
 };
 
@@ -25,17 +26,21 @@ pub fn is_on_a_card(buffer: &gst::BufferRef) -> bool {
 }
 
 impl DeviceFrame {
-    /// Maps the buffer, whose memory is a card's. The error ends a sentence such as 'A frame of '.
+    /// Maps the buffer, whose memory is a card's, on that one of the cards where it lies, or to which it is copied. The error
+    /// ends a sentence such as 'A frame of '.
     pub(crate) fn map(
-        device: &Arc<Device>,
+        cards: &Cards,
+        is_lost: &dyn Fn(u32) -> bool,
         buffer: &gst::BufferRef,
         info: &gst_video::VideoInfo,
         colours: &Colours,
     ) -> Result<Self, String> {
         let format = format!("{}x{} {} in CUDA memory", info.width(), info.height(), info.format());
         let memory = buffer.memory(0).ok_or_else(|| format!("{format} has no memory"))?;
-        let mapped =
-            device.gst.map(memory).ok_or_else(|| format!("{format} cannot be mapped on its card"))?;
+        let mapped = GstCuda::get()?.map(memory);
+        let mapped = mapped.ok_or_else(|| format!("{format} cannot be mapped on its card"))?;
+        let device = cards.for_memory(&mapped, is_lost);
+        let device = device.ok_or("CUDA memory cannot be read: the network does not run on a card")?;
         let (mut address, bytes) = mapped.place();
         let mut layout = layout(buffer, info, colours, bytes).ok_or_else(|| {
             format!("{format} has {bytes} bytes, which its offsets and strides (GstVideoMeta) leave")
@@ -51,6 +56,11 @@ impl DeviceFrame {
         };
         layout.components.iter_mut().for_each(|component| component.data += address);
         Ok(Self { device: device.clone(), layout, _mapped: mapped, copy })
+    }
+
+    /// The number of the card that it is read on.
+    pub fn card(&self) -> u32 {
+        self.device.number()
     }
 
     /// Whether it had to be copied, as it belongs to another context.

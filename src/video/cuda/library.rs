@@ -93,7 +93,7 @@ impl GstCuda {
             if let Some(sync) = self.sync {
                 sync(memory.as_mut_ptr());
             }
-            Some(Mapped { memory, info, context })
+            Some(Mapped { memory, info, context, owner })
         }
     }
 }
@@ -153,6 +153,8 @@ pub struct Mapped {
     memory: gst::Memory,
     info: gst::ffi::GstMapInfo,
     context: *mut c_void,
+    /// The object that keeps the context; lives as long as the memory.
+    owner: *mut gst::ffi::GstObject,
 }
 
 // SAFETY: memory may be unmapped by another thread than the one that has mapped it.
@@ -169,6 +171,17 @@ impl Mapped {
     /// The CUDA context that it belongs to.
     pub fn context(&self) -> *mut c_void {
         self.context
+    }
+}
+
+impl Mapped {
+    /// The number of the card that it lies on, if GStreamer tells.
+    pub(super) fn card(&self) -> Option<u32> {
+        const NUMBER: &str = "cuda-device-id";
+        // SAFETY: it lives.
+        let owner: gst::Object = unsafe { from_glib_none(self.owner) };
+        owner.find_property(NUMBER)?;
+        owner.property_value(NUMBER).get().ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Frames that stay in the memory of an NVIDIA card, as GStreamer's decoders leave them there: crops are sampled by a kernel,
 //! straight into the network's input. The kernels stand in files of their own, which the tests run on the processor, too.
 
+mod cards;
 mod device;
 mod frame;
 mod library;
@@ -9,6 +10,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use cards::Cards;
 pub use device::{Device, Memory};
 pub(crate) use frame::places_of_planes;
 pub use frame::{DeviceFrame, is_on_a_card};

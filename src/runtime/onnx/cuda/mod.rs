@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{
     library::Runtime,
     session::{Binding, RunOptions, Session},
-    slot::{CardCrop, CropSlot},
+    slot::{CardCrop, CropSlot, unfetched_crop},
 };
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Overlapping, Slot},
@@ -106,12 +106,25 @@ struct Host {
     output: Pinned<f32>,
     /// Crops of the same two runs that lie on the card: their rows.
     cards: [Vec<(usize, CardCrop)>; 2],
+    /// Rows of the same two runs whose crop could not be fetched from another card, and of the run that has ended.
+    unfetched: [Vec<(usize, Error)>; 2],
+    refused: Vec<(usize, Error)>,
+    /// The card's own number.
+    card: Option<u32>,
     /// None where frames cannot be read on the card.
     sampling: Option<Sampling>,
     /// Values of one row of both.
     crop_values: usize,
     answer_values: usize,
     kind: Kind,
+}
+
+impl Host {
+    /// A run with the crops of that half has ended.
+    fn end(&mut self, half: usize) {
+        self.cards[half].clear();
+        self.refused = std::mem::take(&mut self.unfetched[half]);
+    }
 }
 
 /// A batch size with its tensors on the device.
@@ -180,8 +193,19 @@ impl CapturedExecutor {
                     None
                 }
             };
-            let cards = Default::default();
-            Host { inputs, loading: 0, output, cards, sampling, crop_values, answer_values, kind }
+            Host {
+                inputs,
+                loading: 0,
+                output,
+                cards: Default::default(),
+                unfetched: Default::default(),
+                refused: Vec::new(),
+                card: sampling.as_ref().and(u32::try_from(plan.device_id).ok()),
+                sampling,
+                crop_values,
+                answer_values,
+                kind,
+            }
         };
         let capturing = run_options(plan.runtime, CAPTURED)?;
         let mut options = run_options(plan.runtime, CAPTURED)?;
@@ -365,13 +389,26 @@ impl Drop for CapturedExecutor {
 
 impl Executor for CapturedExecutor {
     fn load(&mut self, row: usize, crop: &dyn Slot) {
-        let Host { inputs, loading, cards, crop_values, .. } = &mut self.0.host;
-        let cards = &mut cards[*loading];
+        let Captured { host, begun, .. } = &mut *self.0;
+        let Host { inputs, loading, cards, unfetched, card, crop_values, .. } = host;
+        let (cards, unfetched) = (&mut cards[*loading], &mut unfetched[*loading]);
         cards.retain(|(other, _)| *other != row);
+        unfetched.retain(|(other, _)| *other != row);
+        let input = &mut inputs[*loading][row * *crop_values..][..*crop_values];
         match CropSlot::on_a_card(crop) {
-            Some(crop) => cards.push((row, crop.clone())),
-            None => inputs[*loading][row * *crop_values..][..*crop_values].copy_from_slice(crop.bytes()),
+            None => input.copy_from_slice(crop.bytes()),
+            Some(crop) if *card == Some(crop.frame.card()) => cards.push((row, crop.clone())),
+            // Its own card is lost to the engine.
+            Some(CardCrop { frame, task }) => {
+                // During a run its permit is enough.
+                let _permit = begun.is_none().then(capture_lock::run);
+                unfetched.extend(frame.fetch_crop(task, input).err().map(|why| (row, unfetched_crop(&why))));
+            }
         }
+    }
+
+    fn refused(&mut self) -> Vec<(usize, Error)> {
+        std::mem::take(&mut self.0.host.refused)
     }
 
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error> {
@@ -379,7 +416,7 @@ impl Executor for CapturedExecutor {
         let Captured { graphs, options, host, .. } = &mut *self.0;
         let _permit = capture_lock::run();
         let ran = graphs[index].run(host, rows, options);
-        host.cards[host.loading].clear();
+        host.end(host.loading);
         ran?;
         self.0.read(rows, answers);
         Ok(self.0.graphs[index].rows)
@@ -404,7 +441,7 @@ impl Overlapping for CapturedExecutor {
         // freed.
         if let Err(error) = unsafe { graph.begin(host, rows, options) } {
             let _ = graph.bound.stream().wait();
-            host.cards[host.loading].clear();
+            host.end(host.loading);
             return Err(error);
         }
         host.loading = 1 - host.loading;
@@ -420,7 +457,7 @@ impl Overlapping for CapturedExecutor {
         let graph = &graphs[graph];
         let ended = graph.bound.stream().wait();
         // Those of the run that has ended: the other half is loaded for the next one.
-        host.cards[1 - host.loading].clear();
+        host.end(1 - host.loading);
         ended?;
         let rows_of_the_graph = graph.rows;
         self.0.read(rows, answers);

@@ -1,0 +1,194 @@
+//! The devices that an engine's executors belong to: one, or several of which each can be lost.
+
+use std::time::Duration;
+
+use super::{BatchReport, Batcher, Change, Core, Error, ErrorKind, Window, batcher::Pin};
+use crate::sync::lock;
+
+/// A device of an engine.
+pub(super) struct Device {
+    /// None where the engine has this one only.
+    pub number: Option<u32>,
+    name: String,
+    pub state: State,
+    /// Those that take batches.
+    pub executors: usize,
+    /// Those of them that wait for a batch.
+    pub idle: usize,
+    /// Batches and crops that they have and have not yet answered.
+    in_flight: usize,
+    running: usize,
+    crops: u64,
+    batches: u64,
+    runs: Window,
+}
+
+/// Whether a device's executors take batches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Runs,
+    /// It does not answer any more.
+    Lost,
+    /// It answers, but has too little memory for a run.
+    Short,
+}
+
+/// Figures of one of several devices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceFigures {
+    pub number: u32,
+    /// Whether it takes batches: a word for users.
+    pub state: &'static str,
+    /// Batches that it has and has not answered yet.
+    pub in_flight: usize,
+    /// Crops and batches that it has answered.
+    pub crops: u64,
+    pub batches: u64,
+    /// How long a run took, of the last ones.
+    pub median: Duration,
+    pub percentile_99: Duration,
+}
+
+impl Device {
+    pub fn new(number: Option<u32>, name: String, executors: usize) -> Self {
+        Self {
+            number,
+            name,
+            state: State::Runs,
+            executors,
+            idle: 0,
+            in_flight: 0,
+            running: 0,
+            crops: 0,
+            batches: 0,
+            runs: Window::default(),
+        }
+    }
+
+    pub fn runs(&self) -> bool {
+        self.state == State::Runs
+    }
+
+    /// It has so many crops more.
+    pub fn begin(&mut self, crops: usize) {
+        self.in_flight += 1;
+        self.running += crops;
+    }
+
+    /// It has answered so many, or given them back; with a report if their run succeeded.
+    pub fn end(&mut self, crops: usize, report: Option<&BatchReport>) {
+        self.in_flight -= 1;
+        self.running -= crops;
+        if let Some(report) = report {
+            self.crops += report.crops as u64;
+            self.batches += 1;
+            self.runs.add(report.ran);
+        }
+    }
+
+    pub fn figures(&self) -> Option<DeviceFigures> {
+        Some(DeviceFigures {
+            number: self.number?,
+            state: match self.state {
+                State::Runs => "ready",
+                State::Lost => "lost",
+                State::Short => "out-of-memory",
+            },
+            in_flight: self.in_flight,
+            crops: self.crops,
+            batches: self.batches,
+            median: self.runs.percentile(0.5),
+            percentile_99: self.runs.percentile(0.99),
+        })
+    }
+}
+
+/// What crops of a stream wait for.
+pub(super) struct Load {
+    /// Crops that are run before a new one of the stream, at most.
+    pub before: usize,
+    /// Executors that can take them.
+    pub executors: usize,
+}
+
+/// Where crops go that lie on the device of that number: to its executors alone, as long as it has any.
+pub(super) fn pin(devices: &[Device], number: Option<u32>) -> Pin {
+    let number = number?;
+    devices.iter().position(|device| device.number == Some(number) && device.runs())
+}
+
+pub(super) fn load<T>(devices: &[Device], batcher: &Batcher<T>, pin: Pin) -> Load {
+    let all = devices.iter().map(|device| device.executors).sum::<usize>();
+    match pin {
+        None => {
+            let running = devices.iter().map(|device| device.running).sum::<usize>();
+            Load { before: batcher.pending() + running, executors: all }
+        }
+        Some(index) => {
+            let Device { executors, running, .. } = devices[index];
+            // Of those that anybody can take, its share.
+            let shared = (batcher.pending_with(None) * executors).div_ceil(all.max(1));
+            Load { before: batcher.pending_with(pin) + shared + running, executors }
+        }
+    }
+}
+
+/// Whether there is a batch for an executor of the device that still runs: a full one, which would not get fuller, and none
+/// that an idle executor takes.
+pub(super) fn has_batch_ahead<T>(
+    devices: &[Device],
+    batcher: &Batcher<T>,
+    device: usize,
+    batch_size: usize,
+) -> bool {
+    let idle_elsewhere: usize =
+        devices.iter().enumerate().filter(|(other, _)| *other != device).map(|(_, other)| other.idle).sum();
+    let shared = batcher.pending_with(None).saturating_sub(idle_elsewhere * batch_size);
+    let pending = shared + batcher.pending_with(Some(device));
+    devices[device].runs() && pending >= (devices[device].idle + 1) * batch_size
+}
+
+impl Core {
+    /// Whether the device's executors are to end, as others go on without it.
+    pub(super) fn is_given_up(&self, device: usize) -> bool {
+        self.has_several_devices && !lock(&self.shared).devices[device].runs()
+    }
+
+    pub(super) fn state_of(&self, device: usize) -> State {
+        lock(&self.shared).devices[device].state
+    }
+
+    /// An executor of the device has failed for good. If others go on, the device is given up: its executors end, and what
+    /// lies on it is for everybody to try. False: it is the last one.
+    pub(super) fn give_up_device(&self, device: usize, error: &Error) -> bool {
+        let text = {
+            let mut shared = lock(&self.shared);
+            let shared = &mut *shared;
+            if !shared.devices[device].runs() {
+                return true;
+            }
+            let others =
+                shared.devices.iter().enumerate().filter(|(index, other)| *index != device && other.runs());
+            let others: Vec<_> = others.map(|(_, other)| other.name.as_str()).collect();
+            if others.is_empty() {
+                return false;
+            }
+            let (state, trouble) = match error.kind {
+                ErrorKind::OutOfMemory => (State::Short, "has too little memory for a run"),
+                _ => (State::Lost, "is lost"),
+            };
+            let name = &shared.devices[device].name;
+            let text = format!(
+                "{name} {trouble} ({error}): the network goes on on {}, no frame is lost",
+                others.join(", ")
+            );
+            let given_up = &mut shared.devices[device];
+            (given_up.state, given_up.executors) = (state, 0);
+            shared.batcher.unpin(device);
+            text
+        };
+        self.crops.notify_all();
+        self.news.tell(Change::Warning(text));
+        true
+    }
+}
