@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
+.PHONY: help setup demo camera web test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -8,6 +8,7 @@ help:
 	@echo "make demo            set up, build, run on a real video: out/demo.mp4, out/demo.png"
 	@echo "                     VIDEO=file takes another video, or a photograph; DETECTOR=file.onnx a detector that finds the people"
 	@echo "make camera          the same on a camera, in a window; DEVICE=/dev/video1 chooses the camera"
+	@echo "make web             the same in the browser, at http://127.0.0.1:8080/; VIDEO and DETECTOR as above"
 	@echo "make install-user    put the plugin where GStreamer finds it in every program of this user"
 	@echo "make uninstall-user  remove it from there"
 	@echo "make deb             a package for Debian in out/, to be installed with apt"
@@ -27,7 +28,7 @@ help:
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb:
+setup demo camera web test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb:
 	@scripts/$@
 
 clean:

@@ -1,4 +1,4 @@
-//! `examples/cameras.rs` as a program: `cargo test` builds examples before it runs tests.
+//! `examples/cameras.rs` as a program.
 
 mod network_rig;
 #[path = "../examples/support/pipeline.rs"]
@@ -6,32 +6,22 @@ mod network_rig;
 mod pipeline;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use gst::prelude::*;
 use network_rig::{
     init, network,
-    process::{Folder, run, text, watched},
+    process::{Folder, Running, example, run, text, watched},
 };
 
 const FRAMES: u32 = 30;
 
-fn program() -> Command {
-    let test = std::env::current_exe().unwrap();
-    // Cargo puts tests into target/<profile>/deps.
-    let program = test.parent().unwrap().with_file_name("examples").join("cameras");
-    assert!(program.exists(), "{} is missing: cargo build --examples", program.display());
-    let mut command = Command::new(program);
-    command.env_remove("GST_DEBUG");
-    command
-}
-
 /// The program, told to use a tiny network with one crop a frame, the whole of it.
 fn cameras() -> Command {
-    let mut command = program();
+    let mut command = example("cameras");
     let model = network("dots-small");
     command.arg("--pose");
     command.arg(format!("execution-provider=cpu inference-region=full-frame model-file={}", model.display()));
@@ -99,7 +89,7 @@ fn a_detector_is_shared_and_asked_first() {
     let folder = Folder::new("cameras-detector");
     let clip = clip(&folder, "clip.mkv");
     let run_with = |detector: &str| {
-        let mut command = program();
+        let mut command = example("cameras");
         command.args([&clip, &clip]).args(["--sink", "fakesink"]);
         command
             .arg("--pose")
@@ -118,28 +108,6 @@ fn a_detector_is_shared_and_asked_first() {
     let output = run_with("dots-small");
     assert!(!output.status.success());
     assert!(text(&output).contains("is a pose network (RTMPose)"), "{}", text(&output));
-}
-
-struct Running(Child, BufReader<std::process::ChildStdout>);
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self(child, output)
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        (self.1.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_string())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -212,7 +180,7 @@ fn what_cannot_work_ends_with_a_status_and_the_message() {
         assert!(!output.status.success(), "{}", text(&output));
         text(&output)
     };
-    let model = failing(program(), &["test:", "--pose", "model-file=/nowhere.onnx"]);
+    let model = failing(example("cameras"), &["test:", "--pose", "model-file=/nowhere.onnx"]);
     assert!(model.contains("error: The model file /nowhere.onnx cannot be read"), "{model}");
     assert!(!model.contains("again in"), "no input is tried without a network: {model}");
     let sink = failing(cameras(), &["test:", "--sink", "nosuchsink"]);

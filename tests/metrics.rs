@@ -1,32 +1,17 @@
-//! `examples/metrics.rs` as a program: `cargo test` builds examples before it runs tests.
+//! `examples/metrics.rs` as a program.
 
 mod network_rig;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
 };
 
 use gst::prelude::*;
-use network_rig::network;
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn program() -> Command {
-    let test = std::env::current_exe().unwrap();
-    // Cargo puts tests into target/<profile>/deps.
-    let mut command = Command::new(test.parent().unwrap().with_file_name("examples").join("metrics"));
-    command.env_remove("GST_DEBUG");
-    command
-}
+use network_rig::{
+    network,
+    process::{Running, example},
+};
 
 /// A port that nobody listens on.
 fn free_port() -> u16 {
@@ -57,14 +42,10 @@ fn figures_are_served_as_prometheus_text() {
         + &stream("name=yard model-instance-id=inside")
         + &stream("name=door")
         + "videotestsrc is-live=true ! fakesink async=false";
-    let child = program()
-        .args(["--listen", &format!("127.0.0.1:{port}"), &line])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut running = Running(child);
-    let mut said = String::new();
-    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let mut program = example("metrics");
+    program.args(["--listen", &format!("127.0.0.1:{port}"), &line]);
+    let mut running = Running::start(program);
+    let said = running.line().unwrap();
     assert!(said.contains(&format!("http://127.0.0.1:{port}/metrics")), "{said}");
     // The second stream goes on for ever, so that the figures can be read until all of them are there.
     let answer = loop {
@@ -123,7 +104,8 @@ fn every_number_of_the_figures_is_published() {
 fn other_addresses_are_warned_of_and_errors_named() {
     let port = free_port();
     let run = |listen: &str, line: &str| {
-        let output = program().args(["--listen", &format!("{listen}:{port}"), line]).output().unwrap();
+        let output =
+            example("metrics").args(["--listen", &format!("{listen}:{port}"), line]).output().unwrap();
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         (output.status.success(), text)
     };

@@ -1,8 +1,9 @@
 //! Programs of their own: the plugin as GStreamer's tools load it.
 
 use std::{
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStdout, Command, Output, Stdio},
     sync::{LazyLock, mpsc},
     time::Duration,
 };
@@ -89,6 +90,41 @@ pub fn run_within(time: Duration, mut command: Command) -> Output {
 /// What a program wrote, both streams.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A program of examples/: `cargo test` builds them before it runs tests.
+pub fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    // Cargo puts tests into target/<profile>/deps.
+    let program = test.parent().unwrap().with_file_name("examples").join(name);
+    assert!(program.exists(), "{} is missing: cargo build --examples", program.display());
+    let mut command = Command::new(program);
+    command.env_remove("GST_DEBUG");
+    command
+}
+
+/// A program whose lines are read while it runs. It is killed at the end.
+pub struct Running(pub Child, BufReader<ChildStdout>);
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self(child, output)
+    }
+
+    /// The next line; none when it has ended.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        (self.1.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_string())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The plugin as it was built with this test, alone in a folder with a registry of its own. One for all tests of a

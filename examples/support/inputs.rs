@@ -1,0 +1,352 @@
+//! Inputs of a program: each has a pipeline of its own, so that one that fails is thrown away and built again while others go on.
+//! They share one network, and one detector, by `model-instance-id`. What becomes of their frames is the program's: an `Outlet`.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use gst::{glib, prelude::*};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use super::passwords::say;
+use super::pipeline::{DECODER, News, Pipeline, Result, What, wait_for_network};
+
+/// What to watch, and with which networks.
+#[derive(clap::Args)]
+pub struct Watched {
+    /// What to watch, one or more of these:
+    ///   FILE                        a video file
+    ///   rtsp://USER:PASSWORD@HOST/  a network camera, or another address that GStreamer's uridecodebin plays
+    ///   /dev/videoN                 a camera of this machine
+    ///   test:, test:PATTERN         a live test picture; PATTERN as in `gst-inspect-1.0 videotestsrc`, such as ball
+    ///   @LIST                       a file with one input a line: no password in the list of processes
+    /// Passwords are masked in all that this program prints (not in GStreamer's own log, GST_DEBUG).
+    #[arg(required = true, value_name = "INPUT", verbatim_doc_comment)]
+    inputs: Vec<String>,
+    /// Properties of rtmposebatch, as in gst-launch-1.0: --pose 'model-file=rtmpose-m.onnx batch-size=16'
+    #[arg(long, value_name = "PROPERTIES", default_value = "")]
+    pose: String,
+    /// A detector that finds the people, one for all inputs: properties of rtmposedetect, as in gst-launch-1.0:
+    /// --detector 'model-file=yolox.onnx inference-interval=3'
+    #[arg(long, value_name = "PROPERTIES", verbatim_doc_comment)]
+    detector: Option<String>,
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub seconds: Option<Duration>,
+    /// First wait before an input that failed is opened again
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    retry: Duration,
+}
+
+pub fn seconds(text: &str) -> Result<Duration> {
+    let duration = Duration::try_from_secs_f64(text.parse()?)?;
+    if duration.is_zero() { Err("more than 0 is needed".into()) } else { Ok(duration) }
+}
+
+/// The engines' names: any that nobody else in the process uses.
+const SHARED: &str = "model-instance-id=inputs";
+const SHARED_DETECTOR: &str = "model-instance-id=inputs-detector";
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// An input without a frame for so long, though none waits for the network, has failed.
+const STALL: Duration = Duration::from_secs(10);
+/// Milliseconds by which packets of network cameras may be late.
+const LATENCY: u32 = 100;
+/// Time for files that are being written to be completed.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What becomes of the frames of an input.
+pub trait Outlet {
+    /// The elements behind the network, as in gst-launch-1.0. Frames of a live input come when they are made, others as
+    /// fast as they are taken.
+    fn elements(&self, index: usize, is_live: bool) -> String;
+
+    /// These elements are in the pipeline, which is about to start.
+    fn connect(&self, _index: usize, _pipeline: &gst::Pipeline) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[allow(dead_code)] // Some programs show the reasons, all print them.
+pub enum Phase {
+    Running(Pipeline),
+    /// It has failed.
+    Waiting {
+        until: Instant,
+        reason: String,
+    },
+    Ended,
+    /// GStreamer cannot play it here.
+    Left {
+        reason: String,
+    },
+}
+
+pub struct Input {
+    pub address: String,
+    pub phase: Phase,
+    opened: u32,
+    /// Since the last frame.
+    failures: u32,
+    /// Frames of this pipeline, and when it last gave one or had one waiting for the network.
+    frames: u64,
+    last_frame: Instant,
+    /// Frames of all its pipelines.
+    pub total: u64,
+}
+
+impl Input {
+    fn new(address: &str) -> Self {
+        let now = Instant::now();
+        let phase = Phase::Waiting { until: now, reason: "it has not been opened yet".to_string() };
+        Self {
+            address: address.to_string(),
+            phase,
+            opened: 0,
+            failures: 0,
+            frames: 0,
+            last_frame: now,
+            total: 0,
+        }
+    }
+
+    /// Its end is a failure.
+    fn is_live(&self) -> bool {
+        ["rtsp", "/dev/", "test:"].iter().any(|start| self.address.starts_with(start))
+    }
+
+    fn source(&self) -> String {
+        if let Some(pattern) = self.address.strip_prefix("test:") {
+            let pattern = if pattern.is_empty() { "smpte" } else { pattern };
+            format!("videotestsrc is-live=true pattern={pattern} ! video/x-raw,width=640,height=360")
+        } else if self.address.starts_with("/dev/") {
+            "v4l2src name=device ! decodebin".to_string()
+        } else {
+            DECODER.to_string()
+        }
+    }
+
+    fn open(
+        &mut self,
+        index: usize,
+        options: &Watched,
+        outlet: &dyn Outlet,
+        sender: &Sender<News>,
+    ) -> Result<()> {
+        let line = format!(
+            "{} ! videoconvert ! videoflip video-direction=auto ! {} ! {}",
+            self.source(),
+            elements(options),
+            outlet.elements(index, self.is_live())
+        );
+        self.opened += 1;
+        let who = Some((index, self.opened));
+        let pipeline = Pipeline::parse(&line, who, sender)?;
+        if let Some(device) = pipeline.0.by_name("device") {
+            device.set_property("device", &self.address);
+        }
+        if let Some(decoder) = pipeline.0.by_name("address") {
+            let is_file = !self.address.contains("://");
+            let path = std::path::absolute(&self.address)?;
+            let uri = if is_file { glib::filename_to_uri(path, None)?.into() } else { self.address.clone() };
+            decoder.set_property("uri", uri);
+            decoder.connect("source-setup", false, |arguments| {
+                let source = arguments[1].get::<gst::Element>().ok()?;
+                if source.has_property_with_type("latency", u32::static_type()) {
+                    source.set_property("latency", LATENCY);
+                }
+                None
+            });
+        }
+        outlet.connect(index, &pipeline.0)?;
+        if pipeline.0.set_state(gst::State::Playing).is_err() {
+            // Behind the reason, if an element gave one.
+            let _ = sender.send((who, What::Failed("it cannot be started".to_string())));
+        }
+        (self.frames, self.last_frame) = (0, Instant::now());
+        self.phase = Phase::Running(pipeline);
+        Ok(())
+    }
+
+    /// Closes the pipeline. The next one comes later with each failure in a row.
+    fn fail(&mut self, index: usize, reason: &str, options: &Watched) {
+        self.count_frames();
+        let wait = options.retry.saturating_mul(1 << self.failures.min(16)).min(LONGEST_RETRY);
+        self.failures += 1;
+        say(format!("input {}: {reason}; again in {:.1} s", index + 1, wait.as_secs_f64()));
+        self.phase = Phase::Waiting { until: Instant::now() + wait, reason: reason.to_string() };
+    }
+
+    fn count_frames(&mut self) {
+        let Phase::Running(pipeline) = &self.phase else { return };
+        let stats = pipeline.stats();
+        let frames = stats.get("frames-out").unwrap_or(0);
+        if frames > self.frames {
+            self.total += frames - self.frames;
+            (self.frames, self.failures) = (frames, 0);
+        } else if !wait_for_network(&stats) {
+            return;
+        }
+        self.last_frame = Instant::now();
+    }
+}
+
+/// The elements that find people and their key points, with the networks that all inputs share.
+fn elements(options: &Watched) -> String {
+    let detector = options.detector.as_ref();
+    let detector = detector.map_or_else(String::new, |properties| {
+        format!("rtmposedetect name=detector {SHARED_DETECTOR} {properties} ! ")
+    });
+    format!("{detector}rtmposebatch name=pose {SHARED} {}", options.pose)
+}
+
+/// What the program is to do.
+pub enum Step {
+    /// Go on; figures may have changed.
+    On,
+    /// End: all inputs have, or a signal came.
+    End,
+    /// Tell a pipeline of its own to ask for the latency again.
+    Latency,
+}
+
+/// The inputs, and what they share. Those that a program adds to these of its own pipelines it parses with `sender` and no
+/// input's number: what fails in one of them ends the program.
+pub struct Inputs {
+    pub options: Watched,
+    pub inputs: Vec<Input>,
+    /// Files that have ended begin again.
+    pub repeat: bool,
+    /// Closed after the inputs. One more rtmposebatch that stands in READY: it finds errors in the settings before anything
+    /// starts, keeps the network loaded while inputs come and go, and gives the figures of the network.
+    pub network: Pipeline,
+    pub sender: Sender<News>,
+    news: Receiver<News>,
+}
+
+impl Inputs {
+    pub fn new(options: Watched) -> Result<Self> {
+        let mut inputs = Vec::new();
+        for argument in &options.inputs {
+            match argument.strip_prefix('@') {
+                Some(list) => {
+                    let text = std::fs::read_to_string(list).map_err(|error| format!("{list}: {error}"))?;
+                    inputs
+                        .extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Input::new));
+                }
+                None => inputs.push(Input::new(argument)),
+            }
+        }
+        for (index, input) in inputs.iter().enumerate() {
+            say(format!("input {}: {}", index + 1, input.address));
+        }
+        let (sender, news) = mpsc::channel();
+        let stop = sender.clone();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        std::thread::spawn(move || signals.forever().try_for_each(|_| stop.send((None, What::Ended))));
+        // Why a pipeline does not start comes as news.
+        let network = Pipeline::parse(&elements(&options), None, &sender)?;
+        let _ = network.0.set_state(gst::State::Ready);
+        Ok(Self { options, inputs, repeat: false, network, sender, news })
+    }
+
+    /// Waits for news, at most until then, and does for the inputs what has to be done.
+    pub fn step(&mut self, until: Instant, outlet: &dyn Outlet) -> Result<Step> {
+        if self.inputs.iter().all(|input| matches!(input.phase, Phase::Ended | Phase::Left { .. })) {
+            return Ok(Step::End);
+        }
+        // Stalls are looked for every second.
+        let mut next = until.min(Instant::now() + Duration::from_secs(1));
+        for input in &self.inputs {
+            if let Phase::Waiting { until, .. } = input.phase {
+                next = next.min(until);
+            }
+        }
+        let mut step = Step::On;
+        match self.news.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok((None, What::Ended)) => return Ok(Step::End),
+            Ok((None, What::Failed(reason) | What::Missing(reason))) => return Err(reason.into()),
+            Ok((None, What::Latency)) => step = Step::Latency,
+            Ok((None, What::Warning(_))) => (),
+            Ok((Some(who), what)) => self.hear(who, what),
+            // Nothing is new; the sender is kept above.
+            Err(_) => (),
+        }
+        let now = Instant::now();
+        for (index, input) in self.inputs.iter_mut().enumerate() {
+            input.count_frames();
+            match input.phase {
+                Phase::Waiting { until, .. } if until <= now => {
+                    input.open(index, &self.options, outlet, &self.sender)?
+                }
+                Phase::Running(_) if input.last_frame + STALL <= now => {
+                    input.fail(index, "no frame comes", &self.options)
+                }
+                _ => (),
+            }
+        }
+        Ok(step)
+    }
+
+    fn hear(&mut self, (index, opened): (usize, u32), what: What) {
+        let input = &mut self.inputs[index];
+        let Phase::Running(pipeline) = &input.phase else { return };
+        if input.opened != opened {
+            return;
+        }
+        match what {
+            What::Failed(reason) => input.fail(index, &reason, &self.options),
+            What::Missing(name) => {
+                let reason = format!(
+                    "this GStreamer lacks: {name}. Install the plugin that has it (`gst-inspect-1.0` lists those that are there)"
+                );
+                say(format!("input {}: {reason}; the input is left", index + 1));
+                input.phase = Phase::Left { reason };
+            }
+            What::Ended if input.is_live() => input.fail(index, "the stream has ended", &self.options),
+            What::Ended => {
+                input.count_frames();
+                // One without a frame would be opened again for ever.
+                if self.repeat && input.frames > 0 {
+                    input.phase =
+                        Phase::Waiting { until: Instant::now(), reason: "it begins again".to_string() };
+                } else {
+                    say(format!("input {}: ended after {} frames", index + 1, input.total));
+                    input.phase = Phase::Ended;
+                }
+            }
+            What::Warning(text) => say(format!("input {}: warning: {text}", index + 1)),
+            What::Latency => drop(pipeline.0.recalculate_latency()),
+        }
+    }
+
+    /// Ends all streams, also that of the program's own pipeline, so that files which are being written are complete.
+    pub fn finish(&mut self, own: Option<&Pipeline>) -> Result<()> {
+        let until = Instant::now() + LAST_WORDS;
+        let inputs = self.inputs.iter().filter_map(|input| match &input.phase {
+            // One that has sent nothing yet need not end well.
+            Phase::Running(pipeline) if input.frames > 0 => Some(pipeline),
+            _ => None,
+        });
+        let mut open = 0;
+        for pipeline in inputs.chain(own) {
+            pipeline.0.send_event(gst::event::Eos::new());
+            open += 1;
+        }
+        while open > 0 {
+            match self.news.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok((Some((index, opened)), _)) if self.inputs[index].opened != opened => (),
+                Ok((_, What::Ended | What::Failed(_) | What::Missing(_))) => open -= 1,
+                Ok(_) => (),
+                Err(_) => break,
+            }
+        }
+        self.inputs.iter_mut().for_each(Input::count_frames);
+        let left = self.inputs.iter().filter(|input| matches!(input.phase, Phase::Left { .. })).count();
+        match left {
+            0 => Ok(()),
+            _ => Err(format!("{left} of {} inputs cannot be played here", self.inputs.len()).into()),
+        }
+    }
+}
