@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera web test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
+.PHONY: help setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -13,6 +13,7 @@ help:
 	@echo "make uninstall-user  remove it from there"
 	@echo "make deb             a package for Debian in out/, to be installed with apt"
 	@echo "make test            all tests, with the time of each group"
+	@echo "make web-test        the page of make web in a Chromium without a window (fetches Debian's chromium and Playwright, 160 MB)"
 	@echo "make journeys        what users do, from an installation: also what needs bare Debians (as root; make test: a short form)"
 	@echo "make fuzz            looks for input that does harm, MINUTES=5 for each kind (needs nightly Rust and cargo-fuzz)"
 	@echo "make audit           licences, sources and known weaknesses of the crates that are used"
@@ -28,7 +29,7 @@ help:
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera web test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb:
+setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb:
 	@scripts/$@
 
 clean:

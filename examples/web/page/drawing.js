@@ -113,7 +113,7 @@ export function nearest({ left, top, width, height }, { people = [], skeleton: n
     points.forEach(([px, py, score], index) => {
       const place = [left + px * width, top + py * height];
       const distance = Math.hypot(place[0] - x, place[1] - y);
-      if (score < settings.threshold || distance > (found?.distance ?? within)) return;
+      if (score < settings.threshold || distance > within || distance >= found?.distance) return;
       const words = [(bones.names[index] ?? `point ${index}`).replaceAll("_", " "), score.toFixed(2)];
       if (id !== null) words.push(`id ${id}`);
       found = { distance, place, text: words.join(", ") };

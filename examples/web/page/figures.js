@@ -4,27 +4,25 @@ const LENGTH = 120;
 const WIDTH = 120;
 const HEIGHT = 40;
 
-const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-const percent = (value) => `${Math.round(value)} %`;
-const rate = (value) => (value < 10 ? value.toFixed(1) : `${Math.round(value)}`);
+const short = (value) => (value < 10 ? value.toFixed(1) : `${Math.round(value)}`);
 const pair = (stats, name) => [stats[`${name}-p50`], stats[`${name}-p99`]];
 
 /** Each is read from what was told a while ago and now, and how many seconds are between: one line, or two. */
 const CHARTS = [
-  { name: "Frames a second", text: rate, least: 10, read: (before, now, seconds) => [sum(before, now, "frames") / seconds] },
+  { name: "Frames a second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "frames") / seconds] },
   {
     name: "Fill of batches",
-    text: percent,
+    unit: " %",
     least: 100,
     read: ({ network: before }, { network: now }) => {
       const runs = (now.batches - before.batches) * now["batch-size"];
       return [runs > 0 ? (100 * (now.crops - before.crops)) / runs : 0];
     },
   },
-  { name: "Wait for a batch", text: ms, least: 5, two: true, read: (_, { network }) => pair(network, "wait-ms") },
-  { name: "Inference", text: ms, least: 5, two: true, read: (_, { network }) => pair(network, "inference-ms") },
-  { name: "Skipped a second", text: rate, least: 10, read: (before, now, seconds) => [sum(before, now, "skipped") / seconds] },
-  { name: "GPU", text: percent, least: 100, read: (_, { network }) => [network["gpu-utilization"]] },
+  { name: "Wait", unit: " ms", least: 5, two: true, read: (_, { network }) => pair(network, "wait-ms") },
+  { name: "Inference", unit: " ms", least: 5, two: true, read: (_, { network }) => pair(network, "inference-ms") },
+  { name: "Skipped a second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "skipped") / seconds] },
+  { name: "GPU", unit: " %", least: 100, read: (_, { network }) => [network["gpu-utilization"]] },
 ];
 
 /** By how much a number of all cameras has grown; that of a camera that was opened again begins at 0. */
@@ -36,7 +34,7 @@ function sum(before, now, name) {
 /** A round number that is at least as large. */
 function round(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  return [1, 1.5, 2, 3, 5, 7.5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 class Chart {
@@ -60,11 +58,11 @@ class Chart {
     if (this.element.hidden) return;
     this.#history.push(values);
     if (this.#history.length > LENGTH) this.#history.shift();
-    const { text, name, least } = this.#kind;
+    const { name, unit, least } = this.#kind;
+    const text = (value) => short(value) + unit;
     const most = round(Math.max(least, ...this.#history.flat()));
-    const words = values.length === 2 ? `p50 ${text(values[0])}, p99 ${text(values[1])}` : text(values[0]);
-    this.#part(".now").textContent = words;
-    this.#part(".most").textContent = `to ${text(most)}`;
+    this.#part(".now").textContent = values.map(short).join(", ") + unit;
+    this.#part(".most").textContent = `${most}${unit}`;
     const first = this.#line(0, most);
     this.#part(".first").setAttribute("d", first);
     const start = WIDTH - this.#history.length + 1;
@@ -72,6 +70,7 @@ class Chart {
     this.#part(".second").setAttribute("d", values.length === 2 ? this.#line(1, most) : "");
     const of = values.length - 1;
     const all = this.#history.map((values) => values[of]);
+    const words = values.length === 2 ? `p50 ${text(values[0])}, p99 ${text(values[1])}` : text(values[0]);
     const range = `${text(Math.min(...all))} to ${text(Math.max(...all))}`;
     this.#part("svg").setAttribute("aria-label", `${name}: ${words}; in the last ${all.length} seconds ${range}`);
   }
@@ -109,7 +108,7 @@ export class Figures {
     for (const { kind, chart } of this.#charts) chart.add(kind.read(this.#before, now, seconds));
     const words = now.cameras.map((camera, index) => {
       const frames = Math.max(0, camera.frames - this.#before.cameras[index].frames);
-      return `${rate(frames / seconds)} frames/s`;
+      return `${short(frames / seconds)} frames/s`;
     });
     this.#before = now;
     this.#at = at;

@@ -7,11 +7,14 @@
 
 import { Socket } from "./socket.js";
 
-/** Seconds behind the newest frame: more than that is played faster, much more is left out. */
-const LATE = 0.5;
-const IN_TIME = 0.2;
-const TOO_LATE = 1.5;
-const FASTER = 1.15;
+/** Seconds that the picture is behind the newest frame. When it is more, it is played faster, when it is less, slower, so that a stream
+ * that comes slowly does not stop and go; when it is much more, the rest is left out. */
+const BEHIND = 0.25;
+const TOO_FAR_BEHIND = 1.5;
+const SLOWEST = 0.25;
+const FASTEST = 1.2;
+/** Milliseconds at which our time line begins: at 0 the first frame may come out a little before it, and is not taken. */
+const START = 1000;
 /** Seconds of what has been shown that are kept, and after how many they are removed. */
 const KEPT = 5;
 const REMOVED = 20;
@@ -29,13 +32,14 @@ export class Player {
   #onShown;
   #onError;
   #socket;
+  #isOn = false;
   #source = null;
   #buffer = null;
   #queue = [];
   /** Milliseconds from the stream's time to ours; null before the first frame behind an opening. */
   #shift = null;
   /** Where the next frame goes, and how long the last one is taken to last. */
-  #end = 0;
+  #end = START;
   #length = 40;
   #last = 0;
   /** Of frames that have come: their time, and who is in them. */
@@ -55,11 +59,13 @@ export class Player {
   }
 
   start() {
+    this.#isOn = true;
     this.#socket.open();
   }
 
   /** The last picture stays. What comes after a new start is of then. */
   stop() {
+    this.#isOn = false;
     this.#socket.close();
     this.#video.pause();
   }
@@ -141,15 +147,16 @@ export class Player {
     const { buffered } = this.#buffer;
     if (!buffered.length) return;
     const newest = buffered.end(buffered.length - 1);
-    const late = newest - video.currentTime;
-    if (late > TOO_LATE) {
-      video.currentTime = newest - IN_TIME;
-    } else if (late > LATE) {
-      video.playbackRate = FASTER;
-    } else if (late < IN_TIME) {
-      video.playbackRate = 1;
+    const behind = newest - video.currentTime;
+    if (video.currentTime < buffered.start(0)) {
+      video.currentTime = buffered.start(0);
+    } else if (behind > TOO_FAR_BEHIND) {
+      video.currentTime = newest - BEHIND;
+    } else {
+      const rate = Math.round((20 * behind) / BEHIND) / 20;
+      video.playbackRate = Math.max(SLOWEST, Math.min(rate, FASTEST));
     }
-    if (video.paused) {
+    if (video.paused && this.#isOn) {
       // Refused while nothing is to be seen of it, for one.
       video.play().catch(() => {});
     }
@@ -163,14 +170,14 @@ export class Player {
     this.#onShown(is ? found[0].found : {});
   }
 
-  /** Begins with a new time line. */
+  /** Begins with a new time line, but not again and again without a rest. */
   #restart() {
     if (!this.#source) return;
     this.#socket.close();
     this.#source = this.#buffer = this.#shift = null;
     this.#queue = [];
     this.#found = [];
-    this.#end = 0;
-    this.#socket.open();
+    this.#end = START;
+    setTimeout(() => this.#isOn && this.#socket.open(), 1000);
   }
 }

@@ -88,8 +88,8 @@ export class Tile {
     const button = this.#part(".pause");
     button.textContent = isPaused ? "Go on" : "Pause";
     button.setAttribute("aria-pressed", isPaused);
-    this.element.classList.toggle("paused", isPaused);
     this.#play();
+    this.#list();
   }
 
   set isLarge(isLarge) {

@@ -1,0 +1,344 @@
+"""The page of examples/web in a Chromium without a window: what is drawn, when, and what its buttons do. `make web-test` runs it.
+
+The inputs are a white ball of a live source, a grey one in a file, which an RTSP camera shows too until it is cut. The network finds the brightest dot: all
+points of the one person are on the ball's middle."""
+import os
+import pathlib
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import unittest
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "target/debug/examples/web"
+POSE = f"execution-provider=cpu inference-region=full-frame overload=block model-file={ROOT}/tests/networks/dots-17.onnx"
+# Where pictures of the page go, for who wants to look at them.
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+TOKEN = "0123456789abcdef"
+# Milliseconds: the machine may be busy.
+PATIENCE = 30_000
+BALL, CLIP, CAMERA = range(3)
+# Squared pixels.
+NEAR = 6 ** 2
+
+# For as many frames as are asked for: where the ball is in the picture that is shown, and where the people's points are drawn, as
+# fractions of the picture. Asked for behind the page, this is called behind it at each frame.
+MEASURE = """async ([index, frames]) => {
+  const tile = document.querySelectorAll('.tile')[index];
+  const [video, canvas] = [tile.querySelector('video'), tile.querySelector('canvas')];
+  const [width, height] = [320, 180];
+  const middle = (pixels, isBright) => {
+    let [x, y, count] = [0, 0, 0];
+    for (let at = 0; at < width * height; at += 1) {
+      if (!isBright(pixels, 4 * at)) continue;
+      x += at % width; y += Math.floor(at / width); count += 1;
+    }
+    return count ? [(x / count + 0.5) / width, (y / count + 0.5) / height] : null;
+  };
+  const pixels = (image) => {
+    const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+    // As the page has it: whole, in the middle.
+    if (image === video) {
+      const scale = Math.min(width / video.videoWidth, height / video.videoHeight);
+      const [w, h] = [scale * video.videoWidth, scale * video.videoHeight];
+      context.drawImage(video, (width - w) / 2, (height - h) / 2, w, h);
+    } else {
+      context.drawImage(canvas, 0, 0, width, height);
+    }
+    return context.getImageData(0, 0, width, height).data;
+  };
+  const seen = [];
+  await new Promise((done) => {
+    const look = (_, { mediaTime }) => {
+      seen.push({
+        time: 1000 * mediaTime,
+        ball: middle(pixels(video), (data, at) => data[at] > 128),
+        drawn: middle(pixels(canvas), (data, at) => data[at + 3] > 128),
+      });
+      if (seen.length < frames) video.requestVideoFrameCallback(look);
+      else done();
+    };
+    video.requestVideoFrameCallback(look);
+  });
+  return seen;
+}"""
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def start(*command):
+    return subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+
+
+def end(process):
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+def serve(*arguments):
+    """The program, and where it serves."""
+    program = start(PROGRAM, *arguments, "--listen", "127.0.0.1:0", "--pose", POSE, "--retry", "0.2")
+    for line in program.stdout:
+        if line.startswith("Watch at "):
+            return program, line.split()[-1]
+    raise AssertionError("the program has ended")
+
+
+def apart(one, other):
+    """In pixels of a picture of 640x360."""
+    return ((one[0] - other[0]) * 640) ** 2 + ((one[1] - other[1]) * 360) ** 2
+
+
+def shift(seen, interval):
+    """By how many frames what is drawn is off, on the whole."""
+    def error(frames):
+        pairs = []
+        for one in seen:
+            other = min(seen, key=lambda each: abs(each["time"] - one["time"] - frames * interval))
+            if abs(other["time"] - one["time"] - frames * interval) < interval / 4 and one["drawn"] and other["ball"]:
+                pairs.append(apart(one["drawn"], other["ball"]))
+        return statistics.fmean(pairs)
+    return min(range(-3, 4), key=error)
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.playwright = sync_playwright().start()
+        cls.addClassCleanup(cls.playwright.stop)
+        # As root Chromium has no sandbox; it opens nothing but our own page.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        cls.browser = cls.playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=arguments)
+        cls.addClassCleanup(cls.browser.close)
+
+    def page(self, address, width=1280, height=800, **options):
+        """A page of a browser that has never been here. What it complains of fails the test."""
+        context = self.browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE)
+        self.addCleanup(context.close)
+        page, self.complaints = context.new_page(), []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and self.complaints.append(line.text))
+        page.goto(address)
+        return page
+
+    def picture(self, page, name):
+        if SCREENSHOTS:
+            page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+
+
+class Cameras(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.clip = f"{folder.name}/clip.mkv"
+        subprocess.run(f"gst-launch-1.0 -q videotestsrc num-buffers=60 pattern=ball foreground-color=0xffb0b0b0 ! video/x-raw,width=320,height=240,framerate=30/1 ! "
+                       f"vp8enc deadline=1 ! matroskamux ! filesink location={cls.clip}", shell=True, check=True)
+        cls.port = free_port()
+        cls.camera = None
+        cls.turn_on()
+        cls.addClassCleanup(lambda: end(cls.camera))
+        cls.program, cls.address = serve("test:ball", cls.clip, f"rtsp://127.0.0.1:{cls.port}/camera-1", "--repeat")
+        cls.addClassCleanup(lambda: end(cls.program))
+
+    @classmethod
+    def turn_on(cls):
+        cls.camera = start(os.environ["SYSTEM_PYTHON"], ROOT / "examples/python/rtsp.py", "cameras", cls.clip, "--port", cls.port)
+
+    def wall(self, **options):
+        """The page, once pictures are shown."""
+        page = self.page(self.address, **options)
+        for index in (BALL, CLIP):
+            expect(page.locator(".tile").nth(index)).to_contain_class("has-picture", timeout=PATIENCE)
+        return page
+
+    def tearDown(self):
+        self.assertEqual(self.complaints, [])
+
+    def switch(self, page, name):
+        return page.get_by_role("switch", name=name)
+
+    def test_people_are_drawn_on_their_own_picture(self):
+        page = self.wall()
+        for index, frames in ((BALL, 200), (CLIP, 150)):
+            with self.subTest(index=index):
+                seen = page.evaluate(MEASURE, [index, frames])
+                self.assertEqual(shift(seen, 1000 / 30), 0)
+                self.assertEqual([frame for frame in seen if not frame["drawn"]], [])
+                # The browser may have gone on to the next picture while this looks at the last one.
+                off = [at for at, frame in enumerate(seen) if apart(frame["drawn"], frame["ball"]) > NEAR]
+                self.assertLess(len(off), frames / 4, off)
+                for at in off:
+                    near = [apart(seen[at]["drawn"], frame["ball"]) for frame in seen[max(at - 1, 0):at + 2]]
+                    # One that was not shown lies between, perhaps: the ball moves by up to 14 pixels a frame.
+                    self.assertLess(min(near), 20 ** 2, seen[max(at - 1, 0):at + 2])
+                times = [frame["time"] for frame in seen]
+                self.assertEqual(times, sorted(times), "also when the file begins again")
+        self.picture(page, "wall")
+
+    def test_two_viewers_see_the_same(self):
+        pages = [self.wall(), self.wall()]
+        for page in pages:
+            for frame in page.evaluate(MEASURE, [BALL, 30])[5:]:
+                self.assertLess(apart(frame["drawn"], frame["ball"]), 30 ** 2)
+
+    def test_figures_move(self):
+        page = self.wall()
+        charts = page.locator("#charts figure:visible")
+        expect(charts).to_have_count(5)
+        lines = lambda: [charts.nth(index).locator(".first").get_attribute("d") for index in range(5)]
+        before = lines()
+        page.wait_for_function("before => [...document.querySelectorAll('#charts figure:not([hidden]) .first')]"
+                               ".every((line, index) => line.getAttribute('d') !== before[index])", arg=before)
+        expect(charts.filter(has_text="Frames a second").locator(".now")).not_to_have_text("0.0")
+        words = page.get_by_role("img", name="Inference: p50").get_attribute("aria-label")
+        self.assertRegex(words, r"p50 [\d.]+ ms, p99 [\d.]+ ms; in the last \d+ seconds")
+        expect(page.locator(".tile").nth(BALL).locator(".figures")).to_contain_text("frames/s")
+
+    def test_a_camera_is_cut_and_comes_back(self):
+        page = self.wall()
+        tile = page.locator(".tile").nth(CAMERA)
+        expect(tile).to_have_attribute("data-state", "running", timeout=PATIENCE)
+        expect(tile).to_contain_class("has-picture", timeout=PATIENCE)
+        end(self.camera)
+        expect(tile.get_by_role("status")).to_contain_text("Away: ", timeout=PATIENCE)
+        self.picture(page, "away")
+        expect(page.locator("#connection")).to_have_text("3 cameras, 1 without a picture")
+        # The others go on meanwhile.
+        page.evaluate(MEASURE, [BALL, 10])
+        type(self).turn_on()
+        expect(tile.get_by_role("status")).to_be_empty(timeout=PATIENCE)
+        expect(page.locator("#connection")).to_have_text("3 cameras")
+        page.evaluate(MEASURE, [CAMERA, 10])
+
+    def test_what_is_drawn_is_switched(self):
+        page = self.wall()
+        drawn = lambda: page.evaluate(MEASURE, [BALL, 3])[-1]["drawn"]
+        self.assertIsNotNone(drawn())
+        for name in ("Points", "Skeletons"):
+            self.switch(page, name).click()
+        self.assertIsNone(drawn())
+        self.switch(page, "Boxes").click()
+        # The whole picture is the box.
+        self.assertLess(apart(drawn(), [0.5, 0.5]), 3 ** 2)
+        self.switch(page, "Boxes").click()
+        self.switch(page, "Points").click()
+        self.assertIsNotNone(drawn())
+        # A grey ball has a lower score.
+        score = page.get_by_role("slider", name="Score from")
+        grey = lambda: page.evaluate(MEASURE, [CLIP, 3])[-1]["drawn"]
+        self.assertIsNotNone(grey())
+        score.fill("0.8")
+        self.assertIsNone(grey())
+        self.assertIsNotNone(drawn())
+        page.reload()
+        expect(score).to_have_value("0.8")
+        expect(self.switch(page, "Skeletons")).not_to_be_checked()
+
+    def test_a_pause_keeps_the_picture_and_names_points(self):
+        page = self.wall()
+        tile = page.locator(".tile").nth(BALL)
+        tile.get_by_role("button", name="Pause").click()
+        state = "tile => [tile.querySelector('video').currentTime, tile.querySelector('canvas').toDataURL()]"
+        before = tile.evaluate(state)
+        # The other goes on for a while.
+        page.evaluate(MEASURE, [CLIP, 20])
+        self.assertEqual(tile.evaluate(state), before)
+        place = tile.evaluate("""tile => {
+          const canvas = tile.querySelector('canvas');
+          const box = canvas.getBoundingClientRect();
+          const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+          let [x, y, count] = [0, 0, 0];
+          for (let at = 0; at < canvas.width * canvas.height; at += 1) {
+            if (pixels[4 * at + 3] < 128) continue;
+            x += at % canvas.width; y += Math.floor(at / canvas.width); count += 1;
+          }
+          return [box.left + x / count * box.width / canvas.width, box.top + y / count * box.height / canvas.height];
+        }""")
+        page.mouse.move(*place)
+        expect(tile.locator(".hint")).to_have_text("nose, 1.00")
+        self.picture(page, "hint")
+        page.mouse.move(place[0], place[1] + 60 if place[1] < 200 else place[1] - 60)
+        expect(tile.locator(".hint")).to_be_hidden()
+        tile.get_by_role("button", name="Go on").click()
+        page.evaluate(MEASURE, [BALL, 10])
+        page.get_by_role("button", name="Pause all").click()
+        for index in (BALL, CLIP):
+            expect(page.locator(".tile").nth(index).get_by_role("button", name="Go on")).to_be_visible()
+
+    def test_the_keyboard_is_enough(self):
+        page = self.wall()
+        large = page.locator(".tile.large")
+        button = page.locator(".tile").nth(BALL).get_by_role("button", name="Enlarge")
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if button.evaluate("button => button === document.activeElement"):
+                break
+        page.keyboard.press("Enter")
+        expect(large.get_by_role("heading")).to_have_text("test:ball")
+        row = large.get_by_role("table", name="People").get_by_role("row").nth(1)
+        expect(row).to_contain_text("17 of 17")
+        self.picture(page, "large")
+        page.keyboard.press("ArrowRight")
+        expect(large.get_by_role("heading")).to_have_text("clip.mkv")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        expect(large.get_by_role("heading")).to_contain_text("camera-1")
+        page.keyboard.press("Escape")
+        expect(large).to_have_count(0)
+
+    def test_light_and_dark_wide_and_narrow(self):
+        for scheme, width in (("light", 1280), ("dark", 1280), ("light", 360), ("dark", 320)):
+            with self.subTest(scheme=scheme, width=width):
+                page = self.wall(width=width, color_scheme=scheme)
+                self.picture(page, f"{scheme}-{width}")
+                background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                shade = int(background.removeprefix("rgb(").split(",")[0])
+                self.assertEqual(shade < 128, scheme == "dark", background)
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), width)
+                found = Axe().run(page)
+                self.assertEqual(found.violations_count, 0, found.generate_report())
+        # What is chosen here counts more than the system's.
+        page.get_by_label("Colours").select_option("light")
+        self.assertEqual(page.evaluate("getComputedStyle(document.documentElement).colorScheme"), "light")
+
+
+class Token(Case):
+    def test_only_who_knows_the_token_sees_the_page(self):
+        program, address = serve("test:ball", "--token", TOKEN)
+        self.addCleanup(end, program)
+        page = self.page(address)
+        expect(page.get_by_role("button", name="Watch")).to_be_visible()
+        self.assertEqual(page.evaluate("""async () => {
+          const socket = new WebSocket('ws://' + location.host + '/camera/0');
+          return new Promise((done) => { socket.onopen = () => done('open'); socket.onerror = () => done('refused'); });
+        }"""), "refused")
+        page.get_by_label("Token").fill("fedcba9876543210")
+        page.get_by_label("Token").press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("The token is missing or wrong.")
+        self.picture(page, "token")
+        found = Axe().run(page)
+        self.assertEqual(found.violations_count, 0, found.generate_report())
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Watch").click()
+        expect(page.locator(".tile")).to_contain_class("has-picture", timeout=PATIENCE)
+        self.assertEqual(page.evaluate("document.cookie"), "", "no script reads the token")
+        # A link that brings it along.
+        page = self.page(f"{address}#token={TOKEN}")
+        expect(page.locator(".tile")).to_contain_class("has-picture", timeout=PATIENCE)
+        self.assertNotIn(TOKEN, page.url)
+
+
+if __name__ == "__main__":
+    unittest.main()
