@@ -1,0 +1,116 @@
+"""The README and the pages in docs/ use the words of docs/glossary.md, and sentences that readers stumbled over stay out."""
+import pathlib
+import re
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+GLOSSARY = ROOT / "docs/glossary.md"
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "models/README.md", ROOT / "models/LICENSE-WEIGHTS.md"]
+
+# Ways to write that readers stumbled over: what finds them, a sentence that stood in these pages, and what to write.
+STUMBLES = [
+    (r"\b(nobody|somebody|anybody|everybody|whoever|whom)\b(?! (a|the|upstream|rtmposebatch) )",
+     "There is nobody in it, so nothing should be drawn on it", "name the person: 'no people', 'a person', 'users'"),
+    (r"\b(has|have) not\b(?! (\w+(ed|en|wn|ne|ad|ld|nd|ght)|run)\b)", "GstAnalytics, which Debian 12 has not", "'does not have'"),
+    (r"\bwho(m|se)? have who\b|\bwho cares\b|\bfor who\b", "who cares iterates over them", "name who does it"),
+    (r"\bmust agree in all\b", "They must agree in all that makes it", "'these properties must be equal'"),
+    (r"\bin the place of\b", "a server in the place of this process", "'instead of'"),
+    (r"\b(is|are|was|were) told (of|by)\b|\btells? (how far|which it is)\b", "Live frames are told of by a warning",
+     "'a warning reports', 'recognised by'"),
+    (r"\bhears? of\b", "Nobody hears of a find until four more looks agree", "'is reported'"),
+    (r"\bthat is saved afterwards\b", "A new scene is searched at once; that is saved afterwards", "say what is reduced"),
+    (r"\bby the rhythm\b", "by the rhythm of the streams' last frames", "'judging by the recent frame intervals'"),
+    (r"\bmust add for\b", "What a live pipeline must add for the element is", "'the added latency is'"),
+    (r"\bof them spins?\b", "None of them spins", "'idle threads sleep'"),
+    (r"\bso is it by\b", "so is it by those", "repeat the noun"),
+    (r"\bWhat is left is what\b", "What is left is what a network computes", "say who can still do what"),
+    (r"\bborne\b", "a fault that must be borne", "'survived'"),
+    (r"\bfor ever\b", "it waits for ever", "'forever'"),
+    (r"(?<=[.;:] )(Of|With|By|In) (more|whom|whose|what)\b", "Of live frames. Of more regions the surest", "begin with the subject"),
+    (r"\bas long as there (was|is) no(ne|body)\b", "people are searched as long as there was none", "'until the first ... arrives'"),
+]
+
+
+def prose(text):
+    """A page's words: without code, comments, targets of links and marks."""
+    text = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "`", text)
+    text = re.sub(r"<!-- (?!package:).*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return text.replace("**", "").replace("*", "")
+
+
+def headings(page):
+    """What a link can name behind a page's #, as GitHub makes it of headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def glossary():
+    """Each term, with the words that it replaces."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in GLOSSARY.read_text().splitlines()
+            if line.startswith("| ")]
+    return {term: [word.strip() for word in instead.split(",") if word.strip()] for term, _, instead in rows[1:]}
+
+
+def findings(text, terms):
+    """What is wrong with a page: line by line of its prose, the words and what to write."""
+    words = {word for replaced in terms.values() for word in replaced}
+    # A term may hold a word that is not to stand alone: a model card.
+    for term in terms:
+        if words & set(term.split()):
+            text = re.sub(rf"\b{re.escape(term)}s?\b", "", text, flags=re.IGNORECASE)
+    flat = re.sub(r"\s+", " ", text)
+    found = []
+    for term, words in terms.items():
+        for word in words:
+            for match in re.finditer(rf"\b{re.escape(word)}\b", flat, re.IGNORECASE):
+                found.append(f"'{word}' (write '{term}'): ...{flat[max(0, match.start() - 40):match.end() + 20]}...")
+    for pattern, _, instead in STUMBLES:
+        for match in re.finditer(pattern, flat):
+            found.append(f"'{match[0]}' ({instead}): ...{flat[max(0, match.start() - 40):match.end() + 20]}...")
+    return found
+
+
+class Words(unittest.TestCase):
+    def test_pages_use_the_glossarys_words(self):
+        terms = glossary()
+        wrong = []
+        for page in PAGES:
+            text = prose(page.read_text())
+            if page == GLOSSARY:
+                # Its last column is about words that are not used.
+                text = re.sub(r"\|[^|\n]*\|$", "", text, flags=re.MULTILINE)
+            wrong += [f"{page.relative_to(ROOT)}: {finding}" for finding in findings(text, terms)]
+        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+
+    def test_links_name_headings_that_are_there(self):
+        links = 0
+        for page in PAGES:
+            for address, heading in re.findall(r"\]\(([^):#\s]*)#([^)\s]+)\)", page.read_text()):
+                target = page.parent / address if address else page
+                self.assertIn(heading, headings(target), f"{page.relative_to(ROOT)}: {address}#{heading}")
+                links += 1
+        self.assertGreater(links, 20)
+
+    def test_each_way_to_stumble_is_noticed(self):
+        for pattern, sentence, _ in STUMBLES:
+            self.assertRegex(sentence, pattern)
+        for words in glossary().values():
+            for word in words:
+                self.assertTrue(findings(f"Here {word} stands.", glossary()), word)
+
+    def test_what_is_no_prose_is_left_alone(self):
+        page = "```sh\nmake card\n```\n`card` <!-- card --> [one](card.md) model card"
+        self.assertEqual(findings(prose(page), glossary()), [])
+        self.assertTrue(findings(prose("a card\n"), glossary()))
+
+    def test_the_glossary_is_in_order_and_each_term_stands_once(self):
+        terms = list(glossary())
+        self.assertEqual(terms, sorted(set(terms), key=str.lower))
+        self.assertGreater(len(terms), 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
