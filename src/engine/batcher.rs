@@ -180,11 +180,10 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Holds until a crop of the stream is taken.
-    pub fn set_blocked(&mut self, id: StreamId, blocked: bool) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.blocked = blocked;
-        }
+    /// Holds until a crop of the stream is taken. Tells whether it was otherwise.
+    pub fn set_blocked(&mut self, id: StreamId, blocked: bool) -> bool {
+        let stream = self.streams.get_mut(&id);
+        stream.is_some_and(|stream| std::mem::replace(&mut stream.blocked, blocked) != blocked)
     }
 
     /// Puts a barrier behind the stream's pending crops: none of them waits for a fuller batch.

@@ -141,8 +141,6 @@ struct Core {
     shared: Mutex<Shared>,
     /// Executors wait here for crops.
     crops: Condvar,
-    /// Streams wait here for a crop buffer.
-    buffers: Condvar,
     clock: Arc<dyn Clock>,
     observer: fn(&BatchReport),
     batch_size: usize,
@@ -199,7 +197,6 @@ impl Engine {
                 failed: None,
             }),
             crops: Condvar::new(),
-            buffers: Condvar::new(),
             clock: clock.clone(),
             observer,
             batch_size,
@@ -245,9 +242,12 @@ impl Engine {
 
     /// Gives the number of threads that were left behind.
     fn end(&mut self) -> usize {
-        lock(&self.core.shared).closing = true;
+        {
+            let mut shared = lock(&self.core.shared);
+            shared.closing = true;
+            shared.pool.wake_all();
+        }
         self.core.wake();
-        self.core.buffers.notify_all();
         for thread in &self.threads {
             thread.terminator.terminate();
         }
@@ -288,6 +288,18 @@ impl Core {
         self.crops.notify_all();
     }
 
+    /// Buffers are free again: wakes streams that wait for one.
+    fn wake_waiting(&self, shared: &mut Shared) {
+        let streams = shared.batcher.running_streams();
+        let mut changed = false;
+        for waiting in shared.pool.wake(streams) {
+            changed |= shared.batcher.set_blocked(waiting, true);
+        }
+        if changed {
+            self.crops.notify_all();
+        }
+    }
+
     /// Changes what batches are cut from. Idle executors look again: whatever was changed, a batch may be due now.
     fn change_batcher<T>(&self, change: impl FnOnce(&mut Batcher<Job>) -> T) -> T {
         let changed = change(&mut lock(&self.shared).batcher);
@@ -309,7 +321,7 @@ impl Core {
         let jobs = {
             let mut shared = lock(&self.shared);
             shared.failed.get_or_insert_with(|| error.clone());
-            self.buffers.notify_all();
+            shared.pool.wake_all();
             shared.batcher.drain()
         };
         Promise::answer_all(jobs.into_iter().map(|job| (job.promise, Err(error.clone()))));

@@ -3,33 +3,85 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Core, Slot, batcher::StreamId};
-use crate::sync::lock;
+use crate::sync::{Condvar, lock};
 
 pub(super) struct Pool {
     free: Vec<Box<dyn Slot>>,
     total: usize,
     held: BTreeMap<StreamId, usize>,
+    /// Those who wait for a buffer, in the order in which they came.
+    line: Vec<Waiter>,
+    next_ticket: u64,
+}
+
+/// Who waits for a buffer.
+struct Waiter {
+    ticket: u64,
+    stream: StreamId,
+    room: Arc<Condvar>,
 }
 
 impl Pool {
     pub(super) fn new(free: Vec<Box<dyn Slot>>) -> Self {
-        Self { total: free.len(), free, held: BTreeMap::new() }
+        Self { total: free.len(), free, held: BTreeMap::new(), line: Vec::new(), next_ticket: 0 }
     }
 
     /// A buffer, unless none is free. A stream that holds its fair share of `streams` streams already may have more of
     /// what is left when one is kept for every other stream that holds less than its share.
     pub(super) fn take(&mut self, stream: StreamId, streams: usize) -> Option<Box<dyn Slot>> {
-        let share = (self.total / streams.max(1)).max(1);
-        let has_share = |stream: &StreamId| self.held.get(stream).is_some_and(|held| *held >= share);
-        if has_share(&stream) {
-            let with_share = self.held.keys().filter(|other| has_share(other)).count();
-            if self.free.len() <= streams.saturating_sub(with_share) {
-                return None;
-            }
+        let has_share = self.has_share(stream, streams);
+        if has_share && self.kept_for_others(streams) >= self.free.len() {
+            return None;
         }
         let slot = self.free.pop()?;
         *self.held.entry(stream).or_default() += 1;
         Some(slot)
+    }
+
+    fn has_share(&self, stream: StreamId, streams: usize) -> bool {
+        let share = (self.total / streams.max(1)).max(1);
+        self.held.get(&stream).is_some_and(|held| *held >= share)
+    }
+
+    /// Buffers that are kept for streams that hold less than their share.
+    fn kept_for_others(&self, streams: usize) -> usize {
+        let with_share = self.held.keys().filter(|other| self.has_share(**other, streams)).count();
+        streams.saturating_sub(with_share)
+    }
+
+    /// `room` is notified when a buffer is there for the stream, until `leave_line`.
+    pub(super) fn join_line(&mut self, stream: StreamId, room: Arc<Condvar>) -> u64 {
+        self.next_ticket += 1;
+        self.line.push(Waiter { ticket: self.next_ticket, stream, room });
+        self.next_ticket
+    }
+
+    pub(super) fn leave_line(&mut self, ticket: u64) {
+        self.line.retain(|waiter| waiter.ticket != ticket);
+    }
+
+    /// Wakes those who wait and can have a buffer, one for each that is free; gives the streams that go on waiting.
+    pub(super) fn wake(&self, streams: usize) -> Vec<StreamId> {
+        if self.line.is_empty() {
+            return Vec::new();
+        }
+        let kept = self.kept_for_others(streams);
+        let mut left = self.free.len();
+        let mut waiting = Vec::new();
+        for Waiter { stream, room, .. } in &self.line {
+            if left > 0 && (!self.has_share(*stream, streams) || self.free.len() > kept) {
+                left -= 1;
+                room.notify_all();
+            } else {
+                waiting.push(*stream);
+            }
+        }
+        waiting
+    }
+
+    /// Wakes all who wait: none of them will get a buffer.
+    pub(super) fn wake_all(&self) {
+        self.line.iter().for_each(|waiter| waiter.room.notify_all());
     }
 
     pub(super) fn give_back(&mut self, stream: StreamId, slot: Box<dyn Slot>) {
@@ -68,7 +120,7 @@ impl CropBuffer {
         &mut **self.slot.as_mut().expect("it is here until it is dropped")
     }
 
-    /// Gives the buffers of a batch back together: those who wait for one wake up once.
+    /// Gives the buffers of a batch back together.
     pub(super) fn give_back_all(core: &Core, mut buffers: Vec<Self>) {
         if buffers.is_empty() {
             return;
@@ -81,8 +133,8 @@ impl CropBuffer {
                     shared.pool.give_back(buffer.stream, slot);
                 }
             }
+            core.wake_waiting(&mut shared);
         }
-        core.buffers.notify_all();
     }
 }
 
@@ -90,8 +142,9 @@ impl Drop for CropBuffer {
     fn drop(&mut self) {
         if let Some(mut slot) = self.slot.take() {
             slot.clear();
-            lock(&self.core.shared).pool.give_back(self.stream, slot);
-            self.core.buffers.notify_all();
+            let mut shared = lock(&self.core.shared);
+            shared.pool.give_back(self.stream, slot);
+            self.core.wake_waiting(&mut shared);
         }
     }
 }
@@ -130,6 +183,31 @@ mod tests {
             pool.give_back(ids[0], taken.pop().unwrap());
         }
         assert_eq!((0..3).filter_map(|_| pool.take(ids[1], 8)).count(), 3);
+    }
+
+    /// Many threads that all wake up for one buffer take longer for that than a GPU for a batch.
+    #[test]
+    fn as_many_wake_up_as_there_are_buffers_in_the_order_in_which_they_came() {
+        let ids = ids(4);
+        let mut pool = pool(8);
+        let mut taken: Vec<_> = ids.iter().map(|id| take_all(&mut pool, *id, 4)).collect();
+        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2, 1, 0]);
+        let room = Arc::<Condvar>::default();
+        let tickets = [1, 0, 2, 3].map(|index| pool.join_line(ids[index], room.clone()));
+        assert_eq!(pool.wake(4), [ids[1], ids[0], ids[2], ids[3]], "nothing is free");
+        let mut one_is_given_back = |pool: &mut Pool| pool.give_back(ids[0], taken[0].pop().unwrap());
+        one_is_given_back(&mut pool);
+        assert_eq!(
+            pool.wake(4),
+            [ids[1], ids[0], ids[3]],
+            "the first of those with less than their share may"
+        );
+        one_is_given_back(&mut pool);
+        assert_eq!(pool.wake(4), [ids[1], ids[0]]);
+        one_is_given_back(&mut pool);
+        assert_eq!(pool.wake(4), [ids[3]], "there is one for others, too");
+        pool.leave_line(tickets[0]);
+        assert!(pool.wake(4).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     device::{self, Load},
 };
 use crate::sync::{
+    Condvar,
     atomic::{AtomicBool, AtomicU64, Ordering},
     lock, wait,
 };
@@ -22,6 +23,8 @@ pub struct Stream {
     core: Arc<Core>,
     id: StreamId,
     notify: Notify,
+    /// It waits here for a crop buffer.
+    room: Arc<Condvar>,
     flushing: AtomicBool,
     /// Changes of the engine that were told.
     told: AtomicU64,
@@ -30,7 +33,14 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(core: Arc<Core>, policy: TimeoutPolicy, notify: Notify) -> Self {
         let id = lock(&core.shared).batcher.attach(policy);
-        Self { core, id, notify, flushing: AtomicBool::new(false), told: AtomicU64::new(0) }
+        Self {
+            core,
+            id,
+            notify,
+            room: Arc::default(),
+            flushing: AtomicBool::new(false),
+            told: AtomicU64::new(0),
+        }
     }
 
     pub fn shape(&self) -> Shape {
@@ -71,7 +81,7 @@ impl Stream {
     /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.
     pub fn buffer(&self) -> Result<CropBuffer, Flushing> {
         let mut shared = lock(&self.core.shared);
-        let mut waited = false;
+        let mut ticket = None;
         let slot = loop {
             if self.flushing.load(Ordering::SeqCst) || shared.closing {
                 break None;
@@ -80,13 +90,23 @@ impl Stream {
             if let Some(slot) = shared.pool.take(self.id, streams) {
                 break Some(slot);
             }
-            waited = true;
+            if ticket.is_some() {
+                // What this one may not have, another may.
+                self.core.wake_waiting(&mut shared);
+            } else {
+                ticket = Some(shared.pool.join_line(self.id, self.room.clone()));
+            }
             shared.batcher.set_blocked(self.id, true);
             self.core.crops.notify_all();
-            shared = wait(&self.core.buffers, shared);
+            shared = wait(&self.room, shared);
         };
-        if waited {
+        if let Some(ticket) = ticket {
+            shared.pool.leave_line(ticket);
             shared.batcher.set_blocked(self.id, false);
+            if slot.is_none() {
+                // One may have been there for it.
+                self.core.wake_waiting(&mut shared);
+            }
         }
         drop(shared);
         slot.map(|slot| CropBuffer::new(slot, self.id, self.core.clone())).ok_or(Flushing)
@@ -157,7 +177,11 @@ impl Stream {
             batcher.stop(self.id);
             batcher.flush(self.id)
         });
-        self.core.buffers.notify_all();
+        {
+            // With the lock held, so that nobody looks before it and waits after it.
+            let _shared = lock(&self.core.shared);
+            self.room.notify_all();
+        }
         drop(jobs);
     }
 
