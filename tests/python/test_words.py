@@ -5,8 +5,9 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GLOSSARY = ROOT / "docs/glossary.md"
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "models/README.md", ROOT / "models/LICENSE-WEIGHTS.md",
-         ROOT / "CHANGELOG.md", ROOT / "benches/RESULTS.md", ROOT / "tests/README.md"]
+PAGES = [*sorted(ROOT.glob("docs/*.md")), *(ROOT / name for name in (
+    "README.md", "CHANGELOG.md", "THIRD-PARTY.md", "benches/RESULTS.md", "tests/README.md",
+    "models/README.md", "models/LICENSE-WEIGHTS.md", "models/training/README.md"))]
 
 # Ways to write that readers stumbled over: what finds them, a sentence that stood in these pages, and what to write.
 STUMBLES = [
