@@ -52,11 +52,20 @@ struct Shown {
     /// Show all inputs in one picture instead of each in its own sink
     #[arg(long)]
     wall: bool,
-    /// Where pictures go, as in gst-launch-1.0; {} becomes the input's number:
+    /// Where pictures go, as in gst-launch-1.0; {} becomes the input's number (autovideosink, if not given):
     /// --sink 'openh264enc bitrate=2000000 ! h264parse ! mp4mux ! filesink location=camera-{}.mp4'
-    #[arg(long, value_name = "ELEMENTS", default_value = "autovideosink", verbatim_doc_comment)]
-    sink: String,
+    #[arg(long, value_name = "ELEMENTS", verbatim_doc_comment)]
+    sink: Option<String>,
+    /// NVIDIA's decoders, and frames that stay in the GPU's memory: decoded, inferred and drawn on there.
+    /// --sink gets them there, too, without --wall:
+    /// --gpu --sink 'nvh264enc ! h264parse ! mp4mux ! filesink location=camera-{}.mp4'
+    /// Pictures of cameras that lie on their side are not turned then
+    #[arg(long, verbatim_doc_comment)]
+    gpu: bool,
 }
+
+/// Where pictures go that are to go nowhere else.
+const WINDOW: &str = "autovideosink";
 
 /// Size of an input's picture in the wall.
 const TILE: (usize, usize) = (640, 360);
@@ -83,8 +92,9 @@ fn run(options: Options) -> Result<()> {
     gst::init()?;
     // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
-    let inputs = Inputs::new(options.inputs)?;
-    let shown = options.shown;
+    let (shown, mut watched) = (options.shown, options.inputs);
+    watched.gpu = shown.gpu;
+    let inputs = Inputs::new(watched)?;
     let wall = shown.wall.then(|| wall(&shown, &inputs)).transpose()?;
     let _ = wall.as_ref().map(|wall| wall.0.set_state(gst::State::Playing));
     let told = vec![0; inputs.inputs.len()];
@@ -103,7 +113,10 @@ fn wall(shown: &Shown, inputs: &Inputs) -> Result<Pipeline> {
     }
     // Said here, or a sink that wants another size would get a part of it.
     let (across, down) = (columns * width, count.div_ceil(columns) * height);
-    line += &format!(" ! video/x-raw,width={across},height={down} ! videoconvert ! {}", shown.sink);
+    line += &format!(
+        " ! video/x-raw,width={across},height={down} ! videoconvert ! {}",
+        shown.sink.as_deref().unwrap_or(WINDOW)
+    );
     for index in 0..count {
         line += &format!(
             " intervideosrc channel=input-{index} ! \
@@ -116,14 +129,20 @@ fn wall(shown: &Shown, inputs: &Inputs) -> Result<Pipeline> {
 impl Outlet for Shown {
     fn elements(&self, index: usize, _is_live: bool) -> String {
         let (width, height) = TILE;
-        let sink = match self.wall {
-            true => format!(
+        let sink = match (self.wall, &self.sink) {
+            (true, _) => format!(
                 "videoscale ! video/x-raw,format=I420,width={width},height={height},pixel-aspect-ratio=1/1 ! \
                  intervideosink channel=input-{index}"
             ),
-            false => self.sink.replace("{}", &(index + 1).to_string()),
+            (false, Some(sink)) => sink.replace("{}", &(index + 1).to_string()),
+            (false, None) => WINDOW.to_string(),
         };
-        format!("rtmposeoverlay ! videoconvert ! {sink}")
+        let from_the_gpu = match (self.gpu, self.wall || self.sink.is_none()) {
+            (true, true) => "cudadownload ! videoconvert ! ",
+            (true, false) => "",
+            (false, _) => "videoconvert ! ",
+        };
+        format!("rtmposeoverlay ! {from_the_gpu}{sink}")
     }
 }
 

@@ -189,6 +189,27 @@ fn what_cannot_work_ends_with_a_status_and_the_message() {
     assert!(usage.contains("rtsp://viewer:***@camera/") && usage.contains("--help"), "{usage}");
 }
 
+/// Where they are there, tests/cuda_frames.rs plays on the GPU.
+#[test]
+fn without_nvidias_elements_frames_cannot_stay_on_the_gpu_in_one_sentence() {
+    init();
+    if gst::ElementFactory::find("cudaupload").is_some() {
+        eprintln!("not played: this machine has NVIDIA's elements");
+        return;
+    }
+    let mut command = cameras();
+    command.args(["test:", "--gpu", "--sink", "fakesink"]);
+    let output = run(command);
+    assert!(!output.status.success());
+    let text = text(&output);
+    let errors: Vec<_> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{text}");
+    for part in ["no cudaupload", "plugin nvcodec", "NVIDIA driver", "leave out --gpu"] {
+        assert!(errors[0].contains(part), "{part} is missing: {text}");
+    }
+    assert!(!text.contains("again in"), "no input is tried: {text}");
+}
+
 #[test]
 fn inputs_can_come_from_a_list() {
     let folder = Folder::new("cameras-list");

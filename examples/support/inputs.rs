@@ -38,6 +38,9 @@ pub struct Watched {
     /// First wait before an input that failed is opened again
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     retry: Duration,
+    /// NVIDIA's decoders are taken, and frames stay in CUDA memory: the program's `Outlet` gets them there.
+    #[arg(skip)]
+    pub gpu: bool,
 }
 
 pub fn seconds(text: &str) -> Result<Duration> {
@@ -134,8 +137,9 @@ impl Input {
         outlet: &dyn Outlet,
         sender: &Sender<News>,
     ) -> Result<()> {
+        let prepared = if options.gpu { ON_THE_GPU } else { "videoconvert ! videoflip video-direction=auto" };
         let line = format!(
-            "{} ! videoconvert ! videoflip video-direction=auto ! {} ! {}",
+            "{} ! {prepared} ! {} ! {}",
             self.source(),
             elements(options),
             outlet.elements(index, self.is_live())
@@ -192,13 +196,39 @@ impl Input {
     }
 }
 
+/// Frames of NVIDIA's decoders pass as they are. Others, of a test picture for one, are brought there.
+const ON_THE_GPU: &str =
+    "cudaupload ! cudaconvert ! video/x-raw(memory:CUDAMemory),format=(string){NV12,RGBA,BGRA,RGBx,BGRx}";
+
+/// Has GStreamer take NVIDIA's decoders before all others.
+fn prefer_the_gpu() -> Result<()> {
+    for name in ["cudaupload", "cudaconvert", "cudadownload"] {
+        if gst::ElementFactory::find(name).is_none() {
+            return Err(format!(
+                "frames cannot stay in the GPU's memory: this GStreamer has no {name}, which its plugin nvcodec brings where \
+                 there is an NVIDIA driver; leave out --gpu"
+            )
+            .into());
+        }
+    }
+    let decoders = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
+    for factory in gst::ElementFactory::factories_with_type(decoders, gst::Rank::NONE) {
+        if factory.plugin().is_some_and(|plugin| plugin.plugin_name() == "nvcodec") {
+            factory.set_rank(gst::Rank::PRIMARY + 512);
+        }
+    }
+    Ok(())
+}
+
 /// The elements that find people and their key points, with the networks that all inputs share.
 fn elements(options: &Watched) -> String {
+    // Elsewhere frames in its memory could not be read.
+    let provider = if options.gpu { "execution-provider=cuda" } else { "" };
     let detector = options.detector.as_ref();
     let detector = detector.map_or_else(String::new, |properties| {
-        format!("rtmposedetect name=detector {SHARED_DETECTOR} {properties} ! ")
+        format!("rtmposedetect name=detector {SHARED_DETECTOR} {provider} {properties} ! ")
     });
-    format!("{detector}rtmposebatch name=pose {SHARED} {}", options.pose)
+    format!("{detector}rtmposebatch name=pose {SHARED} {provider} {}", options.pose)
 }
 
 /// What the program is to do.
@@ -227,6 +257,9 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn new(options: Watched) -> Result<Self> {
+        if options.gpu {
+            prefer_the_gpu()?;
+        }
         let mut inputs = Vec::new();
         for argument in &options.inputs {
             match argument.strip_prefix('@') {
