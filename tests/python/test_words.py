@@ -9,6 +9,9 @@ PAGES = [*sorted(ROOT.glob("docs/*.md")), *(ROOT / name for name in (
     "README.md", "CHANGELOG.md", "THIRD-PARTY.md", "benches/RESULTS.md", "tests/README.md",
     "models/README.md", "models/LICENSE-WEIGHTS.md", "models/training/README.md"))]
 
+# Words of a sentence.
+LONGEST = 42
+
 # Ways to write that readers stumbled over: what finds them, a sentence that stood in these pages, and what to write.
 STUMBLES = [
     (r"(?i)\b(nobody|somebody|anybody|everybody|whoever)\b",
@@ -45,6 +48,13 @@ def prose(text):
     text = re.sub(r"<!-- (?!package:).*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return text.replace("**", "").replace("*", "")
+
+
+def sentences(text):
+    """The sentences of a page's paragraphs and lists; a colon or a semicolon ends one, too. Tables have none."""
+    lines = [line for line in prose(text).splitlines() if not line.lstrip().startswith(("|", "#"))]
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:- |\d+\. ))", "\n".join(lines)):
+        yield from re.split(r"(?<=[.:;!?])\s+|(?<=[.:;!?]\))\s+", " ".join(paragraph.split()))
 
 
 def headings(page):
@@ -91,6 +101,12 @@ class Words(unittest.TestCase):
                 text = re.sub(r"\|[^|\n]*\|$", "", text, flags=re.MULTILINE)
             wrong += [f"{page.relative_to(ROOT)}: {finding}" for finding in findings(text, terms)]
         self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+
+    def test_sentences_are_short(self):
+        long = [f"{page.relative_to(ROOT)}: {sentence}" for page in PAGES for sentence in sentences(page.read_text())
+                if len(sentence.split()) > LONGEST]
+        self.assertEqual(long, [], "\n" + "\n".join(long))
+        self.assertEqual([len(part.split()) for part in sentences("One. Two words:\n- and three words\n\n| a | table |\n")], [1, 2, 4])
 
     def test_links_name_headings_that_are_there(self):
         links = 0
