@@ -97,7 +97,10 @@ fn run(options: Options) -> Result<()> {
         skeleton: skeleton(&inputs),
     };
     server::serve(listener, shared)?;
-    say(format!("Watch at http://{address}/"));
+    match address.ip().is_unspecified() {
+        true => say(format!("Watch at http://127.0.0.1:{0}/, elsewhere at http://HOST:{0}/", address.port())),
+        false => say(format!("Watch at http://{address}/")),
+    }
     let pictures = pictures::Pictures { size: options.size, streams };
     let end = inputs.options.seconds.map(|seconds| Instant::now() + seconds);
     while end.is_none_or(|end| Instant::now() < end) {

@@ -26,7 +26,7 @@ use crate::{
 /// WebSockets at once: each costs what is on its way.
 const VIEWERS: usize = 256;
 /// A viewer who takes nothing for so long has gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A token, and what a viewer says on a WebSocket, which is nothing.
 const LONGEST_REQUEST: usize = 4096;
 

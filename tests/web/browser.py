@@ -2,11 +2,11 @@
 
 The inputs are a white ball of a live source, a grey one in a file, which an RTSP camera shows too until it is cut. The network finds the brightest dot: all
 points of the one person are on the ball's middle."""
+import collections
 import os
 import pathlib
 import signal
 import socket
-import statistics
 import subprocess
 import tempfile
 import unittest
@@ -21,13 +21,12 @@ POSE = f"execution-provider=cpu inference-region=full-frame overload=block model
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 TOKEN = "0123456789abcdef"
 # Milliseconds: the machine may be busy.
-PATIENCE = 30_000
+PATIENCE = 60_000
 BALL, CLIP, CAMERA = range(3)
-# Squared pixels.
-NEAR = 6 ** 2
 
-# For as many frames as are asked for: where the ball is in the picture that is shown, and where the people's points are drawn, as
-# fractions of the picture. Asked for behind the page, this is called behind it at each frame.
+# For as many frames as are asked for: the time of the frame that the browser says is shown, and where the people's points are drawn;
+# the time of the frame that it really shows by then, and where the ball is in it. Places are fractions of the tile. Asked for behind
+# the page, this is called behind it at each frame.
 MEASURE = """async ([index, frames]) => {
   const tile = document.querySelectorAll('.tile')[index];
   const [video, canvas] = [tile.querySelector('video'), tile.querySelector('canvas')];
@@ -40,26 +39,25 @@ MEASURE = """async ([index, frames]) => {
     }
     return count ? [(x / count + 0.5) / width, (y / count + 0.5) / height] : null;
   };
-  const pixels = (image) => {
+  const pixels = (image, imageWidth, imageHeight) => {
     const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
     // As the page has it: whole, in the middle.
-    if (image === video) {
-      const scale = Math.min(width / video.videoWidth, height / video.videoHeight);
-      const [w, h] = [scale * video.videoWidth, scale * video.videoHeight];
-      context.drawImage(video, (width - w) / 2, (height - h) / 2, w, h);
-    } else {
-      context.drawImage(canvas, 0, 0, width, height);
-    }
+    const scale = Math.min(width / imageWidth, height / imageHeight);
+    const [w, h] = [scale * imageWidth, scale * imageHeight];
+    context.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);
     return context.getImageData(0, 0, width, height).data;
   };
   const seen = [];
   await new Promise((done) => {
     const look = (_, { mediaTime }) => {
+      const frame = new VideoFrame(video);
       seen.push({
         time: 1000 * mediaTime,
-        ball: middle(pixels(video), (data, at) => data[at] > 128),
-        drawn: middle(pixels(canvas), (data, at) => data[at + 3] > 128),
+        drawn: middle(pixels(canvas, width, height), (data, at) => data[at + 3] > 128),
+        shown: frame.timestamp / 1000,
+        ball: middle(pixels(frame, video.videoWidth, video.videoHeight), (data, at) => data[at] > 128),
       });
+      frame.close();
       if (seen.length < frames) video.requestVideoFrameCallback(look);
       else done();
     };
@@ -96,18 +94,6 @@ def serve(*arguments):
 def apart(one, other):
     """In pixels of a picture of 640x360."""
     return ((one[0] - other[0]) * 640) ** 2 + ((one[1] - other[1]) * 360) ** 2
-
-
-def shift(seen, interval):
-    """By how many frames what is drawn is off, on the whole."""
-    def error(frames):
-        pairs = []
-        for one in seen:
-            other = min(seen, key=lambda each: abs(each["time"] - one["time"] - frames * interval))
-            if abs(other["time"] - one["time"] - frames * interval) < interval / 4 and one["drawn"] and other["ball"]:
-                pairs.append(apart(one["drawn"], other["ball"]))
-        return statistics.fmean(pairs)
-    return min(range(-3, 4), key=error)
 
 
 class Case(unittest.TestCase):
@@ -174,15 +160,15 @@ class Cameras(Case):
         for index, frames in ((BALL, 200), (CLIP, 150)):
             with self.subTest(index=index):
                 seen = page.evaluate(MEASURE, [index, frames])
-                self.assertEqual(shift(seen, 1000 / 30), 0)
-                self.assertEqual([frame for frame in seen if not frame["drawn"]], [])
-                # The browser may have gone on to the next picture while this looks at the last one.
-                off = [at for at, frame in enumerate(seen) if apart(frame["drawn"], frame["ball"]) > NEAR]
-                self.assertLess(len(off), frames / 4, off)
-                for at in off:
-                    near = [apart(seen[at]["drawn"], frame["ball"]) for frame in seen[max(at - 1, 0):at + 2]]
-                    # One that was not shown lies between, perhaps: the ball moves by up to 14 pixels a frame.
-                    self.assertLess(min(near), 20 ** 2, seen[max(at - 1, 0):at + 2])
+                balls = {round(frame["shown"]): frame["ball"] for frame in seen}
+                known = [frame for frame in seen if round(frame["time"]) in balls]
+                self.assertGreater(len(known), frames / 4)
+                for frame in known:
+                    self.assertLess(apart(frame["drawn"], balls[round(frame["time"])]), 6 ** 2, frame)
+                # The browser may be at the next frame by the time that it says so.
+                off = [round((frame["shown"] - frame["time"]) * 30 / 1000) for frame in seen]
+                print(f"frames off: {sorted(collections.Counter(off).items())}")
+                self.assertLess(len([frames for frames in off if frames not in (0, 1)]), frames / 20)
                 times = [frame["time"] for frame in seen]
                 self.assertEqual(times, sorted(times), "also when the file begins again")
         self.picture(page, "wall")
@@ -190,6 +176,10 @@ class Cameras(Case):
     def test_two_viewers_see_the_same(self):
         pages = [self.wall(), self.wall()]
         for page in pages:
+            # The first frame that came was taken, and not waited for the next that can be shown by itself.
+            starts = page.evaluate("[...document.querySelectorAll('.has-picture video')].map((video) => video.buffered.start(0))")
+            self.assertGreater(len(starts), 1)
+            self.assertEqual([round(start, 2) for start in starts], [1] * len(starts))
             for frame in page.evaluate(MEASURE, [BALL, 30])[5:]:
                 self.assertLess(apart(frame["drawn"], frame["ball"]), 30 ** 2)
 

@@ -169,7 +169,9 @@ fn figures_are_those_of_the_engine() {
 fn a_file_ends_also_when_nobody_watches() {
     let folder = Folder::new("web-end");
     let clip = clip(&folder);
-    let output = run(command(&[clip.to_str().unwrap()]));
+    let mut command = command(&[clip.to_str().unwrap()]);
+    command.args(["--listen", "127.0.0.1:0"]);
+    let output = run(command);
     let text = text(&output);
     assert!(output.status.success() && text.contains("input 1: ended after 15 frames"), "{text}");
 }
@@ -306,8 +308,11 @@ fn what_cannot_work_is_told_at_once() {
         assert!(!output.status.success(), "{}", text(&output));
         text(&output)
     };
-    let open = failing(&["--listen", "0.0.0.0:0"]);
-    assert!(open.contains("only with --token"), "{open}");
+    let needed = failing(&["--listen", "0.0.0.0:0"]);
+    assert!(needed.contains("only with --token"), "{needed}");
+    let mut open = command(&["test:ball"]);
+    open.args(["--token", TOKEN]);
+    assert_eq!(status(&Program::start_at("0.0.0.0:0", open).get("/")), 401);
     let short = failing(&["--token", "secret-word"]);
     assert!(short.contains("16 characters or more") && !short.contains("secret-word"), "{short}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

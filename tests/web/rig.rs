@@ -4,7 +4,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     process::Command,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -19,13 +18,10 @@ use crate::network_rig::{
     process::{Running, example},
 };
 
-/// A read that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// The program with a network that finds dots, and one look a frame at the whole of it. It waits for the network.
 pub fn command(inputs: &[&str]) -> Command {
     let mut command = example("web");
-    command.args(inputs).args(["--listen", "127.0.0.1:0", "--retry", "0.05", "--pose"]).arg(format!(
+    command.args(inputs).args(["--retry", "0.05", "--pose"]).arg(format!(
         "execution-provider=cpu inference-region=full-frame overload=block model-file={}",
         network("dots-17").display()
     ));
@@ -40,20 +36,23 @@ pub struct Program {
 
 impl Program {
     pub fn start(command: Command) -> Self {
+        Self::start_at("127.0.0.1:0", command)
+    }
+
+    pub fn start_at(listen: &str, mut command: Command) -> Self {
+        command.args(["--listen", listen]);
         let mut running = Running::start(command);
         let port = loop {
             let line = running.line().expect("the program goes on");
             if let Some(address) = line.strip_prefix("Watch at http://127.0.0.1:") {
-                break address.trim_end_matches('/').parse().unwrap();
+                break address.split('/').next().unwrap().parse().unwrap();
             }
         };
         Self { _running: running, port }
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
     }
 
     /// The whole answer to a request without a body, or with one.

@@ -18,6 +18,8 @@ const START = 1000;
 /** Seconds of what has been shown that are kept, and after how many they are removed. */
 const KEPT = 5;
 const REMOVED = 20;
+/** Frames that wait for the browser, or for being shown, at most: more is waste. */
+const MOST = 1000;
 /** Milliseconds by which the browser's time of a picture may differ from ours. */
 const ROUNDING = 5;
 
@@ -117,6 +119,8 @@ export class Player {
     this.#end = at + this.#length;
     this.#found.push({ at, found });
     this.#queue.push({ piece, shift: isFirst ? this.#shift : undefined });
+    if (this.#found.length > MOST) this.#found.shift();
+    if (this.#queue.length > MOST) this.#restart();
   }
 
   /** Hands on to the browser what it can take now. */
