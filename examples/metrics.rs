@@ -214,6 +214,18 @@ impl Figures {
                     self.publish((field, of, help), &name, value)?;
                 }
             }
+            // Of several GPUs each has its own.
+            let gpus = stats.get::<gst::Array>("gpus").ok();
+            for gpu in gpus.iter().flat_map(|gpus| gpus.iter()) {
+                let gpu = gpu.get::<gst::Structure>()?;
+                let name = gpu.get::<u32>("device-id")?.to_string();
+                for field in FIELDS.into_iter().filter(|(_, of, _)| *of == Of::Device) {
+                    let Ok(value) = gpu.value(field.0) else { continue };
+                    if told.insert((field.0, name.clone())) {
+                        self.publish(field, &name, value)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -277,6 +277,186 @@ fn a_decoders_frames_never_leave_the_card() {
     assert!(on_the_host.abs_diff(on_the_card) * 50 <= on_the_host, "{on_the_host} and {on_the_card} people");
 }
 
+/// A frame of red, green and blue rectangles on grey, as the tiny detectors of `tests/networks` find them, in a file.
+fn rectangles(name: &str, width: usize, height: usize) -> std::path::PathBuf {
+    let mut pixels = vec![114u8; width * height * 3];
+    for channel in 0..3 {
+        let (left, top) = (width * (1 + 6 * channel) / 20, height * (1 + channel) / 6);
+        for y in top..top + height / 2 {
+            for x in left..left + width / 5 {
+                let pixel = &mut pixels[(y * width + x) * 3..][..3];
+                pixel.fill(0);
+                pixel[channel] = 255;
+            }
+        }
+    }
+    let file = std::env::temp_dir().join(format!("rtmpose-{name}-{}.ppm", std::process::id()));
+    let mut bytes = format!("P6\n{width} {height}\n255\n").into_bytes();
+    bytes.extend(pixels);
+    std::fs::write(&file, bytes).unwrap();
+    file
+}
+
+/// Whole frames, fitted into the input: the same boxes. (How the letterbox is sampled is compared in `src/video/cuda/tests`.)
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn a_detector_finds_the_same_boxes_on_a_card() {
+    init();
+    let regions = |sample: &gst::Sample| {
+        let metas = sample.buffer().unwrap().iter_meta::<gst_video::VideoRegionOfInterestMeta>();
+        metas.map(|meta| meta.rect()).collect::<Vec<_>>()
+    };
+    for (width, height) in [(1280, 720), (640, 480), (360, 640)] {
+        let file = rectangles("detect", width, height);
+        for network in ["yolox-anchors", "rfdetr", "yolox", "rtmdet"] {
+            for format in ["NV12", "RGBA"] {
+                let line = |upload: &str| {
+                    format!(
+                        "multifilesrc location={} num-buffers=6 caps=image/x-portable-pixmap,framerate=30/1 ! pnmdec ! \
+                         videoconvertscale ! video/x-raw,format={format},width={width},height={height} ! {upload} rtmposedetect \
+                         execution-provider=cuda precision=fp32 batch-size=2 model-file=tests/networks/{network}.onnx ! \
+                         appsink name=sink",
+                        file.display()
+                    )
+                };
+                let played = ["", &format!("cudaupload ! {CARD} !")].map(|upload| {
+                    let Ended { samples, errors, .. } = play_with(&line(upload), |_| ());
+                    assert_eq!(errors, [""; 0]);
+                    samples
+                });
+                let [host, card] = &played;
+                assert_eq!((host.len(), card.len()), (6, 6));
+                assert!(card.iter().all(is_on_a_card) && !host.iter().any(is_on_a_card));
+                for (host, card) in host.iter().zip(card) {
+                    let (host, card) = (regions(host), regions(card));
+                    assert_eq!((host.len(), &host), (2, &card), "{network} {width}x{height} {format}");
+                }
+            }
+        }
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+/// The element is taken out of a stream whose frames lie on the card, and put in again: nothing stops, and nothing is said.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn an_element_can_be_taken_out_in_mid_stream() {
+    keep_network();
+    let line = format!(
+        "videotestsrc pattern=ball ! video/x-raw,format=NV12,width=640,height=360,framerate=30/1 ! cudaupload ! {CARD} ! \
+         identity name=before ! {POSE} inference-region=full-frame ! identity name=behind ! appsink name=sink sync=false \
+         max-buffers=4"
+    );
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let [before, behind] = ["before", "behind"].map(|name| pipeline.by_name(name).unwrap());
+    let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut pose = pipeline.by_name("pose").unwrap();
+    let next = |inferred: bool| {
+        // What was on its way comes first.
+        for _ in 0..200 {
+            let sample = sink.pull_sample().unwrap();
+            assert!(is_on_a_card(&sample));
+            if common::people(sample.buffer().unwrap()).is_some() == inferred {
+                return;
+            }
+        }
+        panic!("no frame comes that was{} inferred", if inferred { "" } else { " not" });
+    };
+    // While no frame passes in front of it.
+    let change = |what: Box<dyn Fn() + Send + Sync>| {
+        let (done, is_done) = std::sync::mpsc::channel();
+        let pad = before.static_pad("src").unwrap();
+        pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, move |_, _| {
+            what();
+            done.send(()).unwrap();
+            gst::PadProbeReturn::Remove
+        });
+        // Frames must flow for it to be called.
+        while is_done.try_recv().is_err() {
+            let _ = sink.try_pull_sample(gst::ClockTime::from_mseconds(1));
+        }
+    };
+    for _ in 0..5 {
+        next(true);
+        let (pipeline_, before_, behind_, pose_) =
+            (pipeline.clone(), before.clone(), behind.clone(), pose.clone());
+        change(Box::new(move || {
+            before_.unlink(&pose_);
+            pose_.unlink(&behind_);
+            pipeline_.remove(&pose_).unwrap();
+            before_.link(&behind_).unwrap();
+        }));
+        // Frames are still with the network, or kept by it.
+        pose.set_state(gst::State::Null).unwrap();
+        next(false);
+        pose = gst::parse::launch(&format!("{POSE} inference-region=full-frame")).unwrap();
+        let (pipeline_, before_, behind_, pose_) =
+            (pipeline.clone(), before.clone(), behind.clone(), pose.clone());
+        change(Box::new(move || {
+            before_.unlink(&behind_);
+            pipeline_.add(&pose_).unwrap();
+            gst::Element::link_many([&before_, &pose_, &behind_]).unwrap();
+            pose_.sync_state_with_parent().unwrap();
+        }));
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(errors_and_warnings(&pipeline.bus().unwrap()), (vec![], vec![]));
+}
+
+/// VIDEO as above, from a decoder that has as few surfaces to spare as it can: frames that are kept here must not stall it.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn a_decoder_without_spare_surfaces_does_not_stall() {
+    keep_network();
+    let video = std::env::var("VIDEO").unwrap_or(".deps/video/demo.mp4".to_string());
+    let (parser, decoder) =
+        if video.contains("demo") { ("vp9parse", "nvvp9dec") } else { ("h264parse", "nvh264dec") };
+    const SURFACES: &str = "num-output-surfaces";
+    let made = gst::ElementFactory::make(decoder).build().unwrap();
+    if made.find_property(SURFACES).is_none() {
+        eprintln!("not played: {decoder} of this GStreamer has no {SURFACES}");
+        return;
+    }
+    let frames = |properties: &str, pose: &str| {
+        let line = format!(
+            "filesrc location={video} ! qtdemux ! {parser} ! {decoder} {properties} ! {CARD} ! {pose} queue \
+             max-size-buffers=8 ! appsink name=sink max-buffers=1"
+        );
+        play(&line).len()
+    };
+    let all = frames("", "");
+    for pose in [
+        "rtmposebatch execution-provider=cuda batch-size=8 input-queue-size=40 !",
+        "rtmposebatch execution-provider=cuda batch-size=1 !",
+    ] {
+        assert_eq!(frames(&format!("{SURFACES}=1"), pose), all, "{pose}");
+    }
+}
+
+/// `examples/cameras.rs --gpu`, which CAMERAS names, with VIDEO and a test picture.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn the_example_of_cameras_leaves_frames_on_the_card() {
+    init();
+    let Ok(program) = std::env::var("CAMERAS") else {
+        eprintln!("not played: CAMERAS names no program (target/release/examples/cameras)");
+        return;
+    };
+    let video = std::env::var("VIDEO").unwrap_or(".deps/video/demo.mp4".to_string());
+    // A sink that takes frames on the card only.
+    let sink = "capsfilter caps=video/x-raw(memory:CUDAMemory) ! fakesink";
+    let output = std::process::Command::new(program)
+        .args([&video, "test:ball", "--gpu", "--seconds", "20", "--sink", sink])
+        .output()
+        .unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    eprintln!("{text}");
+    assert!(output.status.success());
+    assert!(text.contains("input 1: ended after ") && !text.contains("again in"), "{text}");
+}
+
 /// Starts and stops: the card's memory is what it was after the first ones.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]

@@ -56,6 +56,36 @@ fn providers_are_used_or_their_lack_explained() {
     }
 }
 
+/// All GPUs of a machine that has none: as without the property.
+#[test]
+fn all_gpus_without_a_driver_are_the_cpu_or_an_error() {
+    if std::path::Path::new("/proc/driver/nvidia/version").exists() {
+        eprintln!("not played: this machine has NVIDIA's driver");
+        return;
+    }
+    network_rig::init();
+    for devices in ["all", "0,1"] {
+        let model = network_rig::network("dots-small");
+        let line = format!("rtmposebatch model-file=\"{}\" device-ids={devices}", model.display());
+        let element = gst::parse::launch(&line).unwrap();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        element.set_state(gst::State::Ready).unwrap();
+        assert_eq!(element.property::<String>("active-provider"), "cpu");
+        assert!(!element.property::<gst::Structure>("stats").has_field("gpus"));
+        element.set_state(gst::State::Null).unwrap();
+        assert_eq!(network_rig::messages(&bus, gst::MessageType::Warning), [""; 0]);
+        element.set_property_from_str("execution-provider", "cuda");
+        assert!(element.set_state(gst::State::Ready).is_err());
+        element.set_state(gst::State::Null).unwrap();
+        let errors = network_rig::messages(&bus, gst::MessageType::Error);
+        assert!(
+            errors.len() == 1 && errors[0].starts_with("The CUDA execution provider cannot be used"),
+            "{errors:?}"
+        );
+    }
+}
+
 #[test]
 fn half_precision_is_never_silently_ignored() {
     let backend = OnnxBackend { precision: Precision::Fp16, ..small(Provider::Cpu) };

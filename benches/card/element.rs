@@ -56,6 +56,11 @@ impl Card {
         }
     }
 
+    /// Of this process, or where the driver does not tell that, of all.
+    pub fn own_or_all_memory_mib(&self) -> Option<f64> {
+        self.own_memory_mib().or_else(|| self.memory_mib())
+    }
+
     pub fn tell_memory(row: &mut Row) {
         let Some(card) = Self::find() else { return };
         for (name, value) in
@@ -67,10 +72,12 @@ impl Card {
         }
     }
 
-    /// Use of the card and of its decoder.
-    pub fn parts(&self) -> Option<[f64; 2]> {
-        let decoder = self.0.device_by_index(0).ok()?.decoder_utilization().ok()?.utilization;
-        Some([self.utilization()?, f64::from(decoder)])
+    /// Use of the card, of its decoder and of its encoder.
+    pub fn parts(&self) -> Option<[f64; 3]> {
+        let card = self.0.device_by_index(0).ok()?;
+        let decoder = card.decoder_utilization().ok()?.utilization;
+        let encoder = card.encoder_utilization().ok()?.utilization;
+        Some([self.utilization()?, f64::from(decoder), f64::from(encoder)])
     }
 
     pub fn utilization(&self) -> Option<f64> {

@@ -131,6 +131,7 @@ fn main() -> Result<()> {
         "cards" => run.cards()?.finish(false),
         "stall" => run.stall()?.finish(false),
         "fuse" => run.fuse()?.finish(false),
+        "watch" => run.watch()?.finish(false),
         "video" => run.video()?.finish(false),
         "seed" => run.seed()?.finish(false),
         other => Err(format!("no command {other}: see benches/gpu").into()),

@@ -122,7 +122,7 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 37] = [
+const COLUMNS: [(&str, &str); 40] = [
     ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
@@ -138,8 +138,11 @@ const COLUMNS: [(&str, &str); 37] = [
     ("inference-ms-p99", "run p99"),
     ("gpu-use-percent", "GPU %"),
     ("decoder-use-percent", "decoder %"),
+    ("encoder-use-percent", "encoder %"),
     ("gpu-memory-mib", "MiB"),
     ("own-memory-mib", "own MiB"),
+    ("gpu-growth-mib", "MiB more"),
+    ("rss-growth-mib", "RSS MiB more"),
     ("start-s", "start s"),
     ("worst-ms", "worst ms"),
     ("median-ms", "median ms"),

@@ -25,7 +25,13 @@ const WARM_UP: Duration = Duration::from_secs(2);
 fn pipelines(options: &Options) -> Result<Vec<gst::Pipeline>> {
     let file = options.0.get("file").ok_or("file=STREAM.h264 is missing")?;
     let features = if options.text("memory", "card") == "card" { "(memory:CUDAMemory)" } else { "" };
-    let with_pose = options.text("do", "pose") == "pose";
+    let with_pose = options.text("do", "pose") != "decode";
+    // Behind the pose.
+    let further = match options.text("do", "pose") {
+        "draw" => "rtmposeoverlay",
+        "encode" => "rtmposeoverlay ! nvh264enc ! h264parse",
+        _ => "identity silent=true",
+    };
     let together = options.text("contexts", "shared") == "shared";
     let count = options.count("decoders", 1)?;
     let shared = gst::Pipeline::new();
@@ -45,8 +51,9 @@ fn pipelines(options: &Options) -> Result<Vec<gst::Pipeline>> {
         pipeline.add_many([stream.upcast_ref(), &sink])?;
         if with_pose {
             let pose = element::make(options, "video")?;
-            pipeline.add(&pose)?;
-            gst::Element::link_many([stream.upcast_ref(), &pose, &sink])?;
+            let further = gst::parse::bin_from_description(further, true)?;
+            pipeline.add_many([&pose, further.upcast_ref()])?;
+            gst::Element::link_many([stream.upcast_ref(), &pose, further.upcast_ref(), &sink])?;
         } else {
             stream.link(&sink)?;
         }
@@ -63,10 +70,10 @@ fn sinks(pipeline: &gst::Pipeline) -> Vec<gst::Element> {
 }
 
 /// `file`, a byte stream of H.264, endlessly into as many decoders as `decoders` says. `memory` is card or system, `do` decode or
-/// pose, `contexts` shared or own.
+/// pose, or draw (with the overlay behind it) or encode (with NVENC behind that), `contexts` shared or own.
 pub fn measure(options: &Options) -> Result<Row> {
     element::init()?;
-    let with_pose = options.text("do", "pose") == "pose";
+    let with_pose = options.text("do", "pose") != "decode";
     let decoded = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let pipelines = pipelines(options)?;
@@ -95,6 +102,8 @@ pub fn measure(options: &Options) -> Result<Row> {
     options.wait_for_turn()?;
     thread::sleep(WARM_UP);
     let card = Card::find();
+    let memory = || [card.as_ref().and_then(Card::own_or_all_memory_mib), resident_mib()];
+    let memory_before = memory();
     let (begun, frames, cpu) = (Instant::now(), decoded.load(Ordering::Relaxed), processor_time());
     let mut used = Vec::new();
     while begun.elapsed() < options.seconds()? {
@@ -105,21 +114,34 @@ pub fn measure(options: &Options) -> Result<Row> {
     let frames = (decoded.load(Ordering::Relaxed) - frames) as f64;
     row.set("frames-per-second", frames / elapsed);
     row.set("cpu-ms", cpu.as_secs_f64() * 1000.0 / frames);
-    for (part, name) in ["gpu-use-percent", "decoder-use-percent"].iter().enumerate() {
+    for (part, name) in ["gpu-use-percent", "decoder-use-percent", "encoder-use-percent"].iter().enumerate() {
         if !used.is_empty() {
-            row.set(name, used.iter().map(|parts: &[f64; 2]| parts[part]).sum::<f64>() / used.len() as f64);
+            row.set(name, used.iter().map(|parts: &[f64; 3]| parts[part]).sum::<f64>() / used.len() as f64);
+        }
+    }
+    let growth = memory_before.into_iter().zip(memory()).zip(["gpu-growth-mib", "rss-growth-mib"]);
+    for ((before, after), name) in growth {
+        if let (Some(before), Some(after)) = (before, after) {
+            row.set(name, after - before);
         }
     }
     if with_pose {
-        let sink = sinks(&pipelines[0]).into_iter().next().ok_or("no sink")?;
-        let pose = sink.static_pad("sink").and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
-        element::stages(&pose.ok_or("no element")?, &mut row);
+        let mut elements =
+            pipelines[0].iterate_all_by_element_factory_name("rtmposebatch").into_iter().flatten();
+        element::stages(&elements.next().ok_or("no element")?, &mut row);
     }
     Card::tell_memory(&mut row);
     for pipeline in &pipelines {
         pipeline.set_state(gst::State::Null)?;
     }
     Ok(row)
+}
+
+/// Memory of the process.
+fn resident_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? / 1024.0)
 }
 
 /// That the process has used so far.
@@ -135,12 +157,32 @@ fn processor_time() -> Duration {
 }
 
 impl Run<'_> {
-    /// Decoding alone and with people found, on the card and in system memory.
+    /// A leak watch: decoders=8 streams with people found and drawn for seconds=60, in which memory must not grow by more than 8 MiB
+    /// on the card, nor by more than 32 in the process.
+    pub(super) fn watch(mut self) -> Result<Self> {
+        let (decoders, seconds) =
+            (self.options.text("decoders", "8").to_string(), self.options.text("seconds", "60").to_string());
+        self.part(
+            "video",
+            &[("decoders", &decoders), ("seconds", &seconds), ("memory", "card"), ("do", "draw")],
+        )?;
+        let row = self.rows.last().ok_or("no row")?;
+        for (name, most) in [("gpu-growth-mib", 8.0), ("rss-growth-mib", 32.0)] {
+            let growth = row.number(name).ok_or(format!("{name} is not known"))?;
+            println!(
+                "{name}: {growth} in {seconds} s, at most {most}: {}",
+                if growth <= most { "held" } else { "missed" }
+            );
+        }
+        Ok(self)
+    }
+
+    /// Decoding alone, with people found, and drawn and encoded, on the card and in system memory.
     pub(super) fn video(mut self) -> Result<Self> {
         let numbers = self.options.text("decoders", "1,8,32,64").to_string();
         for decoders in numbers.split(',') {
             for memory in ["card", "system"] {
-                for what in ["decode", "pose"] {
+                for what in ["decode", "pose", "encode"] {
                     self.part("video", &[("decoders", decoders), ("memory", memory), ("do", what)])?;
                 }
             }

@@ -188,30 +188,40 @@ impl Painter {
                 self.told = (result::malloc_sync(room)?, room);
             }
             let told = parts.concat();
-            let begun = result::memcpy_htod_async(self.told.0, &told, self.stream).and_then(|()| {
-                let mut layer = *layer;
-                let mut places = [self.told.0; 3];
-                places[1] += parts[0].len() as u64;
-                places[2] = places[1] + parts[1].len() as u64;
-                let [a, b, c] = &mut places;
-                let mut parameters = [
-                    std::ptr::from_mut(&mut layer).cast(),
-                    std::ptr::from_mut(a).cast(),
-                    std::ptr::from_mut(b).cast(),
-                    std::ptr::from_mut(c).cast(),
-                ];
-                let grid = (tiles.len() as u32, 1, 1);
-                result::launch_kernel(
-                    self.kernel,
-                    grid,
-                    (SIDE as u32, ROWS, 1),
-                    0,
-                    self.stream,
-                    &mut parameters,
-                )
-            });
+            let places = self.places(strokes, &tiles);
+            let begun = result::memcpy_htod_async(self.told.0, &told, self.stream)
+                .and_then(|()| self.launch(layer, places, tiles.len()));
             begun.and(result::stream::synchronize(self.stream))
         }
+    }
+
+    /// Where on the card lines, tiles and their lists lie.
+    fn places(&self, strokes: &[Stroke], tiles: &[Tile]) -> [sys::CUdeviceptr; 3] {
+        let tiles_at = self.told.0 + size_of_val(strokes) as u64;
+        [self.told.0, tiles_at, tiles_at + size_of_val(tiles) as u64]
+    }
+
+    /// Begins to draw.
+    ///
+    /// # Safety
+    /// The layer's frame and what lies at these places live until the stream has come to its end.
+    unsafe fn launch(
+        &self,
+        layer: &Layer,
+        mut places: [sys::CUdeviceptr; 3],
+        tiles: usize,
+    ) -> Result<(), DriverError> {
+        let mut layer = *layer;
+        let [strokes_at, tiles_at, list_at] = &mut places;
+        let mut parameters = [
+            std::ptr::from_mut(&mut layer).cast(),
+            std::ptr::from_mut(strokes_at).cast(),
+            std::ptr::from_mut(tiles_at).cast(),
+            std::ptr::from_mut(list_at).cast(),
+        ];
+        let (grid, block) = ((tiles as u32, 1, 1), (SIDE as u32, ROWS, 1));
+        // SAFETY: the caller answers for what the kernel reads and writes.
+        unsafe { result::launch_kernel(self.kernel, grid, block, 0, self.stream, &mut parameters) }
     }
 
     /// Frees the room of what the kernel is told.
@@ -251,3 +261,6 @@ impl Tiles {
         (self.tiles.iter().map(|tile| [tile.x, tile.y, tile.first, tile.count]).collect(), self.list)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The kernels' arithmetic, compiled for the processor by its C compiler, beside the sampler's.
 
+mod on_a_card;
+
 use std::{
     path::PathBuf,
     process::Command,
@@ -126,11 +128,13 @@ fn crops(width: f32, height: f32, network: [u32; 2]) -> Vec<Crop> {
     regions.iter().map(|region| Crop::new(region, network[0], network[1]).unwrap()).collect()
 }
 
-#[test]
-fn the_crop_kernel_samples_as_the_processor_does() {
-    let crop = crop();
+/// A picture, the bytes that it lies in, what the processor samples, and how a kernel is told of the same.
+type Check<'a> = dyn FnMut(&Picture, &[&[u8]], &[u8], &dyn Fn(&Layout) -> Task) + 'a;
+
+/// Pictures of all colours, fitted whole into a network's input, and crops of them at all scales.
+fn for_each_crop(mut check: impl FnMut(&Picture, &[&[u8]], &[u8], &dyn Fn(&Layout) -> Task)) {
+    let check: &mut Check = &mut check;
     let network = [48, 64];
-    let mut compared = 0;
     for (width, height) in [(160usize, 90usize), (61, 43), (2, 1)] {
         let (across, down) = (width.div_ceil(2), height.div_ceil(2));
         let (stride, half) = (width + 7, across * 2 + 6);
@@ -162,36 +166,42 @@ fn the_crop_kernel_samples_as_the_processor_does() {
                 colour,
                 chroma_site,
             });
+        let planes = [&luma[..], &chroma[..], &packed[..]];
         for picture in pictures {
+            let mut expected = vec![1; 48 * 64 * 3];
             for fit in [Fit::Letterbox, Fit::Stretch] {
                 let shape = FrameShape::new(width as u32, height as u32, (1, 1));
                 let whole = Whole::new(fit, shape, network[0], network[1]).unwrap();
-                let (mut expected, mut found) = (vec![1; 48 * 64 * 3], vec![2; 48 * 64 * 3]);
                 Sampler::new(network[0], network[1], 1.0).sample_whole(&picture, &whole, &mut expected);
-                let task = Task::whole(&layout(&picture), &whole, [48, 64]);
-                // SAFETY: the picture lives, and the batch has a row.
-                unsafe { crop(&task, found.as_mut_ptr()) };
-                assert!(found == expected, "{width}x{height} {:?} {fit:?}", picture.colour);
+                check(&picture, &planes, &expected, &|layout| Task::whole(layout, &whole, [48, 64]));
             }
             for scale in [1.0, 0.65, 0.1] {
                 let mut sampler = Sampler::new(network[0], network[1], scale);
                 for region in crops(width as f32, height as f32, network) {
-                    let mut expected = vec![1; 48 * 64 * 3];
                     sampler.sample(&picture, &region, &mut expected);
-                    let mut batch = vec![2; 48 * 64 * 3 * 2];
-                    let task = Task::new(&layout(&picture), &region, network.map(|side| side as i32), scale)
-                        .for_row(1);
-                    // SAFETY: the picture lives, and the batch has two rows.
-                    unsafe { crop(&task, batch.as_mut_ptr()) };
-                    let (before, found) = batch.split_at(48 * 64 * 3);
-                    assert!(before.iter().all(|value| *value == 2), "another row is left alone");
-                    assert!(found == expected, "{width}x{height} {:?} {scale} {region:?}", picture.colour);
-                    compared += 1;
+                    let sides = network.map(|side| side as i32);
+                    check(&picture, &planes, &expected, &|layout| Task::new(layout, &region, sides, scale));
                 }
             }
         }
     }
-    assert_eq!(compared, 3 * 6 * 3 * 7);
+}
+
+#[test]
+fn the_crop_kernel_samples_as_the_processor_does() {
+    let crop = crop();
+    let mut compared = 0;
+    for_each_crop(|picture, _, expected, task| {
+        let mut batch = vec![2; 48 * 64 * 3 * 2];
+        let task = task(&layout(picture)).for_row(1);
+        // SAFETY: the picture lives, and the batch has two rows.
+        unsafe { crop(&task, batch.as_mut_ptr()) };
+        let (before, found) = batch.split_at(48 * 64 * 3);
+        assert!(before.iter().all(|value| *value == 2), "another row is left alone");
+        assert!(found == expected, "{}x{} {:?} {task:?}", picture.width, picture.height, picture.colour);
+        compared += 1;
+    });
+    assert_eq!(compared, 3 * 6 * (2 + 3 * 7));
 }
 
 /// Ten bits in the upper ones of two bytes: the same picture, and what lies between two levels of 8 bits.

@@ -1,0 +1,135 @@
+//! Every kind of network on an NVIDIA GPU beside the CPU: ignored by default, `cargo test --release --test cuda_kinds -- --ignored`
+//! where there is one. The networks are the tiny ones of `tests/networks`.
+
+mod network_rig;
+
+use gstrtmpose::{
+    engine::{Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading},
+    network::{Network, Provider as Runs, Task, Wanted},
+    runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
+};
+use network_rig::{network, rows::room};
+
+const BATCH: usize = 4;
+
+/// Each network with what it is wanted for: poses of crops or frames, or boxes of frames.
+const NETWORKS: [(&str, Task); 11] = [
+    ("dots", Task::Poses),
+    ("dots-133-384x288", Task::Poses),
+    ("packed-3", Task::Poses),
+    ("rtmw3d", Task::Poses),
+    ("vitpose", Task::Poses),
+    ("rtmo", Task::Poses),
+    ("yolox", Task::Boxes),
+    ("yolox-one", Task::Boxes),
+    ("yolox-anchors", Task::Boxes),
+    ("rtmdet", Task::Boxes),
+    ("rfdetr", Task::Boxes),
+];
+
+fn open(
+    name: &str,
+    task: Task,
+    provider: Provider,
+    precision: Precision,
+) -> Result<(Network, Box<dyn Executor>), Error> {
+    let backend = OnnxBackend {
+        model_file: Some(network(name)),
+        wanted: Wanted { task: Some(task), ..Wanted::default() },
+        batch_size: BATCH,
+        provider,
+        precision,
+        log: Log {
+            level: LogLevel::Warning,
+            write: |level, place, message| eprintln!("{level:?} {place} {message}"),
+        },
+        ..OnnxBackend::default()
+    };
+    let report = |event| {
+        if let LoadEvent::Warning(text) = event {
+            eprintln!("{name} on {provider:?}: {text}");
+        }
+    };
+    backend.open(&Loading { report: &report, cancelled: &Cancel::default(), most_crops: BATCH })
+}
+
+/// A red, a green and a blue square in a picture, elsewhere for each seed: on black, as dots, or on grey, as people.
+fn picture(shape: (u32, u32), task: Task, name: &str, seed: usize) -> Box<[u8]> {
+    let (width, height) = (shape.0 as usize, shape.1 as usize);
+    let on_grey = task == Task::Boxes || name == "rtmo";
+    let mut pixels = vec![if on_grey { 114u8 } else { 0 }; width * height * 3];
+    let side = (width.min(height) / 8).max(4);
+    for channel in 0..3 {
+        let left = (channel * width / 3 + 2 + seed * 3 % 5).min(width - side);
+        let top = (height / 5 + seed * 7 % (height / 3) + channel * height / 9).min(height - side);
+        for y in top..top + side {
+            for x in left..left + side {
+                let pixel = &mut pixels[(y * width + x) * 3..][..3];
+                pixel.fill(0);
+                pixel[channel] = 255;
+            }
+        }
+    }
+    pixels.into()
+}
+
+fn run(executor: &mut dyn Executor, network: &Network, task: Task, name: &str, seeds: &[usize]) -> Vec<f32> {
+    let mut answers = room(network, seeds.len());
+    for (row, seed) in seeds.iter().enumerate() {
+        executor.load(row, &picture((network.width, network.height), task, name, *seed));
+    }
+    executor.run(seeds.len(), &mut answers).unwrap();
+    answers
+}
+
+/// Largest difference of two numbers of the rows; NaN counts as far.
+fn apart(expected: &[f32], found: &[f32]) -> f32 {
+    assert_eq!(expected.len(), found.len());
+    expected.iter().zip(found).fold(0.0, |most, (a, b)| {
+        let apart = (a - b).abs();
+        if apart <= most { most } else { apart }
+    })
+}
+
+/// Rows of every batch fill, back and forth, on the provider and on the CPU.
+fn compare(provider: Provider, runs: Runs, precision: Precision, bound: f32) {
+    for (name, task) in NETWORKS {
+        // Half precision is refused for files that suppress boxes themselves.
+        let (network, mut executor) = match open(name, task, provider, precision) {
+            Ok(opened) => opened,
+            Err(error) if provider == Provider::TensorRt && error.kind == ErrorKind::Provider => {
+                eprintln!("not played: {error}");
+                return;
+            }
+            Err(error) => panic!("{name}: {error}"),
+        };
+        assert_eq!(network.provider, runs, "{name}");
+        let (on_the_cpu, mut cpu) = open(name, task, Provider::Cpu, Precision::Fp32).unwrap();
+        assert_eq!(Network { provider: runs, ..on_the_cpu }, network, "{name}");
+        // Some files take one picture at once.
+        let largest =
+            [&executor, &cpu].iter().filter_map(|executor| executor.most_rows()).fold(BATCH, usize::min);
+        let mut most = 0f32;
+        for fill in (1..=largest).chain((1..largest).rev()) {
+            let seeds: Vec<_> = (0..fill).map(|row| fill * 10 + row).collect();
+            let expected = run(&mut *cpu, &network, task, name, &seeds);
+            assert!(expected.iter().any(|number| *number != 0.0), "{name}: the CPU finds nothing");
+            most = most.max(apart(&expected, &run(&mut *executor, &network, task, name, &seeds)));
+        }
+        eprintln!("{name} on {provider:?} in {precision:?}: {most} apart");
+        assert!(most <= bound, "{name}: {most} apart");
+    }
+}
+
+/// Coordinates are pixels of the input, scores about 0 to 1.
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn every_kind_answers_on_cuda_as_on_the_cpu() {
+    compare(Provider::Cuda, Runs::Cuda, Precision::Fp32, 0.02);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU, and plays where ONNX Runtime's TensorRT provider is"]
+fn every_kind_answers_on_tensorrt_as_on_the_cpu() {
+    compare(Provider::TensorRt, Runs::TensorRt, Precision::Model, 0.05);
+}
