@@ -217,7 +217,7 @@ fn open_sites<N: Network>(
 ) -> Result<(Vec<Opened<N>>, Vec<device::Device>), Error> {
     let several = sites.len() > 1;
     let abandons: Vec<_> = sites.iter().map(|site| site.abandon.clone()).collect();
-    let mut left_out = None;
+    let mut left_out: Vec<(String, Error)> = Vec::new();
     let mut leave_out = |site: &Site<N>, error: Error| -> Result<(), Error> {
         if !several || !is_the_devices(&error) {
             // Before they are dropped, which waits for their end.
@@ -225,8 +225,7 @@ fn open_sites<N: Network>(
             return Err(error);
         }
         site.abandon.cancel();
-        (how.report)(LoadEvent::Warning(format!("{} is left out: {error}", site.name)));
-        left_out.get_or_insert(error);
+        left_out.push((site.name.clone(), error));
         Ok(())
     };
     // What holds for one device is mostly said by all.
@@ -266,10 +265,15 @@ fn open_sites<N: Network>(
             Err(error) => leave_out(&site, error)?,
         }
     }
-    match left_out {
-        Some(error) if devices.is_empty() => Err(error),
-        _ => Ok((opened, devices)),
+    if devices.is_empty() {
+        // What holds for all is said once.
+        let (_, error) = left_out.swap_remove(0);
+        return Err(error);
     }
+    for (name, error) in left_out {
+        (how.report)(LoadEvent::Warning(format!("{name} is left out: {error}")));
+    }
+    Ok((opened, devices))
 }
 
 /// Waits until the first executor of a device is loaded, then for those of the others that are wanted.

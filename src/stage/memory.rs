@@ -104,8 +104,98 @@ impl<I: Inference> Stage<I> {
         gst::element_warning!(
             self.element(),
             gst::ResourceError::Settings,
-            ("Frames come in the CUDA context of another element, or from another card, and each is copied: set device-id \
-                 (cuda-device-id of GStreamer's elements) alike, and let this element change to READY before the others")
+            ("Frames come in the CUDA context of another element, or from another card, and each is copied: set device-id or \
+                 device-ids (cuda-device-id of GStreamer's elements) alike, and let this element change to READY before the \
+                 others")
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{LazyLock, Mutex};
+
+    use gst::{glib, subclass::prelude::*};
+
+    use super::*;
+
+    /// What an element of GStreamer's works on a card by: -1 is any.
+    #[derive(Default)]
+    pub struct OnACard(Mutex<i32>);
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for OnACard {
+        const NAME: &'static str = "TestRtmPoseOnACard";
+        type Type = Wrapper;
+        type ParentType = gst::Element;
+    }
+
+    glib::wrapper! {
+        pub struct Wrapper(ObjectSubclass<OnACard>) @extends gst::Element, gst::Object;
+    }
+
+    impl ObjectImpl for OnACard {
+        fn properties() -> &'static [glib::ParamSpec] {
+            static SPECIFICATIONS: LazyLock<[glib::ParamSpec; 1]> =
+                LazyLock::new(|| [glib::ParamSpecInt::builder("cuda-device-id").minimum(-1).build()]);
+            &*SPECIFICATIONS
+        }
+
+        fn property(&self, _: usize, _: &glib::ParamSpec) -> glib::Value {
+            self.0.lock().unwrap().to_value()
+        }
+
+        fn set_property(&self, _: usize, value: &glib::Value, _: &glib::ParamSpec) {
+            *self.0.lock().unwrap() = value.get().unwrap();
+        }
+
+        fn constructed(&self) {
+            self.parent_constructed();
+            for (name, direction) in [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)] {
+                let pad = gst::Pad::builder(direction).name(name).build();
+                self.obj().add_pad(&pad).unwrap();
+            }
+        }
+    }
+
+    impl GstObjectImpl for OnACard {}
+    impl ElementImpl for OnACard {}
+
+    #[test]
+    fn the_nearest_element_upstream_that_works_on_a_card_tells_which() {
+        gst::init().unwrap();
+        let on_card = |number: i32| -> gst::Element {
+            glib::Object::builder::<Wrapper>().property("cuda-device-id", number).build().upcast()
+        };
+        let plain = |name: &str| gst::ElementFactory::make(name).build().unwrap();
+        let ask = |chain: &[gst::Element]| {
+            let pipeline = gst::Pipeline::new();
+            let end = plain("identity");
+            pipeline.add_many(chain.iter().chain([&end])).unwrap();
+            gst::Element::link_many(chain.iter().chain([&end])).unwrap();
+            number_upstream(&end.static_pad("sink").unwrap())
+        };
+        assert_eq!(ask(&[on_card(1)]), Some(1));
+        assert_eq!(ask(&[on_card(2), on_card(1), plain("queue"), plain("capsfilter")]), Some(1));
+        assert_eq!(ask(&[on_card(2), on_card(-1), plain("queue")]), Some(2), "-1 is any");
+        assert_eq!(ask(&[plain("fakesrc"), plain("queue")]), None);
+        assert_eq!(number_upstream(&plain("identity").static_pad("sink").unwrap()), None);
+        // In a bin within a bin, as decodebin's decoders are; and from inside of a bin.
+        let inner = gst::Bin::new();
+        let (decoder, queue) = (on_card(3), plain("queue"));
+        inner.add_many([&decoder, &queue]).unwrap();
+        decoder.link(&queue).unwrap();
+        inner.add_pad(&gst::GhostPad::with_target(&queue.static_pad("src").unwrap()).unwrap()).unwrap();
+        let outer = gst::Bin::new();
+        outer.add(&inner).unwrap();
+        outer.add_pad(&gst::GhostPad::with_target(&inner.static_pad("src").unwrap()).unwrap()).unwrap();
+        let last = gst::Bin::new();
+        let end = plain("identity");
+        last.add(&end).unwrap();
+        last.add_pad(&gst::GhostPad::with_target(&end.static_pad("sink").unwrap()).unwrap()).unwrap();
+        let pipeline = gst::Pipeline::new();
+        pipeline.add_many([outer.upcast_ref::<gst::Element>(), last.upcast_ref()]).unwrap();
+        outer.link(&last).unwrap();
+        assert_eq!(number_upstream(&end.static_pad("sink").unwrap()), Some(3));
     }
 }

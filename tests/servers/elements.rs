@@ -99,6 +99,26 @@ pub fn play(rig: &mut Rig, numbers: std::ops::Range<u32>) -> Vec<gst::Buffer> {
     (0..count).map(|_| rig.pull()).collect()
 }
 
+/// What goes to a server has to be in system memory: a decoder that offers both is asked for that.
+#[test]
+fn frames_in_cuda_memory_are_not_taken_where_a_server_runs_the_network() {
+    let server = serve("dots-small");
+    let rig = start(&line(&server.name(), ""));
+    let pose = pose(&rig);
+    let on_a_gpu: gst::Caps =
+        "video/x-raw(memory:CUDAMemory),format=NV12,width=640,height=480,framerate=30/1".parse().unwrap();
+    let mut both = on_a_gpu.copy();
+    both.merge(video(VideoFormat::Nv12, SIZE.0, SIZE.1).to_caps().unwrap());
+    for pad in [pose.static_pad("sink").unwrap(), pose.static_pad("src").unwrap()] {
+        let taken = pad.query_caps(Some(&both));
+        assert!(!taken.is_empty() && !taken.can_intersect(&on_a_gpu), "{taken}");
+    }
+    let sink = pose.static_pad("sink").unwrap();
+    assert!(!sink.query_accept_caps(&on_a_gpu));
+    assert!(!sink.query(&mut gst::query::Context::new("gst.cuda.context")));
+    assert_eq!(rig.warnings(), [""; 0]);
+}
+
 #[test]
 fn the_metadata_is_what_it_is_without_a_server() {
     init();
