@@ -29,6 +29,7 @@ const LAYOUTS: [(&str, [usize; 2], [i32; 2]); 6] = [
 
 /// A frame with one person, who is drawn all over it.
 fn frame(offsets: [usize; 2], strides: [i32; 2]) -> gst::Buffer {
+    crate::network_rig::init();
     let mut frame = gst::Buffer::from_mut_slice(vec![128u8; LUMA / 2 * 3]);
     let buffer = frame.make_mut();
     let (offsets, strides) = ([offsets[0], offsets[1], 0, 0], [strides[0], strides[1], 0, 0]);

@@ -28,6 +28,7 @@ pub fn video(format: VideoFormat, width: u32, height: u32) -> VideoInfo {
 
 /// With further fields of the caps, such as `,colorimetry=bt709`.
 pub fn video_with(format: VideoFormat, width: u32, height: u32, fields: &str) -> VideoInfo {
+    super::init();
     let text = format!(
         "video/x-raw,format={},width={width},height={height},framerate=30/1{fields}",
         format.to_str()
@@ -108,6 +109,7 @@ impl Picture {
 
     /// The picture as a frame, by GStreamer's own converter: its matrices and chroma sites are not ours.
     pub fn frame(&self, info: &VideoInfo, layout: Layout) -> gst::Buffer {
+        super::init();
         let rgb = video(VideoFormat::Rgb, self.width as u32, self.height as u32);
         let mut source =
             gst_video::VideoFrame::from_buffer_writable(gst::Buffer::with_size(rgb.size()).unwrap(), &rgb)

@@ -209,6 +209,16 @@ pub struct Double {
     /// Dropped, it ends the server and all of its connections at once.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Keeps the address for this server, once it has ended: bound and not listening, which refuses connections.
+    _address: tokio::net::TcpSocket,
+}
+
+/// A socket at that address, at which others may be that do not listen.
+fn bound(at: SocketAddr) -> tokio::net::TcpSocket {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(at).unwrap();
+    socket
 }
 
 /// Makes what a server needs on its own thread.
@@ -220,6 +230,8 @@ impl Double {
     }
 
     pub fn start_at(at: SocketAddr, model: Model, tls: Option<TlsAcceptor>, compute: Option<Make>) -> Self {
+        let address = bound(at);
+        let at = address.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
         shared.state.lock().unwrap().model = model;
         let (end, ended) = oneshot::channel();
@@ -231,12 +243,8 @@ impl Double {
             let compute = std::rc::Rc::new(std::cell::RefCell::new(compute));
             let local = tokio::task::LocalSet::new();
             local.spawn_local(async move {
-                let socket = tokio::net::TcpSocket::new_v4().unwrap();
-                // It comes back at the same place.
-                socket.set_reuseaddr(true).unwrap();
-                socket.bind(at).unwrap();
-                let listener: TcpListener = socket.listen(64).unwrap();
-                sender.send(listener.local_addr().unwrap()).unwrap();
+                let listener: TcpListener = bound(at).listen(64).unwrap();
+                sender.send(()).unwrap();
                 loop {
                     let Ok((stream, _)) = listener.accept().await else { continue };
                     tokio::task::spawn_local(serve(stream, tls.clone(), served.clone(), compute.clone()));
@@ -247,8 +255,8 @@ impl Double {
             }));
         };
         let thread = std::thread::Builder::new().name("double".into()).spawn(body).unwrap();
-        let at = listening.recv().unwrap();
-        Self { at, shared, end: Some(end), thread: Some(thread) }
+        listening.recv().unwrap();
+        Self { at, shared, end: Some(end), thread: Some(thread), _address: address }
     }
 
     /// As `inference-server` names it.

@@ -2,7 +2,6 @@
 //! once.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -322,18 +321,19 @@ fn with_no_server_left_the_network_goes_on_here_and_returns() {
     assert_eq!(here.batches.load(Ordering::SeqCst), here_before);
 }
 
-/// An address where no server is, yet.
-fn nowhere() -> SocketAddr {
+/// A server that has ended, at whose address no other comes before it is dropped.
+fn gone() -> Double {
     let mut double = start();
     double.kill();
-    double.at
+    double
 }
 
 #[test]
 fn with_no_server_at_the_start_the_network_begins_here_and_goes_over() {
     let here = Here::default();
-    let at = nowhere();
-    let mut asked = falling_back(&format!("grpc://{at}"), &here, true);
+    let gone = gone();
+    let at = gone.at;
+    let mut asked = falling_back(&gone.name(), &here, true);
     asked.timeout = Duration::from_millis(20);
     let rig = open(asked).unwrap();
     assert_eq!(rig.stream.provider(), "cpu");
@@ -362,9 +362,10 @@ fn with_no_server_at_the_start_the_network_begins_here_and_goes_over() {
 /// The crops are kept as the servers get them only once one is there.
 #[test]
 fn a_network_that_has_begun_here_goes_over_to_servers_that_take_floats() {
-    let at = nowhere();
+    let gone = gone();
+    let at = gone.at;
     let here = Here { points: 1, ..Here::default() };
-    let mut asked = falling_back(&format!("grpc://{at}"), &here, true);
+    let mut asked = falling_back(&gone.name(), &here, true);
     asked.timeout = Duration::from_millis(20);
     let rig = open(asked).unwrap();
     let of = |red: u8| {
@@ -387,8 +388,9 @@ fn a_network_that_has_begun_here_goes_over_to_servers_that_take_floats() {
 #[test]
 fn a_server_that_comes_late_with_another_network_is_told_of_once_and_not_used() {
     let here = Here { points: POINTS + 1, ..Here::default() };
-    let at = nowhere();
-    let mut asked = falling_back(&format!("grpc://{at}"), &here, true);
+    let gone = gone();
+    let at = gone.at;
+    let mut asked = falling_back(&gone.name(), &here, true);
     asked.timeout = Duration::from_millis(20);
     let rig = open(asked).unwrap();
     let double = Double::start_at(at, Model::default(), None, None);
@@ -417,7 +419,8 @@ fn a_server_that_comes_late_with_another_network_is_told_of_once_and_not_used() 
 /// An embedded network, which nobody has named, may be another than the servers'.
 #[test]
 fn with_no_server_at_the_start_an_unnamed_network_does_not_begin() {
-    let mut asked = falling_back(&format!("grpc://{}", nowhere()), &Here::default(), false);
+    let gone = gone();
+    let mut asked = falling_back(&gone.name(), &Here::default(), false);
     asked.timeout = Duration::from_millis(20);
     let error = open(asked).map(|_| ()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Server);

@@ -2,9 +2,13 @@
 
 use crate::platform::files::bounded;
 
+/// Behind it CUDA's failures name the machine, a place in ONNX Runtime's code and the call.
+const DETAILS: &str = " ; GPU=";
+
 /// The sentence in a message of ONNX Runtime: without the places in its own code, without what follows on further lines.
 pub(super) fn readable(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line = line.split(DETAILS).next().unwrap_or_default();
     bounded(without_place(line).trim_end_matches('.'))
 }
 
@@ -92,6 +96,11 @@ mod tests {
             (
                 "Non-zero status code returned while running Gather node. Name:'a' Status Message: idx=1 out of [-1,0]",
                 "Non-zero status code returned while running Gather node. Name:'a' Status Message: idx=1 out of [-1,0]",
+            ),
+            (
+                "Failed to parse provider option \"device_id\": CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; \
+                 hostname=camera-7 ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/info.cc ; line=70 ; expr=count(&n);",
+                "Failed to parse provider option \"device_id\": CUDA failure 100: no CUDA-capable device is detected",
             ),
             ("/src/a.cc:1", "/src/a.cc:1"),
             ("\n second line counts\n", "second line counts"),
