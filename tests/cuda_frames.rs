@@ -41,6 +41,8 @@ fn play_with(line: &str, before: impl FnOnce(&gst::Pipeline)) -> Ended {
     init();
     let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
     let bus = pipeline.bus().unwrap();
+    // Else it forgets in NULL what was said.
+    pipeline.set_auto_flush_bus(false);
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     sink.set_property("sync", false);
     before(&pipeline);
@@ -241,6 +243,7 @@ fn flushes_while_crops_are_sampled_lose_nothing_that_comes_after() {
          {CARD} ! rtmposebatch execution-provider=cuda inference-region=full-frame ! appsink name=sink sync=false"
     );
     let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.set_auto_flush_bus(false);
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
     for round in 0..100u64 {
@@ -348,6 +351,7 @@ fn an_element_can_be_taken_out_in_mid_stream() {
          max-buffers=4"
     );
     let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.set_auto_flush_bus(false);
     let [before, behind] = ["before", "behind"].map(|name| pipeline.by_name(name).unwrap());
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
