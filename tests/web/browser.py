@@ -196,6 +196,27 @@ class Cameras(Case):
         self.assertRegex(words, r"p50 [\d.]+ ms, p99 [\d.]+ ms; in the last \d+ seconds")
         expect(page.locator(".tile").nth(BALL).locator(".figures")).to_contain_text("frames/s")
 
+    def test_figures_of_a_gpu_are_shown_where_there_are_some(self):
+        page = self.wall()
+        page.evaluate("""async () => {
+          const { Figures } = await import('./files/figures.js');
+          const figures = new Figures(document.getElementById('charts'));
+          const news = (step) => ({
+            cameras: [{ frames: 30 * step, figures: { 'frames-skipped': 3 * step } }],
+            network: { batches: 10 * step, crops: 40 * step, 'batch-size': 8, 'wait-ms-p50': 1, 'wait-ms-p99': 2, 'inference-ms-p50': 3,
+                       'inference-ms-p99': 4, 'gpu-utilization': 62, 'gpu-memory': 3 * 2 ** 30 },
+          });
+          figures.tell(news(0));
+          await new Promise((done) => setTimeout(done, 600));
+          window.words = figures.tell(news(1));
+        }""")
+        shown = {}
+        for figure in page.locator("#charts figure:visible").all():
+            shown[figure.locator(".name").inner_text()] = figure.locator(".now").inner_text()
+        self.assertEqual({name: shown.get(name) for name in ("Fill of batches", "Wait", "Inference", "GPU", "GPU's memory")},
+                         {"Fill of batches": "50 %", "Wait": "1.0, 2.0 ms", "Inference": "3.0, 4.0 ms", "GPU": "62 %", "GPU's memory": "3.0 GiB"})
+        self.assertRegex(page.evaluate("words")[0], r"^\d+ frames/s, [\d.]+ skipped$")
+
     def test_a_camera_is_cut_and_comes_back(self):
         page = self.wall()
         tile = page.locator(".tile").nth(CAMERA)

@@ -23,12 +23,18 @@ const CHARTS = [
   { name: "Inference", unit: " ms", least: 5, two: true, read: (_, { network }) => pair(network, "inference-ms") },
   { name: "Skipped a second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "skipped") / seconds] },
   { name: "GPU", unit: " %", least: 100, read: (_, { network }) => [network["gpu-utilization"]] },
+  { name: "GPU's memory", unit: " GiB", least: 1, read: (_, { network }) => [network["gpu-memory"] / 2 ** 30] },
 ];
 
-/** By how much a number of all cameras has grown; that of a camera that was opened again begins at 0. */
+const COUNTS = { frames: ({ frames }) => frames, skipped: ({ figures }) => figures["frames-skipped"] ?? 0 };
+
+/** By how much a count of a camera has grown; some begin at 0 when it is opened again. */
+function growth(before, now, name, index) {
+  return Math.max(0, COUNTS[name](now.cameras[index]) - COUNTS[name](before.cameras[index]));
+}
+
 function sum(before, now, name) {
-  const of = (camera) => (name === "frames" ? camera?.frames : camera?.figures["frames-skipped"]) ?? 0;
-  return now.cameras.reduce((all, camera, index) => all + Math.max(0, of(camera) - of(before.cameras[index])), 0);
+  return now.cameras.reduce((all, _, index) => all + growth(before, now, name, index), 0);
 }
 
 /** A round number that is at least as large. */
@@ -54,7 +60,8 @@ class Chart {
   }
 
   add(values) {
-    this.element.hidden = values.some((value) => value === undefined);
+    // Not every machine tells it.
+    this.element.hidden = !values.every(Number.isFinite);
     if (this.element.hidden) return;
     this.#history.push(values);
     if (this.#history.length > LENGTH) this.#history.shift();
@@ -106,9 +113,10 @@ export class Figures {
     // A camera's news comes between: too soon for a rate.
     if (seconds < 0.5) return null;
     for (const { kind, chart } of this.#charts) chart.add(kind.read(this.#before, now, seconds));
-    const words = now.cameras.map((camera, index) => {
-      const frames = Math.max(0, camera.frames - this.#before.cameras[index].frames);
-      return `${short(frames / seconds)} frames/s`;
+    const words = now.cameras.map((_, index) => {
+      const of = (name) => growth(this.#before, now, name, index) / seconds;
+      const skipped = of("skipped");
+      return `${short(of("frames"))} frames/s${skipped > 0 ? `, ${short(skipped)} skipped` : ""}`;
     });
     this.#before = now;
     this.#at = at;
