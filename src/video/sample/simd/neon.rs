@@ -3,10 +3,11 @@
 //!
 //! Sixteen output columns at a time: their samples are loaded from the source rows, where loads put components apart that lie
 //! together; looked up by table; and weighted by row, then by column, so that nothing is kept between. (Blending whole rows first,
-//! as `scalar.rs` does, takes as many instructions again where a crop is made smaller.)
+//! as `scalar.rs` does, takes as many instructions again where a crop is made smaller.) Packed RGB goes pixel by pixel: all
+//! components of two neighbours are one load.
 //!
 //! All of the sampler's unsafe code is here: loads whose bounds are checked once a row, for all of them at once
-//! (`Layout::load`), and loads and stores of whole vectors (`load`, `store`, `for_each_16`).
+//! (`Layout::load`, `pixel`), and loads and stores of whole vectors (`load`, `store`, `for_each_16`, `write_pixels`).
 
 use super::super::{
     axis::{COLUMN_BITS, Pair, ROW_WEIGHT_BITS},
@@ -38,6 +39,8 @@ pub(in super::super) struct Rows<const PAIRS: usize> {
     groups: [Columns<PAIRS>; 3],
     /// One output row of the components, those of a group in the order they have in memory.
     output: Vec<Block>,
+    /// One output row of packed RGB, in the order in memory; the fourth says nothing.
+    pixels: Vec<[i16; 4]>,
     /// One row of RGB, with room for whole vectors.
     line: Vec<u8>,
     /// Copies of source rows, where reading whole vectors would pass the end of the data.
@@ -53,6 +56,8 @@ struct Columns<const PAIRS: usize> {
     /// How many loads have the samples of sixteen columns: 1, 2, 4, 8 or 16.
     loads: usize,
     steps: Vec<[Step; PAIRS]>,
+    /// Of packed RGB, which needs no steps.
+    taps: Vec<[Taps; PAIRS]>,
     /// Bytes of a row that all loads together reach over.
     reach: usize,
 }
@@ -73,17 +78,27 @@ impl Step {
     const EMPTY: Self = Self { left: [0; COLUMNS], weights: [[0; COLUMNS]; 2], at: [0; COLUMNS] };
 }
 
+/// Where in a row four pixels of packed RGB are made of one of their pairs: the bytes at which each begins, and how much the
+/// left and the right pixel of each count, in turn.
+#[derive(Clone, Copy, Debug)]
+struct Taps {
+    at: [u32; 4],
+    weights: [i16; 8],
+}
+
 impl<const PAIRS: usize> Rows<PAIRS> {
     /// Gets ready for a crop; false where the picture is laid out in a way that this code does not know.
-    pub fn plan(&mut self, parts: &[Option<Part<PAIRS>>; 3], _: Colour) -> bool {
+    pub fn plan(&mut self, parts: &[Option<Part<PAIRS>>; 3], colour: Colour) -> bool {
         for (part, columns) in parts.iter().zip(&mut self.groups) {
             let Some(part) = part else { continue };
             match (part.group.count, part.group.pixel_stride, part.group.apart) {
-                (1, 1 | 2, _) | (2, 2, 1) | (2, 4, 2) | (3, 3 | 4, 1) => columns.plan(part),
+                (1, 1 | 2, _) | (2, 2, 1) | (2, 4, 2) => columns.plan(part),
+                (3, 3 | 4, 1) if colour.is_rgb() => columns.plan_pixels(part),
                 _ => return false,
             }
             self.output.resize(part.columns.len().div_ceil(COLUMNS), [[0; COLUMNS]; 3]);
         }
+        self.pixels.resize(self.output.len() * COLUMNS, [0; 4]);
         self.line.resize(self.output.len() * 3 * COLUMNS, 0);
         true
     }
@@ -108,8 +123,8 @@ impl<const PAIRS: usize> Rows<PAIRS> {
                 (1, _) => sources.gather::<EverySecond, 1>(group.component, out),
                 (2, 2) => sources.gather::<Two, 2>(group.component, out),
                 (2, _) => sources.gather::<TwoOfFour, 2>(group.component, out),
-                (_, 3) => sources.gather::<Three, 3>(group.component, out),
-                _ => sources.gather::<ThreeOfFour, 3>(group.component, out),
+                (_, 3) => sources.gather_pixels::<3>(&mut self.pixels),
+                _ => sources.gather_pixels::<4>(&mut self.pixels),
             }
             for (place, of_group) in places[group.component..].iter_mut().zip(&group.places[..group.count]) {
                 *place = group.component + of_group;
@@ -120,6 +135,8 @@ impl<const PAIRS: usize> Rows<PAIRS> {
         match colour {
             Colour::Yuv(matrix) => write_yuv(&matrix, &self.output, places, target),
             Colour::Gray => write_rgb::<false>(&self.output, [0; 3], target),
+            Colour::Rgb if parts[1].is_none() => write_pixels::<false>(&self.pixels, places, target),
+            Colour::LimitedRgb if parts[1].is_none() => write_pixels::<true>(&self.pixels, places, target),
             Colour::Rgb => write_rgb::<false>(&self.output, places, target),
             Colour::LimitedRgb => write_rgb::<true>(&self.output, places, target),
         }
@@ -164,6 +181,23 @@ impl<const PAIRS: usize> Columns<PAIRS> {
                 self.reach = self.reach.max(last as usize + COLUMNS * stride);
             }
         }
+    }
+
+    /// Makes the table of packed RGB.
+    fn plan_pixels(&mut self, part: &Part<PAIRS>) {
+        self.taps.clear();
+        self.taps.extend(part.columns.chunks(4).map(|columns| {
+            std::array::from_fn(|pair| {
+                let mut taps = Taps { at: [0; 4], weights: [0; 8] };
+                for (i, column) in columns.iter().enumerate() {
+                    taps.at[i] = column[pair].at;
+                    taps.weights[2 * i..][..2].copy_from_slice(&column[pair].weights);
+                }
+                taps
+            })
+        }));
+        let last = self.taps.as_flattened().iter().flat_map(|taps| taps.at).fold(0, u32::max);
+        self.reach = last as usize + 8;
     }
 
     /// The source rows of output row `y`, as far as loads reach.
@@ -229,8 +263,6 @@ macro_rules! layout {
 layout!(EverySecond, 2, vld2q_u8, 1, 0);
 layout!(Two, 2, vld2q_u8, 2, 0, 1);
 layout!(TwoOfFour, 4, vld4q_u8, 2, 0, 2);
-layout!(Three, 3, vld3q_u8, 3, 0, 1, 2);
-layout!(ThreeOfFour, 4, vld4q_u8, 3, 0, 1, 2);
 
 struct Alone;
 impl Layout<1> for Alone {
@@ -267,6 +299,56 @@ impl<const PAIRS: usize> Sources<'_, PAIRS> {
                 _ => self.gather_by::<L, COUNT, 16>(component, out),
             }
         }
+    }
+
+    /// The output row of packed RGB of so many bytes a pixel.
+    fn gather_pixels<const STRIDE: usize>(self, out: &mut [[i16; 4]]) {
+        // SAFETY: every CPU of ARM64 has NEON.
+        unsafe { self.pixels::<STRIDE>(out) }
+    }
+
+    #[inline(never)]
+    #[target_feature(enable = "neon")]
+    fn pixels<const STRIDE: usize>(self, out: &mut [[i16; 4]]) {
+        assert!(self.rows.as_flattened().iter().all(|row| self.columns.reach <= row.len()));
+        for (taps, out) in self.columns.taps.iter().zip(out.as_chunks_mut().0) {
+            let [first, second, third, fourth] = out;
+            self.pixel::<STRIDE, 0, 0, 1>(taps, first);
+            self.pixel::<STRIDE, 1, 2, 3>(taps, second);
+            self.pixel::<STRIDE, 2, 4, 5>(taps, third);
+            self.pixel::<STRIDE, 3, 6, 7>(taps, fourth);
+        }
+    }
+
+    /// One pixel, whose weights are those two.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn pixel<const STRIDE: usize, const PIXEL: usize, const LEFT: i32, const RIGHT: i32>(
+        self,
+        taps: &[Taps; PAIRS],
+        out: &mut [i16; 4],
+    ) {
+        let mut sums = vdupq_n_s32(0);
+        for Taps { at, weights } in taps {
+            // SAFETY: of a `Taps`, which is as long.
+            let weights = unsafe { vld1q_s16(weights.as_ptr()) };
+            let mut blended = vdupq_n_u16(0);
+            for (row, weight) in self.rows.as_flattened().iter().zip(self.weights.as_flattened()) {
+                // SAFETY: eight bytes from any `at` on lie within `Columns::reach`, that within the row (`pixels` saw to it).
+                let both = unsafe { vld1_u8(row.as_ptr().add(at[PIXEL] as usize)) };
+                blended = vmlal_u8(blended, both, vdup_n_u8(*weight));
+            }
+            let blended = vreinterpretq_s16_u16(blended);
+            sums = vmlal_laneq_s16::<LEFT>(sums, vget_low_s16(blended), weights);
+            sums = if STRIDE == 3 {
+                let right = vextq_s16::<3>(blended, blended);
+                vmlal_laneq_s16::<RIGHT>(sums, vget_low_s16(right), weights)
+            } else {
+                vmlal_high_laneq_s16::<RIGHT>(sums, blended, weights)
+            };
+        }
+        // SAFETY: a vector of four.
+        unsafe { vst1_s16(out.as_mut_ptr(), vrshrn_n_s32::<SHIFT>(sums)) };
     }
 
     // Not inlined: all that could be called would share the registers of one function.
@@ -389,14 +471,51 @@ fn write_rgb<const LIMITED: bool>(blocks: &[Block], places: [usize; 3], line: &m
     // SAFETY: every CPU of ARM64 has NEON.
     unsafe {
         for_each_16(blocks, places, line, |[r, g, b]| {
-            if !LIMITED {
-                return [r, g, b];
-            }
-            let black = vdupq_n_s16(LIMITED_BLACK << ROW_BITS);
-            let full = |samples| levels(add([vdupq_n_s32(0); 4], sub(samples, black), LIMITED_TO_FULL));
-            [full(r), full(g), full(b)]
+            [full::<LIMITED>(r), full::<LIMITED>(g), full::<LIMITED>(b)]
         });
     }
+}
+
+/// A row of RGB from pixels whose components stand in these places.
+fn write_pixels<const LIMITED: bool>(pixels: &[[i16; 4]], places: [usize; 3], line: &mut [u8]) {
+    // SAFETY: every CPU of ARM64 has NEON.
+    unsafe { write_pixels_16::<LIMITED>(pixels, places, line) }
+}
+
+#[target_feature(enable = "neon")]
+fn write_pixels_16<const LIMITED: bool>(pixels: &[[i16; 4]], places: [usize; 3], line: &mut [u8]) {
+    let blocks = pixels.as_chunks::<COLUMNS>().0.iter();
+    for (pixels, line) in blocks.zip(line.as_chunks_mut::<{ 3 * COLUMNS }>().0) {
+        // SAFETY: twice eight pixels of four.
+        let (a, b) = unsafe { (vld4q_s16(pixels.as_ptr().cast()), vld4q_s16(pixels.as_ptr().add(8).cast())) };
+        let bytes = [
+            bytes(full::<LIMITED>([a.0, b.0])),
+            bytes(full::<LIMITED>([a.1, b.1])),
+            bytes(full::<LIMITED>([a.2, b.2])),
+        ];
+        let [r, g, b] = places;
+        // SAFETY: three vectors of sixteen bytes.
+        unsafe { vst3q_u8(line.as_mut_ptr(), uint8x16x3_t(bytes[r], bytes[g], bytes[b])) };
+    }
+}
+
+/// Samples in full range; of limited range what is beyond black and white stays beyond.
+#[inline]
+#[target_feature(enable = "neon")]
+fn full<const LIMITED: bool>(samples: Samples) -> Samples {
+    if !LIMITED {
+        return samples;
+    }
+    let above_black = sub(samples, vdupq_n_s16(LIMITED_BLACK << ROW_BITS));
+    levels(add([vdupq_n_s32(0); 4], above_black, LIMITED_TO_FULL))
+}
+
+/// Rounded, and held to 0..=255.
+#[inline]
+#[target_feature(enable = "neon")]
+fn bytes([low, high]: Samples) -> uint8x16_t {
+    const BITS: i32 = ROW_BITS as i32;
+    vqrshrun_high_n_s16::<BITS>(vqrshrun_n_s16::<BITS>(low), high)
 }
 
 #[inline]
@@ -426,7 +545,7 @@ fn levels([a, b, c, d]: [int32x4_t; 4]) -> Samples {
     [level(a, b), level(c, d)]
 }
 
-/// Writes a row of RGB, sixteen pixels at a time, as `rgb` makes it of what stands in these places: rounded, and held to 0..=255.
+/// Writes a row of RGB, sixteen pixels at a time, as `rgb` makes it of what stands in these places.
 #[inline]
 #[target_feature(enable = "neon")]
 fn for_each_16(
@@ -435,13 +554,11 @@ fn for_each_16(
     line: &mut [u8],
     rgb: impl Fn([Samples; 3]) -> [Samples; 3],
 ) {
-    const BITS: i32 = ROW_BITS as i32;
-    let byte = |[low, high]: Samples| vqrshrun_high_n_s16::<BITS>(vqrshrun_n_s16::<BITS>(low), high);
     let [first, second, third] = places;
     assert!(first < 3 && second < 3 && third < 3);
     for (block, line) in blocks.iter().zip(line.as_chunks_mut::<{ 3 * COLUMNS }>().0) {
         let [r, g, b] = rgb([load(&block[first]), load(&block[second]), load(&block[third])]);
         // SAFETY: three vectors of sixteen bytes.
-        unsafe { vst3q_u8(line.as_mut_ptr(), uint8x16x3_t(byte(r), byte(g), byte(b))) };
+        unsafe { vst3q_u8(line.as_mut_ptr(), uint8x16x3_t(bytes(r), bytes(g), bytes(b))) };
     }
 }
