@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, which says at its top what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb clean distclean
+.PHONY: help setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb arm64-test clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (says first what, how large and where)"
@@ -12,7 +12,9 @@ help:
 	@echo "make install-user    put the plugin where GStreamer finds it in every program of this user"
 	@echo "make uninstall-user  remove it from there"
 	@echo "make deb             a package for Debian in out/, to be installed with apt"
+	@echo "                     ARCH=arm64: for ARM64, on Debian 12 on x86-64 (fetches compiler and libraries, 350 MB)"
 	@echo "make test            all tests, with the time of each group"
+	@echo "make arm64-test      what is built for ARM64, under QEMU (on Debian 12 on x86-64)"
 	@echo "make web-test        the page of make web in a Chromium without a window (fetches Debian's chromium and Playwright, 160 MB)"
 	@echo "make journeys        what users do, from an installation: also what needs bare Debians (as root; make test: a short form)"
 	@echo "make fuzz            looks for input that does harm, MINUTES=5 for each kind (needs nightly Rust and cargo-fuzz)"
@@ -29,7 +31,7 @@ help:
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       also what was fetched (.deps/)"
 
-setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb:
+setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb arm64-test:
 	@scripts/$@
 
 clean:

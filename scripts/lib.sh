@@ -75,7 +75,7 @@ has() { command -v "$1" >/dev/null; }
 # to root, and the user's Rust would be out of sight. What needs root asks sudo for it.
 step_down() {
   if [ "$(id -u)" != 0 ] || [ -z "${SUDO_USER:-}" ] || [ "$SUDO_USER" = root ]; then return; fi
-  exec runuser --login --whitelist-environment=VIDEO,DEVICE,MINUTES,GPU,CI "$SUDO_USER" \
+  exec runuser --login --whitelist-environment=VIDEO,DEVICE,MINUTES,GPU,ARCH,CI "$SUDO_USER" \
     --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 
