@@ -136,6 +136,29 @@ fn ten_bits_show_the_people_of_eight() {
 }
 
 /// What comes out is what came in.
+/// Frames there cannot be pixelated yet, and must not go on as they are.
+#[test]
+#[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
+fn hiding_faces_is_refused_on_a_card() {
+    gst::init().unwrap();
+    gstrtmpose::plugin_register_static().unwrap();
+    let source = picture(2, "format=NV12,width=640,height=360");
+    let line = format!("{source} ! cudaupload ! {CARD} ! rtmposeoverlay redact=faces ! fakesink");
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let _ = pipeline.set_state(gst::State::Playing);
+    let bus = pipeline.bus().unwrap();
+    let error = bus.timed_pop_filtered(
+        gst::ClockTime::from_seconds(60),
+        &[gst::MessageType::Error, gst::MessageType::Eos],
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+    let text = format!("{error:?}");
+    assert!(
+        text.contains("redact needs frames in system memory: put cudadownload in front of the element"),
+        "{text}"
+    );
+}
+
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn frames_go_on_unchanged() {

@@ -14,6 +14,7 @@ import halves
 import looping
 import pictures
 import play
+import redact
 import score
 import sheet
 import videos
@@ -57,11 +58,13 @@ def main():
     if "pictures" in options.parts:
         pictures.measure({mode: MODES[mode] for mode in modes if mode in ("full-frame", "track")}, out)
         pictures.measure_singly(MODES["track"], (2, 1, 0.5, 0.2), options.every, out)
+    if "redact" in options.parts:
+        redact.measure(out)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="videos,loops,cases,pictures", help="any of videos, loops, cases, pictures")
+    parser.add_argument("--parts", default="videos,loops,cases,pictures,redact", help="any of videos, loops, cases, pictures, redact")
     parser.add_argument("--videos", default=",".join(videos.FILES), help="names, with commas between")
     parser.add_argument("--modes", default=";".join(MODES), help="names, with semicolons between")
     parser.add_argument("--properties", default="", help="of the element, in every mode: precision=fp32")

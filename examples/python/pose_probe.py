@@ -45,7 +45,7 @@ def on_frame(_pad, info):
     return Gst.PadProbeReturn.OK
 
 
-def main(arguments):
+def main(arguments, on_frame=on_frame):
     Gst.init(None)
     if len(arguments) != 1:
         sys.exit(f"usage: {sys.argv[0]} 'LAUNCH LINE with rtmposebatch name=pose'")

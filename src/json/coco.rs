@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::frame::skeleton_of;
 use crate::{
     meta::FramePeople,
     pose::{KeyPoint, Skeleton},
@@ -48,7 +47,7 @@ pub fn entries(
 ) -> Result<Vec<u8>, serde_json::Error> {
     let mut text = Vec::new();
     for people in found {
-        let skeleton = skeleton_of(people, asked).map(|skeleton| skeleton.name);
+        let skeleton = people.skeleton_or(asked).map(|skeleton| skeleton.name);
         for person in &people.people {
             let points = |range: Range<usize>| flat(&person.key_points[range]);
             let whole = skeleton == Some("coco-wholebody-133");

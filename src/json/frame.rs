@@ -1,7 +1,5 @@
 //! A frame as it is written.
 
-use crate::{meta::FramePeople, pose::Skeleton};
-
 /// What the stream says of a frame.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -16,11 +14,4 @@ pub struct Frame {
     /// Pixels.
     pub width: u32,
     pub height: u32,
-}
-
-/// The skeleton that people have: the one that is asked for where it has as many points, else the one that their metadata
-/// names. One of another size than the metadata says is not this one's.
-pub fn skeleton_of(found: &FramePeople, asked: Option<&'static Skeleton>) -> Option<&'static Skeleton> {
-    let fits = |skeleton: &&Skeleton| skeleton.points == found.points;
-    asked.filter(fits).or_else(|| Skeleton::by_name(&found.skeleton).filter(fits))
 }

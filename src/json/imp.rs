@@ -132,14 +132,19 @@ impl ObjectImpl for RtmPoseJson {
     }
 
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> =
-            LazyLock::new(|| Settings::rows().iter().map(|row| (row.specify)()).collect());
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("Frames that were written, and with a broker connected, connections, sent, queued and dropped")
+                    .read_only();
+            Settings::rows().iter().map(|row| (row.specify)()).chain([stats.build()]).collect()
+        });
         &PROPERTIES
     }
 
     // GObject asks only for the properties above, with values of their types.
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let row = Row::find(Settings::rows(), pspec.name()).expect("a property is a row");
+        let row = Row::find(Settings::rows(), pspec.name()).expect("a property that can be set is a row");
         (row.set)(&mut lock(&self.settings), value);
         if lock(&self.running).is_some() {
             warn_of_late_property(&*self.obj(), pspec);
@@ -147,8 +152,10 @@ impl ObjectImpl for RtmPoseJson {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let row = Row::find(Settings::rows(), pspec.name()).expect("a property is a row");
-        (row.get)(&lock(&self.settings))
+        match Row::find(Settings::rows(), pspec.name()) {
+            Some(row) => (row.get)(&lock(&self.settings)),
+            None => self.stats().to_value(),
+        }
     }
 }
 
@@ -190,7 +197,9 @@ impl ElementImpl for RtmPoseJson {
         }
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
-            *lock(&self.running) = None;
+            // What ends here may take its time, while the properties can be asked.
+            let ended = lock(&self.running).take();
+            drop(ended);
             *lock(&self.state) = State::default();
         }
         Ok(success)
@@ -204,7 +213,11 @@ impl RtmPoseJson {
             let skeleton = settings.skeleton.as_deref().map(Skeleton::find).transpose().map_err(|what| {
                 Failure::settings(format!("The property skeleton names {what}, or leave the property unset"))
             })?;
-            Ok(Running { format: settings.format, skeleton, output: Output::open(&settings)? })
+            Ok(Running {
+                format: settings.format,
+                skeleton,
+                output: Output::open(&settings, &self.obj().name())?,
+            })
         };
         let running = opened().map_err(|failure: Failure| {
             self.post(&failure);
@@ -320,16 +333,33 @@ impl RtmPoseJson {
             kind: Kind::Encode,
             text: format!("A frame's people are no JSON: {error}"),
         });
-        let written = text.and_then(|text| match output {
-            Some(output) => output.write(frame.number, &text).map(|()| text),
-            None => Ok(text),
+        let written = text.and_then(|text| {
+            let warning = output.as_mut().map_or(Ok(None), |output| output.write(frame.number, &text))?;
+            Ok((text, warning))
         });
         let format = *format;
         drop(running);
-        written.map(|text| (format, text)).map_err(|failure| {
+        let (text, warning) = written.map_err(|failure| {
             self.post(&failure);
             gst::FlowError::Error
-        })
+        })?;
+        if let Some(warning) = warning {
+            gst::element_imp_warning!(self, gst::ResourceError::Write, ("{warning}"));
+        }
+        Ok((format, text))
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let stats = gst::Structure::builder("rtmposejson-stats").field("frames", lock(&self.state).frames);
+        let figures = lock(&self.running).as_ref().and_then(|running| running.output.as_ref()?.figures());
+        let Some(figures) = figures else { return stats.build() };
+        stats
+            .field("connected", figures.connected)
+            .field("connections", figures.connections)
+            .field("sent", figures.sent)
+            .field("queued", figures.queued)
+            .field("dropped", figures.dropped)
+            .build()
     }
 
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::frame::{Frame, skeleton_of};
+use super::frame::Frame;
 use crate::meta::FramePeople;
 use crate::pose::{Person, Skeleton};
 
@@ -106,7 +106,7 @@ fn people_of<'a>(
     found: &'a FramePeople,
     asked: Option<&'static Skeleton>,
 ) -> impl Iterator<Item = JsonPerson<'a>> {
-    let skeleton = skeleton_of(found, asked);
+    let skeleton = found.skeleton_or(asked);
     let names = skeleton.map_or(&[][..], Skeleton::point_names);
     found.people.iter().map(move |person: &Person| JsonPerson {
         source: &found.source,

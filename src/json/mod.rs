@@ -1,5 +1,5 @@
 //! Element `rtmposejson`: people's key points as JSON. `lines`, `openpose` and `coco` are the formats, each told by its module;
-//! `output` is where the texts go.
+//! `output` is where the texts go: `file`, or a broker (`mqtt`).
 
 mod coco;
 mod failure;
@@ -7,6 +7,7 @@ mod file;
 mod frame;
 mod imp;
 mod lines;
+mod mqtt;
 mod openpose;
 mod output;
 mod settings;

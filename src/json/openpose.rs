@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::frame::skeleton_of;
 use crate::{
     meta::FramePeople,
     pose::{KeyPoint, Skeleton},
@@ -113,7 +112,7 @@ pub fn text(found: &[FramePeople], asked: Option<&'static Skeleton>) -> Result<V
     let mut people: Vec<_> = found
         .iter()
         .flat_map(|found| {
-            let name = skeleton_of(found, asked).map(|skeleton| skeleton.name);
+            let name = found.skeleton_or(asked).map(|skeleton| skeleton.name);
             found.people.iter().map(move |person| {
                 let person_id = [person.id.unwrap_or(-1)];
                 JsonPerson { person_id, ..json_person(name, &person.key_points) }

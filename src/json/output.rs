@@ -3,17 +3,22 @@
 use super::{
     failure::Failure,
     file::{Existing, Files},
+    mqtt::{self, Figures, Publisher},
     settings::Settings,
 };
 
 pub enum Output {
     Files(Files),
+    Broker(Publisher),
 }
 
 impl Output {
-    /// None where no location is set.
-    pub fn open(settings: &Settings) -> Result<Option<Self>, Failure> {
+    /// None where no location is set. `name` is the element's.
+    pub fn open(settings: &Settings, name: &str) -> Result<Option<Self>, Failure> {
         let Some(location) = &settings.location else { return Ok(None) };
+        if mqtt::is_broker(location) {
+            return Publisher::open(location, name, settings).map(|publisher| Some(Self::Broker(publisher)));
+        }
         let existing = match (settings.overwrite, settings.append) {
             (true, true) => {
                 return Err(Failure::settings(
@@ -27,10 +32,22 @@ impl Output {
         Files::open(location, settings.format, existing).map(|files| Some(Self::Files(files)))
     }
 
-    /// Takes what frame `number` has become in the format that was asked for.
-    pub fn write(&mut self, number: u64, text: &[u8]) -> Result<(), Failure> {
+    /// Takes what frame `number` has become in the format that was asked for. The text, if any, is a warning.
+    pub fn write(&mut self, number: u64, text: &[u8]) -> Result<Option<String>, Failure> {
         match self {
-            Self::Files(files) => files.write(number, text),
+            Self::Files(files) => files.write(number, text).map(|()| None),
+            Self::Broker(publisher) => {
+                publisher.send(text);
+                Ok(publisher.take_warning())
+            }
+        }
+    }
+
+    /// What has come of messages; none where there are none.
+    pub fn figures(&self) -> Option<Figures> {
+        match self {
+            Self::Files(_) => None,
+            Self::Broker(publisher) => Some(publisher.figures()),
         }
     }
 }

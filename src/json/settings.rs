@@ -28,7 +28,7 @@ settings! {
         location: Option<String> = None,
             "Location",
             "File that is also written to, and that only its owner may read; with format=openpose one for each frame, named by a \
-             pattern such as out/%012d_keypoints.json (null = none)",
+             pattern such as out/%012d_keypoints.json; mqtt://host:port or mqtts://host:port sends messages to a broker (null = none)",
             .mutable_ready();
         format: Format = Format::Lines,
             "Format",
@@ -46,6 +46,33 @@ settings! {
             "Skeleton",
             "Whose names the key points of people have who have as many as this set, whatever their metadata \
              says: the set's name, or the path of a TOML file as in rtmposebatch; not set: as the metadata says",
+            .mutable_ready();
+        topic: Option<String> = None,
+            "Topic",
+            "Topic of the messages to a broker (null = rtmpose/ and the element's name)",
+            .mutable_ready();
+        qos: u32 = 0,
+            "Quality of service",
+            "Of the messages to a broker: 0 = at most once, 1 = at least once, 2 = exactly once as long as the connection holds",
+            .maximum(2),
+            .mutable_ready();
+        retain: bool = false,
+            "Retain",
+            "The broker keeps the last message, and gives it to whoever comes later",
+            .mutable_ready();
+        will_topic: Option<String> = None,
+            "Last will's topic",
+            "Topic on which 'online' stands while there is a connection to the broker, and 'offline' afterwards, also when it was \
+             lost; both retained (null = none)",
+            .mutable_ready();
+        credentials_file: Option<String> = None,
+            "Credentials file",
+            "File of two lines, the user and the password for the broker (null = the variables RTMPOSE_MQTT_USER and \
+             RTMPOSE_MQTT_PASSWORD, where they are set)",
+            .mutable_ready();
+        ca_file: Option<String> = None,
+            "Authorities' file",
+            "Certificates in PEM of the authorities that are trusted to know a broker at mqtts:// (null = the system's)",
             .mutable_ready();
     }
 }

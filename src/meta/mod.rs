@@ -17,7 +17,7 @@ use std::sync::Once;
 
 use gst::meta::CustomMeta;
 
-use crate::pose::Person;
+use crate::pose::{Person, Skeleton};
 
 pub use detections::{FrameDetections, was_looked_at, write_detections};
 pub use person::PersonRegion;
@@ -46,6 +46,13 @@ pub struct FramePeople {
 }
 
 impl FramePeople {
+    /// The skeleton that the people have: the one that is asked for where it has as many points, else the one that is named. One of
+    /// another size than `points` is not this one's.
+    pub fn skeleton_or(&self, asked: Option<&'static Skeleton>) -> Option<&'static Skeleton> {
+        let fits = |skeleton: &&Skeleton| skeleton.points == self.points;
+        asked.filter(fits).or_else(|| Skeleton::by_name(&self.skeleton).filter(fits))
+    }
+
     /// The same people in pixels of a frame of another size: that of the frame at hand, when it was scaled since.
     pub fn scale_to(&mut self, width: u32, height: u32) {
         if (self.width, self.height) == (width, height) {

@@ -8,7 +8,7 @@ use gst_video::prelude::*;
 use gst_video::{VideoColorimetry, VideoFormatInfo, VideoFrameRef, VideoInfo};
 
 use crate::video::{
-    FrameShape,
+    FrameShape, Region,
     cuda::{self, Stroke},
     planes::PlanesMut,
 };
@@ -178,6 +178,26 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Makes a part of a frame in system memory coarse: each square of this side becomes one colour, its mean. Squares lie on one grid
+    /// for the whole frame, so that a part that moves shows no more of what is below.
+    pub fn pixelate(&mut self, area: Region, side: f32) {
+        let Target::Host(planes) = &mut self.target else { return };
+        let (width, height) = self.size;
+        let [left, top] = [area.x.max(0.0), area.y.max(0.0)];
+        let [right, bottom] = [(area.x + area.width).min(width), (area.y + area.height).min(height)];
+        if left >= right || top >= bottom || !side.is_finite() {
+            return;
+        }
+        let side = side.max(LEAST_SIDE);
+        let squares = |from: f32, to: f32| (from / side) as u32..(to / side).ceil() as u32;
+        for row in squares(top, bottom) {
+            for column in squares(left, right) {
+                let (x, y) = (column as f32 * side, row as f32 * side);
+                self.layers.iter().for_each(|layer| layer.flatten(planes, (x, y), (x + side, y + side)));
+            }
+        }
+    }
+
     /// The part of the line from which something `margin` away can reach into the frame.
     fn clip(&self, from: Point, to: Point, margin: f32) -> Option<(Point, Point)> {
         if ![from.0, from.1, to.0, to.1, margin].iter().all(|value| value.is_finite()) {
@@ -222,6 +242,38 @@ impl Layer {
     #[target_feature(enable = "avx2")]
     fn line_avx2(&self, planes: &mut PlanesMut, from: Point, to: Point, radius: f32, paint: Paint) {
         self.line_anywhere(planes, from, to, radius, paint);
+    }
+
+    /// Gives all samples of a rectangle in square pixels their mean. Its right and lower edge belong to the next one.
+    fn flatten(&self, planes: &mut PlanesMut, from: Point, to: Point) {
+        let samples = |from: f32, to: f32, origin: f32, step: f32, count: usize| {
+            let index = |at: f32| (((at - origin) / step).ceil().max(0.0) as usize).min(count);
+            index(from)..index(to)
+        };
+        let columns = samples(from.0, to.0, self.origin.0, self.step.0, self.width);
+        let rows = samples(from.1, to.1, self.origin.1, self.step.1, self.height);
+        let count = (columns.len() * rows.len()) as u64;
+        for component in &self.components {
+            let plane = planes.plane(component.plane);
+            let row_of = |row: usize| {
+                let start = component.offset + row * component.stride;
+                start + columns.start * component.pixel_stride..start + columns.end * component.pixel_stride
+            };
+            let mut sum = 0;
+            for row in rows.clone() {
+                // The last sample of a row may be the last byte of the plane.
+                let end = row_of(row).end.min(plane.len());
+                let Some(row) = plane.get(row_of(row).start..end) else { continue };
+                sum +=
+                    row.iter().step_by(component.pixel_stride).map(|sample| u64::from(*sample)).sum::<u64>();
+            }
+            let mean = ((sum + count / 2) / count.max(1)) as u8;
+            for row in rows.clone() {
+                let end = row_of(row).end.min(plane.len());
+                let Some(row) = plane.get_mut(row_of(row).start..end) else { continue };
+                row.iter_mut().step_by(component.pixel_stride).for_each(|sample| *sample = mean);
+            }
+        }
     }
 
     /// Samples around that place are drawn on soon.
@@ -298,6 +350,9 @@ impl Layer {
     }
 }
 
+/// No square that becomes one colour is smaller.
+const LEAST_SIDE: f32 = 8.0;
+
 /// A line lies on another line of the cache in each row, which a processor does not foresee: so many rows ahead, memory has
 /// come when they are drawn on. (Measured on x86-64; elsewhere it is not asked for.)
 #[cfg(target_arch = "x86_64")]
@@ -332,7 +387,56 @@ mod tests {
     use gst_video::{VideoFormat, VideoFrame};
 
     use super::*;
-    use crate::video::cuda::tests::draw_on_the_host;
+    use crate::video::{FORMATS, cuda::tests::draw_on_the_host};
+
+    /// In every format: all of the area has the mean of its squares and nothing around it is touched.
+    #[test]
+    fn a_part_is_made_coarse_and_nothing_else() {
+        gst::init().unwrap();
+        for format in FORMATS {
+            for par in [1, 2] {
+                let info = VideoInfo::builder(format, 66, 50).par((par, 1)).build().unwrap();
+                let bytes: Vec<u8> = (0..info.size()).map(|byte| (byte * 97 % 251) as u8).collect();
+                let mut buffer = gst::Buffer::from_mut_slice(bytes.clone());
+                {
+                    let mut frame =
+                        VideoFrameRef::from_buffer_ref_writable(buffer.get_mut().unwrap(), &info).unwrap();
+                    // Squares of 10 touch 10 to 40 and 20 to 50; it leaves the frame on no side but one.
+                    Canvas::new(&mut frame, &info)
+                        .unwrap()
+                        .pixelate(Region::new(12.0, 21.0, 20.0, 400.0), 10.0);
+                }
+                let found = buffer.map_readable().unwrap();
+                let mut colours = std::collections::BTreeMap::new();
+                for index in 0..info.n_components() as u8 {
+                    let (sub_x, sub_y) = (
+                        1 << info.format_info().w_sub()[index as usize],
+                        1 << info.format_info().h_sub()[index as usize],
+                    );
+                    let stride = info.comp_stride(index) as usize;
+                    for y in 0..info.comp_height(index) as usize {
+                        for x in 0..info.comp_width(index) as usize {
+                            let at =
+                                info.comp_offset(index) + y * stride + x * info.comp_pstride(index) as usize;
+                            let centre =
+                                |sample: usize, sub: usize| (sample * sub) as f32 + (sub as f32 - 1.0) / 2.0;
+                            let across = centre(x, sub_x) * par as f32;
+                            let down = centre(y, sub_y);
+                            let inside = (10.0..40.0).contains(&across) && down >= 20.0;
+                            let square = (index, (across / 10.0) as u32, (down / 10.0) as u32);
+                            if inside {
+                                let colour = *colours.entry(square).or_insert(found[at]);
+                                assert_eq!(found[at], colour, "{format} {par}: {index} at {x}, {y}");
+                            } else {
+                                assert_eq!(found[at], bytes[at], "{format} {par}: {index} at {x}, {y}");
+                            }
+                        }
+                    }
+                }
+                assert!(colours.len() >= 9, "{format}: {}", colours.len());
+            }
+        }
+    }
 
     /// What the kernel draws, compiled for the processor, beside what is drawn here: lines, discs, and lines that leave the frame.
     #[test]

@@ -67,19 +67,16 @@ impl Pen {
     }
 }
 
-/// Draws the people, whose positions are in square pixels of this canvas: with the skeleton that is asked for where it has as
-/// many points, else with the one that their metadata names. `links` are those of a skeleton not known by its name.
+/// Draws the people, whose positions are in square pixels of this canvas, with this skeleton. `links` are those of one not known by
+/// its name.
 pub fn people(
     canvas: &mut Canvas,
     frame: &FramePeople,
-    asked: Option<&Skeleton>,
+    skeleton: Option<&Skeleton>,
     links: &[(u16, u16)],
     style: &Style,
 ) {
     let pen = Pen::new(canvas, style);
-    // A skeleton of another size than the meta says is not this one's.
-    let fits = |skeleton: &&Skeleton| skeleton.points == frame.points;
-    let skeleton = asked.filter(fits).or_else(|| Skeleton::by_name(&frame.skeleton).filter(fits));
     for person in &frame.people {
         if style.draw_box {
             draw_box(canvas, person, &pen);

@@ -12,6 +12,10 @@
  * Built for GStreamer 1.30 or newer it also draws groups of key points that other elements wrote as GstAnalytics. A group
  * with the skeleton of an RtmPoseMeta of the frame is taken for the same people.
  *
+ * With #GstRtmPoseOverlay:redact faces or people are pixelated below what is drawn. Whoever is not found is not hidden: people
+ * far away, turned away or half behind something are missed, and so are those of a live stream before they are found. Not to be
+ * relied on where somebody must not be seen.
+ *
  * Frames without people pass as they are, not even mapped. Only pixels near something drawn are touched. In formats with
  * alpha what is drawn becomes opaque.
  *
@@ -31,6 +35,7 @@ use gst_video::{VideoCapsBuilder, VideoFrameRef, VideoInfo};
 
 use super::canvas::Canvas;
 use super::draw::{self, Style};
+use super::redact::{Cover, Redactor, What};
 use crate::{
     meta::{self, FramePeople},
     pose::Skeleton,
@@ -47,10 +52,23 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmposeoverlay", gst::DebugColorFlags::empty(), Some("RTMPose overlay"))
 });
 
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmPoseOverlayRedact")]
+pub enum Redact {
+    #[default]
+    #[enum_value(name = "Nothing is hidden", nick = "none")]
+    None,
+    #[enum_value(name = "The heads of people who were found are pixelated", nick = "faces")]
+    Faces,
+    #[enum_value(name = "People who were found are pixelated", nick = "people")]
+    People,
+}
+
 /// The properties.
 #[derive(Clone)]
 struct Settings {
     style: Style,
+    redact: Redact,
     skeleton: Option<String>,
 }
 
@@ -64,6 +82,7 @@ impl Default for Settings {
                 draw_box: false,
                 draw_id: true,
             },
+            redact: Redact::None,
             skeleton: None,
         }
     }
@@ -76,6 +95,8 @@ pub struct RtmPoseOverlay {
     skeleton: Mutex<Option<Option<&'static Skeleton>>>,
     /// The negotiated format; none before caps.
     info: Mutex<Option<VideoInfo>>,
+    /// Who was hidden, from start to stop.
+    redactor: Mutex<Redactor>,
     /// What draws on frames in a card's memory; none before the first one.
     painter: Mutex<Option<Painter>>,
 }
@@ -128,6 +149,11 @@ impl ObjectImpl for RtmPoseOverlay {
                     .default_value(draw_id)
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecEnum::builder::<Redact>("redact")
+                    .nick("Redact")
+                    .blurb("What is pixelated, below what is drawn; frames must be in system memory. Whoever is not found is not hidden")
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecString::builder("skeleton")
                     .nick("Skeleton")
                     .blurb(
@@ -151,6 +177,7 @@ impl ObjectImpl for RtmPoseOverlay {
             "point-radius" => style.point_radius = value.get().expect("type checked"),
             "draw-box" => style.draw_box = value.get().expect("type checked"),
             "draw-id" => style.draw_id = value.get().expect("type checked"),
+            "redact" => settings.redact = value.get().expect("type checked"),
             "skeleton" => {
                 let text: Option<String> = value.get().expect("type checked");
                 // An empty string stands for none, as in a launch line's `skeleton=""`.
@@ -165,13 +192,14 @@ impl ObjectImpl for RtmPoseOverlay {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let Settings { style, skeleton } = lock(&self.settings).clone();
+        let Settings { style, redact, skeleton } = lock(&self.settings).clone();
         match pspec.name() {
             "score-threshold" => style.score_threshold.to_value(),
             "line-width" => style.line_width.to_value(),
             "point-radius" => style.point_radius.to_value(),
             "draw-box" => style.draw_box.to_value(),
             "draw-id" => style.draw_id.to_value(),
+            "redact" => redact.to_value(),
             "skeleton" => skeleton.to_value(),
             _ => unimplemented!(),
         }
@@ -245,6 +273,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
         *lock(&self.info) = None;
         *lock(&self.skeleton) = None;
         *lock(&self.painter) = None;
+        *lock(&self.redactor) = Redactor::default();
         Ok(())
     }
 
@@ -269,15 +298,24 @@ impl BaseTransformImpl for RtmPoseOverlay {
         let frames = self.people_on(buffer);
         #[cfg(feature = "v1_30")]
         let frames = with_groups(frames, buffer, &info);
-        if frames.iter().all(|(frame, _)| frame.people.is_empty()) {
-            gst::trace!(CAT, imp = self, "Nobody on {buffer:?}");
-            return Ok(gst::FlowSuccess::Ok);
-        }
-
-        let drawn = if cuda::is_on_a_card(buffer) {
-            self.draw_on_a_card(buffer, &info, frames)
-        } else {
-            self.draw(buffer, &info, frames).ok_or_else(|| misfit(buffer, &info))
+        let frames = placed(frames, &info);
+        let on_a_card = cuda::is_on_a_card(buffer);
+        let covers = self.covers(&frames, buffer.pts());
+        let drawn = match (covers, on_a_card) {
+            (Some(_), true) => {
+                Err("redact needs frames in system memory: put cudadownload in front of the element".into())
+            }
+            (None, true) if somebody(&frames) => self.draw_on_a_card(buffer, &info, frames),
+            (covers, false)
+                if somebody(&frames) || covers.as_ref().is_some_and(|covers| !covers.is_empty()) =>
+            {
+                self.draw(buffer, &info, &covers.unwrap_or_default(), frames)
+                    .ok_or_else(|| misfit(buffer, &info))
+            }
+            _ => {
+                gst::trace!(CAT, imp = self, "Nobody on {buffer:?}");
+                return Ok(gst::FlowSuccess::Ok);
+            }
         };
         if let Err(reason) = drawn {
             gst::element_imp_error!(
@@ -310,11 +348,26 @@ impl RtmPoseOverlay {
         &self,
         buffer: &mut gst::BufferRef,
         info: &VideoInfo,
+        covers: &[Cover],
         frames: Vec<(FramePeople, Links)>,
     ) -> Option<()> {
         let mut video = VideoFrameRef::from_buffer_ref_writable(buffer, info).ok()?;
-        self.draw_on(&mut Canvas::new(&mut video, info)?, info, frames);
+        let mut canvas = Canvas::new(&mut video, info)?;
+        covers.iter().for_each(|cover| canvas.pixelate(cover.area, cover.block));
+        self.draw_on(&mut canvas, frames);
         Some(())
+    }
+
+    /// What is to be hidden in a frame of that time; none where nothing ever is.
+    fn covers(&self, frames: &[(FramePeople, Links)], time: Option<gst::ClockTime>) -> Option<Vec<Cover>> {
+        let what = match lock(&self.settings).redact {
+            Redact::None => return None,
+            Redact::Faces => What::Faces,
+            Redact::People => What::People,
+        };
+        let asked = lock(&self.skeleton).flatten();
+        let people: Vec<_> = frames.iter().map(|(frame, _)| (frame, frame.skeleton_or(asked))).collect();
+        Some(lock(&self.redactor).covers(what, &people, time.map(gst::ClockTime::nseconds)))
     }
 
     /// The same on a frame in a card's memory, which stays there.
@@ -326,21 +379,18 @@ impl RtmPoseOverlay {
     ) -> Result<(), String> {
         let (offsets, strides) = cuda::places_of_planes(buffer, info);
         let mut canvas = Canvas::for_a_card(info, &strides);
-        self.draw_on(&mut canvas, info, frames);
+        self.draw_on(&mut canvas, frames);
         let (layers, strokes) = canvas.for_the_painter(&offsets);
         let mapped = MappedMut::new(GstCuda::get()?, buffer).ok_or("its CUDA memory cannot be mapped")?;
         Painter::draw(&mut lock(&self.painter), &mapped, &layers, &strokes)
     }
 
-    fn draw_on(&self, canvas: &mut Canvas, info: &VideoInfo, frames: Vec<(FramePeople, Links)>) {
+    fn draw_on(&self, canvas: &mut Canvas, frames: Vec<(FramePeople, Links)>) {
         let style = lock(&self.settings).style;
-        let skeleton = lock(&self.skeleton).flatten();
-        let shape = FrameShape::from(info);
-        for (mut frame, links) in frames {
+        let asked = lock(&self.skeleton).flatten();
+        for (frame, links) in frames {
             gst::trace!(CAT, imp = self, "Drawing {} people of {}", frame.people.len(), frame.source);
-            frame.scale_to(shape.width, shape.height);
-            frame.people.iter_mut().for_each(|person| person.scale(shape.to_square()));
-            draw::people(canvas, &frame, skeleton, &links, &style);
+            draw::people(canvas, &frame, frame.skeleton_or(asked), &links, &style);
         }
     }
 
@@ -357,6 +407,20 @@ impl RtmPoseOverlay {
         }
         frames
     }
+}
+
+fn somebody(frames: &[(FramePeople, Links)]) -> bool {
+    frames.iter().any(|(frame, _)| !frame.people.is_empty())
+}
+
+/// The people in square pixels of the frame.
+fn placed(mut frames: Vec<(FramePeople, Links)>, info: &VideoInfo) -> Vec<(FramePeople, Links)> {
+    let shape = FrameShape::from(info);
+    for (frame, _) in &mut frames {
+        frame.scale_to(shape.width, shape.height);
+        frame.people.iter_mut().for_each(|person| person.scale(shape.to_square()));
+    }
+    frames
 }
 
 /// Adds the groups of key points that other elements wrote. One of the same skeleton as somebody in `frames` is the same

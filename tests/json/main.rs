@@ -6,6 +6,7 @@ mod network_rig;
 mod files;
 mod formats;
 mod lines;
+mod mqtt;
 mod times;
 
 use gst::prelude::*;

@@ -1,6 +1,9 @@
 //! Element `rtmposeoverlay`: the right pixels in the right colours, in every format, and no others.
 
+#[path = "../network_rig/mod.rs"]
 mod network_rig;
+
+mod redact;
 
 use gst::prelude::*;
 use gst_check::Harness;
