@@ -137,7 +137,11 @@ impl Input {
         outlet: &dyn Outlet,
         sender: &Sender<News>,
     ) -> Result<()> {
-        let prepared = if options.gpu { ON_THE_GPU } else { "videoconvert ! videoflip video-direction=auto" };
+        let prepared = if options.gpu {
+            on_the_gpu()
+        } else {
+            "videoconvert ! videoflip video-direction=auto".to_string()
+        };
         let line = format!(
             "{} ! {prepared} ! {} ! {}",
             self.source(),
@@ -196,13 +200,18 @@ impl Input {
     }
 }
 
-/// Frames of NVIDIA's decoders pass as they are. Others, of a test picture for one, are brought there.
-const ON_THE_GPU: &str =
-    "cudaupload ! cudaconvert ! video/x-raw(memory:CUDAMemory),format=(string){NV12,RGBA,BGRA,RGBx,BGRx}";
+/// Frames of NVIDIA's decoders pass as they are. Others, of a test picture for one, are brought there; formats that the elements
+/// do not take are converted, where this GStreamer can do that on the GPU.
+fn on_the_gpu() -> String {
+    let convert = gst::ElementFactory::find("cudaconvert").map_or("", |_| "cudaconvert ! ");
+    format!(
+        "cudaupload ! {convert}video/x-raw(memory:CUDAMemory),format=(string){{NV12,RGBA,BGRA,RGBx,BGRx}}"
+    )
+}
 
 /// Has GStreamer take NVIDIA's decoders before all others.
 fn prefer_the_gpu() -> Result<()> {
-    for name in ["cudaupload", "cudaconvert", "cudadownload"] {
+    for name in ["cudaupload", "cudadownload"] {
         if gst::ElementFactory::find(name).is_none() {
             return Err(format!(
                 "frames cannot stay in the GPU's memory: this GStreamer has no {name}, which its plugin nvcodec brings where \

@@ -18,6 +18,7 @@ use gstrtmpose::{
 use super::{
     contract::official_at,
     double::{Double, Fault, Model, POINTS, SIDE, row_of},
+    proxy::Proxy,
     rig::{Rig, backend, crop, names, open},
 };
 use crate::network_rig::process::patience::{self, WATCHDOG};
@@ -238,6 +239,28 @@ fn with_no_server_left_batches_fail_until_one_is_back() {
     let _double = Double::start_at(at, Model::default(), None, None);
     rig.run_until("is ready: 1 of 1");
     rig.run(2).unwrap();
+}
+
+/// An answer counts only once it is whole, with its status behind it: what comes after a lost byte is never taken for one.
+#[test]
+fn a_proxy_that_loses_bytes_of_answers_loses_no_crop() {
+    let (behind, direct) = (start(), start());
+    let proxy = Proxy::before(behind.at);
+    let mut asked = backend(&format!("grpc://{},{}", proxy.at, direct.name()));
+    asked.timeout = Duration::from_millis(200);
+    let rig = open(asked).unwrap();
+    run_many(&rig, 64);
+    proxy.lose_bytes(true);
+    let mut told = Vec::new();
+    let is_told = patience::wait(WATCHDOG, |_| {
+        // So many at once that both servers get some.
+        run_many(&rig, 64);
+        told.extend(rig.news());
+        told.iter().any(|text| text.contains("1 of 2 are left")).then_some(())
+    });
+    assert!(is_told.is_some() && told[0].contains(&proxy.at.to_string()), "{told:?}");
+    proxy.lose_bytes(false);
+    rig.run_until("is ready: 2 of 2");
 }
 
 /// What runs here in the servers' place: it answers as they do.

@@ -8,6 +8,7 @@ mod double;
 mod elements;
 mod faults;
 mod hostile;
+mod proxy;
 mod real;
 mod rig;
 mod tls;
