@@ -2,11 +2,12 @@
 //! memory. The server is another process, on loopback, which answers at once: what is measured is the way.
 //!
 //!     cargo bench --bench servers -- --seconds 10
+//!     cargo bench --bench servers -- --seconds 20 --cameras 8 --servers 2    live cameras: how long a crop waits for its answer
 
 use std::{
     convert::Infallible,
     io::{BufRead, BufReader, Write},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -40,6 +41,11 @@ struct Arguments {
     /// Batches in flight at once.
     #[arg(long, default_value_t = 2)]
     streams: usize,
+    /// Live cameras of 30 frames a second, in place of as many crops as are taken.
+    #[arg(long)]
+    cameras: Option<u32>,
+    #[arg(long, default_value_t = 1)]
+    servers: usize,
     /// Be the server.
     #[arg(long)]
     server: bool,
@@ -50,7 +56,11 @@ struct Arguments {
 
 fn main() {
     let arguments = Arguments::parse();
-    if arguments.server { serve() } else { measure(&arguments) }
+    match arguments.cameras {
+        _ if arguments.server => serve(),
+        Some(cameras) => measure_cameras(&arguments, cameras),
+        None => measure(&arguments),
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -169,19 +179,97 @@ fn memory() -> f64 {
     pages * 4096.0 / (1 << 20) as f64
 }
 
-fn measure(arguments: &Arguments) {
-    let mut server = Command::new(std::env::current_exe().unwrap())
-        .arg("--server")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut at = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut at).unwrap();
-    let mut backend =
-        KserveBackend::new(Address::list(&format!("grpc://{}", at.trim())).unwrap(), "any".into());
+/// Servers, each a process, which end with this.
+struct Servers(Vec<Child>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for server in &mut self.0 {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// An engine whose batches go to as many servers as are asked for.
+fn open(arguments: &Arguments) -> (Servers, Engine) {
+    let mut servers = Servers(Vec::new());
+    let mut addresses = Vec::new();
+    for _ in 0..arguments.servers {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut server = command.arg("--server").stdout(Stdio::piped()).spawn().unwrap();
+        let mut at = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut at).unwrap();
+        servers.0.push(server);
+        addresses.push(format!("grpc://{}", at.trim()));
+    }
+    let mut backend = KserveBackend::new(Address::list(&addresses.join(",")).unwrap(), "any".into());
     backend.in_flight = arguments.streams;
     let settings = EngineSettings { batch_size: BATCH, ..EngineSettings::default() };
     let (engine, _) = Engine::open(Arc::new(backend), settings, &Cancel::default(), &|_| ()).unwrap();
+    (servers, engine)
+}
+
+/// Cameras with phases of their own, a crop of each frame. From the crop to its answer it may take the deadline, two round trips
+/// and 2 ms.
+fn measure_cameras(arguments: &Arguments, cameras: u32) {
+    const FRAME: Duration = Duration::from_nanos(1_000_000_000 / 30);
+    const DEADLINE: Duration = Duration::from_millis(15);
+    let (_servers, engine) = open(arguments);
+    let policy = TimeoutPolicy { timeout: DEADLINE, adaptive: true };
+    let camera = |number: u32| {
+        let answered = Arc::<(Mutex<()>, Condvar)>::default();
+        let tell = answered.clone();
+        let notify = Arc::new(move || {
+            let _guard = tell.0.lock().unwrap();
+            tell.1.notify_all();
+        });
+        let stream = engine.attach(policy, notify);
+        stream.resume();
+        let started = Instant::now() + FRAME * number / cameras;
+        let frames = arguments.seconds as u32 * 30;
+        let took = |frame: u32| {
+            std::thread::sleep((started + FRAME * frame).saturating_duration_since(Instant::now()));
+            let submitted = Instant::now();
+            let pending = stream.submit(stream.buffer().unwrap());
+            let mut guard = answered.0.lock().unwrap();
+            while pending.outcome().is_none() {
+                guard = answered.1.wait_timeout(guard, Duration::from_millis(100)).unwrap().0;
+            }
+            assert!(pending.outcome().unwrap().is_ok());
+            submitted.elapsed()
+        };
+        let mut times: Vec<_> = (0..frames).map(took).collect();
+        // The first second finds its way.
+        (times.split_off(30), stream.statistics().runs.percentile(0.5))
+    };
+    let camera = &camera;
+    let (mut times, mut round_trip) = (Vec::new(), Duration::ZERO);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..cameras).map(|number| scope.spawn(move || camera(number))).collect();
+        for camera in running {
+            let (some, median) = camera.join().unwrap();
+            times.extend(some);
+            round_trip = median;
+        }
+    });
+    times.sort_unstable();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let share = |share: f64| ms(times[((times.len() - 1) as f64 * share) as usize]);
+    let bound = ms(DEADLINE + 2 * round_trip) + 2.0;
+    println!(
+        "{cameras} cameras, {} servers: {} crops, p50 {:.1} ms, p99 {:.1} ms, at most {bound:.1} ms ({}); round trip p50 {:.2} ms",
+        arguments.servers,
+        times.len(),
+        share(0.5),
+        share(0.99),
+        if share(0.99) <= bound { "held" } else { "missed" },
+        ms(round_trip)
+    );
+}
+
+fn measure(arguments: &Arguments) {
+    let (_servers, engine) = open(arguments);
     let answered = Arc::<(Mutex<()>, Condvar)>::default();
     let tell = answered.clone();
     let told = Arc::<AtomicU64>::default();
@@ -228,8 +316,4 @@ fn measure(arguments: &Arguments) {
         ms(0.99),
         statistics.mean_fill(BATCH)
     );
-    drop(stream);
-    drop(engine);
-    server.kill().unwrap();
-    let _ = server.wait();
 }
