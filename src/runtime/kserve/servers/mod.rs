@@ -1,6 +1,7 @@
 //! The servers while batches run: who is there, who gets the next batch, and what is told of them. All of it happens on one
 //! thread, whose tasks these are.
 
+mod here;
 mod opening;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+pub use here::Here;
 use prost::bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 use tonic::transport::Channel;
@@ -24,7 +26,6 @@ use super::{
 };
 use crate::{
     engine::{Change, Error, LoadEvent, News, Place},
-    network::{Kind, Provider},
     sync::{Condvar, Mutex, MutexGuard, lock},
 };
 
@@ -61,40 +62,6 @@ struct State {
     is_open: bool,
     /// The network runs in this process when no server is there.
     here: Option<Here>,
-}
-
-/// The network in this process, which runs when no server is there.
-#[derive(Clone, Copy)]
-pub struct Here {
-    pub provider: Provider,
-    pub kind: Kind,
-    pub width: u32,
-    pub height: u32,
-    /// Crops in a batch.
-    pub batch_size: usize,
-}
-
-impl Here {
-    /// Whether the batches that it takes can go to that model, too. The error is half a sentence.
-    pub fn check(&self, model: &Model) -> Result<(), String> {
-        let of =
-            |width, height, kind: Kind| format!("{} key points of {width}x{height} crops", kind.points());
-        let contract = &model.contract;
-        if (self.width, self.height, self.kind) != (contract.width, contract.height, model.kind) {
-            return Err(format!(
-                "gives {}, the servers' model {}",
-                of(self.width, self.height, self.kind),
-                of(contract.width, contract.height, model.kind)
-            ));
-        }
-        match contract.fixed_batch.or(model.most_crops) {
-            Some(most) if most < self.batch_size => Err(format!(
-                "takes {} crops at once, the servers' model {most}: batch-size={most} suits both",
-                self.batch_size
-            )),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl State {
