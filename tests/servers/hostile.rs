@@ -9,7 +9,7 @@ use super::{
 
 #[test]
 fn every_bad_answer_is_one_error_and_the_next_batch_is_well() {
-    for (fault, words) in [
+    let cases = [
         (Fault::Hang, "did not answer in"),
         (Fault::Reset, "the connection broke before its answer was whole"),
         (Fault::Refuse, "it says: out of order"),
@@ -27,20 +27,28 @@ fn every_bad_answer_is_one_error_and_the_next_batch_is_well() {
         (Fault::Compressed, "its answer is compressed"),
         (Fault::BadDetails, "it says: internal"),
         (Fault::Garbage, "its answer is no message of the protocol"),
-    ] {
-        let double = Double::start(Model::default());
-        let mut backend = backend(&double.name());
-        backend.timeout = Duration::from_millis(400);
-        let rig = open(backend).unwrap();
-        double.fail(fault);
-        let error = rig.run(1).unwrap_err();
-        assert!(error.contains(words) && error.contains(&double.name()), "{fault:?}: {error}");
-        assert_eq!(error.matches(&double.name()).count(), 1, "{fault:?}: {error}");
-        double.fail(Fault::None);
-        // As soon as the server is tried again.
-        rig.run_until("is ready: 1 of 1");
-        rig.run(2).unwrap();
-    }
+    ];
+    // Each waits for its server most of the time.
+    std::thread::scope(|scope| {
+        for (fault, words) in cases {
+            scope.spawn(move || is_one_error(fault, words));
+        }
+    });
+}
+
+fn is_one_error(fault: Fault, words: &str) {
+    let double = Double::start(Model::default());
+    let mut backend = backend(&double.name());
+    backend.timeout = Duration::from_millis(400);
+    let rig = open(backend).unwrap();
+    double.fail(fault);
+    let error = rig.run(1).unwrap_err();
+    assert!(error.contains(words) && error.contains(&double.name()), "{fault:?}: {error}");
+    assert_eq!(error.matches(&double.name()).count(), 1, "{fault:?}: {error}");
+    double.fail(Fault::None);
+    // As soon as the server is tried again.
+    rig.run_until("is ready: 1 of 1");
+    rig.run(2).unwrap();
 }
 
 /// A broken network's numbers are what they would be here: no peak, and no panic.
