@@ -218,8 +218,8 @@ impl<S: Table> Properties<S> {
     /// All properties of an element whose statistics come in a message of that name.
     pub fn specifications(message: &str) -> Vec<glib::ParamSpec> {
         let figures = format!(
-            "Figures of frames and queues, and from `streams` on of the network, with all that share it; the same as in the \
-             message {message}"
+            "Statistics. The fields from `streams` on describe the network and all elements that share it. The message \
+             {message} has the same fields"
         );
         let read_only = [
             glib::ParamSpecString::builder("model-sha256")

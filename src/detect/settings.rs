@@ -21,8 +21,8 @@ settings! {
         #[shared]
         batch_size: u32 = 4,
             "Batch size",
-            "Frames in one run of the network; 0 = 8, but on a GPU 6 with less than 6 GiB of memory and 16 with \
-             16 GiB free (`stats` tells). Of a file that is for one frame only 1 is run",
+            "Frames in one run of the network. 0 = automatic: 8; on a GPU 6 if it has less than 6 GiB of memory, \
+             16 if 16 GiB are free (`stats` tells which). A file for one frame runs 1",
             .maximum(64);
         score_threshold: f64 = 0.3,
             "Score threshold",

@@ -44,8 +44,8 @@ settings! {
             .mutable_ready();
         skeleton: Option<String> = None,
             "Skeleton",
-            "Whose names the key points of people have who have as many as this set, whatever their metadata \
-             says: the set's name, or the path of a TOML file as in rtmposebatch; not set: as the metadata says",
+            "Skeleton that names the key points of people with that many points: its name, or the path of a TOML \
+             file as in rtmposebatch. Not set: the skeleton that the metadata names",
             .mutable_ready();
         topic: Option<String> = None,
             "Topic",

@@ -157,8 +157,8 @@ impl ObjectImpl for RtmPoseOverlay {
                 glib::ParamSpecString::builder("skeleton")
                     .nick("Skeleton")
                     .blurb(
-                        "How people with as many key points as this set has are drawn, whatever their metadata says: the \
-                         set's name, or the path of a TOML file as in rtmposebatch; not set: as the metadata says",
+                        "Skeleton that people with that many key points are drawn with: its name, or the path of a TOML \
+                         file as in rtmposebatch. Not set: the skeleton that the metadata names",
                     )
                     .mutable_ready()
                     .build(),

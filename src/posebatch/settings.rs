@@ -29,8 +29,8 @@ settings! {
         #[shared]
         batch_size: u32 = 8,
             "Batch size",
-            "Crops in one run of the network; 0 = 8, but on a GPU 6 with less than 6 GiB of memory and 16 with \
-             16 GiB free (`stats` tells)",
+            "Crops in one run of the network. 0 = automatic: 8; on a GPU 6 if it has less than 6 GiB of memory, \
+             16 if 16 GiB are free (`stats` tells which)",
             .maximum(64);
         inference_scale: f64 = 1.0,
             "Inference scale",
@@ -44,8 +44,8 @@ settings! {
             .mutable_playing();
         max_people: u32 = track().max_people as u32,
             "Most people",
-            "People of a frame that are looked at. Of more regions from upstream those of the highest confidence \
-             are, or the first ones",
+            "Most people of a frame that are inferred. If upstream gives more regions, those of the highest \
+             confidence are kept, or the first ones where none has a confidence",
             .minimum(1),
             .mutable_playing();
         region_label: String = "person".to_string(),
