@@ -72,10 +72,13 @@ check_links() {
 has() { command -v "$1" >/dev/null; }
 
 # Started with sudo, a script goes on as the user who called it: as root, the files of the checkout would come to belong
-# to root, and the user's Rust would be out of sight. What needs root asks sudo for it.
+# to root, and the user's Rust would be out of sight. What needs root asks sudo for it, or sets stays_root before it sources this.
+# Its variables go with it: those that scripts and the Makefile tell of.
+PASSED_ON=VIDEO,DETECTOR,DEVICE,MINUTES,GPU,ARCH,CI,RUNS,SIDE,ALONE,NAMES,PROGRAMS,ORDERS,COUNT,FIRST,KEEP,CHROMIUM,SCREENSHOTS
+PASSED_ON+=,ADVISORIES,HOMEPAGE,DEBFULLNAME,DEBEMAIL
 step_down() {
-  if [ "$(id -u)" != 0 ] || [ -z "${SUDO_USER:-}" ] || [ "$SUDO_USER" = root ]; then return; fi
-  exec runuser --login --whitelist-environment=VIDEO,DEVICE,MINUTES,GPU,ARCH,CI "$SUDO_USER" \
+  if [ -n "${stays_root:-}" ] || [ "$(id -u)" != 0 ] || [ -z "${SUDO_USER:-}" ] || [ "$SUDO_USER" = root ]; then return; fi
+  exec runuser --login --whitelist-environment=$PASSED_ON "$SUDO_USER" \
     --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 
