@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use gst::prelude::*;
 use inputs::{Inputs, Outlet, Phase, Step, seconds};
-use passwords::{masked, say};
+use passwords::{run_masked, say};
 use pipeline::{Pipeline, Result};
 
 /// Finds people's key points in many videos at once, with one network, and draws them.
@@ -71,21 +71,7 @@ const WINDOW: &str = "autovideosink";
 const TILE: (usize, usize) = (640, 360);
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        Err(error) if error.use_stderr() => {
-            eprintln!("{}", masked(&error.to_string()));
-            return ExitCode::from(error.exit_code() as u8);
-        }
-        Err(help) => help.exit(),
-    };
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", masked(&error.to_string()));
-            ExitCode::FAILURE
-        }
-    }
+    run_masked(run)
 }
 
 fn run(options: Options) -> Result<()> {

@@ -20,7 +20,7 @@ use std::{
 
 use clap::Parser;
 use gst::prelude::*;
-use passwords::{masked, say};
+use passwords::{run_masked, say};
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -40,29 +40,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // --help and --version are answers, not errors.
-            let text = masked(&error.render().to_string());
-            if error.use_stderr() {
-                eprint!("{text}")
-            } else {
-                print!("{text}")
-            }
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
-    };
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", masked(&error.to_string()));
-            ExitCode::FAILURE
-        }
-    }
+    run_masked(run)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: Arguments) -> Result<()> {
     gst::init()?;
     // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;

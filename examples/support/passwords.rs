@@ -2,6 +2,27 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs a program by its arguments. What it says of wrong ones, and of a failure, has no passwords.
+pub fn run_masked<A: clap::Parser, E: Display>(run: impl FnOnce(A) -> Result<(), E>) -> ExitCode {
+    let arguments = match A::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            eprint!("{}", masked(&error.to_string()));
+            return ExitCode::from(error.exit_code() as u8);
+        }
+        // --help and --version are answers, not errors.
+        Err(answer) => answer.exit(),
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", masked(&error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Prints a line without passwords.
 pub fn say(line: impl Display) {

@@ -34,7 +34,7 @@ use gst::prelude::*;
 use gstrtmpose::pose::Skeleton;
 use inputs::{Inputs, Step};
 use news::News;
-use passwords::{masked, say};
+use passwords::{run_masked, say};
 use pipeline::Result;
 
 /// Finds people's key points in many videos at once, with one network, and shows them in the browser.
@@ -60,21 +60,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        Err(error) if error.use_stderr() => {
-            eprintln!("{}", masked(&error.to_string()));
-            return ExitCode::from(error.exit_code() as u8);
-        }
-        Err(help) => help.exit(),
-    };
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", masked(&error.to_string()));
-            ExitCode::FAILURE
-        }
-    }
+    run_masked(run)
 }
 
 fn run(options: Options) -> Result<()> {
