@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use super::whole_body::{BODY, FACE, FEET, LEFT_HAND, RIGHT_HAND};
 use crate::{
     meta::FramePeople,
     pose::{KeyPoint, Skeleton},
@@ -12,8 +13,6 @@ use crate::{
 
 /// COCO's number of the category `person`.
 const PERSON: u32 = 1;
-/// Points of a body in COCO; halpe-26 and coco-wholebody-133 begin with them.
-const BODY: Range<usize> = 0..17;
 
 /// The end of the list.
 pub const END: &[u8] = b"\n]\n";
@@ -59,10 +58,10 @@ pub fn entries(
                 score: finite(person.score()),
                 track_id: person.id,
                 whole_body: whole.then(|| WholeBody {
-                    foot_kpts: points(17..23),
-                    face_kpts: points(23..91),
-                    lefthand_kpts: points(91..112),
-                    righthand_kpts: points(112..133),
+                    foot_kpts: points(FEET),
+                    face_kpts: points(FACE),
+                    lefthand_kpts: points(LEFT_HAND),
+                    righthand_kpts: points(RIGHT_HAND),
                 }),
             };
             if !text.is_empty() {

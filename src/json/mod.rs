@@ -12,6 +12,7 @@ mod openpose;
 mod output;
 mod settings;
 mod utc;
+mod whole_body;
 
 use gst::glib;
 use gst::prelude::*;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use super::whole_body::{FACE, LEFT_HAND, RIGHT_HAND};
 use crate::{
     meta::FramePeople,
     pose::{KeyPoint, Skeleton},
@@ -99,10 +100,6 @@ const COCO_OF_COCO: [From; 18] = [
     Point(3),
 ];
 
-/// Where the points of a whole body are that are not its body's.
-const FACE: Range<usize> = 23..91;
-const LEFT_HAND: Range<usize> = 91..112;
-const RIGHT_HAND: Range<usize> = 112..133;
 /// OpenPose's face ends with the pupils, which no skeleton here has.
 const PUPILS: [f32; 6] = [0.0; 6];
 
