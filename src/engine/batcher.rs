@@ -55,6 +55,11 @@ impl<T> Lane<T> {
     fn new(pin: Pin) -> Self {
         Self { pin, pending: VecDeque::new(), hurried: 0 }
     }
+
+    /// Whether it has crops that an executor of the device can take.
+    fn is_for(&self, device: usize) -> bool {
+        !self.pending.is_empty() && fits(self.pin, device)
+    }
 }
 
 #[derive(Debug)]
@@ -87,13 +92,12 @@ impl<T> Stream<T> {
 
     /// The lanes with crops that an executor of the device can take.
     fn lanes_for(&self, device: usize) -> impl Iterator<Item = &Lane<T>> {
-        self.lanes.iter().filter(move |lane| !lane.pending.is_empty() && fits(lane.pin, device))
+        self.lanes.iter().filter(move |lane| lane.is_for(device))
     }
 
     /// The one of them whose first crop came first.
     fn oldest_lane_for(&mut self, device: usize) -> Option<&mut Lane<T>> {
-        let lanes = self.lanes.iter_mut();
-        let lanes = lanes.filter(|lane| !lane.pending.is_empty() && fits(lane.pin, device));
+        let lanes = self.lanes.iter_mut().filter(|lane| lane.is_for(device));
         lanes.min_by_key(|lane| lane.pending[0].arrived)
     }
 

@@ -98,8 +98,7 @@ impl Local {
     }
 
     pub fn here(&self, batch_size: usize) -> Here {
-        let Network { width, height, kind, provider, .. } = self.network;
-        Here { provider, kind, width, height, batch_size }
+        Here { network: self.network.clone(), batch_size }
     }
 
     /// Runs a batch; rows of numbers go to `answers`.

@@ -138,12 +138,13 @@ impl Backend for KserveBackend {
         let batch_size = fixed.unwrap_or(asked);
         let local = hub.local(self.fallback.as_ref(), batch_size, loading)?;
         self.shared.servers.store(hub.servers.ready(), Ordering::SeqCst);
-        let (width, height, kind) = match (&model, &local) {
-            (Some(model), _) => (model.contract.width, model.contract.height, model.kind),
-            (None, Some(local)) => (local.network.width, local.network.height, local.network.kind),
+        let network = match (&model, &local) {
+            (Some(model), _) => model.network(),
+            (None, Some(local)) => {
+                Network { provider: Provider::Server, sha256: None, ..local.network.clone() }
+            }
             (None, None) => unreachable!("only a network in this process begins without servers"),
         };
-        let network = Network { width, height, kind, provider: Provider::Server, sha256: None };
         let shape = crate::engine::Network::shape(&network);
         Ok((network, Box::new(RemoteExecutor::new(hub, model, local, batch_size, shape))))
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     network::{
-        self, Kind, Peak, check,
+        self, Kind, Network, Peak, Provider, check,
         contract::{self, Contract, Form, IMAGE, INPUT, OUTPUTS},
         file::Wanted,
         graph::{
@@ -84,6 +84,12 @@ impl Model {
         };
         let kind = contract.kind(contract.points.unwrap_or(1));
         Ok(Self { contract, kind, input, outputs, most_crops: None, padded_to: None })
+    }
+
+    /// What it is to the engine.
+    pub fn network(&self) -> Network {
+        let Contract { width, height, .. } = self.contract;
+        Network { width, height, kind: self.kind, provider: Provider::Server, sha256: None }
     }
 
     /// Whether crops are normalised here, and go out as floats.

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     engine::{Change, Error, LoadEvent, News, Place},
+    network::Provider,
     sync::{Condvar, Mutex, MutexGuard, lock},
 };
 
@@ -164,19 +165,19 @@ impl Servers {
         let mut state = self.state();
         match &state.model {
             Some(model) => here.check(model)?,
-            None => self.tell_beginning(here, &troubles),
+            None => self.tell_beginning(here.network.provider, &troubles),
         }
         state.here = Some(here);
         Ok(())
     }
 
-    fn tell_beginning(&self, here: Here, troubles: &str) {
+    fn tell_beginning(&self, provider: Provider, troubles: &str) {
         let text = format!(
             "{} ({troubles}): the network runs in this process ({}) until one has; fallback=none makes this an error",
             self.none_ready(),
-            here.provider.name()
+            provider.name()
         );
-        self.news.moved(Some(here.provider.name()), Change::Warning(text));
+        self.news.moved(Some(provider.name()), Change::Warning(text));
     }
 
     /// What the servers have; none before the first is ready.
@@ -372,17 +373,17 @@ impl Servers {
         }
         connection.is_told_out = true;
         let what = format!("{name} failed ({})", failure.text);
-        match state.here {
+        match &state.here {
             _ if ready > 0 => self.news.tell(Change::Warning(format!(
                 "{what}: batches go to the other servers, {ready} of {all} are left, until it is back"
             ))),
-            Some(Here { provider, .. }) => {
+            Some(here) => {
+                let provider = here.network.provider.name();
                 let text = format!(
-                    "{what}: no server is left, and the network goes on in this process ({}) until one is back; \
-                     fallback=none makes this an error",
-                    provider.name()
+                    "{what}: no server is left, and the network goes on in this process ({provider}) until one is back; \
+                     fallback=none makes this an error"
                 );
-                self.news.moved(Some(provider.name()), Change::Warning(text));
+                self.news.moved(Some(provider), Change::Warning(text));
             }
             None => self.news.tell(Change::Warning(format!(
                 "{what}: no server is left, batches wait up to server-timeout for one to be back"
