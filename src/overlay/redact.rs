@@ -93,10 +93,12 @@ impl Redactor {
         self.last = Some(now);
         let mut covers = Vec::new();
         for (frame, skeleton) in frames {
+            let parts = skeleton.map(Parts::of);
+            let parts = parts.as_ref();
             for person in &frame.people {
                 let place = match what {
-                    What::Faces => head(person, *skeleton).unwrap_or_else(|| whole(person, *skeleton)),
-                    What::People => whole(person, *skeleton),
+                    What::Faces => head(person, parts).unwrap_or_else(|| whole(person, parts)),
+                    What::People => whole(person, parts),
                 };
                 if ![place.middle, place.half].as_flattened().iter().all(|number| number.is_finite()) {
                     continue;
@@ -216,9 +218,9 @@ fn radius(person: &Person, parts: &Parts) -> f32 {
 }
 
 /// Where the head is; none where nothing tells it.
-fn head(person: &Person, skeleton: Option<&Skeleton>) -> Option<Place> {
-    let parts = Parts::of(skeleton?);
-    let radius = radius(person, &parts);
+fn head(person: &Person, parts: Option<&Parts>) -> Option<Place> {
+    let parts = parts?;
+    let radius = radius(person, parts);
     let face: Vec<_> = parts.face.iter().filter_map(|point| sure(person, Some(*point))).collect();
     let shoulders = pair(person, parts.shoulders).map(|(a, b)| between(a, b));
     let scores = parts.face.iter().filter_map(|point| person.key_points.get(*point)).map(|point| point.score);
@@ -246,7 +248,7 @@ fn head(person: &Person, skeleton: Option<&Skeleton>) -> Option<Place> {
 }
 
 /// The person's box and all sure points.
-fn whole(person: &Person, skeleton: Option<&Skeleton>) -> Place {
+fn whole(person: &Person, parts: Option<&Parts>) -> Place {
     let Region { x, y, width, height } = person.region;
     let (mut low, mut high) = ([x, y], [x + width, y + height]);
     for point in (0..person.key_points.len()).filter_map(|point| sure(person, Some(point))) {
@@ -258,8 +260,8 @@ fn whole(person: &Person, skeleton: Option<&Skeleton>) -> Place {
     let more = AROUND_PEOPLE * width.max(height);
     let half = std::array::from_fn(|axis| (high[axis] - low[axis]) / 2.0 + more);
     // The part of a body that stands on its own, as a hand, is as coarse as a head of its size.
-    let parts = skeleton.map(Parts::of).filter(|parts| !parts.face.is_empty());
-    let radius = parts.map_or(width.max(height) / 4.0, |parts| radius(person, &parts));
+    let parts = parts.filter(|parts| !parts.face.is_empty());
+    let radius = parts.map_or(width.max(height) / 4.0, |parts| radius(person, parts));
     Place { middle: between(low, high), half, block: radius / 2.0 }
 }
 
