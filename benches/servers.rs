@@ -8,16 +8,13 @@ use std::{
     convert::Infallible,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
 
 use clap::Parser;
 use gstrtmpose::{
-    engine::{Cancel, Engine, EngineSettings, TimeoutPolicy},
+    engine::{Cancel, Engine, EngineSettings, Stream, TimeoutPolicy},
     runtime::kserve::{Address, KserveBackend},
 };
 use http_body_util::{BodyExt, channel::Channel};
@@ -210,6 +207,19 @@ fn open(arguments: &Arguments) -> (Servers, Engine) {
     (servers, engine)
 }
 
+/// A stream, and what is notified of its answers.
+fn attach(engine: &Engine, policy: TimeoutPolicy) -> (Stream, Arc<(Mutex<()>, Condvar)>) {
+    let answered = Arc::<(Mutex<()>, Condvar)>::default();
+    let tell = answered.clone();
+    let notify = Arc::new(move || {
+        let _guard = tell.0.lock().unwrap();
+        tell.1.notify_all();
+    });
+    let stream = engine.attach(policy, notify);
+    stream.resume();
+    (stream, answered)
+}
+
 /// Cameras with phases of their own, a crop of each frame. From the crop to its answer it may take the deadline, two round trips
 /// and 2 ms.
 fn measure_cameras(arguments: &Arguments, cameras: u32) {
@@ -218,14 +228,7 @@ fn measure_cameras(arguments: &Arguments, cameras: u32) {
     let (_servers, engine) = open(arguments);
     let policy = TimeoutPolicy { timeout: DEADLINE, adaptive: true };
     let camera = |number: u32| {
-        let answered = Arc::<(Mutex<()>, Condvar)>::default();
-        let tell = answered.clone();
-        let notify = Arc::new(move || {
-            let _guard = tell.0.lock().unwrap();
-            tell.1.notify_all();
-        });
-        let stream = engine.attach(policy, notify);
-        stream.resume();
+        let (stream, answered) = attach(&engine, policy);
         let started = Instant::now() + FRAME * number / cameras;
         let frames = arguments.seconds as u32 * 30;
         let took = |frame: u32| {
@@ -270,18 +273,8 @@ fn measure_cameras(arguments: &Arguments, cameras: u32) {
 
 fn measure(arguments: &Arguments) {
     let (_servers, engine) = open(arguments);
-    let answered = Arc::<(Mutex<()>, Condvar)>::default();
-    let tell = answered.clone();
-    let told = Arc::<AtomicU64>::default();
-    let counting = told.clone();
-    let notify = Arc::new(move || {
-        counting.fetch_add(1, Ordering::SeqCst);
-        let _guard = tell.0.lock().unwrap();
-        tell.1.notify_all();
-    });
     let policy = TimeoutPolicy { timeout: Duration::from_millis(15), adaptive: false };
-    let stream = engine.attach(policy, notify);
-    stream.resume();
+    let (stream, answered) = attach(&engine, policy);
     let run = |seconds: f64| {
         let started = Instant::now();
         let mut waiting = std::collections::VecDeque::new();

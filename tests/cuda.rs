@@ -11,24 +11,16 @@ use gst::prelude::*;
 use gstrtmpose::{
     engine::{Backend, Cancel, ErrorKind, Executor, LoadEvent, Loading},
     network::{Network, Peak, Provider as Runs},
-    runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
+    runtime::onnx::{OnnxBackend, Precision, Provider},
     video::{ChromaSite, Colour, Component, Crop, Picture, Region, Sampler},
 };
-use network_rig::rows::{peaks, room};
+use network_rig::rows::{peaks, printed, room};
 
 const BATCH: usize = 8;
 
 fn open(provider: Provider, precision: Precision) -> (Network, Box<dyn Executor>) {
-    let backend = OnnxBackend {
-        batch_size: BATCH,
-        provider,
-        precision,
-        log: Log {
-            level: LogLevel::Warning,
-            write: |level, place, message| eprintln!("{level:?} {place} {message}"),
-        },
-        ..OnnxBackend::default()
-    };
+    let backend =
+        OnnxBackend { batch_size: BATCH, provider, precision, log: printed(), ..OnnxBackend::default() };
     let report = |event| {
         assert!(!matches!(event, LoadEvent::Warning(_)), "{event:?}");
         eprintln!("{event:?}");

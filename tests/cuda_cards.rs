@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    card::{is_alone, lose_the_card},
+    card::{harness_on_cards, is_alone, lose_the_card},
     errors_and_warnings, init,
 };
 use cudarc::driver::CudaContext;
@@ -197,19 +197,8 @@ fn with_a_card_that_is_lost_no_frame_is() {
     let frames: Vec<_> = std::iter::from_fn(|| sink.pull_sample().ok()).collect();
     pipeline.set_state(gst::State::Null).unwrap();
 
-    let element = gst::ElementFactory::make("rtmposebatch")
-        .property_from_str("execution-provider", "cuda")
-        .property_from_str("inference-region", "full-frame")
-        .property("device-ids", "0,1")
-        .property("batch-size", 4u32)
-        .build()
-        .unwrap();
-    let bus = gst::Bus::new();
-    element.set_bus(Some(&bus));
-    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_live(false);
-    harness.set_src_caps(frames[0].caps_owned().unwrap());
-    harness.play();
+    let caps = frames[0].caps_owned().unwrap();
+    let (mut harness, element, bus) = harness_on_cards(caps, &[("device-ids", "0,1"), ("batch-size", "4")]);
     let mut next = 0;
     let mut push = |harness: &mut gst_check::Harness, count: usize| {
         for frame in &frames[next..next + count] {

@@ -6,7 +6,7 @@ mod common;
 use std::sync::OnceLock;
 
 use common::{
-    card::{is_alone, lose_the_card},
+    card::{harness_on_cards, is_alone, lose_the_card},
     errors_and_warnings, init,
 };
 use cudarc::driver::{CudaContext, result};
@@ -519,18 +519,8 @@ fn frames_on_a_lost_card_go_on_without_people() {
     }
     let source = "videotestsrc num-buffers=60 ! video/x-raw,format=NV12,width=640,height=360";
     let frames = play(&format!("{source} ! cudaupload ! {CARD} ! appsink name=sink"));
-    let element = gst::ElementFactory::make("rtmposebatch")
-        .property_from_str("execution-provider", "cuda")
-        .property_from_str("inference-region", "full-frame")
-        .property_from_str("on-error", "passthrough")
-        .build()
-        .unwrap();
-    let bus = gst::Bus::new();
-    element.set_bus(Some(&bus));
-    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_live(false);
-    harness.set_src_caps(frames[0].caps_owned().unwrap());
-    harness.play();
+    let caps = frames[0].caps_owned().unwrap();
+    let (mut harness, element, bus) = harness_on_cards(caps, &[("on-error", "passthrough")]);
     let push = |harness: &mut gst_check::Harness, frames: &[gst::Sample]| {
         frames.iter().for_each(|frame| assert!(harness.push(frame.buffer_owned().unwrap()).is_ok()));
     };

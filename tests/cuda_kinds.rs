@@ -6,9 +6,12 @@ mod network_rig;
 use gstrtmpose::{
     engine::{Backend, Cancel, Error, ErrorKind, Executor, LoadEvent, Loading},
     network::{Network, Provider as Runs, Task, Wanted},
-    runtime::onnx::{Log, LogLevel, OnnxBackend, Precision, Provider},
+    runtime::onnx::{OnnxBackend, Precision, Provider},
 };
-use network_rig::{network, rows::room};
+use network_rig::{
+    network,
+    rows::{printed, room},
+};
 
 const BATCH: usize = 4;
 
@@ -39,10 +42,7 @@ fn open(
         batch_size: BATCH,
         provider,
         precision,
-        log: Log {
-            level: LogLevel::Warning,
-            write: |level, place, message| eprintln!("{level:?} {place} {message}"),
-        },
+        log: printed(),
         ..OnnxBackend::default()
     };
     let report = |event| {

@@ -1,8 +1,26 @@
-//! Harm to a real NVIDIA GPU.
+//! Harm to a real NVIDIA GPU, and an element that goes through it.
 
 use std::process::Command;
 
 use cudarc::driver::{CudaContext, result};
+use gst::prelude::*;
+
+/// `rtmposebatch` that looks at whole frames of these caps on NVIDIA GPUs, with these properties; and its bus.
+pub fn harness_on_cards(
+    caps: gst::Caps,
+    properties: &[(&str, &str)],
+) -> (gst_check::Harness, gst::Element, gst::Bus) {
+    let element = gst::ElementFactory::make("rtmposebatch").build().unwrap();
+    let own = [("execution-provider", "cuda"), ("inference-region", "full-frame")];
+    own.iter().chain(properties).for_each(|(name, value)| element.set_property_from_str(name, value));
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps(caps);
+    harness.play();
+    (harness, element, bus)
+}
 
 /// Runs the test of that name in a process of its own, since no other test can use the card after it is lost. Tells whether this
 /// is that process.

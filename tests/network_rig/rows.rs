@@ -1,6 +1,9 @@
 //! Rows of a network's answers, for tests that run an executor by themselves.
 
-use gstrtmpose::network::{Columns, Kind, Network, Peak};
+use gstrtmpose::{
+    network::{Columns, Kind, Network, Peak},
+    runtime::onnx::{Log, LogLevel},
+};
 
 /// The peaks in the rows of answers.
 pub fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
@@ -24,4 +27,9 @@ pub fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
 /// Room for the answers to so many crops.
 pub fn room(network: &Network, crops: usize) -> Vec<f32> {
     vec![0.0; crops * network.kind.row()]
+}
+
+/// ONNX Runtime's warnings are printed.
+pub fn printed() -> Log {
+    Log { level: LogLevel::Warning, write: |level, place, message| eprintln!("{level:?} {place} {message}") }
 }
