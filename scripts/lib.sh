@@ -89,6 +89,11 @@ cargo_offline() {
   cargo "$command" --locked --offline "$@"
 }
 
+# The plugin in its release build, with the examples that scripts run. All build it by this: with other targets cargo takes other
+# features of the crates that both use, and builds these and the plugin again.
+TARGETS=(--lib --example annotate --example probe --example cameras)
+build_plugin() { cargo_offline build --release "${TARGETS[@]}" "$@"; }
+
 # The ONNX Runtime to use: the GPU's where it was set up.
 library() { if [ -e "$GPU_LIBRARY" ]; then echo "$GPU_LIBRARY"; else echo "$LIBRARY"; fi; }
 

@@ -25,9 +25,15 @@ fn build(folder: &Folder) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/metadata.md")).unwrap();
     let manifest = block(&page, "`Cargo.toml`:\n").replace("../gst-plugin-rtmpose", root.to_str().unwrap());
-    // As the plugin itself is built for tests, so that nothing is built again, nor what tests use overwritten.
-    let profiles = include_str!("../Cargo.toml").split("\n\n").filter(|part| part.contains("[profile.dev"));
-    folder.write("Cargo.toml", profiles.fold(manifest, |manifest, profile| manifest + "\n" + profile + "\n"));
+    // With the profiles and the dependencies of the plugin's tests, whose features the crates have that are built already: so
+    // nothing is built again, nor overwritten.
+    let ours = include_str!("../Cargo.toml");
+    let tests = ours.split("[dev-dependencies]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let profiles = ours.split("\n\n").filter(|part| part.contains("[profile.dev"));
+    folder.write(
+        "Cargo.toml",
+        profiles.fold(manifest + tests + "\n", |manifest, profile| manifest + "\n" + profile + "\n"),
+    );
     std::fs::create_dir(folder.path().join("src")).unwrap();
     folder.write("src/main.rs", block(&page, "`src/main.rs`:\n"));
     std::fs::copy(root.join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
@@ -35,6 +41,13 @@ fn build(folder: &Folder) -> PathBuf {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--offline"]).current_dir(folder.path()).env("CARGO_TARGET_DIR", &target);
+    // What `cargo test` tells this program of our own package: build scripts that read it, ring's, would run again, and all that
+    // stands on them, now and when cargo is called the next time.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_") || name == "OUT_DIR" {
+            cargo.env_remove(name);
+        }
+    }
     let output = run_within(Duration::from_secs(900), cargo);
     assert!(output.status.success(), "{}", text(&output));
     let program = folder.path().join("application");
