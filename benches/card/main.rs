@@ -5,6 +5,7 @@
 
 mod bare;
 mod cameras;
+mod detector;
 mod element;
 mod fuse;
 mod report;
@@ -109,6 +110,7 @@ fn main() -> Result<()> {
             "element" => vec![element::measure(&options)?],
             "cameras" => cameras::measure(&options)?,
             "cards" => vec![several::measure(&options)?],
+            "detector" => detector::measure(&options)?,
             "stall" => vec![stall::measure(&options)?],
             "video" => vec![video::measure(&options)?],
             other => return Err(format!("no part {other}").into()),
@@ -129,6 +131,7 @@ fn main() -> Result<()> {
         "models" => run.models()?.finish(false),
         "latency" => run.latency()?.finish(false),
         "cards" => run.cards()?.finish(false),
+        "detector" => run.detector()?.finish(false),
         "stall" => run.stall()?.finish(false),
         "fuse" => run.fuse()?.finish(false),
         "watch" => run.watch()?.finish(false),

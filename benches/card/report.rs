@@ -65,11 +65,13 @@ impl Row {
         let words = [
             "part",
             "model",
+            "detector",
             "provider",
             "batch",
             "threads",
             "format",
             "scale",
+            "side",
             "people",
             "decoders",
             "cards",
@@ -93,9 +95,9 @@ impl Row {
         for word in words.iter().filter(|word| self.0.contains_key(**word) && **word != left_out) {
             let value = self.text(word);
             let _ = match *word {
-                "batch" | "threads" | "scale" | "fuse" => write!(label, "{word}={value} "),
+                "batch" | "threads" | "scale" | "side" | "fuse" => write!(label, "{word}={value} "),
                 // Of a file the name alone.
-                "model" => write!(
+                "model" | "detector" => write!(
                     label,
                     "{} ",
                     std::path::Path::new(value)
@@ -122,13 +124,18 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 40] = [
+const COLUMNS: [(&str, &str); 47] = [
     ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
     ("crops-per-second-4-streams", "4 streams"),
     ("crops-per-second-16-streams", "16 streams"),
     ("crops-by-card", "crops by card"),
+    ("crops-without-detector", "without detector"),
+    ("by-without", "with / without"),
+    ("looked-at", "frames looked at"),
+    ("detector-ms-p50", "detector p50"),
+    ("detector-fill", "detector fill"),
     ("teraflops", "TFLOP/s"),
     ("p50-ms", "p50 ms"),
     ("p99-ms", "p99 ms"),
@@ -158,6 +165,8 @@ const COLUMNS: [(&str, &str); 40] = [
     ("cpu-by-1-thread", "CPU / 1 thread"),
     ("cpu-by-RGB", "CPU / RGB"),
     ("cpu-by-warp-affine", "CPU / warpAffine"),
+    ("cpu-by-opencv-NV12", "CPU / OpenCV from NV12"),
+    ("cpu-by-opencv-RGB", "CPU / OpenCV from RGB"),
     ("cpu-by-rtmlib-crop", "CPU / rtmlib's crop"),
     ("speed-by-bare", "frames/s / bare"),
     ("speed-by-rtmlib", "frames/s / rtmlib"),
