@@ -85,17 +85,20 @@ def pictures(frames, rate):
     return Clip(caps, (frame.tobytes() for frame in itertools.chain([first], frames)), rate)
 
 
-def play(clip, properties="", boxes=None):
+def play(clip, properties="", boxes=None, before="", behind="", see=None):
     """The people of each frame (a list of Found) and the element's last `stats` as a dictionary.
 
-    `boxes[frame]` is a list of (id, x, y, width, height) that go along as regions of type person.
+    `boxes[frame]` is a list of (id, x, y, width, height) that go along as regions of type person. `before` and `behind` are
+    elements of a launch line in front of rtmposebatch and behind it; `see` is called with each buffer that comes out.
     """
-    pipeline, source, sink, pose = _start(clip, properties, "")
+    pipeline, source, sink, pose = _start(clip, properties, "", before, behind)
     feeder = threading.Thread(target=_feed, args=(source, clip, boxes))
     feeder.start()
     found = []
     while sample := sink.emit("pull-sample"):
         found.append(_read(sample.get_buffer(), clip.size))
+        if see:
+            see(sample.get_buffer())
     _raise_error(pipeline, properties)
     stats = pose.get_property("stats")
     stats = {stats.nth_field_name(i): stats.get_value(stats.nth_field_name(i)) for i in _simple(stats)}
@@ -119,11 +122,15 @@ def play_live(clip, properties=""):
     return found
 
 
-def _start(clip, properties, source_properties):
-    pipeline = Gst.parse_launch(
-        f"appsrc name=source format=time block=true max-buffers=16 {source_properties} "
-        f"! rtmposebatch name=pose {properties} ! appsink name=sink sync=false max-buffers=16"
-    )
+def _start(clip, properties, source_properties, before="", behind=""):
+    elements = [
+        f"appsrc name=source format=time block=true max-buffers=16 {source_properties}",
+        before,
+        f"rtmposebatch name=pose {properties}",
+        behind,
+        "appsink name=sink sync=false max-buffers=16",
+    ]
+    pipeline = Gst.parse_launch(" ! ".join(element for element in elements if element))
     source, sink, pose = (pipeline.get_by_name(name) for name in ("source", "sink", "pose"))
     source.set_property("caps", clip.caps)
     pipeline.set_state(Gst.State.PLAYING)
