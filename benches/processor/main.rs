@@ -5,6 +5,7 @@
 //! that took. The parent tells one after the other, round after round, so that other load on the machine falls on all of
 //! them alike; ratios are taken within a round. Processor time is the process's own, so other load disturbs it little.
 
+mod detectors;
 #[path = "../../tests/support/pictures.rs"]
 mod pictures;
 // Parts of it are for the other bench.
@@ -73,6 +74,9 @@ fn main() -> Result<()> {
         "file" => run.file()?.finish(),
         "crops" => run.crops()?.finish(),
         "overlay" => run.overlay()?.finish(),
+        "detectors" => run.detectors()?.finish(),
+        "chain" => run.chain()?.finish(),
+        "letterbox" => run.letterbox()?.finish(),
         other => Err(format!("no command {other}: see benches/cpu").into()),
     }
 }

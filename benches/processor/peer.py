@@ -1,4 +1,5 @@
-"""rtmlib and OpenCV beside rtmposebatch.  Arguments: rtmlib | warp-affine | rtmlib-crop, then name=value: model, threads.
+"""rtmlib and OpenCV beside the plugin.  Arguments: rtmlib | body | warp-affine | rtmlib-crop | opencv-letterbox, then
+name=value: model, detector, threads, side, format.
 Reads numbers of frames, works so many, writes seconds, processor seconds and MiB (see work.rs).  Frames and crops are
 those of work.rs, decoded to BGR in advance, which rtmlib would have to do as well.  Needs rtmlib, onnxruntime, opencv."""
 import sys
@@ -24,18 +25,53 @@ def boxes():
         yield (1280 - w) * (k * .618 % 1), (720 - h) * ((k * .382 + .1) % 1), w, h
 
 
-def pose(options, pictures):
+def session(file, options):
     import onnxruntime as ort
+
+    so = ort.SessionOptions()
+    so.intra_op_num_threads = int(options["threads"])        # all else as rtmlib has it
+    return ort.InferenceSession(file, so, providers=["CPUExecutionProvider"])
+
+
+def pose(options, pictures):
     from rtmlib import RTMPose
 
     net = RTMPose(options["model"], model_input_size=(192, 256), backend="onnxruntime", device="cpu")
-    so = ort.SessionOptions()
-    so.intra_op_num_threads = int(options["threads"])        # all else as rtmlib has it
-    net.session = ort.InferenceSession(options["model"], so, providers=["CPUExecutionProvider"])
+    net.session = session(options["model"], options)
 
     def work(count):
         for i in range(count):
             net(pictures[i % 32], bboxes=[[0, 0, 1280, 720]])
+    return work
+
+
+def body(options, pictures):
+    from rtmlib import Body
+
+    net = Body(det=options["detector"], det_input_size=(416, 416), pose=options["model"], pose_input_size=(192, 256), backend="onnxruntime", device="cpu")
+    net.det_model.session, net.pose_model.session = session(options["detector"], options), session(options["model"], options)
+    people = int(options.get("people", 2))
+
+    def work(count):
+        for i in range(count):
+            points, _ = net(pictures[i % 32])
+            assert len(points) == people, len(points)
+    return work
+
+
+def letterbox(options, pictures):
+    """As rtmlib makes it, and what the network takes: float32, channels first."""
+    cv2.setNumThreads(1)
+    side = int(options["side"])
+    nv12 = np.random.default_rng(1).integers(0, 256, (1080, 1280), np.uint8)
+
+    def work(count):
+        for i in range(count):
+            bgr = cv2.cvtColor(nv12, cv2.COLOR_YUV2BGR_NV12) if options["format"] == "NV12" else pictures[i % 32]
+            ratio = min(side / bgr.shape[0], side / bgr.shape[1])
+            small = cv2.resize(bgr, (int(bgr.shape[1] * ratio), int(bgr.shape[0] * ratio)), interpolation=cv2.INTER_LINEAR)
+            padded = cv2.copyMakeBorder(small, 0, side - small.shape[0], 0, side - small.shape[1], cv2.BORDER_CONSTANT, value=(114, 114, 114))
+            np.ascontiguousarray(padded.transpose(2, 0, 1), dtype=np.float32)[None]
     return work
 
 
@@ -72,7 +108,8 @@ def memory(kept):
 def main():
     options = dict(argument.split("=", 1) for argument in sys.argv[2:])
     pictures = list(frames())
-    work = {"rtmlib": lambda: pose(options, pictures), "warp-affine": lambda: warp(pictures), "rtmlib-crop": lambda: crop(pictures)}[sys.argv[1]]()
+    work = {"rtmlib": lambda: pose(options, pictures), "body": lambda: body(options, pictures), "warp-affine": lambda: warp(pictures),
+            "rtmlib-crop": lambda: crop(pictures), "opencv-letterbox": lambda: letterbox(options, pictures)}[sys.argv[1]]()
     kept = sum(p.nbytes for p in pictures)
     for line in sys.stdin:
         started, before = time.perf_counter(), time.process_time()

@@ -17,17 +17,17 @@ use gstrtmpose::{
 use ort::{ep, session::Session, value::TensorRef};
 
 use super::{
-    Options, Result,
+    Options, Result, detectors,
     pictures::{FORMATS, Frame, Matrix},
     report::Row,
 };
 
 const FRAMES: usize = 32;
-const SIZE: (usize, usize) = (1280, 720);
+pub const SIZE: (usize, usize) = (1280, 720);
 const NETWORK: (u32, u32) = (192, 256);
 
 /// Works so many frames.
-type Work = Box<dyn FnMut(usize) -> Result<()>>;
+pub type Work = Box<dyn FnMut(usize) -> Result<()>>;
 
 pub fn serve(what: &str, options: &Options) -> Result<()> {
     let (mut work, kept): (Work, usize) = match what {
@@ -35,6 +35,10 @@ pub fn serve(what: &str, options: &Options) -> Result<()> {
         "element" => element(options)?,
         "sampler" => (sampler(options)?, 0),
         "overlay" => (overlay(options)?, 0),
+        "bare-detector" => detectors::bare(options)?,
+        "detector" => detectors::element(options)?,
+        "chain" => detectors::chain(options)?,
+        "letterbox" => (detectors::letterbox(options)?, 0),
         "decoder" => return keep_decoding(options.text("file", "")),
         other => return Err(format!("no such work: {other}").into()),
     };
@@ -73,8 +77,8 @@ fn memory_mib(kept: usize) -> Result<f64> {
     Ok(kib / 1024.0 - kept as f64 / f64::from(1 << 20))
 }
 
-/// The bare session: ready-made normalised batches in, the plain graph, key points out.
-fn bare(options: &Options) -> Result<(Work, usize)> {
+/// A session as the element has it, of the plain graph.
+pub fn session(options: &Options) -> Result<Session> {
     let library = std::env::var("ORT_DYLIB_PATH").unwrap_or_default();
     let environment = ort::init_from(options.text("library", &library))?.with_telemetry(false).build()?;
     let threads = options.count("threads", 1)?;
@@ -90,7 +94,12 @@ fn bare(options: &Options) -> Result<(Work, usize)> {
             .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#);
         builder = builder.with_execution_providers([openvino.build().error_on_failure()])?;
     }
-    let mut session = builder.commit_from_file(options.text("model", ""))?;
+    Ok(builder.commit_from_file(options.text("model", ""))?)
+}
+
+/// The bare session: ready-made normalised batches in, the plain graph, key points out.
+fn bare(options: &Options) -> Result<(Work, usize)> {
+    let mut session = session(options)?;
     let rows = options.count("batch", 8)?;
     let shape = [rows, 3, NETWORK.1 as usize, NETWORK.0 as usize];
     let length = shape.iter().product();
@@ -116,10 +125,10 @@ fn bare(options: &Options) -> Result<(Work, usize)> {
 }
 
 /// An element between two pads; what comes out is sent.
-struct Pads {
+pub struct Pads {
     element: gst::Element,
-    source: gst::Pad,
-    passed: mpsc::Receiver<gst::Buffer>,
+    pub source: gst::Pad,
+    pub passed: mpsc::Receiver<gst::Buffer>,
     _sink: gst::Pad,
 }
 
@@ -130,7 +139,7 @@ impl Drop for Pads {
     }
 }
 
-fn between_pads(element: gst::Element, caps: &str) -> Result<Pads> {
+pub fn between_pads(element: gst::Element, caps: &str) -> Result<Pads> {
     let (sender, passed) = mpsc::channel();
     let sink = gst::Pad::builder(gst::PadDirection::Sink)
         .chain_function(move |_, _, buffer| {
@@ -151,13 +160,13 @@ fn between_pads(element: gst::Element, caps: &str) -> Result<Pads> {
     Ok(Pads { element, source, passed, _sink: sink })
 }
 
-fn init() -> Result<()> {
+pub fn init() -> Result<()> {
     gst::init()?;
     Ok(gstrtmpose::plugin_register_static()?)
 }
 
 /// Smooth pictures, each different; peer.py makes the same.
-fn frames() -> Vec<gst::Buffer> {
+pub fn frames() -> Vec<gst::Buffer> {
     let (width, height) = SIZE;
     let frame = |index: usize| {
         let mut pixels = vec![128; width * height * 3 / 2];
