@@ -3,16 +3,20 @@
 //!
 //!     cargo bench --bench servers -- --seconds 10
 //!     cargo bench --bench servers -- --seconds 20 --cameras 8 --servers 2    live cameras: how long a crop waits for its answer
+//!     cargo bench --bench servers -- --seconds 4 --faults --servers 2        a live stream while its servers stop and come back
+//!     cargo bench --bench servers -- --seconds 60 --minutes 10               memory, a minute each
 
 use std::{
     convert::Infallible,
     io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
 
 use clap::Parser;
+use gst::prelude::*;
 use gstrtmpose::{
     engine::{Cancel, Engine, EngineSettings, Stream, TimeoutPolicy},
     runtime::kserve::{Address, KserveBackend},
@@ -43,9 +47,18 @@ struct Arguments {
     cameras: Option<u32>,
     #[arg(long, default_value_t = 1)]
     servers: usize,
+    /// One live stream through the element while its servers stop and come back, each for so many seconds.
+    #[arg(long)]
+    faults: bool,
+    /// So many measurements one after the other, on one connection.
+    #[arg(long, default_value_t = 1)]
+    minutes: u32,
     /// Be the server.
     #[arg(long)]
     server: bool,
+    /// Where the server listens; 0: wherever there is room.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -54,7 +67,8 @@ struct Arguments {
 fn main() {
     let arguments = Arguments::parse();
     match arguments.cameras {
-        _ if arguments.server => serve(),
+        _ if arguments.server => serve(arguments.port),
+        _ if arguments.faults => measure_faults(&arguments),
         Some(cameras) => measure_cameras(&arguments, cameras),
         None => measure(&arguments),
     }
@@ -92,10 +106,10 @@ fn tensor(name: &str, datatype: &str, shape: &[usize], batch: i64) -> Tensor {
 }
 
 /// Answers every batch with zeros, as soon as it is there.
-fn serve() {
+fn serve(port: u16) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         println!("{}", listener.local_addr().unwrap());
         std::io::stdout().flush().unwrap();
         loop {
@@ -179,6 +193,24 @@ fn memory() -> f64 {
 /// Servers, each a process, which end with this.
 struct Servers(Vec<Child>);
 
+impl Servers {
+    /// And their addresses, as the property `inference-server` takes them.
+    fn start(count: usize) -> (Self, String) {
+        let (servers, addresses): (Vec<_>, Vec<_>) = (0..count).map(|_| start(0)).unzip();
+        (Self(servers), addresses.iter().map(|at| format!("grpc://{at}")).collect::<Vec<_>>().join(","))
+    }
+}
+
+/// A server, and the address it listens at.
+fn start(port: u16) -> (Child, SocketAddr) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--server", "--port", &port.to_string()]).stdout(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let mut at = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut at).unwrap();
+    (server, at.trim().parse().unwrap())
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
         for server in &mut self.0 {
@@ -190,17 +222,8 @@ impl Drop for Servers {
 
 /// An engine whose batches go to as many servers as are asked for.
 fn open(arguments: &Arguments) -> (Servers, Engine) {
-    let mut servers = Servers(Vec::new());
-    let mut addresses = Vec::new();
-    for _ in 0..arguments.servers {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let mut server = command.arg("--server").stdout(Stdio::piped()).spawn().unwrap();
-        let mut at = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut at).unwrap();
-        servers.0.push(server);
-        addresses.push(format!("grpc://{}", at.trim()));
-    }
-    let mut backend = KserveBackend::new(Address::list(&addresses.join(",")).unwrap(), "any".into());
+    let (servers, addresses) = Servers::start(arguments.servers);
+    let mut backend = KserveBackend::new(Address::list(&addresses).unwrap(), "any".into());
     backend.in_flight = arguments.streams;
     let settings = EngineSettings { batch_size: BATCH, ..EngineSettings::default() };
     let (engine, _) = Engine::open(Arc::new(backend), settings, &Cancel::default(), &|_| ()).unwrap();
@@ -271,6 +294,103 @@ fn measure_cameras(arguments: &Arguments, cameras: u32) {
     );
 }
 
+/// What came out of the element since it was last asked.
+#[derive(Default)]
+struct Arrived {
+    frames: u32,
+    inferred: u32,
+    last: Option<Instant>,
+    longest_gap: Duration,
+    /// By which frames may be late at the sink, as the pipeline has told it.
+    latency: Duration,
+    /// Behind that.
+    latest: Duration,
+}
+
+/// One live stream of 30 frames a second through the element. Each server in turn is stopped as if its machine hung, goes on, is
+/// killed, and comes back; at last all hang at once.
+fn measure_faults(arguments: &Arguments) {
+    gst::init().unwrap();
+    gstrtmpose::plugin_register_static().unwrap();
+    let (mut servers, addresses) = Servers::start(arguments.servers);
+    let ports: Vec<u16> =
+        addresses.split(',').map(|at| at.rsplit(':').next().unwrap().parse().unwrap()).collect();
+    let line = format!(
+        "videotestsrc is-live=true ! video/x-raw,width=640,height=480,framerate=30/1 ! rtmposebatch model-name=any \
+         inference-region=full-frame inference-server={addresses} ! fakesink name=sink sync=true"
+    );
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let arrived = Arc::<Mutex<Arrived>>::default();
+    let counted = arrived.clone();
+    let weak = pipeline.downgrade();
+    let sink = pipeline.by_name("sink").unwrap().static_pad("sink").unwrap();
+    sink.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let pipeline = weak.upgrade().unwrap();
+        let late = pipeline
+            .current_running_time()
+            .unwrap_or_default()
+            .saturating_sub(info.buffer().unwrap().pts().unwrap());
+        let mut arrived = counted.lock().unwrap();
+        arrived.frames += 1;
+        let looked_at = gstrtmpose::meta::read(info.buffer().unwrap())
+            .any(|found| found.is_ok_and(|found| !found.carried));
+        arrived.inferred += u32::from(looked_at);
+        arrived.latest = arrived.latest.max(Duration::from(late).saturating_sub(arrived.latency));
+        let gap = arrived.last.replace(Instant::now()).map_or(Duration::ZERO, |last| last.elapsed());
+        arrived.longest_gap = arrived.longest_gap.max(gap);
+        gst::PadProbeReturn::Ok
+    });
+    let told = arrived.clone();
+    sink.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        if let Some(gst::EventView::Latency(event)) = info.event().map(|event| event.view()) {
+            told.lock().unwrap().latency = event.latency().into();
+        }
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let phase = |name: &str| {
+        let Arrived { last, latency, .. } = *arrived.lock().unwrap();
+        *arrived.lock().unwrap() = Arrived { last, latency, ..Arrived::default() };
+        let (started, seconds) = (Instant::now(), Duration::from_secs(arguments.seconds));
+        while let Some(left) = seconds.checked_sub(started.elapsed()) {
+            let left = gst::ClockTime::from_nseconds(left.as_nanos() as u64);
+            if bus.timed_pop_filtered(left, &[gst::MessageType::Latency]).is_some() {
+                pipeline.recalculate_latency().unwrap();
+            }
+        }
+        let arrived = arrived.lock().unwrap();
+        println!(
+            "{name:<24} {:.1} frames/s, {:.0} % of them with an answer, longest gap {:.0} ms; {:.0} ms of latency, at most {:.0} ms behind it",
+            arrived.frames as f64 / started.elapsed().as_secs_f64(),
+            100.0 * arrived.inferred as f64 / arrived.frames as f64,
+            arrived.longest_gap.as_secs_f64() * 1000.0,
+            arrived.latency.as_secs_f64() * 1000.0,
+            arrived.latest.as_secs_f64() * 1000.0
+        );
+    };
+    // SAFETY: a process of ours, which is not waited for yet.
+    let signal = |server: &Child, signal| assert_eq!(unsafe { libc::kill(server.id() as i32, signal) }, 0);
+    phase("starting");
+    phase("all well");
+    for number in 0..arguments.servers {
+        signal(&servers.0[number], libc::SIGSTOP);
+        phase(&format!("server {number} hangs"));
+        signal(&servers.0[number], libc::SIGCONT);
+        phase("goes on");
+        servers.0[number].kill().unwrap();
+        servers.0[number].wait().unwrap();
+        phase(&format!("server {number} killed"));
+        servers.0[number] = start(ports[number]).0;
+        phase("is back");
+    }
+    servers.0.iter().for_each(|server| signal(server, libc::SIGSTOP));
+    phase("all hang");
+    servers.0.iter().for_each(|server| signal(server, libc::SIGCONT));
+    phase("all go on");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
 fn measure(arguments: &Arguments) {
     let (_servers, engine) = open(arguments);
     let policy = TimeoutPolicy { timeout: Duration::from_millis(15), adaptive: false };
@@ -295,6 +415,12 @@ fn measure(arguments: &Arguments) {
         (crops + waiting.len() as u64, started.elapsed().as_secs_f64())
     };
     run(1.0);
+    for _ in 0..arguments.minutes {
+        report(arguments, &stream, run);
+    }
+}
+
+fn report(arguments: &Arguments, stream: &Stream, run: impl Fn(f64) -> (u64, f64)) {
     let (before, memory_before) = (processor_time(), memory());
     let (crops, seconds) = run(arguments.seconds as f64);
     let (took, memory_after) = (processor_time() - before, memory());

@@ -242,6 +242,11 @@ pub trait Executor {
     /// rows the network computed: more than `rows` where only some batch sizes are prepared.
     fn run(&mut self, rows: usize, answers: &mut [f32]) -> Result<usize, Error>;
 
+    /// How long the last run took where it was tried in several places: in the one that answered. None: from its beginning to its end.
+    fn took(&self) -> Option<Duration> {
+        None
+    }
+
     /// The batch sizes to run a few times before the first frame, the largest last.
     fn warm_up_sizes(&self) -> Vec<usize>;
 

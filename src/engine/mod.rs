@@ -38,6 +38,7 @@ pub use error::{Error, ErrorKind};
 pub use news::{Change, News};
 pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
+use statistics::RunTimes;
 pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
 pub use thread::{TIME_TO_END, left_behind};
@@ -127,10 +128,7 @@ struct Shared {
     batcher: Batcher<Job>,
     pool: Pool,
     statistics: Statistics,
-    /// Durations of runs of the full batch size, and of smaller ones that took longer still.
-    full_runs: Window,
-    /// Their 99th percentile, which every frame asks for.
-    run_time: Duration,
+    run_times: RunTimes,
     devices: Vec<device::Device>,
     closing: bool,
     /// Set once an executor is gone: no crop will be run any more.
@@ -177,8 +175,6 @@ impl Engine {
         cancel.disarm()?;
         let network = opened[0].network.clone();
         let shape = network.shape();
-        let mut full_runs = Window::default();
-        opened.iter().flat_map(|ready| &ready.warm_up).for_each(|run| full_runs.add(*run));
         let fallback = fallback.then(|| backend.fallback(&network, batch_size)).flatten();
         let has_several_devices = devices.len() > 1;
         // Of each executor a batch that fills and one that is sampled; where a batch may have to be run again its crops
@@ -190,8 +186,7 @@ impl Engine {
                 batcher: Batcher::new(batch_size),
                 pool: Pool::new((0..batches * batch_size).map(|_| backend.slot(&shape)).collect()),
                 statistics: Statistics::default(),
-                run_time: full_runs.percentile(0.99),
-                full_runs,
+                run_times: RunTimes::after_warm_up(opened.iter().flat_map(|ready| &ready.warm_up).copied()),
                 devices,
                 closing: false,
                 failed: None,

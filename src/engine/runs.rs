@@ -163,7 +163,7 @@ impl Core {
                     executor.finish(answers)?
                 }
             };
-            Ok((rows, self.clock.now().saturating_sub(started)))
+            Ok((rows, executor.took().unwrap_or_else(|| self.clock.now().saturating_sub(started))))
         };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             let error = panicked("Inference", &*panic);
@@ -204,10 +204,6 @@ impl Core {
         let Some(report) = report else { return };
         shared.statistics.count(report);
         let full = report.crops + report.padding >= self.batch_size;
-        // A smaller batch that takes longer tells, too: the device is busy with something else.
-        if full || report.ran > shared.run_time {
-            shared.full_runs.add(report.ran);
-            shared.run_time = shared.full_runs.percentile(0.99);
-        }
+        shared.run_times.add(report.ran, full);
     }
 }

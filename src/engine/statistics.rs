@@ -33,6 +33,37 @@ impl Window {
     }
 }
 
+/// How long the next run is expected to take: as long as the last full batches, or as the last runs of any size, if those took
+/// longer, as they do on a device that is busy with something else. A run in a hundred that hung changes nothing, and what was slow
+/// once is forgotten, also where no batch is ever full.
+#[derive(Default)]
+pub struct RunTimes {
+    full: Window,
+    all: Window,
+    expected: Duration,
+}
+
+impl RunTimes {
+    /// Runs of full batches before the first frame.
+    pub fn after_warm_up(runs: impl Iterator<Item = Duration>) -> Self {
+        let mut full = Window::default();
+        runs.for_each(|run| full.add(run));
+        Self { expected: full.percentile(0.9), full, all: Window::default() }
+    }
+
+    pub fn add(&mut self, run: Duration, is_full: bool) {
+        if is_full {
+            self.full.add(run);
+        }
+        self.all.add(run);
+        self.expected = self.full.percentile(0.9).max(self.all.percentile(0.99));
+    }
+
+    pub fn expected(&self) -> Duration {
+        self.expected
+    }
+}
+
 /// Counted since the engine was opened.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
@@ -89,5 +120,32 @@ mod tests {
             window.add(Duration::from_millis(7));
         }
         assert_eq!(window.percentile(1.0), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn a_run_that_hung_is_forgotten_though_no_batch_is_full() {
+        let ms = Duration::from_millis;
+        let mut times = RunTimes::after_warm_up([ms(20), ms(18), ms(19)].into_iter());
+        assert_eq!(times.expected(), ms(20));
+        times.add(ms(4), false);
+        assert_eq!(times.expected(), ms(20), "a full batch could come");
+        times.add(ms(1000), false);
+        assert_eq!(times.expected(), ms(1000), "one of two");
+        (0..98).for_each(|_| times.add(ms(4), false));
+        assert_eq!(times.expected(), ms(20), "one of a hundred");
+        times.add(ms(1000), false);
+        assert_eq!(times.expected(), ms(1000), "one of fifty");
+    }
+
+    #[test]
+    fn a_full_run_that_hung_is_forgotten_too() {
+        let ms = Duration::from_millis;
+        let mut times = RunTimes::after_warm_up([ms(20)].into_iter());
+        (0..99).for_each(|_| times.add(ms(20), true));
+        times.add(ms(1000), true);
+        assert_eq!(times.expected(), ms(20));
+        // The device is shared from now on.
+        (0..10).for_each(|_| times.add(ms(35), true));
+        assert_eq!(times.expected(), ms(35));
     }
 }

@@ -192,16 +192,16 @@ impl Stream {
         lock(&self.core.shared).batcher.start(self.id, now);
     }
 
-    /// How long one run of the full batch size takes: the 99th percentile of the last ones.
+    /// How long the next run is expected to take.
     pub fn run_time(&self) -> Duration {
-        lock(&self.core.shared).run_time
+        lock(&self.core.shared).run_times.expected()
     }
 
     /// How long so many crops submitted now would wait at most for the runs before them and their own.
     pub fn time_to_answer(&self, crops: usize) -> Duration {
         let shared = lock(&self.core.shared);
         let load = self.load(&shared);
-        shared.run_time.saturating_mul(self.runs(load.before + crops, &load))
+        shared.run_times.expected().saturating_mul(self.runs(load.before + crops, &load))
     }
 
     /// How many runs after one another so many crops need at most.

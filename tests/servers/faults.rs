@@ -93,6 +93,20 @@ fn a_server_that_hangs_costs_one_deadline_and_no_crop() {
     rig.run_until("is ready: 2 of 2");
 }
 
+/// How long the next batch is expected to take tells a live pipeline how late its frames are, for as long as it plays.
+#[test]
+fn the_wait_for_a_server_that_hangs_is_not_expected_of_the_next_batch() {
+    let (first, second) = (start(), start());
+    let mut asked = backend(&names(&[&first, &second]));
+    asked.timeout = Duration::from_secs(1);
+    let rig = open(asked).unwrap();
+    first.fail(Fault::Hang);
+    rig.run_until("1 of 2 are left");
+    let longest = rig.stream.statistics().runs.percentile(1.0);
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(rig.stream.run_time() < Duration::from_secs(1), "{:?}", rig.stream.run_time());
+}
+
 /// The other server has as many batches as it takes when the first one's deadline is over: one is waited for.
 #[test]
 fn a_batch_that_failed_waits_for_room_on_another_server() {

@@ -1,9 +1,12 @@
 //! One batch at a time on its way to the servers, and back.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
 };
 
 use prost::bytes::Bytes;
@@ -29,6 +32,7 @@ pub struct RemoteExecutor {
     shape: Shape,
     batch_size: usize,
     ending: Arc<Ending>,
+    took: Option<Duration>,
 }
 
 /// What goes to the servers, and comes from them.
@@ -79,6 +83,7 @@ impl RemoteExecutor {
             batch_size,
             hub,
             ending: Arc::default(),
+            took: None,
         }
     }
 
@@ -111,7 +116,8 @@ impl RemoteExecutor {
             Some(remote) => {
                 let (message, crops) = remote.message(rows, &self.crops);
                 match remote.run(&self.hub, &self.ending, message, rows) {
-                    Ok(()) => {
+                    Ok(took) => {
+                        self.took = Some(took);
                         answers.copy_from_slice(&remote.answers[..answers.len()]);
                         return Ok(());
                     }
@@ -123,7 +129,10 @@ impl RemoteExecutor {
         match &self.local {
             Some(local) if !self.ending.has_ended.load(Ordering::SeqCst) => {
                 let crops = crops.unwrap_or_else(|| Bytes::copy_from_slice(&self.crops));
-                local.run(crops, self.shape.crop_bytes(), rows, answers)
+                let started = Instant::now();
+                local.run(crops, self.shape.crop_bytes(), rows, answers)?;
+                self.took = Some(started.elapsed());
+                Ok(())
             }
             _ => Err(Error::new(ErrorKind::Run, failed)),
         }
@@ -144,7 +153,7 @@ impl Remote {
     }
 
     /// Has the servers run a batch, on their thread.
-    fn run(&mut self, hub: &Hub, ending: &Ending, message: Bytes, rows: usize) -> Result<(), String> {
+    fn run(&mut self, hub: &Hub, ending: &Ending, message: Bytes, rows: usize) -> Result<Duration, String> {
         let (sender, receiver) = mpsc::channel();
         let (servers, model) = (hub.servers.clone(), self.model.clone());
         let mut answers = std::mem::take(&mut self.answers);
@@ -182,6 +191,10 @@ impl Executor for RemoteExecutor {
             remote.model.rows_sent(rows)
         });
         result.map(|()| sent)
+    }
+
+    fn took(&self) -> Option<Duration> {
+        self.took
     }
 
     fn warm_up_sizes(&self) -> Vec<usize> {

@@ -109,6 +109,8 @@ struct Slot<'a> {
     name: String,
     channel: Channel,
     number: u64,
+    /// When it was asked for, or the first server since was ready.
+    since: Instant,
     is_over: bool,
 }
 
@@ -417,17 +419,20 @@ impl Servers {
 
     /// A place on a server, which may have to be waited for. None where there is no server, or none has room in time.
     async fn slot(&self, except: Option<Id>, deadline: Instant) -> Option<Slot<'_>> {
+        let mut since = Some(Instant::now());
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             {
                 let mut state = self.state();
+                since = (state.pool.ready() > 0).then(|| since.unwrap_or_else(Instant::now));
                 if let Some(id) = state.pool.choose(except) {
                     let name = state.pool.get(id)?.name.clone();
                     let connection = state.connections.get(&id)?;
                     let (channel, number) = (connection.channel.clone()?, connection.number);
                     state.pool.begin(id);
-                    return Some(Slot { servers: self, id, name, channel, number, is_over: false });
+                    let since = since.unwrap_or_else(Instant::now);
+                    return Some(Slot { servers: self, id, name, channel, number, since, is_over: false });
                 }
                 if state.pool.ready() == 0 && state.here.is_some() {
                     return None;
@@ -437,14 +442,15 @@ impl Servers {
         }
     }
 
-    /// Runs a batch of so many crops; its answers go to `answers`. The error is a sentence.
+    /// Runs a batch of so many crops; its answers go to `answers`. Tells how long it took on the server that answered: what one that
+    /// did not has cost is no measure of the next run. The error is a sentence.
     pub async fn run(
         &self,
         model: &Model,
         message: Bytes,
         rows: usize,
         answers: &mut [f32],
-    ) -> Result<(), String> {
+    ) -> Result<Duration, String> {
         let (mut except, mut why) = (None, None);
         let limit = model.answer_limit(model.rows_sent(rows));
         for _ in 0..TRIES {
@@ -457,7 +463,7 @@ impl Servers {
             match answer.and_then(|answer| model.read(answer, rows, answers).map_err(Failure::passing)) {
                 Ok(()) => {
                     self.state().pool.end(slot.id, Some(sent.elapsed()));
-                    return Ok(());
+                    return Ok(slot.since.elapsed());
                 }
                 Err(failure) => {
                     self.fail(&slot, &failure);
