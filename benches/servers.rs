@@ -373,7 +373,7 @@ fn measure_faults(arguments: &Arguments) {
     let signal = |server: &Child, signal| assert_eq!(unsafe { libc::kill(server.id() as i32, signal) }, 0);
     phase("starting");
     phase("all well");
-    for number in 0..arguments.servers {
+    for (number, port) in ports.into_iter().enumerate() {
         signal(&servers.0[number], libc::SIGSTOP);
         phase(&format!("server {number} hangs"));
         signal(&servers.0[number], libc::SIGCONT);
@@ -381,7 +381,7 @@ fn measure_faults(arguments: &Arguments) {
         servers.0[number].kill().unwrap();
         servers.0[number].wait().unwrap();
         phase(&format!("server {number} killed"));
-        servers.0[number] = start(ports[number]).0;
+        servers.0[number] = start(port).0;
         phase("is back");
     }
     servers.0.iter().for_each(|server| signal(server, libc::SIGSTOP));
