@@ -1,5 +1,6 @@
-//! Writes a network as rtmposebatch or rtmposedetect runs it: bytes in, rows of key points or boxes out, if asked for in half
-//! precision or with a fixed batch. Such a file is for other tools (trtexec, a graph viewer, a server), and rtmposebatch takes it too.
+//! Writes the adapted model that rtmposebatch or rtmposedetect runs: bytes in, rows of key points or boxes out. Options choose
+//! half precision and a fixed batch size. The file is for other tools (trtexec, a graph viewer, a server); the elements accept
+//! it, too.
 //!
 //!     cargo run --example adapt -- end2end.onnx adapted.onnx --half
 
@@ -14,10 +15,10 @@ use gstrtmpose::network::{
     graph::{self, Adaptation},
 };
 
-/// Writes a network as the elements run it: `image` uint8 [N,H,W,3] in, and out, such as RTMPose's, `keypoints` [N,K,4].
+/// Writes the adapted model that the elements run: input `image` uint8 [N,H,W,3], output such as `keypoints` [N,K,4].
 #[derive(Parser)]
 struct Arguments {
-    /// A pose network or a detector, as its makers export it.
+    /// ONNX file of a pose model or a detector, as its authors export it.
     model: PathBuf,
     /// File to write.
     output: PathBuf,
@@ -27,7 +28,7 @@ struct Arguments {
     /// Fix the batch dimension at this size.
     #[arg(long)]
     batch: Option<usize>,
-    /// A detector's classes that are people, separated by commas.
+    /// Classes of a detector that are people, separated by commas.
     #[arg(long, default_value = "0")]
     class_ids: String,
 }

@@ -1,9 +1,9 @@
-//! Draws people's skeletons on a video file: writes the video, a contact sheet of its frames, and a line of figures.
+//! Draws people's skeletons on a video file: writes the video and a contact sheet, and prints a line of statistics.
 //!
 //!     cargo run --release --example annotate -- INPUT [--output STEM] [--detector FILE]
 //!
-//! writes STEM.mp4 (STEM.webm where GStreamer's openh264enc is missing) and STEM.png. It shows what an application
-//! does with the plugin: let it run, and read its figures. The heart of it is `Annotator::new`.
+//! writes STEM.mp4 (STEM.webm if GStreamer's openh264enc is missing) and STEM.png. It shows how an application runs the
+//! plugin and reads its statistics. The main part is `Annotator::new`.
 
 #[path = "support/output.rs"]
 mod output;
@@ -22,8 +22,8 @@ use gst_video::prelude::*;
 
 const USAGE: &str = "usage: annotate INPUT [--output STEM] [--detector FILE]
   INPUT           a video file
-  --output STEM   where to write: STEM.mp4 or STEM.webm, and STEM.png (default: annotated)
-  --detector FILE a detector (YOLOX, RTMDet or RF-DETR as ONNX file) that finds the people, in every third frame";
+  --output STEM   output files: STEM.mp4 or STEM.webm, and STEM.png (default: annotated)
+  --detector FILE ONNX file of a detector (YOLOX, RTMDet or RF-DETR) that finds people in every third frame";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -1,17 +1,17 @@
-//! Pose estimation on many cameras in one process: all inputs share one network, whose batches fill across them.
+//! Pose estimation on many cameras in one process: all inputs share one model, and their crops share its batches.
 //!
 //!     cargo run --release --example cameras -- test: test:ball video.mp4 --wall
 //!
-//! `--help` tells the rest. What it shows an application that is built on the plugin:
+//! `--help` lists the options. What an application can learn from it:
 //!
-//! - Each input has a pipeline of its own, so that one that fails is thrown away and built again while others go on
-//!   (`support/inputs.rs`, which examples/web uses too). Its `rtmposebatch` finds the shared network by `model-instance-id`.
-//! - With --detector an `rtmposedetect` stands before each, which share a network of their own.
-//! - One more `rtmposebatch` of that name stands in READY (`Inputs::new`): it finds errors in the settings before anything
-//!   starts, keeps the network loaded while inputs come and go, and gives the figures of the network.
-//! - The wall is a pipeline too. intervideosink and intervideosrc hand it the pictures, so that no input holds up
-//!   another: the picture of one that is away turns black.
-//! - Addresses hold passwords, and GStreamer's messages hold addresses: all output goes through `masked`.
+//! - Each input has its own pipeline, so that one that fails can be destroyed and built again while the others run
+//!   (`support/inputs.rs`, which examples/web also uses). Its `rtmposebatch` finds the shared model by `model-instance-id`.
+//! - With --detector, each pipeline also has an `rtmposedetect`; these share a model, too.
+//! - One more `rtmposebatch` with that `model-instance-id` stays in READY (`Inputs::new`): it finds errors in the settings
+//!   before anything starts, keeps the model loaded while inputs come and go, and has the model's statistics.
+//! - The wall is a pipeline too. intervideosink and intervideosrc hand it the frames, so that no input delays another:
+//!   the tile of a lost input turns black.
+//! - Addresses can contain passwords, and GStreamer's messages contain addresses: all output goes through `masked`.
 
 #[path = "support/inputs.rs"]
 mod inputs;
@@ -29,45 +29,45 @@ use inputs::{Inputs, Outlet, Phase, Step, seconds};
 use passwords::{run_masked, say};
 use pipeline::{Pipeline, Result};
 
-/// Finds people's key points in many videos at once, with one network, and draws them.
+/// Finds people's key points in many videos at once, with one model, and draws them.
 ///
-/// An input that fails, ends though it is live, or gives no frame for a while is closed and opened again: after --retry
-/// seconds, then after twice as long each time, up to a minute. The others go on meanwhile. One that GStreamer has no
-/// plugin for is named once and left. The program ends when all files have ended, after --seconds, or at Ctrl-C; it fails
-/// when the network, the wall or a setting is at fault, or an input was left.
+/// An input that fails, stops although it is live, or sends no frame for a while is closed and opened again: after --retry
+/// seconds, then after twice as long each time, up to a minute. The other inputs keep running. An input for which
+/// GStreamer has no plugin is reported once and not tried again. The program ends when all files have ended, after
+/// --seconds, or at Ctrl-C. It fails if the model, the wall or a setting fails, or if an input was given up.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
     inputs: inputs::Watched,
     #[command(flatten)]
     shown: Shown,
-    /// Print a line of figures every so many seconds
+    /// Seconds between two lines of statistics
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     figures: Duration,
 }
 
-/// Where the pictures go.
+/// Where the frames go.
 #[derive(clap::Args)]
 struct Shown {
     /// Show all inputs in one picture instead of each in its own sink
     #[arg(long)]
     wall: bool,
-    /// Where pictures go, as in gst-launch-1.0; {} becomes the input's number (autovideosink, if not given):
-    /// --sink 'openh264enc bitrate=2000000 ! h264parse ! mp4mux ! filesink location=camera-{}.mp4'
+    /// Elements that receive the drawn frames, as in gst-launch-1.0 [default: autovideosink]; {} becomes the input's
+    /// number: --sink 'openh264enc bitrate=2000000 ! h264parse ! mp4mux ! filesink location=camera-{}.mp4'
     #[arg(long, value_name = "ELEMENTS", verbatim_doc_comment)]
     sink: Option<String>,
-    /// NVIDIA's decoders, and frames that stay in the GPU's memory: decoded, inferred and drawn on there.
-    /// --sink gets them there, too, without --wall:
+    /// Use NVIDIA's decoders, and keep frames in GPU memory from decoding to drawing.
+    /// Without --wall, --sink receives them in GPU memory too:
     /// --gpu --sink 'nvh264enc ! h264parse ! mp4mux ! filesink location=camera-{}.mp4'
-    /// Pictures of cameras that lie on their side are not turned then
+    /// Rotated video is not turned upright then
     #[arg(long, verbatim_doc_comment)]
     gpu: bool,
 }
 
-/// Where pictures go that are to go nowhere else.
+/// The sink if --sink is not given.
 const WINDOW: &str = "autovideosink";
 
-/// Size of an input's picture in the wall.
+/// Size of an input's tile in the wall.
 const TILE: (usize, usize) = (640, 360);
 
 fn main() -> ExitCode {
@@ -87,7 +87,7 @@ fn run(options: Options) -> Result<()> {
     Cameras { shown, figures: options.figures, inputs, wall, told }.run()
 }
 
-/// A picture of all inputs, row by row.
+/// All inputs in one picture, row by row.
 fn wall(shown: &Shown, inputs: &Inputs) -> Result<Pipeline> {
     let (width, height) = TILE;
     let count = inputs.inputs.len();
@@ -97,7 +97,7 @@ fn wall(shown: &Shown, inputs: &Inputs) -> Result<Pipeline> {
         let (x, y) = (index % columns * width, index / columns * height);
         line += &format!(" sink_{index}::xpos={x} sink_{index}::ypos={y}");
     }
-    // Said here, or a sink that wants another size would get a part of it.
+    // Without this size, a sink that asks for another one would receive a part of the wall.
     let (across, down) = (columns * width, count.div_ceil(columns) * height);
     line += &format!(
         " ! video/x-raw,width={across},height={down} ! videoconvert ! {}",

@@ -1,10 +1,10 @@
-//! Runs a launch line and serves the figures of every rtmposebatch in it as Prometheus text:
+//! Runs a launch line and serves the statistics of every rtmposebatch in it as Prometheus text:
 //!
 //!     cargo run --release --example metrics -- \
 //!         "videotestsrc is-live=true ! videoconvert ! rtmposebatch name=door ! fakesink"
 //!     curl http://127.0.0.1:9184/metrics
 //!
-//! It serves on this machine alone unless --listen says otherwise. The heart of it is `Figures`.
+//! Only this machine can read them, unless --listen has another address. The main part is `Figures`.
 
 #[path = "support/passwords.rs"]
 mod passwords;
@@ -25,13 +25,13 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Run a pipeline and serve the figures of its rtmposebatch elements as Prometheus text, at /metrics.
+/// Runs a pipeline and serves the statistics of its rtmposebatch elements as Prometheus text, at /metrics.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to serve: an address of this machine and a port. Others can read the figures if it is not a loopback address.
+    /// Address and port to listen on. Unless it is a loopback address, other machines can read the statistics.
     #[arg(long, default_value = "127.0.0.1:9184")]
     listen: SocketAddr,
-    /// Seconds between two readings of the figures.
+    /// Seconds between two readings of the statistics.
     #[arg(long, default_value_t = 1)]
     interval: u64,
     /// The pipeline, as for gst-launch-1.0.
@@ -114,8 +114,8 @@ fn serve(
     }
 }
 
-/// What a figure is a figure of; its name is the metric's label. Elements that share a network, or a card, all tell the
-/// same of it: it is published once, so that sums over the label are right.
+/// What a figure describes; its name is the metric's label. Elements that share a model or a GPU all report the same
+/// figures of it. They are published once, so that sums over the label are right.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Of {
     Element,
@@ -132,7 +132,7 @@ impl Of {
         }
     }
 
-    /// Which one an element belongs to: the shared network's name, or the element's for a network of its own.
+    /// The label's value for an element: the shared model's name, or the element's if its model is not shared.
     fn name(self, element: &gst::Element) -> String {
         match self {
             Self::Element => element.name().to_string(),
@@ -144,30 +144,30 @@ impl Of {
     }
 }
 
-/// The fields of rtmposebatch's stats that are published, and what they count or in which unit they are.
+/// The published fields of rtmposebatch's stats, with what each counts, or its unit.
 const FIELDS: [(&str, Of, &str); 22] = [
     ("frames-in", Of::Element, "Frames that came in"),
     ("frames-out", Of::Element, "Frames that went out"),
-    ("frames-skipped", Of::Element, "Frames that went on without inference, because they came too late"),
-    ("search-crops", Of::Element, "Crops in which people were searched"),
-    ("fps", Of::Element, "Frames a second, over the last that went out"),
+    ("frames-skipped", Of::Element, "Frames that passed without inference, because they were too late"),
+    ("search-crops", Of::Element, "Boxes that were searched for people"),
+    ("fps", Of::Element, "Frames per second, over the latest that went out"),
     ("input-queue", Of::Element, "Frames that wait for their batch"),
     ("output-queue", Of::Element, "Finished frames that wait for downstream"),
-    ("streams", Of::Network, "Streams that share the network"),
-    ("crops", Of::Network, "Crops that the network has run"),
-    ("batches", Of::Network, "Runs of the network"),
-    ("padding", Of::Network, "Rows of runs that held no crop"),
-    ("batch-size", Of::Network, "Crops in the largest run"),
-    ("mean-fill", Of::Network, "Crops in a run, as a share of the largest (0 to 1), on average"),
+    ("streams", Of::Network, "Streams that share the model"),
+    ("crops", Of::Network, "Crops that the model has processed"),
+    ("batches", Of::Network, "Runs of the model"),
+    ("padding", Of::Network, "Empty crops that filled batches to a prepared size"),
+    ("batch-size", Of::Network, "Crops in the largest batch"),
+    ("mean-fill", Of::Network, "Crops in a batch, as a share of batch-size (0 to 1), on average"),
     ("wait-ms-p50", Of::Network, "Milliseconds that a crop waits for its run: the median"),
     ("wait-ms-p99", Of::Network, "Milliseconds that a crop waits for its run: 99 of 100 wait no longer"),
     ("inference-ms-p50", Of::Network, "Milliseconds that a run takes: the median"),
     ("inference-ms-p99", Of::Network, "Milliseconds that a run takes: 99 of 100 take no longer"),
-    ("gpu-utilization", Of::Device, "Percent of the time in which the GPU was busy, with anything"),
-    ("gpu-memory", Of::Device, "Bytes of the GPU's memory in use, by anybody"),
+    ("gpu-utilization", Of::Device, "Percent of the time in which the GPU was busy, with any program"),
+    ("gpu-memory", Of::Device, "Bytes of the GPU's memory in use, by all programs"),
     ("gpu-temperature", Of::Device, "Temperature of the GPU in degrees Celsius"),
-    ("gpu-power", Of::Device, "Power that the GPU takes, in watts"),
-    ("live", Of::Element, "1 where the stream is live, else 0"),
+    ("gpu-power", Of::Device, "Power of the GPU in watts"),
+    ("live", Of::Element, "1 if the stream is live, else 0"),
 ];
 
 /// The figures as metrics `rtmposebatch_NAME{element="..."}`, or `network`, or `device`: whole numbers that only grow as

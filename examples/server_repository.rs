@@ -1,5 +1,5 @@
-//! Makes a model repository for Triton of a network that rtmposebatch runs: the file that takes bytes and gives rows, and a
-//! configuration that suits clients who batch by themselves.
+//! Makes a model repository for Triton from a model that rtmposebatch runs: the adapted model, and a configuration for
+//! clients that batch by themselves.
 //!
 //!     models/server-repository rtmpose-m.onnx repository
 //!
@@ -17,24 +17,23 @@ use gstrtmpose::network::{
     graph::{self, Adaptation, messages::ValueInfo},
 };
 
-/// Makes a model repository for Triton of a network that rtmposebatch runs.
+/// Makes a model repository for Triton from a model that rtmposebatch runs.
 #[derive(Parser)]
 struct Arguments {
-    /// Network as rtmposebatch takes it: RTMPose, RTMW or DWPose as mmdeploy exports it, ViTPose, or a file that takes bytes
-    /// already.
+    /// ONNX file: RTMPose, RTMW or DWPose as mmdeploy exports it, ViTPose, or an adapted model.
     model: PathBuf,
-    /// Folder of the repository. Other models in it stay.
+    /// Folder of the repository. Other models in it are kept.
     repository: PathBuf,
-    /// The model's name there [default: the file's]
+    /// Name of the model on the server [default: the file's name]
     #[arg(long)]
     name: Option<String>,
-    /// Most crops in a request: batch-size or more.
+    /// Most crops in a request, at least the clients' batch-size.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     largest: u16,
-    /// Batches that are run at once: one is copied while another is computed.
+    /// Batches in flight at once: with 2, one is copied while the other is computed.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
     instances: u16,
-    /// Run it on the server's processor, not on its GPUs.
+    /// Run the model on the server's CPU instead of its GPUs.
     #[arg(long)]
     cpu: bool,
     /// Compute in half precision.
@@ -49,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if name.is_empty() || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
     {
         return Err(format!(
-            "`{name}` is no name for a model: give one of letters, digits, -, _ and . with --name"
+            "`{name}` is not a valid name for a model: set --name to one of letters, digits, -, _ and ."
         )
         .into());
     }

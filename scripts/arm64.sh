@@ -1,8 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the variables are used by those who source this
-# Sourced behind lib.sh: what builds for ARM64 on a Debian 12 on x86-64, all of it in .deps/arm64. Debian's packages are taken
-# apart there, by an apt with folders of its own; nothing is installed on this machine, and root is not needed. `make distclean`
-# removes it.
+# Sourced after lib.sh: sets up a build for ARM64 on Debian 12 on x86-64, all in .deps/arm64. An apt with its own folders unpacks
+# Debian's packages there. Nothing is installed on this machine, and root is not needed. `make distclean` removes it.
 ARM64=$PWD/.deps/arm64
 ARM64_TARGET=aarch64-unknown-linux-gnu
 ARM64_BUILD=target/arm64
@@ -74,7 +73,7 @@ arm64_setup() {
   local wanted=build tools=(gcc-12-aarch64-linux-gnu) packages=("${ARM64_PACKAGES[@]}") link to
   if [ "${1:-}" = --tests ]; then wanted=tests; fi
   if [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || ! grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then
-    fail "building for ARM64 elsewhere is made for Debian 12 on x86-64. On an ARM64 machine leave ARCH=arm64 away."
+    fail "ARCH=arm64 works on Debian 12 on x86-64 only. On an ARM64 machine leave it out."
   fi
   if [ ! -e "$ARM64/complete-$wanted" ]; then
     if [ "$wanted" = tests ]; then
@@ -82,7 +81,7 @@ arm64_setup() {
       packages+=("${ARM64_TEST_PACKAGES[@]}")
     fi
     if ! arm64_rust; then tools+=(rustc-web libstd-rust-web-dev); fi
-    say "For ARM64, from Debian, into $ARM64: ${tools[*]}, and for ARM64 ${packages[*]} and what they need (200 to 350 MB, about 2 min)"
+    say "Downloading for ARM64 from Debian into $ARM64 (200 to 350 MB, about 2 min): ${tools[*]}; for ARM64 ${packages[*]}; and their dependencies"
     rm -rf "$ARM64"
     mkdir -p "$ARM64/apt/state/lists/partial" "$ARM64/root/proc"
     touch "$ARM64/apt/nothing"
@@ -115,7 +114,7 @@ arm64_library() {
   rm -rf "$folder.part"
   mkdir -p "$folder.part"
   "$PYTHON" -I -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --platform manylinux_2_28_aarch64 \
-    --python-version 3.11 -d "$folder.part" "$ONNXRUNTIME" || fail "ONNX Runtime for ARM64 cannot be fetched (pip's words are above)"
+    --python-version 3.11 -d "$folder.part" "$ONNXRUNTIME" || fail "ONNX Runtime for ARM64 cannot be fetched (pip's output is above)"
   [ -e "$folder.part/$ARM64_WHEEL" ] && check_wheels "$folder.part" || fail "the wheel of ONNX Runtime for ARM64 is not the expected file"
   "$PYTHON" -I -m zipfile --extract "$folder.part/$ARM64_WHEEL" "$folder.part"
   mv "$folder.part/onnxruntime"/{LICENSE,ThirdPartyNotices.txt} "$folder.part"

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the variables are used by those who source this
-# Sourced by scripts/setup: which build of ONNX Runtime suits this machine's NVIDIA GPUs. GPU=1 asks the driver;
-# GPU=cuda12 and GPU=cuda13 choose without asking, for an image that is made on a machine without a GPU. For ARM64 there is
-# the build for CUDA 13 alone.
+# Sourced by scripts/setup: chooses the build of ONNX Runtime for this machine's NVIDIA GPUs. GPU=1 asks the driver. GPU=cuda12
+# and GPU=cuda13 choose without a driver, for an image that is built on a machine without a GPU. ARM64 has only a build for
+# CUDA 13.
 
 # The architectures that the builds hold machine code for were read from the files.
 readonly CUDA13_DRIVER=580 CUDA13_CAPABILITY=75 CUDA12_DRIVER=525 CUDA12_CAPABILITY=60
@@ -22,22 +22,22 @@ choose_gpu_build() {
       return
       ;;
     1) ;;
-    *) fail "GPU=$GPU is not known: GPU=1 asks the driver, GPU=cuda12 and GPU=cuda13 choose without asking." ;;
+    *) fail "GPU=$GPU is not known: set GPU=1 to ask the driver, or GPU=cuda12 or GPU=cuda13." ;;
   esac
   remedy="Install NVIDIA's driver (Debian: nvidia-driver, from non-free), restart, and run this again"
   # A Jetson before JetPack 7 has no nvidia-smi.
   if [ -n "$arm64" ] && grep -qs Jetson "$DEVICE_MODEL"; then
-    fail "$(tr -d '\0' <"$DEVICE_MODEL"): ONNX Runtime on PyPI has no code for a Jetson's GPU. Leave GPU=1 away, and name NVIDIA's" \
+    fail "$(tr -d '\0' <"$DEVICE_MODEL"): ONNX Runtime on PyPI has no code for a Jetson's GPU. Leave out GPU=1, and name NVIDIA's" \
       "own build for Jetson by ort-library= or ORT_DYLIB_PATH, if you have one."
   fi
-  has nvidia-smi || fail "there is no nvidia-smi here, so no NVIDIA driver. $remedy; without a GPU leave GPU=1 away."
+  has nvidia-smi || fail "there is no nvidia-smi here, so no NVIDIA driver. $remedy; without a GPU leave out GPU=1."
   gpus=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader) ||
-    fail "nvidia-smi fails (its words are above), so the driver does not work. $remedy."
+    fail "nvidia-smi fails (its output is above), so the driver does not work. $remedy."
   while IFS=, read -r name capability driver; do
     capability=$(tr -dc 0-9 <<<"$capability")
     if [ -n "$arm64" ] && [ -n "$capability" ] && [[ " $ARM64_CAPABILITIES " != *" $capability "* ]]; then
       fail "$name has compute capability ${capability%?}.${capability: -1}: ONNX Runtime for ARM64 on PyPI has code for 8.9, 9.0, 12.0 and" \
-        "12.1 alone. Leave GPU=1 away to run on the CPU, or name another build by ort-library= or ORT_DYLIB_PATH."
+        "12.1 alone. Leave out GPU=1 to run on the CPU, or name another build by ort-library= or ORT_DYLIB_PATH."
     fi
     if [ -n "$capability" ] && [ "$capability" -lt "$lowest" ]; then
       lowest=$capability major=$(tr -dc 0-9 <<<"${driver%%.*}") gpu_found="$name, compute capability ${capability%?}.${capability: -1}, driver${driver}"
@@ -47,7 +47,7 @@ choose_gpu_build() {
   if [ -n "$arm64" ] && [ "$major" -lt "$CUDA13_DRIVER" ]; then
     fail "$gpu_found: ONNX Runtime for ARM64 needs CUDA 13, so driver $CUDA13_DRIVER or newer. Update the driver and run this again."
   elif [ "$lowest" -lt "$CUDA12_CAPABILITY" ]; then
-    fail "$gpu_found: cuDNN 9 needs compute capability 6.0 (Pascal) or newer. Leave GPU=1 away to run on the CPU."
+    fail "$gpu_found: cuDNN 9 needs compute capability 6.0 (Pascal) or newer. Leave out GPU=1 to run on the CPU."
   elif [ "$major" -lt "$CUDA12_DRIVER" ]; then
     fail "$gpu_found: CUDA 12 needs driver $CUDA12_DRIVER or newer, CUDA 13 $CUDA13_DRIVER. Update the driver and run this again."
   # Compute capability 10 (B200, GB200) has no code in the CUDA 13 build; the driver translates the CUDA 12 build's.

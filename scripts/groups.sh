@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by scripts/test and .ci/run: runs groups of tests, each with its time, and sums them up.
-# RESULTS, a file, collects one line a group; .ci/run hands its own to scripts/test.
+# Sourced by scripts/test and .ci/run: runs groups of tests, measures each, and prints a summary.
+# The file RESULTS receives a line per group; .ci/run passes its own to scripts/test.
 owns_results=
 if [ -z "${RESULTS:-}" ]; then
   RESULTS=$(mktemp)

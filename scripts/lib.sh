@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # the variables are used by those who source this
-# What the scripts beside this file share. Sourced, not run: it moves to the project's root.
+# Functions and paths that the scripts share. Sourced, not run. Changes to the project's root.
 set -euo pipefail
 script=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

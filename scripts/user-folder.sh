@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by install-user and uninstall-user (and tests/installed.rs): the folder, and the list of what was put there.
+# Sourced by install-user and uninstall-user (and tests/installed.rs): the plugin folder, and the list of the installed files.
 folder=${XDG_DATA_HOME:-$HOME/.local/share}/gstreamer-1.0/plugins
 list=rtmpose.sha256
 
@@ -7,7 +7,7 @@ list=rtmpose.sha256
 put_installed() {
   local file target
   for file in libgstrtmpose.so libonnxruntime.so.1; do
-    [ ! -e "$folder/$file" ] || fail "$folder/$file is there already and was not put there by this script: move it away."
+    [ ! -e "$folder/$file" ] || fail "$folder/$file already exists and was not installed by this script: move it away."
   done
   mkdir -p "$folder"
   # The list comes first: an interrupted installation can then be removed, too.

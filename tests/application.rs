@@ -70,8 +70,7 @@ fn an_application_that_links_the_crate_finds_onnx_runtime_or_says_what_is_missin
         command
     };
     let home = Folder::new("application-home");
-    let words =
-        "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin or the program";
+    let words = "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was not found: neither beside the plugin or the program";
 
     // Neither installed nor beside it. Unless the loader knows one.
     let output = run(application(&home));

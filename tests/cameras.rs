@@ -107,7 +107,7 @@ fn a_detector_is_shared_and_asked_first() {
     assert!(all.contains(&format!("{} frames in ", 2 * FRAMES)) && all.contains("; 0 crops, "), "{all}");
     let output = run_with("dots-small");
     assert!(!output.status.success());
-    assert!(text(&output).contains("is a pose network (RTMPose)"), "{}", text(&output));
+    assert!(text(&output).contains("is a pose model (RTMPose)"), "{}", text(&output));
 }
 
 #[test]

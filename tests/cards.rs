@@ -99,8 +99,7 @@ fn a_lost_card_takes_its_executors_and_nothing_else() {
             (0..20).for_each(|number| check(&harness.pull().unwrap(), number));
             let (errors, warnings) = errors_and_warnings(&bus);
             assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
-            let text =
-                "card 1 is lost (the fake network fails): the network goes on on card 0, no frame is lost";
+            let text = "card 1 is lost (the fake network fails): the model keeps running on card 0, and no frame is lost";
             assert_eq!(warnings[0], text);
             assert_eq!(provider(&element), "device");
             assert_eq!(
@@ -142,11 +141,11 @@ fn where_all_cards_are_lost_the_fallback_goes_on() {
         let (errors, warnings) = errors_and_warnings(&bus);
         assert_eq!((errors.len(), warnings.len()), (0, 3), "{errors:?} {warnings:?}");
         let lost = |warning: &&String| {
-            warning.contains("is lost (the fake network fails): the network goes on on card")
+            warning.contains("is lost (the fake network fails): the model keeps running on card")
         };
         assert_eq!(warnings.iter().filter(lost).count(), 2, "{warnings:?}");
         assert!(
-            warnings[2].contains("device is lost") && warnings[2].contains("loaded on fake"),
+            warnings[2].contains("device is lost") && warnings[2].contains("now runs on fake"),
             "{warnings:?}"
         );
         element.set_state(gst::State::Null).unwrap();
@@ -171,7 +170,7 @@ fn where_all_cards_are_lost_and_nothing_takes_their_place_it_is_an_inference_err
     let (errors, warnings) = errors_and_warnings(&bus);
     assert_eq!((errors.len(), warnings.len()), (0, 2), "{errors:?} {warnings:?}");
     assert!(
-        warnings[0].contains("is lost") && warnings[1].contains("frames go on without metadata"),
+        warnings[0].contains("is lost") && warnings[1].contains("frames pass without metadata"),
         "{warnings:?}"
     );
     // What answers again is used again: the last card was not given up.
@@ -214,7 +213,7 @@ fn a_card_that_is_short_of_memory_gives_back_what_it_has() {
     let (errors, warnings) = errors_and_warnings(&bus);
     assert!(errors.is_empty() && warnings.len() <= 1, "{errors:?} {warnings:?}");
     if let Some(warning) = warnings.first() {
-        let text = "card 0 has too little memory for a run (the fake network has no room): the network goes on on card 1";
+        let text = "card 0 has too little memory for a run (the fake network has no room): the model keeps running on card 1";
         assert!(warning.starts_with(text), "{warning}");
         assert_eq!(figures(&element)[0].1, "out-of-memory");
         while fake.cards[0].executors.load(Ordering::SeqCst) > 0 {
@@ -419,7 +418,7 @@ fn device_ids_that_mean_nothing_are_refused_in_one_sentence() {
     let both = refusal(&[("device-ids", "0,1"), ("device-id", "1")]);
     assert!(both.starts_with("device-id and device-ids are set"), "{both}");
     let on_the_cpu = refusal(&[("device-ids", "all"), ("execution-provider", "cpu")]);
-    assert!(on_the_cpu.contains("execution-provider=cpu runs the network on no GPU"), "{on_the_cpu}");
+    assert!(on_the_cpu.contains("execution-provider=cpu does not use a GPU"), "{on_the_cpu}");
     let elsewhere =
         refusal(&[("device-ids", "0,1"), ("inference-server", "grpc://here:1"), ("model-name", "a")]);
     assert!(elsewhere.starts_with("device-ids and inference-server are set"), "{elsewhere}");

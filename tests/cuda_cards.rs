@@ -173,7 +173,7 @@ fn frames_of_a_card_that_the_engine_does_not_have_are_copied_with_one_warning() 
         );
         let Ended { samples, errors, warnings, .. } = play(&line, 1);
         assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
-        assert!(warnings[0].contains("from another card, and each is copied"), "{warnings:?}");
+        assert!(warnings[0].contains("from another GPU, so each is copied"), "{warnings:?}");
         assert_eq!(samples[0].len(), 40);
         check(&samples[0], &expected);
     }
@@ -223,7 +223,7 @@ fn with_a_card_that_is_lost_no_frame_is() {
     // card's next runs fail, too.
     assert_eq!((errors.len(), warnings.len()), (0, 2), "{errors:?} {warnings:?}");
     assert!(warnings[0].starts_with("GPU 1 is lost"), "{warnings:?}");
-    assert!(warnings[0].ends_with("the network goes on on GPU 0, no frame is lost"), "{warnings:?}");
+    assert!(warnings[0].ends_with("the model keeps running on GPU 0, and no frame is lost"), "{warnings:?}");
     assert!(warnings[1].starts_with("cuda is lost"), "{warnings:?}");
     assert_eq!(element.property::<String>("active-provider"), "cpu");
     assert_eq!(cards[1].1, "lost");

@@ -154,7 +154,7 @@ fn hiding_faces_is_refused_on_a_card() {
         other => panic!("it was not refused: {other:?}"),
     };
     assert!(
-        text.contains("redact needs frames in system memory: put cudadownload in front of the element"),
+        text.contains("redact needs frames in system memory: put cudadownload upstream of this element"),
         "{text}"
     );
 }
@@ -538,5 +538,5 @@ fn frames_on_a_lost_card_go_on_without_people() {
     let (errors, warnings) = errors_and_warnings(&bus);
     eprintln!("{warnings:#?}");
     assert_eq!(errors, [""; 0]);
-    assert!(warnings.iter().any(|warning| warning.contains("frames go on without metadata")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.contains("frames pass without metadata")), "{warnings:?}");
 }

@@ -201,7 +201,7 @@ fn a_lost_device_loses_no_frame() {
         assert_eq!(provider(&element), "fake");
         let (errors, warnings) = errors_and_warnings(&bus);
         assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
-        for part in ["device is lost (the fake network fails)", "loaded on fake", "fallback=none"] {
+        for part in ["device is lost (the fake network fails)", "now runs on fake", "fallback=none"] {
             assert!(warnings[0].contains(part), "{part} is missing: {warnings:?}");
         }
         assert!(spare.executors.load(Ordering::SeqCst) <= executors as usize);
@@ -232,7 +232,7 @@ fn a_device_that_is_short_of_memory_is_not_lost() {
         assert_eq!((errors.len(), warnings.len()), (0, 1), "{errors:?} {warnings:?}");
         let short = "device has too little memory for a run (the fake network has no room)";
         let text = if is_short { short } else { "device is lost (the fake network fails)" };
-        assert!(warnings[0].contains(text) && warnings[0].contains("loaded on fake"), "{warnings:?}");
+        assert!(warnings[0].contains(text) && warnings[0].contains("now runs on fake"), "{warnings:?}");
         // It gives back what it holds; one that does not answer is left alone.
         assert_eq!(fake.executors.load(Ordering::SeqCst), usize::from(!is_short));
         assert_eq!(spare.executors.load(Ordering::SeqCst), 1);
@@ -289,7 +289,7 @@ fn without_a_fallback_a_lost_device_is_an_inference_error() {
         };
         assert_eq!(messages.len(), 1, "{messages:?}");
         assert!(messages[0].contains("the fake network fails"), "{messages:?}");
-        assert_eq!(messages[0].contains("cannot go on elsewhere: no library"), fallback == "cpu");
+        assert_eq!(messages[0].contains("cannot run elsewhere: no library"), fallback == "cpu");
         element.set_state(gst::State::Null).unwrap();
     }
 }

@@ -4,12 +4,13 @@
 mod network_rig;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Output, Stdio},
 };
 
 use network_rig::{
-    network,
+    init, network,
     process::{Folder, run, text, tool, watched},
 };
 
@@ -48,7 +49,7 @@ fn a_bad_model_file_ends_with_a_status_and_the_message() {
     for (file, message) in [
         (folder.path().join("missing.onnx"), "cannot be read: No such file or directory; set model-file"),
         (folder.write("text.onnx", "no network\n"), "is not an ONNX file that ONNX Runtime can load"),
-        (network("heatmaps"), "is not an RTMPose network as mmdeploy exports it"),
+        (network("heatmaps"), "is not an RTMPose model as mmdeploy exports it"),
     ] {
         let line = format!(
             "videotestsrc num-buffers=3 ! videoconvert ! rtmposebatch execution-provider=cpu model-file={} ! fakesink",
@@ -71,7 +72,7 @@ fn without_onnx_runtime_the_element_says_so() {
     assert!(!output.status.success(), "{}", text(&output));
     assert_says(
         &output,
-        &["The variable ORT_DYLIB_PATH names /nowhere/libonnxruntime.so", "there is no such file"],
+        &["The variable ORT_DYLIB_PATH is /nowhere/libonnxruntime.so", "there is no such file"],
     );
 }
 
@@ -90,7 +91,7 @@ fn an_inference_error_ends_with_a_status() {
     assert_says(&output, &["ERROR: from element", "Inference failed"]);
     let output = launch(&line("passthrough"), &[]);
     assert!(output.status.success(), "{}", text(&output));
-    assert_says(&output, &["WARNING: from element", "frames go on without metadata", "Got EOS from element"]);
+    assert_says(&output, &["WARNING: from element", "frames pass without metadata", "Got EOS from element"]);
 }
 
 /// ONNX Runtime 1.31 would leave a number for the machine there, and send figures to its makers.
@@ -124,11 +125,14 @@ fn auto_falls_to_the_cpu_without_a_driver() {
         // CUDA, or the CPU with a warning that says why not CUDA.
         assert_says(&output, &["key points on"]);
         let on_cpu = text(&output).contains("key points on cpu");
-        assert_eq!(on_cpu, text(&output).contains("set execution-provider=cpu to choose that silently"));
+        assert_eq!(
+            on_cpu,
+            text(&output).contains("set execution-provider=cpu to choose that without a warning")
+        );
     } else {
         assert_says(
             &output,
-            &["No NVIDIA driver on this machine: inference runs on the CPU", "key points on cpu"],
+            &["No NVIDIA driver on this machine: the model runs on the CPU", "key points on cpu"],
         );
         assert!(!text(&output).contains("WARN"), "{}", text(&output));
     }
@@ -246,25 +250,118 @@ fn assert_properties(element: &str, properties: &[(&str, &str)]) {
     assert!(!text(&output).contains("WARN"), "{}", text(&output));
 }
 
-/// `docs/elements.md` names every property of every element, in the table of its section.
+/// The version that a property first appeared in, by its name, as the source says (`/// Since: 0.2.0` above a row or a
+/// specification).
+fn since_in_the_source(sources: &[&str]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for source in sources {
+        let mut since = None;
+        for line in source.lines().map(str::trim) {
+            if let Some(version) = line.trim_start_matches('/').trim().strip_prefix("Since: ") {
+                since = Some(version.to_string());
+            } else if let Some(version) =
+                since.take_if(|_| !line.starts_with("#[") && !line.starts_with("*/"))
+            {
+                let name = match line.split_once("builder") {
+                    Some((_, name)) => name.split('"').nth(1),
+                    None => line.split_once(": ").map(|(name, _)| name),
+                };
+                found.extend(name.map(|name| (name.replace('_', "-"), version)));
+            }
+        }
+    }
+    found
+}
+
+/// `docs/elements.md` names every property of every element in the table of its section, with the version that it first
+/// appeared in: the one in the source, or else the element's own. `CHANGELOG.md` has that version, and names there what is newer
+/// than the first.
 #[test]
-fn the_documents_tell_every_property() {
+fn the_documents_tell_every_property_and_since_when() {
+    const FIRST: &str = "0.1.0";
     let page = include_str!("../docs/elements.md");
-    for element in ["rtmposebatch", "rtmposedetect", "rtmposeoverlay", "rtmposejson"] {
+    let changes = include_str!("../CHANGELOG.md");
+    let common = include_str!("../src/common/settings.rs");
+    let mut newer = 0;
+    for (element, since, sources) in [
+        ("rtmposebatch", FIRST, [common, include_str!("../src/posebatch/settings.rs")]),
+        ("rtmposedetect", "0.2.0", ["", include_str!("../src/detect/settings.rs")]),
+        ("rtmposeoverlay", FIRST, ["", include_str!("../src/overlay/imp.rs")]),
+        ("rtmposejson", FIRST, [include_str!("../src/json/imp.rs"), include_str!("../src/json/settings.rs")]),
+    ] {
         let mut command = tool("gst-inspect-1.0");
         command.arg(element);
         let output = run(command);
         let section = page.split("\n## ").find(|section| section.starts_with(element)).expect(element);
-        let named: Vec<_> = section
-            .lines()
-            .filter(|line| line.starts_with("| "))
-            .flat_map(|line| line.split([' ', ',', '|', '`']))
-            .collect();
+        let rows = section.lines().filter(|line| line.starts_with("| "));
+        let rows: Vec<Vec<_>> = rows.map(|line| line.split('|').map(str::trim).collect()).collect();
+        let in_source = since_in_the_source(&sources);
         for (name, _) in inspected_properties(&text(&output)) {
-            assert!(
-                named.contains(&name.as_str()) || ["name", "parent", "qos"].contains(&name.as_str()),
-                "{element}: {name} is missing in docs/elements.md"
-            );
+            if ["name", "parent", "qos"].contains(&name.as_str()) && in_source.get(&name).is_none() {
+                continue;
+            }
+            let is_its = |row: &&Vec<&str>| {
+                let names = row.iter().flat_map(|cell| cell.split([' ', ',', '`']));
+                names.collect::<Vec<_>>().contains(&name.as_str())
+            };
+            let own = rows.iter().find(|row| row[1].split([' ', ',']).any(|word| word == name));
+            let row = own.or_else(|| rows.iter().find(is_its));
+            let row = row.unwrap_or_else(|| panic!("{element}: {name} is missing in docs/elements.md"));
+            let expected = in_source.get(&name).map_or(since, String::as_str);
+            assert_eq!(row[3], expected, "since when {element} has {name}");
+            let version = changes.split("\n## [").find(|section| section.starts_with(expected));
+            let version = version.unwrap_or_else(|| panic!("CHANGELOG.md has no version {expected}"));
+            if expected != since {
+                newer += 1;
+                let mut words = version.split([' ', '`', ',', '=', '(', ')', '\n']);
+                assert!(words.any(|word| word == name), "CHANGELOG.md does not name {element}'s {name}");
+            } else {
+                assert!(version.contains(&format!("`{element}`")), "CHANGELOG.md does not name {element}");
+            }
+        }
+    }
+    assert!(newer > 20, "{newer}");
+}
+
+#[test]
+fn the_version_is_the_same_everywhere() {
+    let version = env!("CARGO_PKG_VERSION");
+    let meson = include_str!("../meson.build");
+    assert!(
+        meson.contains(&format!("version: '{version}'")),
+        "meson.build has another version than {version}"
+    );
+    let newest = include_str!("../CHANGELOG.md").split("\n## [").nth(1).expect("a version");
+    assert!(newest.starts_with(version), "CHANGELOG.md begins with another version than {version}");
+}
+
+/// The block that GStreamer's documentation shows for each element: since when there is the element, and launch lines that
+/// GStreamer understands.
+#[test]
+fn each_element_is_documented_with_a_launch_line() {
+    init();
+    for (element, source) in [
+        ("rtmposebatch", include_str!("../src/posebatch/imp.rs")),
+        ("rtmposedetect", include_str!("../src/detect/imp.rs")),
+        ("rtmposeoverlay", include_str!("../src/overlay/imp.rs")),
+        ("rtmposejson", include_str!("../src/json/imp.rs")),
+    ] {
+        let start = format!("* SECTION:element-{element}\n");
+        let (_, block) = source.split_once(&start).expect(element);
+        let block = block.split("*/").next().expect(element);
+        assert!(block.contains("\n * Since: "), "{element} does not say since when it is there");
+        let lines: Vec<_> = block
+            .split("|[\n * gst-launch-1.0 ")
+            .skip(1)
+            .filter_map(|rest| rest.split("\n * ]|").next())
+            .collect();
+        assert!(!lines.is_empty(), "{element} has no launch line");
+        for line in lines {
+            let line = line.replace("\n *", " ");
+            assert!(line.contains(element), "{element} is not in its launch line: {line}");
+            if let Err(error) = gst::parse::launch(&line) {
+                panic!("{element}: {line}: {error}");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use gst::glib;
 use gst::meta::CustomMeta;
 use gst::prelude::*;
 use gst_video::VideoRegionOfInterestMeta;
-use gstrtmpose::meta::{self, FramePeople, MetaError, PersonRegion};
+use gstrtmpose::meta::{self, FrameDetections, FramePeople, MetaError, PersonRegion};
 use gstrtmpose::pose::{KeyPoint, Person, Region};
 
 fn init() {
@@ -104,6 +104,40 @@ fn fields_keep_the_contract() {
     assert_eq!(floats("scores"), [0.125, 0.125]);
     let ids = structure.get::<glib::Bytes>("ids").unwrap();
     assert_eq!(ids[..], [(-1i64).to_le_bytes(), 5i64.to_le_bytes()].concat());
+}
+
+/// `docs/metadata.md` has a row for each field, with the version that it first appeared in, and for no other.
+#[test]
+fn the_documents_tell_every_field_and_since_when() {
+    init();
+    let mut frame = frame_people(vec![person(0.0, 2, None)], 2);
+    frame.people[0].key_points[0].z = Some(1.0);
+    frame.carried = true;
+    let mut buffer = gst::Buffer::new();
+    meta::write(buffer.get_mut().unwrap(), &frame).unwrap();
+    let detections = FrameDetections { source: "detect0".to_string(), people: Vec::new() };
+    meta::write_detections(buffer.get_mut().unwrap(), &detections).unwrap();
+    let page = include_str!("../docs/metadata.md");
+    let changes = include_str!("../CHANGELOG.md");
+    for (section, name) in
+        [("# Reading the metadata", meta::NAME), ("## What rtmposedetect writes", "RtmPoseDetectMeta")]
+    {
+        let (_, section) = page.split_once(section).unwrap();
+        let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+        let mut documented: Vec<_> = rows
+            .flat_map(|row| {
+                let cells: Vec<_> = row.split('|').collect();
+                let since = cells[3].trim();
+                assert!(changes.contains(&format!("## [{since}]")), "no version {since}: {row}");
+                cells[1].split('`').skip(1).step_by(2)
+            })
+            .collect();
+        let meta = CustomMeta::from_buffer(&buffer, name).unwrap();
+        let mut fields: Vec<_> = meta.structure().fields().map(|field| field.to_string()).collect();
+        documented.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(documented, fields, "{name}");
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn a_file_that_was_replaced_is_told_of_with_both_checksums() {
     std::fs::remove_file(&file).unwrap();
     let (removed, warnings) = started();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("cannot be read any more (No such file or directory)"), "{warnings:?}");
+    assert!(warnings[0].contains("can no longer be read (No such file or directory)"), "{warnings:?}");
     assert_eq!(fake.executors.load(Ordering::SeqCst), 1, "all run what the first has loaded");
     set_states(&[first, same, replaced, removed], gst::State::Null);
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A detector of your own in front of rtmposebatch: boxes from OpenCV's HOG go along with the frames as regions.
+"""Your own detector upstream of rtmposebatch: boxes from OpenCV's HOG are attached to the frames as regions.
 
     ./detector.py 'filesrc location=video.mp4 ! decodebin ! videoconvert' 'rtmposebatch ! rtmposeoverlay ! autovideosink'
 
-Frames come out of an appsink, are looked at in every --every'th frame, get a GstVideoRegionOfInterestMeta of type person for each
-box, and go through an appsrc into the second line. A frame without any region is bridged by tracking, so the detector need not be
-quick. Not in a pad probe: what comes there has other owners, and no meta can be added to a buffer that is not writable.
-Needs python3-gst-1.0, python3-numpy and OpenCV 4 (python3-opencv).
+Frames leave the first line through an appsink. In every --every-th frame, the detector's boxes are attached as
+GstVideoRegionOfInterestMeta of type person; all frames go through an appsrc into the second line. rtmposebatch tracks people
+through frames without a region, so the detector need not be fast. A pad probe would not do: a buffer there has other owners, so
+it is not writable, and metadata cannot be added. Needs python3-gst-1.0, python3-numpy and OpenCV 4 (python3-opencv).
 """
 import argparse
 import sys
@@ -98,9 +98,9 @@ def error(pipeline, timeout):
 def main():
     Gst.init(None)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="launch line whose frames are to be looked at")
+    parser.add_argument("source", help="launch line that produces the frames")
     parser.add_argument("rest", help="launch line that begins with rtmposebatch")
-    parser.add_argument("--every", type=int, default=5, help="the detector looks at every so many frames (%(default)s)")
+    parser.add_argument("--every", type=int, default=5, help="run the detector on every n-th frame (default: %(default)s)")
     options = parser.parse_args()
     try:
         wrong = play(options.source, options.rest, Hog(), max(options.every, 1))

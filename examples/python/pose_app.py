@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""An application that looks at people: says who raises a hand, and draws the pictures itself.
+"""An application that reads key points: reports raised hands, and draws on the frames itself.
 
     ./pose_app.py --sink autovideosink 'filesrc location=video.mp4 ! decodebin ! videoconvert !
         videoflip video-direction=auto ! rtmposebatch'
 
-The launch line ends with frames that carry key points. They come out of an appsink as numpy arrays, are drawn on, and go
-through an appsrc into --sink. A wrist above the shoulder of its side is a raised hand: the point turns red, and the number
-of people who raise one is printed whenever it changes. Needs python3-gst-1.0 and numpy.
+The launch line must end with frames that carry key points. An appsink turns them into numpy arrays; the program draws on
+them and sends them through an appsrc into --sink. A wrist above the shoulder on its side is a raised hand: the point turns
+red, and the number of people with a raised hand is printed whenever it changes. Needs python3-gst-1.0 and numpy.
 """
 import argparse
 import sys
@@ -108,7 +108,7 @@ def main():
     Gst.init(None)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="launch line that ends with rtmposebatch")
-    parser.add_argument("--sink", default="autovideosink", help="where the pictures go (%(default)s)")
+    parser.add_argument("--sink", default="autovideosink", help="elements that receive the drawn frames (default: %(default)s)")
     options = parser.parse_args()
     try:
         error = App(options.source, options.sink).run()

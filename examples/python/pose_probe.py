@@ -21,7 +21,7 @@ def numbers(fields, name, kind):
 
 
 def people_of(buffer):
-    """Key points [P][K] of x, y in pixels and score, scores [P], ids [P] and the skeleton; None if nobody looked."""
+    """Key points [P][K] of x, y in pixels and score, scores [P], ids [P] and the skeleton; None if the frame was not inferred."""
     meta = buffer.get_custom_meta("RtmPoseMeta")
     if not meta:
         return None

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Says what people do, from their key points alone: squats are counted, an arm is raised, somebody lies on the floor.
+"""Recognises what people do, from their key points: counts squats, and reports raised arms and people lying on the floor.
 
     ./postures.py 'filesrc location=video.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto !
         rtmposebatch name=pose smoothing=one-euro ! fakesink'
 
-Prints a line for each event. Three things of the metadata make it work. Scores: a posture is judged only by points that were found, and
-unjudged is not 'no'. Ids: squats are somebody's, so people without an id are left out; who comes back with the same id goes on counting.
-Smoothing: points that jitter cross a threshold again and again; one-euro lays still what rests, and the two thresholds of each posture
-do the rest. It warns nobody who is not found: no alarm is a person who lies behind a sofa. Needs python3-gst-1.0 and numpy.
+Prints a line for each event. It relies on three things in the metadata. Scores: a posture is judged only from points that were
+found; if they were not, the posture is unknown, which is not 'no'. Ids: squats are counted per person, so people without an id
+are ignored; a person who returns with the same id continues the count. Smoothing: jitter would cross a threshold again and
+again, so use one-euro; each posture also has two thresholds. A person who is not found raises no alarm, for example behind a
+sofa. Needs python3-gst-1.0 and numpy.
 """
 import sys
 

@@ -5,12 +5,12 @@
     ./rtsp.py annotate rtsp://127.0.0.1:8554/camera-1 rtsp://127.0.0.1:8554/camera-2
     ./rtsp.py watch rtsp://127.0.0.1:8555/camera-1
 
-Each in a terminal of its own. `cameras` plays video files, over and over, as the streams of cameras. `annotate` takes such
-streams, or those of real cameras, finds people's key points with one network for all, draws them and serves the pictures
-again; a camera that goes away is tried again until it is back, and its picture is black meanwhile. `watch` measures how
-long a picture takes from the camera until here, on the same machine: the cameras write the time into a corner.
+Run each in its own terminal. `cameras` serves video files as camera streams, again and again. `annotate` reads these streams, or
+those of real cameras, finds people's key points with one model for all, draws them and serves the result. It tries to reach a
+lost camera until it is back; its stream is black meanwhile. `watch` measures how long a frame takes from the camera to itself, on
+the same machine: `cameras` writes the time into a corner of each frame.
 
-Needs python3-gst-1.0, gir1.2-gst-rtsp-server-1.0 and numpy. Pictures travel as JPEG, which GStreamer's good plugins encode.
+Needs python3-gst-1.0, gir1.2-gst-rtsp-server-1.0 and numpy. Frames are sent as JPEG, which GStreamer's good plugins encode.
 """
 import argparse
 import re

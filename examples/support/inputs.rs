@@ -16,26 +16,26 @@ use super::pipeline::{DECODER, News, Pipeline, Result, What, wait_for_network};
 /// What to watch, and with which networks.
 #[derive(clap::Args)]
 pub struct Watched {
-    /// What to watch, one or more of these:
+    /// Inputs, one or more of these:
     ///   FILE                        a video file
     ///   rtsp://USER:PASSWORD@HOST/  a network camera, or another address that GStreamer's uridecodebin plays
     ///   /dev/videoN                 a camera of this machine
     ///   test:, test:PATTERN         a live test picture; PATTERN as in `gst-inspect-1.0 videotestsrc`, such as ball
-    ///   @LIST                       a file with one input a line: no password in the list of processes
-    /// Passwords are masked in all that this program prints (not in GStreamer's own log, GST_DEBUG).
+    ///   @LIST                       a file with one input per line, so that no password is in the list of processes
+    /// Passwords are masked in everything that this program prints (but not in GStreamer's own log, GST_DEBUG).
     #[arg(required = true, value_name = "INPUT", verbatim_doc_comment)]
     inputs: Vec<String>,
     /// Properties of rtmposebatch, as in gst-launch-1.0: --pose 'model-file=rtmpose-m.onnx batch-size=16'
     #[arg(long, value_name = "PROPERTIES", default_value = "")]
     pose: String,
-    /// A detector that finds the people, one for all inputs: properties of rtmposedetect, as in gst-launch-1.0:
+    /// Find people with a detector, shared by all inputs. Properties of rtmposedetect, as in gst-launch-1.0:
     /// --detector 'model-file=yolox.onnx inference-interval=3'
     #[arg(long, value_name = "PROPERTIES", verbatim_doc_comment)]
     detector: Option<String>,
-    /// End after so many seconds
+    /// Seconds after which the program ends
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: Option<Duration>,
-    /// First wait before an input that failed is opened again
+    /// Seconds before a failed input is opened again for the first time
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     retry: Duration,
     /// NVIDIA's decoders are taken, and frames stay in CUDA memory: the program's `Outlet` gets them there.

@@ -37,22 +37,22 @@ use news::News;
 use passwords::{run_masked, say};
 use pipeline::Result;
 
-/// Finds people's key points in many videos at once, with one network, and shows them in the browser.
+/// Finds people's key points in many videos at once, with one model, and shows them in the browser.
 ///
-/// An input that fails says so in its tile and is opened again, as in the example `cameras`. A video file is shown as fast
-/// as it was taken. A picture is encoded only while somebody watches it.
+/// The tile of an input that fails says so; the input is opened again, as in the example `cameras`. A video file plays at
+/// its own speed. Frames are encoded only while a browser shows them.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
     inputs: inputs::Watched,
-    /// Files that have ended begin again
+    /// Play files again when they have ended
     #[arg(long)]
     repeat: bool,
-    /// Where to serve: an address of this machine and a port. Any but a loopback address needs --token
+    /// Address and port to listen on. An address that is not a loopback address needs --token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Only who knows it may watch; 16 characters or more, such as `openssl rand -hex 16` prints. @FILE is a file that
-    /// holds it: no token in the list of processes
+    /// Token that a browser must send: 16 characters or more, for example from `openssl rand -hex 16`. @FILE reads it from
+    /// a file, so that it is not in the list of processes
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     #[command(flatten)]

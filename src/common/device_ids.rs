@@ -41,7 +41,7 @@ impl DeviceIds {
         let cards = Cards::parse(text).map_err(|why| refused(format!("device-ids cannot be used: {why}")))?;
         if device_id != 0 {
             return Err(refused(
-                "device-id and device-ids are set, but device-ids names all GPUs: set one of them"
+                "device-id and device-ids are set, but device-ids names all GPUs: set only one of them"
                     .to_string(),
             ));
         }
@@ -53,7 +53,7 @@ impl DeviceIds {
             ExecutionProvider::Openvino => "openvino",
         };
         Err(refused(format!(
-            "device-ids is set, but execution-provider={elsewhere} runs the network on no GPU: leave device-ids out, or set \
+            "device-ids is set, but execution-provider={elsewhere} does not use a GPU: leave device-ids out, or set \
              execution-provider to auto, cuda or tensorrt"
         )))
     }

@@ -9,20 +9,20 @@ use crate::{runtime::onnx, stage, stage::properties::enumerations};
 pub enum ExecutionProvider {
     #[default]
     #[enum_value(
-        name = "CUDA; the CPU where there is no NVIDIA driver, or with a warning where CUDA fails",
+        name = "CUDA; without an NVIDIA driver the CPU; if CUDA fails the CPU, with a warning",
         nick = "auto"
     )]
     Auto,
-    #[enum_value(name = "NVIDIA CUDA, or an error", nick = "cuda")]
+    #[enum_value(name = "CUDA on an NVIDIA GPU; an error if it fails", nick = "cuda")]
     Cuda,
     #[enum_value(
-        name = "NVIDIA TensorRT, with CUDA for what it does not take, or an error",
+        name = "NVIDIA TensorRT, with CUDA for operators that it does not support; an error if it fails",
         nick = "tensorrt"
     )]
     Tensorrt,
-    #[enum_value(name = "OpenVINO on the processor, or an error", nick = "openvino")]
+    #[enum_value(name = "OpenVINO on the CPU; an error if it fails", nick = "openvino")]
     Openvino,
-    #[enum_value(name = "The processor", nick = "cpu")]
+    #[enum_value(name = "The CPU", nick = "cpu")]
     Cpu,
 }
 
@@ -43,8 +43,8 @@ impl From<ExecutionProvider> for onnx::Provider {
 pub enum Precision {
     #[default]
     #[enum_value(
-        name = "As the model file says; on CUDA float32 products use TF32; the embedded network in 8-bit integers on a \
-                CPU with VNNI instructions",
+        name = "As the model file says, with TF32 products on CUDA; the embedded model in 8-bit integers on CPUs with \
+                VNNI instructions (ARM64: dotprod or i8mm)",
         nick = "model"
     )]
     Model,
@@ -53,7 +53,7 @@ pub enum Precision {
     #[enum_value(name = "float32 without TF32, also on the CPU", nick = "fp32")]
     Fp32,
     #[enum_value(
-        name = "Half precision on CUDA and TensorRT, converted at load; float32 with a warning on others",
+        name = "Half precision on CUDA and TensorRT, converted at load; float32 and a warning on other providers",
         nick = "fp16"
     )]
     Fp16,
@@ -73,12 +73,12 @@ impl From<Precision> for onnx::Precision {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtmPoseBatchCudnnConvAlgoSearch")]
 pub enum CudnnConvAlgoSearch {
-    #[enum_value(name = "Measure every algorithm at load (cuDNN autotuning)", nick = "exhaustive")]
+    #[enum_value(name = "Measure all algorithms at load (cuDNN autotuning)", nick = "exhaustive")]
     Exhaustive,
     #[default]
-    #[enum_value(name = "Let cuDNN choose by its heuristics", nick = "heuristic")]
+    #[enum_value(name = "Use cuDNN's heuristics", nick = "heuristic")]
     Heuristic,
-    #[enum_value(name = "Always cuDNN's default algorithm", nick = "default")]
+    #[enum_value(name = "Use cuDNN's default algorithm", nick = "default")]
     Default,
 }
 
@@ -96,14 +96,14 @@ impl From<CudnnConvAlgoSearch> for onnx::ConvAlgoSearch {
 #[enum_type(name = "GstRtmPoseBatchCudnnFuseConvBias")]
 pub enum CudnnFuseConvBias {
     #[default]
-    #[enum_value(name = "Off", nick = "auto")]
+    #[enum_value(name = "The same as off", nick = "auto")]
     Auto,
     #[enum_value(
-        name = "Convolution, bias and activation in one kernel: faster runs, a longer start",
+        name = "One kernel for convolution, bias and activation: faster runs, longer start",
         nick = "on"
     )]
     On,
-    #[enum_value(name = "A kernel for each", nick = "off")]
+    #[enum_value(name = "Separate kernels", nick = "off")]
     Off,
 }
 
@@ -121,12 +121,12 @@ impl From<CudnnFuseConvBias> for onnx::FuseConvBias {
 #[enum_type(name = "GstRtmPoseBatchOverload")]
 pub enum Overload {
     #[default]
-    #[enum_value(name = "skip-inference for live streams, block for others", nick = "auto")]
+    #[enum_value(name = "skip-inference in live streams, else block", nick = "auto")]
     Auto,
     #[enum_value(name = "Upstream waits", nick = "block")]
     Block,
     #[enum_value(
-        name = "Frames that would pass the latency reported go on without inference",
+        name = "Frames that would exceed the reported latency pass without inference",
         nick = "skip-inference"
     )]
     SkipInference,
@@ -146,9 +146,9 @@ impl From<Overload> for stage::Overload {
 #[enum_type(name = "GstRtmPoseBatchOnError")]
 pub enum OnError {
     #[default]
-    #[enum_value(name = "Post an error and stop", nick = "fail")]
+    #[enum_value(name = "Post an error and end the stream", nick = "fail")]
     Fail,
-    #[enum_value(name = "Post one warning; the frames go on without metadata", nick = "passthrough")]
+    #[enum_value(name = "Post one warning; frames pass without metadata", nick = "passthrough")]
     Passthrough,
 }
 
@@ -164,10 +164,10 @@ impl From<OnError> for stage::OnError {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtmPoseBatchFallback")]
 pub enum Fallback {
-    #[enum_value(name = "An inference error, see on-error", nick = "none")]
+    #[enum_value(name = "Treat it as an inference error (on-error)", nick = "none")]
     None,
     #[default]
-    #[enum_value(name = "Go on on the processor, with a warning and without losing a frame", nick = "cpu")]
+    #[enum_value(name = "Run the model on the CPU, with a warning and without losing a frame", nick = "cpu")]
     Cpu,
 }
 

@@ -66,13 +66,13 @@ pub(crate) fn open_engine(
     // A file was checked before it was loaded; what runs elsewhere is known by now.
     match (loaded.network.kind.task(), asked.wanted.task) {
         (Task::Boxes, Some(Task::Poses)) => Err(of_no_use("a detector", "rtmposedetect")),
-        (Task::Poses, Some(Task::Boxes)) => Err(of_no_use("a pose network", "rtmposebatch")),
+        (Task::Poses, Some(Task::Boxes)) => Err(of_no_use("a pose model", "rtmposebatch")),
         _ => Ok(loaded),
     }
 }
 
 fn of_no_use(network: &str, element: &str) -> Error {
-    Error::new(ErrorKind::ModelRefused, format!("The network is {network}: it is {element} that takes it"))
+    Error::new(ErrorKind::ModelRefused, format!("The model is {network}: use {element} for it"))
 }
 
 /// The network that runs is the one that its first user loaded, whatever is in the file now.
@@ -80,16 +80,15 @@ fn warn_of_another_file(element: &gst::Element, file: Option<&Path>, name: &str,
     let (Some(file), Some(loaded)) = (file, &network.sha256) else { return };
     let now = match network::checksum(file) {
         Ok(now) if now == *loaded => return,
-        Ok(now) => format!("was replaced (it has the SHA-256 {now} now)"),
-        Err(why) => format!("cannot be read any more ({why})"),
+        Ok(now) => format!("has changed (its SHA-256 is now {now})"),
+        Err(why) => format!("can no longer be read ({why})"),
     };
     gst::element_warning!(
         element,
         gst::ResourceError::Settings,
         (
-            "The model file {} {now}, but what it held before (SHA-256 {loaded}) still runs as {name} \
-             (model-instance-id), and is used here too: stop all elements of that name and start them again to load \
-             the file",
+            "The model file {} {now}, but elements with model-instance-id={name} still run the earlier one (SHA-256 \
+             {loaded}), and so does this element: to load the new file, stop all of them and start them again",
             file.display()
         )
     );

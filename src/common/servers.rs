@@ -27,25 +27,25 @@ pub(super) fn check(asked: &Asked) -> Result<(), Error> {
     if common.inference_server.is_none() {
         return match Common::rows().iter().filter(|row| row.servers).find(is_set).map(name) {
             Some(name) => Err(refused(format!(
-                "{name} is set, but inference-server is not, without which it means nothing: set both, or neither"
+                "{name} is set, but has no effect without inference-server: set both, or neither"
             ))),
             None => Ok(()),
         };
     }
     if let Some(name) = Common::rows().iter().filter(|row| row.here).find(is_set).map(name) {
         return Err(refused(format!(
-            "{name} and inference-server are set, but {name} means nothing where servers run the network: set one of them"
+            "{name} and inference-server are set, but {name} has no effect if servers run the model: set only one of them"
         )));
     }
     if common.model_name.is_none() {
         return Err(refused(
-            "inference-server is set, but model-name is not: it says which of the servers' models is meant",
+            "inference-server is set, but model-name is not: set model-name to the model's name on the servers",
         ));
     }
     if asked.model_file.is_some() && common.fallback == Fallback::None {
         return Err(refused(
-            "model-file and inference-server are set with fallback=none, but the file is only for fallback=cpu, where no \
-             server is left: leave one of them out",
+            "model-file and inference-server are set with fallback=none, but the file is used only by fallback=cpu, \
+             while no server is left: leave out one of them",
         ));
     }
     Ok(())

@@ -19,65 +19,66 @@ settings! {
     pub(crate) struct Common {
         batch_timeout: u64 = 15_000_000,
             "Batch timeout",
-            "Nanoseconds (15000000 = 15 ms) that the oldest crop waits at most for a fuller batch; 0 = it \
-             never waits",
+            "Nanoseconds (15000000 = 15 ms) that the oldest crop waits for a fuller batch, at most; 0 = no waiting",
             .mutable_playing();
         adaptive_timeout: bool = true,
             "Adaptive timeout",
-            "Do not wait for a fuller batch when, by the rhythm of the streams, no further crop will come \
-             before batch-timeout",
+            "Do not wait for a fuller batch if, judging by recent frame intervals, no further crop will come within \
+             batch-timeout",
             .mutable_playing();
         input_queue_size: u32 = 20,
             "Input queue size",
-            "Frames with a crop that waits for its batch; upstream waits while there are so many",
+            "Most frames that wait for their batch; upstream waits while there are that many",
             .minimum(1);
         output_queue_size: u32 = 8,
             "Output queue size",
-            "Finished frames that wait for downstream; upstream waits while there are so many",
+            "Most finished frames that wait for downstream; upstream waits while there are that many",
             .minimum(1);
         model_instance_id: Option<String> = None,
             "Model instance",
-            "Elements of one process with the same name share one network, and their crops its batches; not \
-             set: a network of its own";
+            "Elements in one process with the same name share one model, and their crops share its batches; not set = a \
+             model of the element's own";
         #[shared]
         inference_streams: u32 = 0,
             "Inference streams",
-            "Batches in flight at once, each with a network of its own; 0 = as many as suit the provider. With \
-             device-ids: on each GPU. With inference-server: on each server; 0 = 2",
+            "Batches in flight at once, each with its own copy of the model. 0 = 2 on a GPU and on 8 CPU cores or more, else \
+             1. With device-ids: on each GPU. With inference-server: in flight on each server, and 0 = 2",
             .maximum(16);
         #[shared]
         inference_threads: u32 = 0,
             "Inference threads",
-            "Threads that compute one batch (providers cpu and openvino); 0 = this process's cores, divided by \
-             the batches in flight",
+            "Threads that compute one batch (providers cpu and openvino); 0 = the process's cores, divided by the batches in \
+             flight",
             .maximum(256);
         #[shared]
         #[here]
         execution_provider: ExecutionProvider = ExecutionProvider::default(),
             "Execution provider",
-            "What runs the network";
+            "What runs the model";
         #[shared]
         #[here]
         device_id: i32 = 0,
             "Device",
-            "Number of the GPU",
+            "Number of the GPU that runs the model",
             .minimum(0);
+        /// Since: 0.2.0
         #[shared]
         #[here]
         device_ids: DeviceIds = DeviceIds::default(),
             "Devices",
-            "Numbers of several GPUs with commas in between, such as 0,1, or all: the network runs on each of them, and \
-             batch-size and inference-streams hold for each; not set: on the one of device-id";
+            "Numbers of several GPUs, separated by commas, such as 0,1, or all. The model runs on each of them; batch-size \
+             and inference-streams hold for each. Not set = the GPU in device-id";
         #[shared]
         #[here]
         precision: Precision = Precision::default(),
             "Precision",
-            "Number formats of the run";
+            "Number format in which the model computes";
         #[shared]
         #[here]
         cudnn_conv_algo_search: CudnnConvAlgoSearch = CudnnConvAlgoSearch::default(),
             "cuDNN convolution search",
             "How cuDNN chooses the algorithm of a convolution (CUDA only)";
+        /// Since: 0.2.0
         #[shared]
         #[here]
         cudnn_fuse_conv_bias: CudnnFuseConvBias = CudnnFuseConvBias::default(),
@@ -87,75 +88,84 @@ settings! {
         #[here]
         gpu_memory_limit: u64 = 0,
             "GPU memory limit",
-            "Bytes that ONNX Runtime may take on the GPU for each prepared batch size of each batch in flight (CUDA only); 0 = no limit";
+            "Bytes that ONNX Runtime may use on the GPU for each prepared batch size, for each batch in flight (CUDA only); \
+             0 = no limit";
         overload: Overload = Overload::default(),
             "Overload",
-            "What happens to frames that come faster than the network runs",
+            "What to do if frames come faster than the model runs",
             .mutable_playing();
         max_lateness: i64 = -1,
-            "Greatest lateness",
-            "Nanoseconds that a frame may be late at the sink, by its QoS events; later ones go on without \
-             inference; -1 = any",
+            "Maximum lateness",
+            "Nanoseconds that a frame may be late at the sink, as QoS events report; later frames pass without inference; -1 \
+             = no limit",
             .minimum(-1),
             .mutable_playing();
         on_error: OnError = OnError::default(),
             "On error",
-            "What an inference error does to the stream",
+            "What to do after an inference error",
             .mutable_playing();
         #[shared]
         fallback: Fallback = Fallback::default(),
             "Fallback",
-            "What happens when the execution provider is lost in mid-stream, or no inference server is left";
+            "What to do if the execution provider is lost in mid-stream, or while no inference server is left";
         ort_library: Option<String> = None,
             "ONNX Runtime library",
-            "Path of libonnxruntime.so, 1.20 or newer, one for the process; not set: ORT_DYLIB_PATH, beside \
-             the plugin, then the loader's folders";
+            "Path of libonnxruntime.so, 1.20 or newer; one for the whole process. Not set = the path in ORT_DYLIB_PATH, else \
+             searched beside the plugin, then in the loader's folders";
+        /// Since: 0.2.0
         #[shared]
         inference_server: Option<String> = None,
             "Inference servers",
-            "Servers that run the network in the place of this process, over KServe's v2 protocol (Triton, KServe, MLServer, \
-             OpenVINO Model Server): grpc://host:port, or grpcs:// for TLS, several with commas in between. Then \
-             model-file is only what fallback=cpu goes on with";
+            "Servers that run the model instead of this process, over KServe's v2 protocol (Triton, KServe, MLServer, \
+             OpenVINO Model Server): grpc://host:port, or grpcs://host:port for TLS, separated by commas. model-file is then \
+             used only while no server is left (fallback=cpu)";
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         model_name: Option<String> = None,
             "Model name",
-            "The model's name on the servers; needed with inference-server";
+            "Name of the model on the servers; required with inference-server";
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         model_version: Option<String> = None,
             "Model version",
-            "The model's version on the servers; not set: the server's choice";
+            "Version of the model on the servers; not set = the server's choice";
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         server_timeout: u64 = 1_000_000_000,
             "Server timeout",
-            "Nanoseconds (1000000000 = 1 s) that a server may take for a batch; then the batch goes to another one, once. A \
-             model that is not ready yet is waited for ten times as long",
+            "Nanoseconds (1000000000 = 1 s) that a server may take for a batch. A batch that takes longer is sent to another \
+             server, once. A server may take ten times as long to get the model ready",
             .minimum(1_000_000),
             .maximum(3_600_000_000_000);
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         server_metadata: Secret = Secret::default(),
             "Server metadata",
-            "What goes with each request, such as 'authorization=Bearer ...'; several with commas in between, a comma in a \
-             value as \\,. Never shown, nor to be read",
+            "Metadata sent with each request, such as 'authorization=Bearer ...'; entries are separated by commas, and a \
+             comma in a value is written \\,. Never logged, and not readable",
             .write_only();
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         server_ca_file: Option<String> = None,
             "Server CA file",
-            "Certificates (PEM) of the authorities whose servers are trusted; not set: those of the system";
+            "PEM file with the authorities whose server certificates are trusted; not set = the system's authorities";
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         server_cert_file: Option<String> = None,
             "Client certificate file",
-            "The client's own certificate (PEM), for servers that ask for one";
+            "PEM file with the client's certificate, for servers that ask for one";
+        /// Since: 0.2.0
         #[shared]
         #[servers]
         server_key_file: Option<String> = None,
             "Client key file",
-            "The key (PEM) of server-cert-file";
+            "PEM file with the key of server-cert-file";
     }
 }
 
@@ -218,20 +228,18 @@ impl<S: Table> Properties<S> {
     /// All properties of an element whose statistics come in a message of that name.
     pub fn specifications(message: &str) -> Vec<glib::ParamSpec> {
         let figures = format!(
-            "Statistics. The fields from `streams` on describe the network and all elements that share it. The message \
-             {message} has the same fields"
+            "Statistics. The fields from `streams` on describe the engine, with all elements that share it. Messages named \
+             {message} have the same fields"
         );
         let read_only = [
             glib::ParamSpecString::builder("model-sha256")
                 .nick("Model SHA-256")
-                .blurb("SHA-256 of the model that is loaded, in hexadecimal; not set in NULL")
+                .blurb("SHA-256 of the loaded model file, in hexadecimal; not set in NULL")
                 .read_only()
                 .build(),
             glib::ParamSpecString::builder("active-provider")
                 .nick("Active provider")
-                .blurb(
-                    "The execution provider in use: cuda, tensorrt, openvino, cpu or server; not set in NULL",
-                )
+                .blurb("Execution provider in use: cuda, tensorrt, openvino, cpu, or server; not set in NULL")
                 .read_only()
                 .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
@@ -254,7 +262,7 @@ pub(super) fn warn_of_milliseconds(element: &gst::Element, common: &Common) {
             element,
             gst::LibraryError::Settings,
             (
-                "batch-timeout={nanoseconds} means {} µs: the property counts nanoseconds, 15 ms are 15000000",
+                "batch-timeout={nanoseconds} means {} µs: the unit is nanoseconds, so 15 ms are 15000000",
                 nanoseconds as f64 / 1000.0
             )
         );

@@ -34,7 +34,7 @@ impl Configured for Detections {
 impl Inference for Detections {
     const NAME: &'static str = "rtmposedetect";
     const SELDOM: &'static str = "people are found late";
-    const TURNED: &'static str = "their people are hardly found";
+    const TURNED: &'static str = "few people are found";
 
     type Network = Network;
     /// What the network's rows mean.

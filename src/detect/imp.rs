@@ -1,4 +1,4 @@
-//! The element's object: properties and states. Its streaming side is a stage, and what it does there stands in `boxes`.
+//! The element's object: properties and states. Its streaming side is a stage; `boxes` is what it adds to that.
 
 use std::sync::LazyLock;
 
@@ -12,16 +12,19 @@ use crate::{
 
 /**
  * SECTION:element-rtmposedetect
+ * @see_also: rtmposebatch
  *
- * Finds people with a detector, for #GstRtmPoseBatch behind it. Collects whole frames into batches of
- * #GstRtmPoseDetect:batch-size, waits at most #GstRtmPoseDetect:batch-timeout for a batch to fill, runs the network once for the
- * batch, and sends every frame on, unchanged and in order, with a `GstVideoRegionOfInterestMeta` of type `person` for each person
- * and, where it is built for GStreamer 1.26 or newer, an object of GstAnalytics.
+ * Finds people with a detector, upstream of #GstRtmPoseBatch. The element collects whole frames into batches of
+ * #GstRtmPoseDetect:batch-size, waits at most #GstRtmPoseDetect:batch-timeout for a batch to fill, and runs the model once for
+ * the batch. Every frame leaves unchanged and in order, with a `GstVideoRegionOfInterestMeta` of type `person` for each person
+ * and, in builds for GStreamer 1.26 or newer, also a GstAnalytics object.
  *
  * ## Example pipeline
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! rtmposedetect model-file=yolox_tiny.onnx inference-interval=3 ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
- * ]| Draws the key points of everybody before a camera.
+ * ]| Draws the key points of all people in front of a camera. The detector runs on every third frame.
+ *
+ * Since: 0.2.0
  */
 pub struct RtmPoseDetect {
     pub(super) stage: Stage<Detections>,
@@ -81,7 +84,7 @@ impl ElementImpl for RtmPoseDetect {
             gst::subclass::ElementMetadata::new(
                 "RTMPose detect",
                 "Filter/Analyzer/Video",
-                "Finds people in batches of frames with a YOLOX, RTMDet or RF-DETR ONNX network and attaches their boxes as \
+                "Finds people with YOLOX, RTMDet or RF-DETR, in batches of frames, and attaches their boxes as \
                  GstVideoRegionOfInterestMeta",
                 env!("CARGO_PKG_AUTHORS"),
             )

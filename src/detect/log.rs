@@ -8,7 +8,7 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "rtmposedetect",
         gst::DebugColorFlags::empty(),
-        Some("Batched detection of people"),
+        Some("Detection of people in batches"),
     )
 });
 

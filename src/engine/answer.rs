@@ -93,7 +93,7 @@ impl Drop for Promise {
         if self.cell.outcome.get().is_some() {
             return;
         }
-        let error = Error::new(ErrorKind::Run, "The crop was given up before it was run");
+        let error = Error::new(ErrorKind::Run, "The crop was discarded before it was run");
         let _ = self.cell.outcome.set(Err(error));
         (self.notify)();
     }

@@ -179,7 +179,7 @@ impl Core {
             };
             let name = &shared.devices[device].name;
             let text = format!(
-                "{name} {trouble} ({error}): the network goes on on {}, no frame is lost",
+                "{name} {trouble} ({error}): the model keeps running on {}, and no frame is lost",
                 others.join(", ")
             );
             let given_up = &mut shared.devices[device];

@@ -45,7 +45,7 @@ impl<N: Network> Runner<N> {
         let trouble = if is_short { "has too little memory for a run" } else { "is lost" };
         let trouble = format!("{} {trouble} ({lost})", self.network.provider());
         let failed = |why: &Error| {
-            Error::new(ErrorKind::Run, format!("{trouble}, and the network cannot go on elsewhere: {why}"))
+            Error::new(ErrorKind::Run, format!("{trouble}, and the model cannot run elsewhere: {why}"))
         };
         let fallback = self.fallback.take().ok_or_else(|| lost.clone())?;
         let cancel = Cancel::default();
@@ -59,7 +59,7 @@ impl<N: Network> Runner<N> {
             .unwrap_or_else(|panic| Err(panicked("Loading the model", &*panic)));
         let (network, executor) = opened.map_err(|error| failed(&error))?;
         if !self.network.answers_like(&network) {
-            return Err(failed(&Error::new(ErrorKind::Run, "the model is another one there")));
+            return Err(failed(&Error::new(ErrorKind::Run, "it is a different model there")));
         }
         self.terminator.set(executor.terminator());
         let before = std::mem::replace(&mut self.executor, executor);
@@ -71,8 +71,7 @@ impl<N: Network> Runner<N> {
             std::mem::forget(before);
         }
         let text = format!(
-            "{trouble}: the network was loaded on {} and goes on there, no frame is lost; fallback=none makes this an \
-             error",
+            "{trouble}: the model now runs on {}, and no frame is lost; fallback=none makes this an error",
             network.provider()
         );
         core.news.moved(Some(network.provider()), Change::Warning(text));

@@ -225,8 +225,8 @@ impl Engine {
             hanging => Err(Error::new(
                 ErrorKind::Run,
                 format!(
-                    "A run of the network hangs on {} and did not end {} s after it was told to: {hanging} of its threads \
-                     and what they hold stay behind ({} in this process now); only the process's end frees them",
+                    "A run of the model hangs on {} and did not end within {} s of being cancelled: {hanging} of its \
+                     threads and their memory are left behind ({} in this process now), until the process ends",
                     self.core.provider(),
                     TIME_TO_END.as_secs(),
                     left_behind()

@@ -286,7 +286,7 @@ fn load<N: Network>(
 ) -> Result<(N, Vec<Candidate<N>>), Error> {
     let is_alike = |one: &N, other: &N| match one == other {
         true => Ok(()),
-        false => Err(Error::new(ErrorKind::Run, "it would run on another provider")),
+        false => Err(Error::new(ErrorKind::Run, "it would run on a different provider")),
     };
     let first = candidates.remove(0);
     let network = first.loaded(report)?;
@@ -304,8 +304,8 @@ fn load<N: Network>(
                 }
                 // As many as there is room for, where none was asked for.
                 report(LoadEvent::Warning(format!(
-                    "{} of {wanted} networks can be in flight at once, the next could not be loaded: {error}; set \
-                     inference-streams to choose that silently",
+                    "Only {} of {wanted} copies of the model are loaded, because the next one failed: {error}; set \
+                     inference-streams to choose that number without a warning",
                     loaded.len()
                 )));
                 break;

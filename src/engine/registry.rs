@@ -129,8 +129,8 @@ fn disagreement(
     Some(Error::new(
         ErrorKind::Settings,
         format!(
-            "{owner} and {first} share the engine {name} (model-instance-id), but {property} is {ours} here and {theirs} \
-             there: give both the same, or different names"
+            "{owner} and {first} share the engine {name} (model-instance-id), but {property} is {ours} here and \
+             {theirs} there: set both to the same value, or use different names"
         ),
     ))
 }

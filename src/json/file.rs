@@ -36,15 +36,14 @@ impl Files {
     pub fn open(location: &str, format: Format, existing: Existing) -> Result<Self, Failure> {
         if existing == Existing::Continued && format != Format::Lines {
             return Err(Failure::settings(
-                "The property append is set, which goes with format=lines only: \
-                                          leave it unset, or set overwrite=true",
+                "The property append is set, but works with format=lines only: leave it unset, or set overwrite=true",
             ));
         }
         if format == Format::OpenPose {
             let pattern = Pattern::parse(location).ok_or_else(|| {
                 let text = format!(
-                    "The property location is {location}, and format=openpose writes a file for each frame: name them by a pattern \
-                     with one %d in it, such as out/%012d_keypoints.json"
+                    "The property location is {location}, but format=openpose writes a file for each frame: set a \
+                     pattern with one %d, such as out/%012d_keypoints.json"
                 );
                 Failure::settings(text)
             })?;
@@ -148,7 +147,7 @@ impl Pattern {
 impl Failure {
     fn create(path: &Path, error: &io::Error) -> Self {
         let remedy = match error.kind() {
-            ErrorKind::AlreadyExists => "; name another, or set overwrite=true or append=true",
+            ErrorKind::AlreadyExists => "; set another location, overwrite=true or append=true",
             _ => "",
         };
         let text = format!("The file {} cannot be created: {error}{remedy}", path.display());

@@ -2,29 +2,31 @@
  * SECTION:element-rtmposejson
  * @see_also: rtmposebatch
  *
- * Takes video frames and gives one line of JSON for each: its number, its times, its size, and its people with their key
- * points in pixels, as rtmposebatch found them. A frame that was not looked at has its line too; `status` tells it from one
- * with nobody in it. The lines come out as buffers with the frames' times; with #GstRtmPoseJson:location they are written to
- * a file as well.
+ * Writes one line of JSON for each video frame: its number, timestamps and size, and the people that rtmposebatch found, with
+ * their key points in pixels. A frame that was not inferred has a line, too; its `status` distinguishes it from a frame without
+ * people. The lines leave as buffers with the frames' timestamps. #GstRtmPoseJson:location also writes them to a file, or sends
+ * them to an MQTT broker.
  *
- * Other tools read other formats: #GstRtmPoseJson:format is `openpose` for one text a frame as OpenPose writes them, and `coco`
- * for one list of all people as COCO's evaluation reads it. A file of the latter is whole after every frame.
+ * #GstRtmPoseJson:format chooses a format for other tools: `openpose` is a text for each frame, as OpenPose writes it; `coco` is
+ * one list of all people, for COCO's evaluation. A file in the latter format is complete after every frame.
  *
- * The key points' names are those of the skeleton that the metadata names. One of the user's own has no name there: its file,
- * the same as property skeleton of rtmposebatch, is property skeleton here, too.
+ * The metadata names the skeleton, which has the key points' names. For a skeleton of your own, set #GstRtmPoseJson:skeleton to
+ * the same file as for rtmposebatch.
  *
- * Pixels are not read, so any memory will do. To have both the video and the lines, put the element behind a tee.
+ * The element does not read pixels, so frames can be in any memory. For both the video and the lines, use a tee.
  *
- * ## Example launch lines
+ * ## Example pipelines
  * |[
  * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto ! rtmposebatch ! rtmposejson ! filesink location=people.jsonl
- * ]| Writes the key points of a video's people.
+ * ]| Writes the key points of the people in a video to a file.
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! rtmposebatch ! tee name=t ! queue ! rtmposeoverlay ! videoconvert ! autovideosink t. ! queue ! rtmposejson ! tcpserversink port=5000
- * ]| Shows a camera and serves its key points to programs of this machine.
+ * ]| Shows a camera, and serves its key points to programs on this machine.
  * |[
  * gst-launch-1.0 filesrc location=cam01.mp4 ! decodebin ! videoconvert ! rtmposebatch ! rtmposejson format=openpose location=pose/cam01_json/%06d.json ! fakesink
- * ]| Writes a file for each frame, as Pose2Sim reads them.
+ * ]| Writes a file for each frame, for Pose2Sim.
+ *
+ * Since: 0.1.0
  */
 use std::sync::LazyLock;
 
@@ -133,9 +135,10 @@ impl ObjectImpl for RtmPoseJson {
 
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            // Since: 0.2.0
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("Frames that were written, and with a broker connected, connections, sent, queued and dropped")
+                    .blurb("Structure with the field frames; with a broker also connected, connections, sent, queued and dropped")
                     .read_only();
             Settings::rows().iter().map(|row| (row.specify)()).chain([stats.build()]).collect()
         });
@@ -167,7 +170,7 @@ impl ElementImpl for RtmPoseJson {
             gst::subclass::ElementMetadata::new(
                 "RTMPose JSON",
                 "Encoder/JSON",
-                "Turns people's key points, as found by rtmposebatch, into JSON: lines, OpenPose's files, or COCO's results",
+                "Writes the key points that rtmposebatch found as JSON: a line per frame, OpenPose's files, or COCO's list",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -211,7 +214,7 @@ impl RtmPoseJson {
         let settings = lock(&self.settings).clone();
         let opened = || {
             let skeleton = settings.skeleton.as_deref().map(Skeleton::find).transpose().map_err(|what| {
-                Failure::settings(format!("The property skeleton names {what}, or leave the property unset"))
+                Failure::settings(format!("The property skeleton is {what}, or leave the property unset"))
             })?;
             Ok(Running {
                 format: settings.format,
@@ -278,7 +281,7 @@ impl RtmPoseJson {
         let mut found: Vec<_> = meta::read(buffer)
             .filter_map(|people| {
                 let malformed = |error: &_| {
-                    gst::warning!(CAT, imp = self, "Leaving out a malformed {}: {error}", meta::NAME)
+                    gst::warning!(CAT, imp = self, "Ignoring a malformed {}: {error}", meta::NAME)
                 };
                 people.inspect_err(malformed).ok()
             })
@@ -331,7 +334,7 @@ impl RtmPoseJson {
         };
         let text = text.map_err(|error| Failure {
             kind: Kind::Encode,
-            text: format!("A frame's people are no JSON: {error}"),
+            text: format!("A frame's people cannot be written as JSON: {error}"),
         });
         let written = text.and_then(|text| {
             let warning = output.as_mut().map_or(Ok(None), |output| output.write(frame.number, &text))?;

@@ -11,11 +11,11 @@ pub enum Format {
     #[enum_value(name = "A line of JSON for each frame", nick = "lines")]
     Lines,
     #[enum_value(
-        name = "OpenPose's JSON, one text for each frame: BODY_25 of halpe-26 and coco-wholebody-133, COCO of coco-17",
+        name = "OpenPose's JSON, a text for each frame: BODY_25 from halpe-26 and coco-wholebody-133, COCO from coco-17",
         nick = "openpose"
     )]
     OpenPose,
-    #[enum_value(name = "One list of all people, as COCO's evaluation of key points reads it", nick = "coco")]
+    #[enum_value(name = "One list of all people, for COCO's evaluation of key points", nick = "coco")]
     Coco,
 }
 
@@ -27,52 +27,62 @@ settings! {
     pub struct Settings {
         location: Option<String> = None,
             "Location",
-            "File that is also written to, and that only its owner may read; with format=openpose one for each frame, named by a \
-             pattern such as out/%012d_keypoints.json; mqtt://host:port or mqtts://host:port sends messages to a broker (null = none)",
+            "File that also receives the output, created with mode 0600. With format=openpose a pattern for one file per \
+             frame, such as out/%012d_keypoints.json. mqtt://host:port or mqtts://host:port sends messages to a broker \
+             instead. Not set = source pad only",
             .mutable_ready();
+        /// Since: 0.2.0
         format: Format = Format::Lines,
             "Format",
-            "What is written for each frame, to the source pad and to location",
+            "Format of the output, on the source pad and at location",
             .mutable_ready();
         overwrite: bool = false,
             "Overwrite",
-            "Empty and use the file of location if it exists, which is an error otherwise",
+            "Empty and use an existing file at location; otherwise an existing file is an error",
             .mutable_ready();
+        /// Since: 0.2.0
         append: bool = false,
             "Append",
-            "Write behind what the file of location holds, if it exists (format=lines only)",
+            "Continue an existing file at location (format=lines only)",
             .mutable_ready();
         skeleton: Option<String> = None,
             "Skeleton",
-            "Skeleton that names the key points of people with that many points: its name, or the path of a TOML \
-             file as in rtmposebatch. Not set: the skeleton that the metadata names",
+            "Skeleton that names the key points of people with that many points: its name, or the path of a TOML file, as \
+             for rtmposebatch; not set = the skeleton in the metadata",
             .mutable_ready();
+        /// Since: 0.2.0
         topic: Option<String> = None,
             "Topic",
-            "Topic of the messages to a broker (null = rtmpose/ and the element's name)",
+            "Topic of the messages to a broker; not set = rtmpose/NAME, where NAME is the element's name",
             .mutable_ready();
+        /// Since: 0.2.0
         qos: u32 = 0,
             "Quality of service",
-            "Of the messages to a broker: 0 = at most once, 1 = at least once, 2 = exactly once as long as the connection holds",
+            "Quality of service of the messages to a broker: 0 = at most once, 1 = at least once, 2 = exactly once while the \
+             connection holds",
             .maximum(2),
             .mutable_ready();
+        /// Since: 0.2.0
         retain: bool = false,
             "Retain",
-            "The broker keeps the last message, and gives it to whoever comes later",
+            "The broker keeps the last message for later subscribers",
             .mutable_ready();
+        /// Since: 0.2.0
         will_topic: Option<String> = None,
-            "Last will's topic",
-            "Topic on which 'online' stands while there is a connection to the broker, and 'offline' afterwards, also when it was \
-             lost; both retained (null = none)",
+            "Last will topic",
+            "Topic that holds 'online' while the element is connected to the broker, and 'offline' afterwards, also after a \
+             lost connection; both retained. Not set = no such messages",
             .mutable_ready();
+        /// Since: 0.2.0
         credentials_file: Option<String> = None,
             "Credentials file",
-            "File of two lines, the user and the password for the broker (null = the variables RTMPOSE_MQTT_USER and \
-             RTMPOSE_MQTT_PASSWORD, where they are set)",
+            "File with two lines, user and password for the broker; not set = the variables RTMPOSE_MQTT_USER and \
+             RTMPOSE_MQTT_PASSWORD, if they are set",
             .mutable_ready();
+        /// Since: 0.2.0
         ca_file: Option<String> = None,
-            "Authorities' file",
-            "Certificates in PEM of the authorities that are trusted to know a broker at mqtts:// (null = the system's)",
+            "CA file",
+            "PEM file with the authorities that are trusted for mqtts://; not set = the system's authorities",
             .mutable_ready();
     }
 }

@@ -90,7 +90,7 @@ impl fmt::Display for MetaError {
                 write!(f, "field '{name}' is missing or not of type {expected}")
             }
             Self::Version(version) => write!(f, "version {version} is unknown, expected 1 or above"),
-            Self::FrameSize { width, height } => write!(f, "a frame of {width}x{height} holds no people"),
+            Self::FrameSize { width, height } => write!(f, "a frame of {width}x{height} cannot hold people"),
             Self::Length { name, expected, found } => {
                 write!(f, "field '{name}' has {found} bytes, expected {expected}")
             }

@@ -39,14 +39,14 @@ pub(crate) fn check(
 fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(), Error> {
     let (is, takes, other) = match (contract.task(), task) {
         (Task::Boxes, Some(Task::Poses)) => {
-            ("a detector", "rtmposebatch takes pose networks", "rtmposedetect")
+            ("a detector", "rtmposebatch needs a pose model", "rtmposedetect")
         }
         (Task::Poses, Some(Task::Boxes)) => {
-            ("a pose network", "rtmposedetect takes detectors", "rtmposebatch")
+            ("a pose model", "rtmposedetect needs a detector", "rtmposebatch")
         }
         _ => return Ok(()),
     };
-    let text = format!("The model {name} is {is} ({}), but {takes}: give it to {other}", contract.name());
+    let text = format!("The model {name} is {is} ({}), but {takes}: use {other} for it", contract.name());
     Err(Error::new(ErrorKind::ModelRefused, text))
 }
 
@@ -57,7 +57,7 @@ fn check_classes(contract: &Contract, name: &str, classes: Classes) -> Result<()
         Some(count) if classes.last() >= count => Err(Error::new(
             ErrorKind::Settings,
             format!(
-                "The property class-ids names the class {}, but those of the model {name} are 0 to {}",
+                "The property class-ids contains class {}, but the model {name} has classes 0 to {}",
                 classes.last(),
                 count - 1
             ),
@@ -69,8 +69,8 @@ fn check_classes(contract: &Contract, name: &str, classes: Classes) -> Result<()
 fn is_classifier(graph: &Graph, name: &str) -> Error {
     let outputs: Vec<_> = graph.output.iter().collect();
     let text = format!(
-        "The model {name} is a classifier (it gives {} for a picture), which no element of this plugin takes: rtmposebatch takes \
-         pose networks, rtmposedetect detectors",
+        "The model {name} is a classifier (its output is {}), which this plugin cannot use: rtmposebatch needs a \
+         pose model, rtmposedetect a detector",
         bounded(&contract::list(&outputs))
     );
     Error::new(ErrorKind::ModelRefused, text)
@@ -80,10 +80,10 @@ fn no_detector(graph: &Graph, name: &str) -> Error {
     let (inputs, outputs): (Vec<_>, Vec<_>) = (graph.inputs().collect(), graph.output.iter().collect());
     let found = format!("inputs {} and outputs {}", contract::list(&inputs), contract::list(&outputs));
     let text = format!(
-        "The model {name} is no detector that rtmposedetect knows: expected one float32 input [batch, 3, height, width], and \
-         `dets` [batch, boxes, 5] with `labels` (YOLOX or RTMDet as mmdeploy exports them), one output [batch, anchors, 5 + \
-         classes] (YOLOX as its authors export it), or boxes [batch, queries, 4] with logits (RF-DETR), found {}; set \
-         model-file to one that is",
+        "The model {name} is not a detector that rtmposedetect supports: expected one float32 input [batch, 3, \
+         height, width], and `dets` [batch, boxes, 5] with `labels` (YOLOX or RTMDet as mmdeploy exports them), one \
+         output [batch, anchors, 5 + classes] (YOLOX as its authors export it), or boxes [batch, queries, 4] with \
+         logits (RF-DETR), found {}; set model-file to one that is",
         bounded(&found)
     );
     Error::new(ErrorKind::ModelRefused, text)

@@ -95,7 +95,7 @@ impl Contract {
         match self.form {
             Form::Official { depth: true, .. } | Form::Adapted { columns: Columns::Depth } => "RTMW3D",
             Form::Official { .. } | Form::Adapted { .. } => "RTMPose",
-            Form::HeatMaps { .. } => "ViTPose or another of heat maps",
+            Form::HeatMaps { .. } => "ViTPose or another heat-map model",
             Form::Boxes { family, .. } => family.map_or("adapted", Family::name),
             Form::People { .. } => "RTMO",
         }
@@ -337,8 +337,8 @@ pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) ->
             Err(Error::new(
                 ErrorKind::ModelRefused,
                 format!(
-                    "The model {name} has its batch dimension fixed at {batch}, but batch-size is {batch_size}: export \
-                 it with a dynamic batch dimension, or set batch-size={batch}"
+                    "The model {name} has a fixed batch dimension of {batch}, but batch-size is {batch_size}: export \
+                     it with a dynamic batch dimension, or set batch-size={batch}"
                 ),
             ))
         }
@@ -381,8 +381,8 @@ pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: 
             return Ok(kind);
         }
         let text = format!(
-            "The model {name} does not answer as its file says: expected `{}` of {expected:?} for a batch of {rows}, found \
-             {shape:?}",
+            "The model {name} returns other shapes than its file declares: expected `{}` of {expected:?} for a batch \
+             of {rows}, found {shape:?}",
             contract.output()
         );
         return Err(Error::new(ErrorKind::ModelRefused, text));
@@ -440,7 +440,7 @@ fn refused(name: &str, expected: &str, found: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
         format!(
-            "The model {name} is not an RTMPose network as mmdeploy exports it: expected {expected}, found {}; set \
+            "The model {name} is not an RTMPose model as mmdeploy exports it: expected {expected}, found {}; set \
              model-file to one that is, or export it with mmdeploy's configuration for RTMPose",
             bounded(found)
         ),

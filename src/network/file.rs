@@ -102,7 +102,7 @@ impl ModelFile {
             Error::new(
                 ErrorKind::ModelRefused,
                 format!(
-                    "The model {} cannot be adapted to take bytes and give {}{}: {}; {}",
+                    "The model {} cannot be adapted to accept bytes and return {}{}: {}; {}",
                     self.name,
                     if is_detector { "boxes" } else { "key points" },
                     if adaptation.half { " in half precision" } else { "" },
@@ -110,7 +110,7 @@ impl ModelFile {
                     if adaptation.half {
                         "set precision=model"
                     } else if is_detector {
-                        "export it anew, as one file"
+                        "export it again, as one file"
                     } else {
                         "export it with mmdeploy's configuration for RTMPose, as one file"
                     }
@@ -129,11 +129,7 @@ impl ModelFile {
                      memory is short",
                     self.name,
                     error.message,
-                    if self.contract.task() == Task::Boxes {
-                        "another detector"
-                    } else {
-                        "an RTMPose network"
-                    }
+                    if self.contract.task() == Task::Boxes { "another detector" } else { "an RTMPose model" }
                 ),
             ),
             _ => error,
@@ -163,7 +159,7 @@ fn read_file(file: &Path) -> Result<Bytes, Error> {
     if bytes.is_empty() {
         return Err(Error::new(
             ErrorKind::ModelRefused,
-            format!("The model file {} is empty: get it again", file.display()),
+            format!("The model file {} is empty: download it again", file.display()),
         ));
     }
     Ok(bytes.into())
@@ -179,7 +175,8 @@ pub(crate) fn not_loadable(name: &str, why: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,
         format!(
-            "The model {name} is not an ONNX file that ONNX Runtime can load ({}): get it again, or export it anew as one file",
+            "The model {name} is not an ONNX file that ONNX Runtime can load ({}): download it again, or export it \
+             again as one file",
             bounded(why)
         ),
     )

@@ -2,27 +2,29 @@
  * SECTION:element-rtmposeoverlay
  * @see_also: rtmposebatch
  *
- * Draws the people of every RtmPoseMeta on the frame: links as lines, key points as discs, and on request each person's
- * box and id. The person's left is blue, the right orange, what is neither is white; all have a dark outline and so show
- * on dark and on light pictures.
+ * Draws the people of every RtmPoseMeta on the frame: links as lines, key points as discs, and optionally each person's box
+ * and id. The person's left side is blue, the right side orange, the rest white. A dark outline makes them visible on dark and
+ * on light frames.
  *
- * Which points are joined is told by the skeleton's name in the metadata. One of the user's own has the same file as
- * property skeleton here as in rtmposebatch.
+ * The metadata names the skeleton, which says which points are linked. For a skeleton of your own, set
+ * #GstRtmPoseOverlay:skeleton to the same file as for rtmposebatch.
  *
- * Built for GStreamer 1.30 or newer it also draws groups of key points that other elements wrote as GstAnalytics. A group
- * with the skeleton of an RtmPoseMeta of the frame is taken for the same people.
+ * In builds for GStreamer 1.30 or newer, the element also draws groups of key points that other elements wrote as
+ * GstAnalytics. A group with the skeleton of an RtmPoseMeta on the frame is taken for the same people and not drawn twice.
  *
- * With #GstRtmPoseOverlay:redact faces or people are pixelated below what is drawn. Whoever is not found is not hidden: people
- * far away, turned away or half behind something are missed, and so are those of a live stream before they are found. Not to be
- * relied on where somebody must not be seen.
+ * #GstRtmPoseOverlay:redact pixelates faces or people, under what is drawn. A person who is not found is not hidden: people who
+ * are far away, turned away or partly hidden can be missed, and in a live stream people are visible until they are found. Do not
+ * rely on it where a person must not be seen.
  *
- * Frames without people pass as they are, not even mapped. Only pixels near something drawn are touched. In formats with
- * alpha what is drawn becomes opaque.
+ * Frames without people pass unchanged, without being mapped. In other frames, only pixels near something drawn change. In
+ * formats with alpha, what is drawn is opaque.
  *
- * ## Example launch line
+ * ## Example pipeline
  * |[
  * gst-launch-1.0 filesrc location=people.mp4 ! decodebin ! videoconvert ! videoflip video-direction=auto ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
  * ]| Shows a video with the skeletons of the people in it.
+ *
+ * Since: 0.1.0
  */
 use std::sync::LazyLock;
 
@@ -56,11 +58,11 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 #[enum_type(name = "GstRtmPoseOverlayRedact")]
 pub enum Redact {
     #[default]
-    #[enum_value(name = "Nothing is hidden", nick = "none")]
+    #[enum_value(name = "Hide nothing", nick = "none")]
     None,
-    #[enum_value(name = "The heads of people who were found are pixelated", nick = "faces")]
+    #[enum_value(name = "Pixelate the heads of the people in the metadata", nick = "faces")]
     Faces,
-    #[enum_value(name = "People who were found are pixelated", nick = "people")]
+    #[enum_value(name = "Pixelate the people in the metadata", nick = "people")]
     People,
 }
 
@@ -116,14 +118,14 @@ impl ObjectImpl for RtmPoseOverlay {
             vec![
                 glib::ParamSpecFloat::builder("score-threshold")
                     .nick("Score threshold")
-                    .blurb("Points with a lower score, and links with such an end, are not drawn (scores are about 0 to 1, but can pass 1)")
+                    .blurb("Key points with a lower score, and the links to them, are not drawn (scores are usually 0 to 1, but can be higher)")
                     .minimum(0.0)
                     .default_value(score_threshold)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecFloat::builder("line-width")
                     .nick("Line width")
-                    .blurb("Width of the links' lines in pixels, without their dark outline (0 = by frame size); where pixels are not square, in lines of the picture")
+                    .blurb("Width of the links in pixels, without their dark outline (in rows, if pixels are not square); 0 = by frame size")
                     .minimum(0.0)
                     .maximum(1000.0)
                     .default_value(line_width)
@@ -131,7 +133,7 @@ impl ObjectImpl for RtmPoseOverlay {
                     .build(),
                 glib::ParamSpecFloat::builder("point-radius")
                     .nick("Point radius")
-                    .blurb("Radius of the key points' discs in pixels, without their dark outline; half of it on faces and on the hands of a whole body (0 = by frame size); where pixels are not square, in lines of the picture")
+                    .blurb("Radius of the key points in pixels, without their dark outline (in rows, if pixels are not square); half as large on faces, and on the hands of a whole body; 0 = by frame size")
                     .minimum(0.0)
                     .maximum(1000.0)
                     .default_value(point_radius)
@@ -145,20 +147,21 @@ impl ObjectImpl for RtmPoseOverlay {
                     .build(),
                 glib::ParamSpecBoolean::builder("draw-id")
                     .nick("Draw id")
-                    .blurb("Draw the number of each tracked person above the person's box")
+                    .blurb("Draw each tracked person's id above the person's box")
                     .default_value(draw_id)
                     .mutable_playing()
                     .build(),
+                // Since: 0.2.0
                 glib::ParamSpecEnum::builder::<Redact>("redact")
                     .nick("Redact")
-                    .blurb("What is pixelated, below what is drawn; frames must be in system memory. Whoever is not found is not hidden")
+                    .blurb("What to pixelate, under what is drawn. A person who is not found is not hidden. Frames must be in system memory")
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecString::builder("skeleton")
                     .nick("Skeleton")
                     .blurb(
-                        "Skeleton that people with that many key points are drawn with: its name, or the path of a TOML \
-                         file as in rtmposebatch. Not set: the skeleton that the metadata names",
+                        "Skeleton that is drawn for people with that many key points: its name, or the path of a TOML \
+                         file, as for rtmposebatch; not set = the skeleton in the metadata",
                     )
                     .mutable_ready()
                     .build(),
@@ -220,7 +223,7 @@ impl ElementImpl for RtmPoseOverlay {
             gst::subclass::ElementMetadata::new(
                 "RTMPose overlay",
                 "Filter/Editor/Video",
-                "Draws people's key points and skeletons, as found by rtmposebatch, on video frames",
+                "Draws the key points and skeletons that rtmposebatch found, and can pixelate faces or people",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -251,7 +254,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let info = VideoInfo::from_caps(incaps)
-            .map_err(|_| gst::loggable_error!(CAT, "Cannot make out the video format of {incaps}"))?;
+            .map_err(|_| gst::loggable_error!(CAT, "Cannot read the video format of {incaps}"))?;
         gst::debug!(CAT, imp = self, "Drawing on {incaps}");
         *lock(&self.info) = Some(info);
         Ok(())
@@ -262,7 +265,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
         let skeleton = name.as_deref().map(Skeleton::find).transpose().map_err(|what| {
             gst::error_msg!(
                 gst::LibraryError::Settings,
-                ("The property skeleton names {what}, or leave the property unset")
+                ("The property skeleton is {what}, or leave the property unset")
             )
         })?;
         *lock(&self.skeleton) = Some(skeleton);
@@ -289,7 +292,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
                 refuse_crop_meta(query);
                 Ok(())
             }
-            false => Err(gst::loggable_error!(CAT, "Downstream does not answer the allocation query")),
+            false => Err(gst::loggable_error!(CAT, "Downstream does not answer the ALLOCATION query")),
         }
     }
 
@@ -303,7 +306,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
         let covers = self.covers(&frames, buffer.pts());
         let drawn = match (covers, on_a_card) {
             (Some(_), true) => {
-                Err("redact needs frames in system memory: put cudadownload in front of the element".into())
+                Err("redact needs frames in system memory: put cudadownload upstream of this element".into())
             }
             (None, true) if somebody(&frames) => self.draw_on_a_card(buffer, &info, frames),
             (covers, false)
@@ -313,16 +316,12 @@ impl BaseTransformImpl for RtmPoseOverlay {
                     .ok_or_else(|| misfit(buffer, &info))
             }
             _ => {
-                gst::trace!(CAT, imp = self, "Nobody on {buffer:?}");
+                gst::trace!(CAT, imp = self, "No people on {buffer:?}");
                 return Ok(gst::FlowSuccess::Ok);
             }
         };
         if let Err(reason) = drawn {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Failed,
-                ("Nothing can be drawn on a frame: {reason}")
-            );
+            gst::element_imp_error!(self, gst::StreamError::Failed, ("Cannot draw on a frame: {reason}"));
             return Err(gst::FlowError::Error);
         }
         // It has become a picture of its own.

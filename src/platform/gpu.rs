@@ -206,8 +206,8 @@ fn complaint(number: u32, card: &Device, figures: Option<GpuFigures>) -> Option<
     let slowed = card.current_throttle_reasons().is_ok_and(|reasons| reasons.intersects(HEAT_OR_POWER));
     (slowed || temperature > HOT).then(|| {
         format!(
-            "GPU {number} is at {temperature} °C{}: cool it, give it more power, or use a smaller batch-size",
-            if slowed { " and slows down for heat or power" } else { "" }
+            "GPU {number} is at {temperature} °C{}: improve its cooling, raise its power limit, or use a smaller batch-size",
+            if slowed { " and slows down because of heat or its power limit" } else { "" }
         )
     })
 }

@@ -45,7 +45,7 @@ impl Nvrtc {
                 Err(_) => (),
             }
         }
-        Err(format!("NVIDIA's compiler for kernels, libnvrtc, is not there ({reason})"))
+        Err(format!("NVIDIA's kernel compiler, libnvrtc, cannot be loaded ({reason})"))
     }
 
     /// # Safety
@@ -89,7 +89,7 @@ pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
     // SAFETY: the texts live during the call, and there are no headers.
     let created = unsafe { (nvrtc.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, null(), null()) };
     if created != 0 {
-        return Err(format!("NVRTC cannot take {name:?}: error {created}"));
+        return Err(format!("NVRTC cannot read {name:?}: error {created}"));
     }
     let options = [c"--fmad=false".as_ptr()];
     // SAFETY: the program was created; the options live during the call.

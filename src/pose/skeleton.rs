@@ -50,12 +50,15 @@ impl Skeleton {
     pub fn find(text: &str) -> Result<&'static Skeleton, String> {
         if text.contains('/') || text.ends_with(".toml") {
             return file::load(Path::new(text)).map_err(|error| {
-                format!("{text}, which {error}: name a file like models/skeletons/example.toml")
+                format!("{text}, which {error}: set it to a file such as models/skeletons/example.toml")
             });
         }
         Self::by_name(text).ok_or_else(|| {
             let names: Vec<_> = SKELETONS.iter().map(|skeleton| skeleton.name).collect();
-            format!("{text}, which is none of {} and no TOML file: name one of them", names.join(", "))
+            format!(
+                "{text}, which is neither one of {} nor a TOML file: set it to one of them",
+                names.join(", ")
+            )
         })
     }
 
@@ -144,7 +147,10 @@ mod tests {
         assert!(std::ptr::eq(Skeleton::find("hand-21").unwrap(), Skeleton::by_name("hand-21").unwrap()));
         let names = "coco-17, halpe-26, coco-wholebody-133, hand-21, face-106, ap10k-17";
         let unknown = Skeleton::find("custom-5").unwrap_err();
-        assert_eq!(unknown, format!("custom-5, which is none of {names} and no TOML file: name one of them"));
+        assert_eq!(
+            unknown,
+            format!("custom-5, which is neither one of {names} nor a TOML file: set it to one of them")
+        );
         for file in ["nowhere.toml", "./nowhere", "/nowhere/skeleton.txt"] {
             let missing = Skeleton::find(file).unwrap_err();
             let words = format!("{file}, which cannot be read: No such file or directory: name a file like");

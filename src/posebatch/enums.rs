@@ -12,19 +12,19 @@ use crate::{network, stage::properties::enumerations};
 pub enum InferenceRegion {
     #[default]
     #[enum_value(
-        name = "The person regions on the frame, those without any bridged by tracking; people are searched and tracked \
-                as long as the stream has carried none",
+        name = "Search and track people until upstream sends a first region; then use regions, and track people \
+                through frames without any",
         nick = "auto"
     )]
     Auto,
     #[enum_value(
-        name = "The person regions (GstVideoRegionOfInterestMeta of a type in region-label) on the frame",
+        name = "Regions from upstream only (GstVideoRegionOfInterestMeta of a type in region-label, or GstAnalytics)",
         nick = "roi-list"
     )]
     RoiList,
-    #[enum_value(name = "People are searched and tracked", nick = "track")]
+    #[enum_value(name = "Search and track people only", nick = "track")]
     Track,
-    #[enum_value(name = "The whole frame as one person", nick = "full-frame")]
+    #[enum_value(name = "One person, in the whole frame", nick = "full-frame")]
     FullFrame,
 }
 
@@ -32,9 +32,9 @@ pub enum InferenceRegion {
 #[enum_type(name = "GstRtmPoseBatchScoreMode")]
 pub enum ScoreMode {
     #[default]
-    #[enum_value(name = "The smaller of the two axes' maxima, as in mmpose", nick = "min")]
+    #[enum_value(name = "Minimum of the maxima of both axes, as in mmpose", nick = "min")]
     Min,
-    #[enum_value(name = "The mean of the two axes' maxima, as in rtmlib", nick = "mean")]
+    #[enum_value(name = "Mean of the maxima of both axes, as in rtmlib", nick = "mean")]
     Mean,
 }
 
@@ -51,10 +51,10 @@ impl From<ScoreMode> for network::ScoreMode {
 #[enum_type(name = "GstRtmPoseBatchSmoothing")]
 pub enum Smoothing {
     #[default]
-    #[enum_value(name = "As the network finds them", nick = "none")]
+    #[enum_value(name = "No smoothing", nick = "none")]
     None,
     #[enum_value(
-        name = "One Euro filter: points that rest lie still, fast ones are hardly held back",
+        name = "One Euro filter: removes the jitter of key points at rest, with little lag when they move fast",
         nick = "one-euro"
     )]
     OneEuro,

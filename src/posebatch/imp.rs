@@ -1,4 +1,4 @@
-//! The element's object: properties and states. Its streaming side is a stage, and what it does there stands in `poses`.
+//! The element's object: properties and states. Its streaming side is a stage; `poses` is what it adds to that.
 
 use std::sync::LazyLock;
 
@@ -13,16 +13,22 @@ use crate::{
 
 /**
  * SECTION:element-rtmposebatch
+ * @see_also: rtmposedetect, rtmposeoverlay, rtmposejson
  *
- * Finds people's key points with RTMPose. Collects crops of incoming frames into batches of #GstRtmPoseBatch:batch-size,
- * waits at most #GstRtmPoseBatch:batch-timeout for a batch to fill, runs the network once for the batch, and sends every
- * frame on, unchanged and in order, with its people as `RtmPoseMeta` and, where it is built for GStreamer 1.26 or newer, as
- * GstAnalytics.
+ * Finds people's key points with RTMPose. The element collects crops of incoming frames into batches of
+ * #GstRtmPoseBatch:batch-size, waits at most #GstRtmPoseBatch:batch-timeout for a batch to fill, and runs the model once for
+ * the batch. Every frame leaves unchanged and in order, with its people as `RtmPoseMeta` and, in builds for GStreamer 1.26 or
+ * newer, also as GstAnalytics.
+ *
+ * The element finds and tracks people by itself, or uses the regions of a detector upstream
+ * (#GstRtmPoseBatch:inference-region). Elements with the same #GstRtmPoseBatch:model-instance-id share one model.
  *
  * ## Example pipeline
  * |[
  * gst-launch-1.0 v4l2src ! videoconvert ! rtmposebatch ! rtmposeoverlay ! videoconvert ! autovideosink
- * ]| Draws the key points of a person before a camera.
+ * ]| Draws the key points of a person in front of a camera.
+ *
+ * Since: 0.1.0
  */
 pub struct RtmPoseBatch {
     pub(super) stage: Stage<Poses>,
@@ -72,9 +78,9 @@ impl ObjectImpl for RtmPoseBatch {
             && let Some(only) = running.network().kind.only_score()
         {
             let gives = match only {
-                OnlyScore::Minimum => "it gives the minimum of both axes' maxima only",
-                OnlyScore::OneMaximum => "its heat maps have one maximum each",
-                OnlyScore::OwnScore => "it gives a score of each point",
+                OnlyScore::Minimum => "it returns only the minimum of both axes' maxima",
+                OnlyScore::OneMaximum => "each of its heat maps has only one maximum",
+                OnlyScore::OwnScore => "it returns a score for each point",
             };
             gst::element_imp_warning!(
                 self,
@@ -97,8 +103,7 @@ impl ElementImpl for RtmPoseBatch {
             gst::subclass::ElementMetadata::new(
                 "RTMPose batch",
                 "Filter/Analyzer/Video",
-                "Finds people's key points in batches of frames with an RTMPose ONNX network and attaches them as \
-                 RtmPoseMeta",
+                "Finds people's key points with RTMPose, in batches of crops, and attaches them to the frames as RtmPoseMeta",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });

@@ -5,11 +5,7 @@ use std::sync::LazyLock;
 use crate::{common, engine::BatchReport};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new(
-        "rtmposebatch",
-        gst::DebugColorFlags::empty(),
-        Some("Batched RTMPose pose estimation"),
-    )
+    gst::DebugCategory::new("rtmposebatch", gst::DebugColorFlags::empty(), Some("RTMPose in batches"))
 });
 
 pub(super) fn log_batch(report: &BatchReport) {

@@ -146,9 +146,10 @@ impl stage::Work for Work {
 }
 
 impl Inference for Poses {
-    const SELDOM: &'static str = "people are found and followed late";
-    const TURNED: &'static str = "their people are hardly found";
-    const REMEDIES: &'static str = "a smaller network, a faster device, fewer max-people or frames a second, or an inference-interval help";
+    const SELDOM: &'static str = "people are found late and tracked badly";
+    const TURNED: &'static str = "few people are found";
+    const REMEDIES: &'static str = "use a smaller model, a faster device, a lower max-people or frame rate, or \
+                                    inference-interval";
     const NAME: &'static str = "rtmposebatch";
 
     type Network = Network;
@@ -190,14 +191,14 @@ impl Inference for Poses {
         {
             let gives = match only {
                 OnlyScore::Minimum => {
-                    "their minimum only: set score-mode=min, or export the model with 4 columns in `keypoints`"
+                    "only their minimum: set score-mode=min, or export the model with 4 columns in `keypoints`"
                 }
-                OnlyScore::OneMaximum => "heat maps, which have one maximum each: set score-mode=min",
-                OnlyScore::OwnScore => "a score of each point: set score-mode=min",
+                OnlyScore::OneMaximum => "heat maps, each with only one maximum: set score-mode=min",
+                OnlyScore::OwnScore => "a score for each point: set score-mode=min",
             };
             return Err(Error::new(
                 ErrorKind::Settings,
-                format!("score-mode=mean needs the maxima of both axes, but the model gives {gives}"),
+                format!("score-mode=mean needs the maxima of both axes, but the model returns {gives}"),
             ));
         }
         let points = network.kind.points();
@@ -346,7 +347,8 @@ impl Inference for Poses {
                 let people = followed.people().cloned();
                 (
                     followed.now,
-                    people.unwrap_or_else(|| Err("a frame before it was not answered".to_string()))?,
+                    people
+                        .unwrap_or_else(|| Err("the answer for an earlier frame is missing".to_string()))?,
                 )
             }
         };

@@ -137,7 +137,7 @@ impl<I: Inference> Stage<I> {
             gst::debug!(
                 I::category(),
                 obj = self.element(),
-                "Full: of {all} frames {waiting} wait for a batch, {finished} for downstream"
+                "Full: {all} frames, of which {waiting} wait for a batch and {finished} for downstream"
             );
         })
     }
@@ -168,7 +168,7 @@ impl<I: Inference> Stage<I> {
         // One with pixels is a frame also where it is flagged GAP: videorate's copies are, and pictures of sources that had
         // nothing new.
         if buffer.size() == 0 {
-            gst::trace!(I::category(), obj = pad, "An empty frame goes on without inference");
+            gst::trace!(I::category(), obj = pad, "An empty frame passes without inference");
             return Ok((Fate::Pass, shape));
         }
         let since_look = input.since_look.unwrap_or(u32::MAX);
@@ -265,8 +265,8 @@ impl<I: Inference> Stage<I> {
         gst::element_error!(
             self.element(),
             gst::CoreError::Negotiation,
-            ("A frame came without caps that can be read: put videoconvert, or a capsfilter with a format, a width and \
-                 a height, in front of the element")
+            ("A frame arrived without usable caps: put videoconvert, or a capsfilter with format, width and height, \
+              upstream of this element")
         );
         gst::FlowError::NotNegotiated
     }
@@ -338,8 +338,8 @@ impl<I: Inference> Stage<I> {
                 gst::element_error!(
                     self.element(),
                     gst::StreamError::Format,
-                    ("Caps that cannot be read: {caps}; raw video with a format, a width and a height is needed, \
-                         both fields of a frame in one buffer")
+                    ("Cannot use caps {caps}: raw video with format, width and height is needed, with both fields of \
+                      a frame in one buffer")
                 );
             }
             return Err(gst::FlowError::NotNegotiated);

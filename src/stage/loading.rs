@@ -96,7 +96,7 @@ impl<I: Inference> Stage<I> {
                 gst::element_warning!(element, gst::ResourceError::Settings, ("{text}"));
             }
         };
-        progress(gst::ProgressType::Start, "Loading the network");
+        progress(gst::ProgressType::Start, "Loading the model");
         let settings = self.inference.settings();
         match I::open(self, &Opening { cancel: &cancel, report: &report }) {
             Ok(Opened { loaded, ready, gpus, cards, description, summary }) => {

@@ -104,9 +104,9 @@ impl<I: Inference> Stage<I> {
         gst::element_warning!(
             self.element(),
             gst::ResourceError::Settings,
-            ("Frames come in the CUDA context of another element, or from another card, and each is copied: set device-id or \
-                 device-ids (cuda-device-id of GStreamer's elements) alike, and let this element change to READY before the \
-                 others")
+            ("Frames come from another element's CUDA context, or from another GPU, so each is copied: set device-id \
+              or device-ids to the same GPU as cuda-device-id of GStreamer's elements, and change this element to \
+              READY before the others")
         );
     }
 }

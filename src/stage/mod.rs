@@ -113,11 +113,11 @@ pub trait Inference: Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
     /// What comes of it that a live stream is looked at too seldom, and that pictures are not upright, in warnings.
-    const SELDOM: &'static str = "what is found comes late";
-    const TURNED: &'static str = "little is found in them";
+    const SELDOM: &'static str = "results are late";
+    const TURNED: &'static str = "little is found";
     /// What a user of the element can do where frames come faster than the network runs, in a warning.
     const REMEDIES: &'static str =
-        "a smaller network, a faster device, fewer frames a second or an inference-interval help";
+        "use a smaller model, a faster device, a lower frame rate, or inference-interval";
 
     /// What the backend tells of the network.
     type Network: engine::Network + Sync;

@@ -127,7 +127,7 @@ impl<I: Inference> Stage<I> {
     /// Downstream wants no more of this segment: drops what is queued up to something that it can use, as gstqueue.c
     /// does, and refuses frames until then.
     fn skip_to_a_new_segment(&self, mut state: MutexGuard<'_, State<I::Work>>) {
-        gst::debug!(I::category(), obj = self.element(), "Downstream has had enough of this segment");
+        gst::debug!(I::category(), obj = self.element(), "Downstream needs no more of this segment");
         let dropped = {
             let useful = |item: &Item<I::Work>| {
                 matches!(item, Item::Event(event) if matches!(
@@ -210,7 +210,7 @@ impl<I: Inference> Stage<I> {
                 self.post_error(&Error::new(
                     ErrorKind::Run,
                     format!(
-                        "Inference failed: {text}; on-error=passthrough lets frames go on without metadata"
+                        "Inference failed: {text}; with on-error=passthrough, frames would pass without metadata"
                     ),
                 ));
                 Err(gst::FlowError::Error)
@@ -221,7 +221,7 @@ impl<I: Inference> Stage<I> {
                     gst::element_warning!(
                         self.element(),
                         gst::LibraryError::Failed,
-                        ("Inference failed: {text}; frames go on without metadata (on-error=passthrough)")
+                        ("Inference failed: {text}; frames pass without metadata (on-error=passthrough)")
                     );
                 }
                 Ok(())

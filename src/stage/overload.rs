@@ -85,19 +85,16 @@ impl Skipping {
         let share = 100.0 * skipped as f64 / self.frames as f64;
         let seconds = now.duration_since(since).as_secs_f64();
         let why = match (self.overload, self.late) {
-            (_, 0) => {
-                "the network is slower than this live stream, and what they show would have come too late"
-                    .to_string()
-            }
-            (0, _) => "downstream said that they would be late (max-lateness)".to_string(),
+            (_, 0) => "the model is slower than this live stream".to_string(),
+            (0, _) => "they would be late at the sink (max-lateness)".to_string(),
             (overload, late) => format!(
-                "{overload} because the network is slower than this live stream, {late} because downstream said that they \
-                 would be late (max-lateness)"
+                "{overload} because the model is slower than this live stream, {late} because they would be late at \
+                 the sink (max-lateness)"
             ),
         };
         let text = format!(
-            "{skipped} of {} frames in {seconds:.1} s ({share:.0} %) went on without inference: {why}; {remedies}, \
-             overload=block holds the stream up instead",
+            "{skipped} of {} frames in {seconds:.1} s ({share:.0} %) passed without inference, because {why}: \
+             {remedies}; with overload=block, upstream waits instead",
             self.frames
         );
         *self = Self { warned: Some(now), ..Self::default() };
@@ -143,13 +140,13 @@ mod tests {
         }
         assert_eq!(warnings.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [60, 660]);
         assert!(
-            warnings[0].1.starts_with("5 of 10 frames in 1.0 s (50 %) went on without inference"),
+            warnings[0].1.starts_with("5 of 10 frames in 1.0 s (50 %) passed without inference"),
             "{warnings:?}"
         );
         assert!(warnings[1].1.starts_with("300 of 600 frames in 60.0 s (50 %)"), "{warnings:?}");
         assert!(warnings[0].1.contains("slower than this live stream"), "{warnings:?}");
         assert!(
-            warnings[0].1.ends_with("; fewer frames help, overload=block holds the stream up instead"),
+            warnings[0].1.ends_with(": fewer frames help; with overload=block, upstream waits instead"),
             "{warnings:?}"
         );
         // The rest, at the end of the stream, and nothing after that.

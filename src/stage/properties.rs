@@ -1,18 +1,19 @@
-//! Properties of an element, declared once: each row of a table is name, type, default, nick, blurb, range and flags of one,
-//! and the field that holds its value.
+//! An element's properties, each declared once: a row of a table has a property's name, type, default, nick, blurb, range and
+//! flags, and becomes the field that holds its value.
 //!
 //! ```text
 //! settings! {
 //!     /// Values of all writable properties.
 //!     pub(super) struct Settings {
+//!         /// Since: 0.2.0
 //!         #[shared]
 //!         batch_size: u32 = 8, "Batch size", "Crops in one run", .maximum(64);
 //!     }
 //! }
 //! ```
 //!
-//! is the property `batch-size`. `#[shared]` marks what all elements must give alike that share an engine, `#[here]` what means
-//! nothing where servers run the network, and `#[servers]` what means nothing where none do.
+//! declares the property `batch-size`. A property without `Since` is as old as its element. `#[shared]`: elements that share an
+//! engine must have equal values. `#[here]`: no effect if servers run the network. `#[servers]`: no effect unless servers do.
 
 use gst::{glib, prelude::*};
 
@@ -22,14 +23,14 @@ pub(crate) trait Setting: Sized {
     where
         Self: 'a;
 
-    /// The property's specification, to be completed.
+    /// Begins the property's specification.
     fn specify<'a>(name: &'a str, default: &'a Self) -> Self::Builder<'a>;
 
     fn read(value: &glib::Value) -> Self;
 
     fn write(&self) -> glib::Value;
 
-    /// The value in a message to users; empty where there is none.
+    /// The value in a message to users; empty if there is none.
     fn text(&self) -> String;
 }
 
@@ -107,7 +108,7 @@ impl Setting for String {
     }
 }
 
-/// A text that nothing shows.
+/// A text that is never shown.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Secret(Option<String>);
 
@@ -123,7 +124,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// To be `write_only`: GStreamer writes what can be read into drawings of a pipeline.
+/// Use it with `write_only`: GStreamer writes readable properties into its drawings of a pipeline.
 impl Setting for Secret {
     type Builder<'a> = glib::ParamSpecStringBuilder<'a>;
 
@@ -139,7 +140,7 @@ impl Setting for Secret {
         None::<String>.to_value()
     }
 
-    /// A number that tells two values apart, in this process alone.
+    /// A number that differs between values, and between processes.
     fn text(&self) -> String {
         static KEY: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
         let number = |text: &String| std::hash::BuildHasher::hash_one(&*KEY, text);
@@ -156,7 +157,7 @@ pub(crate) fn nick(value: &glib::Value) -> String {
     glib::EnumValue::from_value(value).map_or_else(String::new, |(_, value)| value.nick().to_string())
 }
 
-/// Lets properties have these enumerations, and documentation tools find them by `mark_as_plugin_api`.
+/// Makes these enumerations types of properties, and visible to documentation tools (`mark_as_plugin_api`).
 macro_rules! enumerations {
     ($($type:ident),* $(,)?) => {
         $(impl $crate::stage::properties::Setting for $type {
@@ -190,13 +191,13 @@ macro_rules! enumerations {
 /// One property of the settings `S`.
 pub(crate) struct Row<S> {
     pub specification: glib::ParamSpec,
-    /// Makes the specification anew: GObject installs each in one class only.
+    /// Makes another specification: GObject installs each in only one class.
     pub specify: fn() -> glib::ParamSpec,
-    /// All who share an engine must give it alike.
+    /// Elements that share an engine must have equal values.
     pub shared: bool,
-    /// It means nothing where servers run the network.
+    /// It has no effect if servers run the network.
     pub here: bool,
-    /// It means nothing where none do.
+    /// It has no effect unless servers run the network.
     pub servers: bool,
     pub set: fn(&mut S, &glib::Value),
     pub get: fn(&S) -> glib::Value,
@@ -204,7 +205,7 @@ pub(crate) struct Row<S> {
 }
 
 impl<S> Row<S> {
-    /// The property's row; none for the read-only ones, which are no settings.
+    /// The property's row; none for read-only properties, which are not settings.
     pub fn find<'a>(rows: &'a [Self], property: &str) -> Option<&'a Self> {
         rows.iter().find(|row| row.specification.name() == property)
     }
@@ -221,7 +222,7 @@ macro_rules! settings {
         $(#[$about:meta])*
         $visible:vis struct $settings:ident {
             $(
-                $(#[$mark:ident])*
+                $(#[$mark:meta])*
                 $field:ident: $type:ty = $default:expr, $nick:literal, $blurb:literal
                 $(, .$more:ident($($argument:expr),*))*;
             )*

@@ -25,7 +25,7 @@ impl<I: Inference> Stage<I> {
         gst::debug!(
             I::category(),
             obj = self.element(),
-            "{reason:?}: frame {:?} goes on without inference",
+            "{reason:?}: frame {:?} passes without inference",
             buffer.pts()
         );
         let message = gst::message::Qos::builder(live)
@@ -63,8 +63,8 @@ impl<I: Inference> Stage<I> {
             self.element(),
             gst::StreamError::Failed,
             (
-                "This live stream is looked at only every {apart:.1} s, as a batch takes {:.1?}: {}. Take a smaller model, \
-                 a faster execution-provider or fewer streams",
+                "This live stream is inferred only every {apart:.1} s, because a batch takes {:.1?}: {}. Use a \
+                 smaller model, a faster execution-provider or fewer streams",
                 running.stream.run_time(),
                 I::SELDOM
             )
@@ -84,8 +84,8 @@ impl<I: Inference> Stage<I> {
             self.element(),
             gst::StreamError::Format,
             (
-                "The pictures are not upright (image-orientation {orientation}), and so {}: put videoflip \
-                 video-direction=auto in front of the element",
+                "The video is not upright (image-orientation {orientation}), so {}: put videoflip \
+                 video-direction=auto upstream of this element",
                 I::TURNED
             )
         );

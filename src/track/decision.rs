@@ -48,18 +48,18 @@ impl fmt::Display for Decision {
             Self::Rejected { key: Key(key), why } => {
                 write!(f, "Candidate {key} is rejected: ")?;
                 match why {
-                    Doubt::NotFoundAgain => write!(f, "closer looks do not find it, or find something else"),
+                    Doubt::NotFoundAgain => write!(f, "further crops do not show it, or show something else"),
                     Doubt::Unlikely(score) => {
                         write!(
                             f,
-                            "closer looks agree, but their mean score is {score:.2} or they miss a part of a body"
+                            "further crops agree, but their mean score is {score:.2}, or a part of the body is missing"
                         )
                     }
-                    Doubt::TooOld => write!(f, "it was not looked at again in time"),
+                    Doubt::TooOld => write!(f, "no further crop was inferred in time"),
                 }
             }
             Self::Detected { id, region } => {
-                write!(f, "Person {} is new from upstream at {}", Name(*id), Box(region))
+                write!(f, "Person {} comes from upstream at {}", Name(*id), Box(region))
             }
             Self::Lost { id } => write!(f, "Person {} is lost", Name(*id)),
             Self::Back { id, region } => write!(f, "Person {} is found again at {}", Name(*id), Box(region)),

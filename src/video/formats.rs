@@ -19,8 +19,12 @@ pub(crate) fn log_refusal(category: gst::DebugCategory, pad: &gst::Pad, query: &
     };
     let taken = pad.pad_template_caps();
     if offered.can_intersect(&taken) {
-        gst::info!(category, obj = pad, "Caps refused: {offered}: the elements downstream do not take them");
+        gst::info!(
+            category,
+            obj = pad,
+            "Caps refused: {offered}: the elements downstream do not accept them"
+        );
     } else {
-        gst::info!(category, obj = pad, "Caps refused: {offered}: this element takes {taken}");
+        gst::info!(category, obj = pad, "Caps refused: {offered}: this element accepts {taken}");
     }
 }

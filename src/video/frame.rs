@@ -50,7 +50,7 @@ pub(crate) fn misfit(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> St
     let (size, format) = (buffer.size(), info.format());
     let frame = format!("{}x{} {format}", info.width(), info.height());
     let remedy = if buffer.meta::<gst_video::VideoMeta>().is_some() {
-        "its GstVideoMeta places rows outside of its memory, or backwards; correct the offsets and strides"
+        "its GstVideoMeta places rows outside its memory, or backwards; correct the offsets and strides"
             .to_string()
     } else if size < info.size() {
         let (stride, row) = (info.stride()[0], row_bytes(info));
@@ -61,10 +61,10 @@ pub(crate) fn misfit(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> St
         };
         let needed = info.size();
         format!(
-            "{needed} bytes are needed, in rows of {padded}; send such rows, or add a GstVideoMeta that tells yours"
+            "{needed} bytes are needed, in rows of {padded}; send such rows, or add a GstVideoMeta with your strides"
         )
     } else {
-        "its memory cannot be mapped; put videoconvert, or what downloads from a device, in front".to_string()
+        "its memory cannot be mapped; put videoconvert, or an element that downloads from the device, upstream".to_string()
     };
     format!("{size} bytes cannot be read as {frame}: {remedy}")
 }

@@ -137,14 +137,14 @@ fn small_files_of_many_or_deep_parts_are_refused() {
     let folder = Folder::new("parts");
     let many = Graph { value_info: vec![Bytes::new(); 1 << 19], ..Graph::default() };
     let many = folder.write("many.onnx", Model { graph: Some(many), ..Model::default() }.encode_to_vec());
-    assert_refused("many", &start(&many, ""), &["it has more than 262144 parts", "get it again"]);
+    assert_refused("many", &start(&many, ""), &["it has more than 262144 parts", "download it again"]);
 
     let deep = (0..2000).fold(Graph::default(), |graph, _| {
         let attribute = Attribute { g: Some(graph.encode_to_vec().into()), ..Attribute::default() };
         Graph { node: vec![Node { attribute: vec![attribute], ..Node::default() }], ..Graph::default() }
     });
     let deep = folder.write("deep.onnx", Model { graph: Some(deep), ..Model::default() }.encode_to_vec());
-    assert_refused("deep", &start(&deep, ""), &["messages more than 48 deep in one another"]);
+    assert_refused("deep", &start(&deep, ""), &["messages are nested more than 48 levels deep"]);
 }
 
 /// A text that is said to be longer than any file.
@@ -156,7 +156,7 @@ fn lengths_beyond_the_file_are_refused() {
         prost::encoding::encode_varint(length, &mut bytes);
         bytes.extend([0; 50]);
         let file = folder.write("length.onnx", bytes);
-        assert_refused(&length.to_string(), &start(&file, ""), &["its bytes are no protobuf"]);
+        assert_refused(&length.to_string(), &start(&file, ""), &["its bytes are not protobuf"]);
     }
 }
 

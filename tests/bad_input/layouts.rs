@@ -96,8 +96,7 @@ fn nothing_is_drawn_outside_of_a_frame() {
         let (flow, errors) = push("rtmposeoverlay draw-box=true", frame(offsets, strides));
         assert_eq!(flow, Err(gst::FlowError::Error), "{what}");
         assert_eq!(errors.len(), 1, "{what}: {errors:?}");
-        let words =
-            ["Nothing can be drawn on a frame", "4608 bytes cannot be read as 64x48 NV12", "GstVideoMeta"];
+        let words = ["Cannot draw on a frame", "4608 bytes cannot be read as 64x48 NV12", "GstVideoMeta"];
         assert_clear(what, &errors[0], &words);
     }
 }

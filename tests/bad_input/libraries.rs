@@ -110,7 +110,7 @@ fn bad_libraries(folder: &process::Folder) -> Vec<(&'static str, PathBuf, &'stat
             &["the loader says", "invalid ELF header"],
         ),
         ("an empty file", folder.write("empty.so", ""), &["the loader says", "file too short"]),
-        ("another library", libc.unwrap().into(), &["another library", "OrtGetApiBase"]),
+        ("another library", libc.unwrap().into(), &["a different library", "OrtGetApiBase"]),
         ("an old version", stub(folder, "1.10.0"), &["ONNX Runtime 1.10.0", "1.20 or newer is needed"]),
         (
             "needs another library",
@@ -161,7 +161,7 @@ fn without_any_library_the_message_says_what_to_install() {
     let results = Try { libraries: &[Path::new("")], variable: None, loader: None }.results();
     match &results[0] {
         Err(message) => {
-            let words = ["ONNX Runtime", "1.20 or newer", "install it", "ort-library", "ORT_DYLIB_PATH"];
+            let words = ["ONNX Runtime", "1.20 or newer", "Install it", "ort-library", "ORT_DYLIB_PATH"];
             assert_clear("nothing installed", message, &words);
         }
         Ok(()) => {
@@ -186,7 +186,7 @@ fn the_loaders_folders_are_searched() {
     let search = Try { libraries: &[Path::new("")], variable: None, loader: Some(folder.path()) };
     if let Err(message) = &search.results()[0] {
         let words =
-            ["found as libonnxruntime.so", "ONNX Runtime 1.10.0", "1.20 or newer is needed", "ort-library"];
+            ["found at libonnxruntime.so", "ONNX Runtime 1.10.0", "1.20 or newer is needed", "ort-library"];
         assert_clear("an old version in the loader's folder", message, &words);
     }
     std::os::unix::fs::symlink(good_library(), folder.path().join("libonnxruntime.so.1.24")).unwrap();

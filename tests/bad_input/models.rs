@@ -19,7 +19,7 @@ pub fn start(file: &Path, properties: &str) -> crate::End {
 
 /// Networks of `tests/networks`, and what the message must say beside the file's name.
 const FAULTY: &[(&str, &[&str])] = &[
-    ("batch-1", &["batch dimension fixed at 1", "batch-size is 8", "dynamic batch", "batch-size=1"]),
+    ("batch-1", &["fixed batch dimension of 1", "batch-size is 8", "dynamic batch", "batch-size=1"]),
     ("heatmaps", &["expected an output `simcc_x`", "found", "`heatmaps`"]),
     ("float16", &["expected an input `input` of float32", "found `input` of float16"]),
     ("uint8-nchw", &["expected an input `input` of float32", "found `input` of uint8"]),
@@ -46,9 +46,9 @@ fn faulty_networks_are_refused() {
 fn files_that_are_no_network_are_refused() {
     let folder = Folder::new("models");
     let empty = folder.write("empty.onnx", "");
-    assert_refused("an empty file", &start(&empty, ""), &["empty.onnx", "is empty", "get it again"]);
+    assert_refused("an empty file", &start(&empty, ""), &["empty.onnx", "is empty", "download it again"]);
 
-    let refused = ["is not an ONNX file that ONNX Runtime can load", "get it again"];
+    let refused = ["is not an ONNX file that ONNX Runtime can load", "download it again"];
     let text =
         folder.write("text.onnx", "<!DOCTYPE html><html><body>404 Not Found</body></html>\n".repeat(40));
     assert_refused("a text file", &start(&text, ""), &[&refused[..], &["text.onnx"]].concat());
@@ -86,7 +86,7 @@ fn truncated_networks_are_refused() {
             let name = format!("cut-at-{cut}.onnx");
             let file = folder.write(&name, &whole[..cut]);
             let end = start(&file, "");
-            assert_refused(&name, &end, &["The model", &name, "get it again"]);
+            assert_refused(&name, &end, &["The model", &name, "download it again"]);
         }
     }
 }
@@ -130,12 +130,12 @@ fn networks_with_absurd_sizes_are_refused() {
     let cases: [(&str, Change, &str, [&str; 2]); 4] = [
         ("weights", &weights, "", ["tensor `w` of [2147483648, 3, 2147483648, 1]", "9 numbers"]),
         ("height", &|model| input(model, 2), "", ["[?, 3, 2147483648, 48]", "height and width of 1 to 1024"]),
-        ("batch", &|model| input(model, 0), "", ["batch dimension fixed at 2147483648", "batch-size is 8"]),
+        ("batch", &|model| input(model, 0), "", ["fixed batch dimension of 2147483648", "batch-size is 8"]),
         (
             "any-batch",
             &|model| input(model, 0),
             "batch-size=0",
-            ["batch dimension fixed at 2147483648", "export"],
+            ["fixed batch dimension of 2147483648", "export"],
         ),
     ];
     for (name, change, properties, words) in cases {
@@ -167,11 +167,15 @@ fn skeletons_must_be_known_and_fit_the_network() {
         (
             "dots",
             "coco17",
-            ["coco17", "none of", "coco-17, halpe-26, coco-wholebody-133, hand-21, face-106, ap10k-17"],
+            [
+                "coco17",
+                "neither one of",
+                "coco-17, halpe-26, coco-wholebody-133, hand-21, face-106, ap10k-17",
+            ],
         ),
         ("dots", "coco-17", ["coco-17", "has 17 key points", "the model has 3"]),
         ("dots-17", "halpe-26", ["halpe-26", "has 26 key points", "the model has 17"]),
-        ("dots-17", "custom-17", ["custom-17", "none of", "ap10k-17"]),
+        ("dots-17", "custom-17", ["custom-17", "neither one of", "ap10k-17"]),
     ] {
         let end = start(&network(name), &format!("skeleton={skeleton}"));
         let words = [&words[..], &["skeleton", "unset"]].concat();
@@ -187,7 +191,7 @@ fn skeleton_files_must_be_there_right_and_fit() {
     let typo = folder.write("typo.toml", "names = [\"a\", \"b\", \"c\"]\nlinks = [[\"a\", \"d\"]]\n");
     let missing = folder.path().join("missing.toml");
     for (file, words) in [
-        (&two, ["has 2 key points", "the model has 3", "name one that fits"]),
+        (&two, ["has 2 key points", "the model has 3", "set it to one that fits"]),
         (&typo, ["`links` names `d`", "not in `names`", "models/skeletons/example.toml"]),
         (&missing, ["cannot be read", "No such file or directory", "models/skeletons/example.toml"]),
     ] {

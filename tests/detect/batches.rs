@@ -52,7 +52,7 @@ fn batches_of_any_size_answer_each_frame() {
 #[test]
 fn files_that_take_one_frame_are_run_on_one_after_another() {
     for (name, warning) in
-        [("yolox-one", "takes 1 at once, not 4"), ("yolox-one-hidden", "cannot be run on 4 frames at once")]
+        [("yolox-one", "accepts batches of 1, not 4"), ("yolox-one-hidden", "cannot run 4 frames at once")]
     {
         let mut rig = Rig::start_detector(name, NEVER);
         let warnings = rig.warnings();

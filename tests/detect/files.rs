@@ -24,18 +24,21 @@ fn refusal(line: &str) -> String {
 fn a_file_of_another_kind_is_told_which_element_takes_it() {
     let pose = |name: &str| with_network(name);
     for (line, words) in [
-        (with_detector("dots-small"), ["is a pose network (RTMPose)", "give it to rtmposebatch"]),
-        (with_detector("vitpose"), ["is a pose network (ViTPose", "give it to rtmposebatch"]),
-        (with_detector("packed"), ["is a pose network (RTMPose)", "give it to rtmposebatch"]),
-        (with_detector("rtmo"), ["is a pose network (RTMO)", "give it to rtmposebatch"]),
-        (with_detector("classifier"), ["is a classifier", "which no element of this plugin takes"]),
-        (with_detector("heatmaps"), ["is no detector that rtmposedetect knows", "`heatmaps` of float32"]),
-        (pose("yolox"), ["is a detector (YOLOX)", "give it to rtmposedetect"]),
-        (pose("yolox-one"), ["is a detector (YOLOX)", "give it to rtmposedetect"]),
-        (pose("yolox-anchors"), ["is a detector (YOLOX)", "give it to rtmposedetect"]),
-        (pose("rtmdet"), ["is a detector (RTMDet)", "give it to rtmposedetect"]),
-        (pose("rfdetr"), ["is a detector (RF-DETR)", "give it to rtmposedetect"]),
-        (pose("classifier"), ["is a classifier", "which no element of this plugin takes"]),
+        (with_detector("dots-small"), ["is a pose model (RTMPose)", "use rtmposebatch for it"]),
+        (with_detector("vitpose"), ["is a pose model (ViTPose", "use rtmposebatch for it"]),
+        (with_detector("packed"), ["is a pose model (RTMPose)", "use rtmposebatch for it"]),
+        (with_detector("rtmo"), ["is a pose model (RTMO)", "use rtmposebatch for it"]),
+        (with_detector("classifier"), ["is a classifier", "which this plugin cannot use"]),
+        (
+            with_detector("heatmaps"),
+            ["is not a detector that rtmposedetect supports", "`heatmaps` of float32"],
+        ),
+        (pose("yolox"), ["is a detector (YOLOX)", "use rtmposedetect for it"]),
+        (pose("yolox-one"), ["is a detector (YOLOX)", "use rtmposedetect for it"]),
+        (pose("yolox-anchors"), ["is a detector (YOLOX)", "use rtmposedetect for it"]),
+        (pose("rtmdet"), ["is a detector (RTMDet)", "use rtmposedetect for it"]),
+        (pose("rfdetr"), ["is a detector (RF-DETR)", "use rtmposedetect for it"]),
+        (pose("classifier"), ["is a classifier", "which this plugin cannot use"]),
     ] {
         let error = refusal(&line);
         assert!(words.iter().all(|word| error.contains(word)), "{line}: {error}");
@@ -51,10 +54,10 @@ fn settings_that_fit_no_network_are_refused() {
     let line = |properties: &str| format!("{} {properties}", with_detector("yolox-anchors"));
     for (line, words) in [
         ("rtmposedetect".to_string(), "No detector is embedded in the plugin: set the property model-file"),
-        (line("class-ids=person"), "class-ids has \"person\" where the number of a class belongs"),
-        (line("class-ids=2"), "class-ids names the class 2, but those of the model"),
-        (line("class-ids=0,1,79"), "class-ids names the class 79"),
-        (format!("{} class-ids=2", with_detector("rfdetr")), "are 0 to 1"),
+        (line("class-ids=person"), "class-ids contains \"person\", which is not a class number"),
+        (line("class-ids=2"), "class-ids contains class 2, but the model"),
+        (line("class-ids=0,1,79"), "class-ids contains class 79"),
+        (format!("{} class-ids=2", with_detector("rfdetr")), "has classes 0 to 1"),
         ("rtmposedetect model-file=/nowhere/detector.onnx".to_string(), "cannot be read"),
     ] {
         let error = refusal(&line);

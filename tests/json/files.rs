@@ -31,7 +31,10 @@ fn a_file_is_its_owners_and_is_not_overwritten_unasked() {
     assert_eq!(times, [0, 40, 80, 120, 160].map(|ms| json!(ms * 1_000_000)));
 
     let error = play(&text(2, "")).unwrap_err();
-    assert!(error.contains(file.to_str().unwrap()) && error.contains("set overwrite=true"), "{error}");
+    assert!(
+        error.contains(file.to_str().unwrap()) && error.contains("overwrite=true or append=true"),
+        "{error}"
+    );
     assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "the file is untouched");
 
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -68,7 +71,7 @@ fn a_file_is_continued_where_that_is_asked_for() {
     assert!(error.contains("overwrite=true or append=true"), "{error}");
     for (properties, words) in [
         ("append=true overwrite=true", "overwrite and append are both set"),
-        ("append=true format=coco", "append is set, which goes with format=lines only"),
+        ("append=true format=coco", "append is set, but works with format=lines only"),
     ] {
         let error = play(&text(properties)).unwrap_err();
         assert!(error.contains(words), "{error}");

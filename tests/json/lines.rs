@@ -131,7 +131,7 @@ fn a_skeleton_that_is_none_is_refused_when_the_element_starts() {
     assert!(element.set_state(gst::State::Paused).is_err());
     let errors = messages(&bus, gst::MessageType::Error);
     let [error] = &errors[..] else { panic!("{errors:?}") };
-    let words = "The property skeleton names coco17, which is none of coco-17, ";
+    let words = "The property skeleton is coco17, which is neither one of coco-17, ";
     assert!(error.starts_with(words) && error.ends_with(", or leave the property unset"), "{error}");
     element.set_state(gst::State::Null).unwrap();
     // Unset it starts.

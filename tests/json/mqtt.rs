@@ -370,14 +370,17 @@ fn what_cannot_be_is_refused_when_the_element_starts() {
     let empty = folder.write("empty", "");
     for (properties, words) in [
         ("location=mqtt://", "which names no broker"),
-        ("location=mqtt://me:hunter2@here", "has a user or a password in it"),
-        ("location=mqtt://here format=coco", "for messages set it to lines or openpose"),
+        ("location=mqtt://me:hunter2@here", "contains a user or a password"),
+        ("location=mqtt://here format=coco", "for messages to a broker set it to lines or openpose"),
         ("location=mqtt://here append=true", "overwrite and append are for files"),
-        ("location=mqtt://here topic=rtmpose/#", "The property topic has a + or a #"),
-        ("location=mqtt://here will-topic=+/status", "The property will-topic has a + or a #"),
-        ("location=mqtts://here ca-file=/nowhere", "The file /nowhere that ca-file names cannot be read"),
-        (&format!("location=mqtts://here ca-file={}", empty.display()), "has no certificate in PEM"),
-        (&format!("location=mqtt://here credentials-file={}", empty.display()), "does not have two lines"),
+        ("location=mqtt://here topic=rtmpose/#", "The property topic contains + or #"),
+        ("location=mqtt://here will-topic=+/status", "The property will-topic contains + or #"),
+        ("location=mqtts://here ca-file=/nowhere", "The file /nowhere in ca-file cannot be read"),
+        (&format!("location=mqtts://here ca-file={}", empty.display()), "holds no PEM certificate"),
+        (
+            &format!("location=mqtt://here credentials-file={}", empty.display()),
+            "must have exactly two lines",
+        ),
     ] {
         let element = gst::parse::launch(&format!("rtmposejson {properties}")).unwrap();
         let bus = gst::Bus::new();

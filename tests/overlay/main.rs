@@ -555,7 +555,10 @@ fn a_skeleton_that_cannot_be_read_stops_the_start() {
     for (skeleton, words) in [
         (typo.to_str().unwrap(), ["is not a skeleton: line 3: unknown field `lines`", "example.toml"]),
         ("/nowhere/x.toml", ["/nowhere/x.toml, which cannot be read: No such file", "example.toml"]),
-        ("walrus", ["walrus, which is none of coco-17, halpe-26", "no TOML file: name one of them"]),
+        (
+            "walrus",
+            ["walrus, which is neither one of coco-17, halpe-26", "nor a TOML file: set it to one of them"],
+        ),
     ] {
         let element =
             gst::ElementFactory::make("rtmposeoverlay").property("skeleton", skeleton).build().unwrap();
@@ -566,7 +569,7 @@ fn a_skeleton_that_cannot_be_read_stops_the_start() {
         let [error] = &errors[..] else { panic!("{skeleton}: {errors:?}") };
         let gst::MessageView::Error(error) = error.view() else { unreachable!() };
         let text = error.error().message().to_string();
-        for word in ["The property skeleton names ", words[0], words[1], "or leave the property unset"] {
+        for word in ["The property skeleton is ", words[0], words[1], "or leave the property unset"] {
             assert!(text.contains(word), "`{word}` is missing in: {text}");
         }
         element.set_property("skeleton", "");

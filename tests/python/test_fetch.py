@@ -218,7 +218,7 @@ class Fetch(unittest.TestCase):
     def test_a_broken_connection_goes_on_where_it_was(self):
         with Server(send(cut=HALF), send()) as server:
             _, err = self.right(self.run_on(server.address))
-            self.assertIn(f"ended after {HALF} of {len(RIGHT)} bytes; going on", err)
+            self.assertIn(f"ended after {HALF} of {len(RIGHT)} bytes; continuing", err)
             (_, first), (_, second) = server.asked
             self.assertNotIn("Range", first)
             self.assertEqual((second["Range"], second["If-Range"]), (f"bytes={HALF}-", '"1"'))
@@ -252,7 +252,7 @@ class Fetch(unittest.TestCase):
             self.folder.mkdir(parents=True)
             (self.folder / "small-1.zip.part").write_bytes(RIGHT + b"more")
             (self.folder / "small-1.zip.part-of").write_text(f'{server.address}rtm/small-1.zip\n"1"\n')
-            self.refused(self.run_on(server.address), "of no use and was removed. Run this again")
+            self.refused(self.run_on(server.address), "cannot be continued and was removed. Run this again")
             self.right(self.run_on(server.address))
 
     def test_redirects_are_followed_on_this_machine(self):
@@ -333,7 +333,7 @@ class Fetch(unittest.TestCase):
             (self.folder / "small.onnx").write_bytes(b"other")
             self.refused(
                 self.run_on(server.address),
-                "small.onnx is not the file that was fetched; remove it",
+                "small.onnx is not the file that was downloaded; remove it",
                 left=["SHA256SUMS", "small.onnx"],
             )
 
@@ -345,9 +345,9 @@ class Fetch(unittest.TestCase):
         for data, words in [
             (b"<html>Sign in</html>", "not a zip archive"),
             (RIGHT[:-30], "not a zip archive"),
-            (archive([("readme", "x")]), "holds 0 files end2end.onnx"),
-            (archive([("a/end2end.onnx", "x"), ("b/end2end.onnx", "y")]), "holds 2 files end2end.onnx"),
-            (archive([("end2end.onnx/", "")]), "holds 0 files"),
+            (archive([("readme", "x")]), "contains 0 files end2end.onnx"),
+            (archive([("a/end2end.onnx", "x"), ("b/end2end.onnx", "y")]), "contains 2 files end2end.onnx"),
+            (archive([("end2end.onnx/", "")]), "contains 0 files"),
             (archive([("end2end.onnx", "")]), "is empty"),
             (archive([], infos=[(link, "/etc/passwd")]), "is a link"),
             (bytes(damaged), "is damaged"),
@@ -420,14 +420,14 @@ class Fetch(unittest.TestCase):
     def test_one_at_a_time(self):
         self.folder.mkdir(parents=True)
         with fetch.locked(self.folder):
-            self.refused(self.run_on("https://nowhere.invalid/"), "another models/fetch is at work")
+            self.refused(self.run_on("https://nowhere.invalid/"), "another models/fetch is running")
 
     def test_names_that_are_not_in_the_list(self):
         status, _, err = self.run_on("https://nowhere.invalid/", names=("smal",))
-        self.assertEqual((status, err), (1, "error: there is no network smal; models/fetch --list shows all\n"))
+        self.assertEqual((status, err), (1, "error: there is no model smal; models/fetch --list shows all\n"))
         status, _, err = self.run_on("https://nowhere.invalid/", name="../small")
         self.assertEqual(status, 1)
-        self.assertIn("'../small' is no name for a file", err)
+        self.assertIn("'../small' is not a valid file name", err)
         status, _, err = self.run_on("https://nowhere.invalid/", skeleton="mine")
         self.assertIn("small's skeleton, crop or source is not like", err)
         (self.top / "list.toml").write_text('[[model]]\nname = "small"\n')

@@ -138,7 +138,7 @@ fn what_does_not_fit_is_refused_with_one_sentence() {
             Model { most: Some(4), ..Model::default() },
             8,
             ErrorKind::ModelRefused,
-            ["takes 4 crops at once (max_batch_size)", "batch-size is 8", "batch-size=4"],
+            ["accepts 4 crops at once (max_batch_size)", "batch-size is 8", "batch-size=4"],
         ),
         (
             Model {
@@ -148,7 +148,7 @@ fn what_does_not_fit_is_refused_with_one_sentence() {
             },
             8,
             ErrorKind::ModelRefused,
-            ["batch dimension fixed at 4", "batch-size is 8", "batch-size=4"],
+            ["fixed batch dimension of 4", "batch-size is 8", "batch-size=4"],
         ),
     ] {
         let double = Double::start(model);
@@ -188,14 +188,14 @@ fn servers_that_are_not_there_are_told_of_after_a_while() {
     let error = open(backend).map(|_| ()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Server);
     for word in
-        ["No server has the model known ready after 300ms", &name, "Connection refused", "server-timeout"]
+        ["After 300ms, no server has the model known ready", &name, "Connection refused", "server-timeout"]
     {
         assert!(error.message.contains(word), "{error}");
     }
     let mut unknown = super::rig::backend("grpc://nowhere.invalid:8001");
     unknown.timeout = std::time::Duration::from_millis(300);
     let error = open(unknown).map(|_| ()).unwrap_err();
-    assert!(error.message.contains("nowhere.invalid:8001 (its name cannot be resolved"), "{error}");
+    assert!(error.message.contains("nowhere.invalid:8001 (its host name cannot be resolved"), "{error}");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn servers_with_different_models_are_refused() {
         ..Model::default()
     });
     let error = open(backend(&names(&[&one, &other]))).map(|_| ()).unwrap_err();
-    assert!(error.message.contains("is another than the other servers'"), "{error}");
+    assert!(error.message.contains("differs from the other servers'"), "{error}");
 }
 
 /// A server with mmdeploy's own file: floats in, SimCC out. The peak of x lies where the red of a crop's first pixel says, by its
@@ -261,7 +261,7 @@ fn an_official_file_on_a_server_is_served_from_here() {
     double.kill();
     let double = official_at(at);
     let rig = open(backend(&double.name())).unwrap();
-    let warned = |event: &LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("four times the bytes"));
+    let warned = |event: &LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("four times as large as the images' bytes"));
     assert_eq!(rig.told.iter().filter(|event| warned(event)).count(), 1, "{:?}", rig.told);
     for red in [0, 3, 7] {
         let mut crop = crop(9);

@@ -190,7 +190,7 @@ fn detectors_find_on_a_server_what_they_find_here() {
     // Each element takes what it is for.
     let pose = serve("dots-small");
     let error = refusal_of(&format!("rtmposedetect inference-server={} model-name=known", pose.name()));
-    assert!(error.contains("is a pose network") && error.contains("give it to rtmposebatch"), "{error}");
+    assert!(error.contains("is a pose model") && error.contains("use rtmposebatch for it"), "{error}");
 }
 
 /// With one server of two and then with none, no frame is lost, and what goes on here finds the same.
@@ -226,7 +226,7 @@ fn servers_that_go_in_mid_stream_cost_no_frame() {
     let warned = messages(&there.bus, gst::MessageType::Warning);
     assert_eq!(warned.len(), 2, "{warned:?}");
     assert!(warned[0].contains("1 of 2 are left"), "{warned:?}");
-    assert!(warned[1].contains("the network goes on in this process (cpu)"), "{warned:?}");
+    assert!(warned[1].contains("so the model runs in this process (cpu)"), "{warned:?}");
     assert_eq!(pose(&there).property::<String>("active-provider"), "cpu");
 
     let _second = serve_at(&ats[1].to_string(), "dots-17");
@@ -329,11 +329,14 @@ fn properties_that_do_not_go_together_are_refused_by_name() {
             "model-file and inference-server are set with fallback=none",
         ),
         ("inference-server=grpc://127.0.0.1:1".to_string(), "model-name is not"),
-        ("model-name=known".to_string(), "model-name is set, but inference-server is not"),
-        ("server-timeout=5000000".to_string(), "server-timeout is set, but inference-server is not"),
+        ("model-name=known".to_string(), "model-name is set, but has no effect without inference-server"),
+        (
+            "server-timeout=5000000".to_string(),
+            "server-timeout is set, but has no effect without inference-server",
+        ),
         (
             "server-metadata=authorization=hunter2".to_string(),
-            "server-metadata is set, but inference-server is not",
+            "server-metadata is set, but has no effect without inference-server",
         ),
         (
             "inference-server=127.0.0.1:1 model-name=known".to_string(),

@@ -71,7 +71,7 @@ fn a_server_that_is_killed_costs_nothing_and_comes_back() {
         assert!(out[0].starts_with(&format!("warning: grpc://{at} failed (")), "{out:?}");
         first = Double::start_at(at, Model::default(), None, None);
         let back = rig.run_until("is ready: 2 of 2");
-        assert_eq!(back, [format!("info: grpc://{at} is ready: 2 of 2 servers take batches now")]);
+        assert_eq!(back, [format!("info: grpc://{at} is ready: 2 of 2 servers now run batches")]);
     }
     run_many(&rig, 64);
 }
@@ -86,7 +86,7 @@ fn a_server_that_hangs_costs_one_deadline_and_no_crop() {
     first.fail(Fault::Hang);
     run_many(&rig, 320);
     let out = rig.run_until("1 of 2 are left");
-    assert!(out.len() == 1 && out[0].contains("did not answer in 300ms (server-timeout)"), "{out:?}");
+    assert!(out.len() == 1 && out[0].contains("did not answer within 300ms (server-timeout)"), "{out:?}");
     let failures = rig.stream.places()[0].failures;
     assert!((1..=2).contains(&failures), "only the batches that were in flight waited: {failures}");
     first.fail(Fault::None);
@@ -182,7 +182,7 @@ fn connections_that_are_reset_in_the_middle_of_an_answer_lose_no_crop() {
     first.fail(Fault::None);
     let told = rig.run_until("is ready: 2 of 2");
     assert!(
-        told.iter().any(|text| text.contains("the connection broke before its answer was whole")),
+        told.iter().any(|text| text.contains("the connection broke before its answer was complete")),
         "{told:?}"
     );
     // In turn: it is out, it is back.
@@ -196,7 +196,7 @@ fn a_server_that_is_down_at_the_start_is_used_when_it_is_there() {
     let (list, at) = (names(&[&first, &second]), second.at);
     second.kill();
     let rig = open(backend(&list)).unwrap();
-    let warned = |event: &LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("Not all servers are there") && text.contains(&at.to_string()));
+    let warned = |event: &LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("Not all servers are ready") && text.contains(&at.to_string()));
     assert!(rig.told.iter().any(warned), "{:?}", rig.told);
     run_many(&rig, 32);
     let _second = Double::start_at(at, Model::default(), None, None);
@@ -225,7 +225,7 @@ fn a_server_that_comes_back_with_another_model_stays_out() {
     }
     // Tried twice by now, told of once.
     let told = rig.news();
-    assert!(told.len() == 1 && told[0].contains("cannot be used: its model known is another"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("cannot be used: its model known differs"), "{told:?}");
     assert_eq!(rig.stream.places()[0].state, "out");
 }
 
@@ -242,12 +242,12 @@ fn with_no_server_left_batches_fail_until_one_is_back() {
     assert!(error.contains(&at.to_string()), "{error}");
     let news = rig.news();
     assert!(
-        news.len() == 1 && news[0].contains("no server is left, batches wait up to server-timeout"),
+        news.len() == 1 && news[0].contains("no server is left; batches wait up to server-timeout"),
         "{news:?}"
     );
     let error = rig.run(1).unwrap_err();
     assert!(
-        error.contains("no server took a batch within 100ms") && error.contains("Connection refused"),
+        error.contains("no server ran a batch within 100ms") && error.contains("Connection refused"),
         "{error}"
     );
     let _double = Double::start_at(at, Model::default(), None, None);
@@ -342,7 +342,7 @@ fn with_no_server_left_the_network_goes_on_here_and_returns() {
     second.kill();
     // Not one crop fails.
     run_many(&rig, 64);
-    let told = rig.run_until("the network goes on in this process (cpu)");
+    let told = rig.run_until("so the model runs in this process (cpu)");
     assert_eq!(told.iter().filter(|text| text.starts_with("warning")).count(), told.len());
     assert!(told.len() <= 2 && rig.stream.provider() == "cpu", "{told:?}");
     let here_before = here.batches.load(Ordering::SeqCst);
@@ -351,7 +351,7 @@ fn with_no_server_left_the_network_goes_on_here_and_returns() {
     assert!(rig.news().is_empty(), "it is told once");
     let _first = Double::start_at(ats[0], Model::default(), None, None);
     let back = rig.run_until("is ready: 1 of 2");
-    assert!(back.len() == 1 && back[0].contains("none is run in this process any more"), "{back:?}");
+    assert!(back.len() == 1 && back[0].contains("this process no longer does"), "{back:?}");
     assert_eq!(rig.stream.provider(), "server");
     let here_before = here.batches.load(Ordering::SeqCst);
     run_many(&rig, 64);
@@ -377,9 +377,9 @@ fn with_no_server_at_the_start_the_network_begins_here_and_goes_over() {
     let told = rig.news();
     assert_eq!(told.len(), 1, "{told:?}");
     for word in [
-        "No server has the model known ready after 200ms",
+        "After 200ms, no server has the model known ready",
         "Connection refused",
-        "runs in this process (cpu) until one has",
+        "runs in this process (cpu) until a server is ready",
         "fallback=none",
     ] {
         assert!(told[0].contains(word), "{told:?}");
@@ -388,7 +388,7 @@ fn with_no_server_at_the_start_the_network_begins_here_and_goes_over() {
     assert!(here.batches.load(Ordering::SeqCst) > 0);
     let double = Double::start_at(at, Model::default(), None, None);
     let back = rig.run_until("is ready: 1 of 1");
-    assert!(back.len() == 1 && back[0].contains("none is run in this process any more"), "{back:?}");
+    assert!(back.len() == 1 && back[0].contains("this process no longer does"), "{back:?}");
     assert_eq!(rig.stream.provider(), "server");
     let (here_before, there_before) = (here.batches.load(Ordering::SeqCst), double.batches().len());
     run_many(&rig, 64);
@@ -436,7 +436,7 @@ fn a_server_that_comes_late_with_another_network_is_told_of_once_and_not_used() 
         told.extend(rig.news());
     };
     let mut told = Vec::new();
-    let words = "cannot be used: the network that runs in this process gives 4 key points of 4x4 crops";
+    let words = "cannot be used: the model that runs in this process returns 4 key points of 4x4 crops";
     let is_told = patience::wait(WATCHDOG, |_| {
         run_and_listen(&mut told);
         told.last().is_some_and(|text| text.contains(words)).then_some(())
@@ -461,7 +461,7 @@ fn with_no_server_at_the_start_an_unnamed_network_does_not_begin() {
     asked.timeout = Duration::from_millis(20);
     let error = open(asked).map(|_| ()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Server);
-    for word in ["No server has the model known ready", "model-file", "begins in this process"] {
+    for word in ["no server has the model known ready", "model-file", "starts with it in this process"] {
         assert!(error.message.contains(word), "{error}");
     }
 }
@@ -472,14 +472,17 @@ fn another_network_cannot_take_the_servers_place() {
     let double = start();
     let error = open(falling_back(&double.name(), &here, true)).map(|_| ()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Settings);
-    for word in
-        ["cannot take the servers' place", "gives 4 key points of 4x4", "model 3 key points", "fallback=none"]
-    {
+    for word in [
+        "cannot replace the servers' model",
+        "returns 4 key points of 4x4",
+        "model 3 key points",
+        "fallback=none",
+    ] {
         assert!(error.message.contains(word), "{error}");
     }
     // The embedded one, which nobody has named, is just not used.
     let rig = open(falling_back(&double.name(), &here, false)).unwrap();
-    let told = |event: &LoadEvent| matches!(event, LoadEvent::Info(text) if text.contains("Nothing takes the servers' place"));
+    let told = |event: &LoadEvent| matches!(event, LoadEvent::Info(text) if text.contains("Nothing replaces the servers"));
     assert!(rig.told.iter().any(told) && !is_warned(&rig), "{:?}", rig.told);
 }
 

@@ -10,23 +10,23 @@ use super::{
 #[test]
 fn every_bad_answer_is_one_error_and_the_next_batch_is_well() {
     let cases = [
-        (Fault::Hang, "did not answer in"),
-        (Fault::Reset, "the connection broke before its answer was whole"),
+        (Fault::Hang, "did not answer within"),
+        (Fault::Reset, "the connection broke before its answer was complete"),
         (Fault::Refuse, "it says: out of order"),
-        (Fault::TooFewNumbers, "which its shape"),
-        (Fault::TooManyRows, "its answer is another than it told"),
-        (Fault::OtherPoints, "its answer is another than it told"),
+        (Fault::TooFewNumbers, "which do not fit its shape"),
+        (Fault::TooManyRows, "its answer differs from its metadata"),
+        (Fault::OtherPoints, "its answer differs from its metadata"),
         (Fault::OtherType, "is FP16, not FP32"),
         (Fault::OtherName, "has no output `keypoints`"),
-        (Fault::Endless, "its answer goes on behind its end"),
+        (Fault::Endless, "its answer continues after its end"),
         (Fault::FourGigabytes, "its answer has 4294967295 bytes"),
-        (Fault::SlowLoris, "did not answer in"),
+        (Fault::SlowLoris, "did not answer within"),
         (Fault::CutShort, "its answer ends too early"),
         (Fault::NoStatus, "its answer ends without a status"),
-        (Fault::NoGrpc, "not in gRPC"),
+        (Fault::NoGrpc, "instead of gRPC"),
         (Fault::Compressed, "its answer is compressed"),
         (Fault::BadDetails, "it says: internal"),
-        (Fault::Garbage, "its answer is no message of the protocol"),
+        (Fault::Garbage, "its answer is not a message of the protocol"),
     ];
     // Each waits for its server most of the time.
     std::thread::scope(|scope| {

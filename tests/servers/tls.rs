@@ -125,7 +125,7 @@ fn a_server_is_trusted_by_its_certificate_alone() {
     let stranger = start(&certificate(&ours, "gpu9.example.org", 2100), None);
     refused(
         open(asked(&stranger, "localhost", Some(&ca))),
-        &["certificate", "must name the server as its certificate does"],
+        &["certificate", "use the name in the server's certificate"],
     );
     // No TLS where it was asked for, and TLS where it was not.
     let plain = Double::start(Model::default());
@@ -158,14 +158,11 @@ fn files_that_are_no_certificates_are_told_of_by_property() {
     let folder = Folder::new("files");
     let text = folder.write("text.pem", "no certificate");
     let double = start(&certificate(&authority("ours"), "localhost", 2100), None);
-    refused(
-        open(asked(&double, "localhost", Some(&text))),
-        &["text.pem that server-ca-file names is not in PEM"],
-    );
+    refused(open(asked(&double, "localhost", Some(&text))), &["text.pem in server-ca-file is not in PEM"]);
     let missing = folder.0.join("missing.pem");
     refused(
         open(asked(&double, "localhost", Some(&missing))),
-        &["missing.pem that server-ca-file names cannot be read: No such file"],
+        &["missing.pem in server-ca-file cannot be read: No such file"],
     );
     let mut half = asked(&double, "localhost", None);
     half.tls.certificate = Some(text.clone());

@@ -204,7 +204,7 @@ fn check(rig: &Rig, plan: &Plan) -> Result<(), String> {
     let allowed = |error: &&String| {
         error.contains("Inference failed") && rules.network_fails && !rules.passthrough
             || error.contains("Internal data stream error") && (refused || rules.network_fails)
-            || error.contains("A run of the network hangs") && plan.network_is_lost()
+            || error.contains("A run of the model hangs") && plan.network_is_lost()
     };
     if let Some(error) = errors.iter().find(|error| !allowed(error)) {
         return Err(format!("an error that nothing explains: {error}"));
@@ -218,10 +218,10 @@ fn check(rig: &Rig, plan: &Plan) -> Result<(), String> {
         explained && warning.contains("Inference failed") || plan.spare && warning.contains("device is lost")
     };
     // They count frames, and there is one at each EOS and stop.
-    let counts_frames = |warning: &String| warning.contains("went on without inference:");
+    let counts_frames = |warning: &String| warning.contains("passed without inference, because");
     let (counts, warnings): (Vec<_>, Vec<_>) = warnings.into_iter().partition(counts_frames);
     if let Some(count) = counts.first().filter(|_| !rules.skips) {
-        return Err(format!("no frame goes on without inference: {count}"));
+        return Err(format!("no frame passes without inference: {count}"));
     }
     match warnings.iter().find(|warning| !is_explained(warning)) {
         Some(warning) => Err(format!("a warning that nothing explains: {warning}")),

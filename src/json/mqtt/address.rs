@@ -26,8 +26,9 @@ impl Address {
         let rest = location.strip_prefix(if tls { TLS } else { PLAIN }).unwrap_or(location);
         if rest.contains('@') {
             return Err(Failure::settings(
-                "The property location has a user or a password in it, which everybody can see who lists the machine's processes: set \
-                 the variables RTMPOSE_MQTT_USER and RTMPOSE_MQTT_PASSWORD, or credentials-file",
+                "The property location contains a user or a password, which every user of the machine can see in its \
+                 list of processes: set the variables RTMPOSE_MQTT_USER and RTMPOSE_MQTT_PASSWORD, or \
+                 credentials-file",
             ));
         }
         let wrong = || {

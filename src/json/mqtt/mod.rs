@@ -68,19 +68,20 @@ impl Publisher {
         let address = Address::parse(location)?;
         if settings.format == Format::Coco {
             return Err(Failure::settings(
-                "The property format is coco, which makes one list of all frames: for messages set it to lines or openpose",
+                "The property format is coco, which writes one list for all frames: for messages to a broker set it \
+                 to lines or openpose",
             ));
         }
         if settings.overwrite || settings.append {
             return Err(Failure::settings(
-                "The properties overwrite and append are for files: leave them unset with a broker",
+                "The properties overwrite and append are for files only: leave them unset for messages to a broker",
             ));
         }
         let topic = settings.topic.clone().unwrap_or_else(|| format!("rtmpose/{name}"));
         for (property, topic) in [("topic", Some(&topic)), ("will-topic", settings.will_topic.as_ref())] {
             if topic.is_some_and(|topic| topic.contains(['+', '#', '\0'])) {
                 let text = format!(
-                    "The property {property} has a + or a #, which stand for other topics: name one topic"
+                    "The property {property} contains + or #, which are wildcards: set it to a single topic"
                 );
                 return Err(Failure::settings(text));
             }
@@ -106,7 +107,7 @@ impl Publisher {
         let thread =
             thread::Builder::new().name("rtmposejson-mqtt".to_string()).spawn(move || theirs.run(events));
         let thread = thread.map_err(|error| {
-            let text = format!("No thread can be started for messages: {error}");
+            let text = format!("Cannot start a thread for messages: {error}");
             Failure { kind: gst::ResourceError::Failed.into(), text }
         })?;
         Ok(Self { shared, thread: Some(thread) })
@@ -181,7 +182,7 @@ impl Shared {
     fn run(&self, events: EventLoop) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return lock(&self.queue).lost(format!("no runtime can be started: {error}")),
+            Err(error) => return lock(&self.queue).lost(format!("cannot start a runtime: {error}")),
         };
         runtime.block_on(async {
             tokio::select! {

@@ -130,7 +130,7 @@ impl Queue {
         let broker = &self.broker;
         let state = match &self.why {
             Some(why) => format!("The broker {broker} cannot be reached: {why}"),
-            None => format!("The broker {broker} takes messages too slowly"),
+            None => format!("The broker {broker} accepts messages too slowly"),
         };
         let fate = match dropped {
             0 => format!("the last {MOST} messages are kept for it"),

@@ -27,7 +27,7 @@ pub fn tls(ca_file: Option<&str>) -> Result<ClientConfig, Failure> {
             }
             if roots.is_empty() {
                 let text = format!(
-                    "The file {file} that ca-file names has no certificate in PEM: name one that has"
+                    "The file {file} in ca-file holds no PEM certificate: set ca-file to one that does"
                 );
                 return Err(Failure::settings(text));
             }
@@ -35,7 +35,8 @@ pub fn tls(ca_file: Option<&str>) -> Result<ClientConfig, Failure> {
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                let text = "The system trusts no authority, so that no broker can be known: install ca-certificates, or set ca-file";
+                let text = "The system has no trusted authorities to check the broker's certificate with: install \
+                            ca-certificates, or set ca-file";
                 return Err(Failure::settings(text));
             }
         }
@@ -53,9 +54,9 @@ pub fn credentials(file: Option<&str>) -> Result<Option<(String, String)>, Failu
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         return match (variable(USER), variable(PASSWORD)) {
             (Some(user), password) => Ok(Some((user, password.unwrap_or_default()))),
-            (None, Some(_)) => Err(Failure::settings(format!(
-                "The variable {PASSWORD} is set, but {USER} is not: set it, too"
-            ))),
+            (None, Some(_)) => {
+                Err(Failure::settings(format!("The variable {PASSWORD} is set, but {USER} is not: set both")))
+            }
             (None, None) => Ok(None),
         };
     };
@@ -63,14 +64,12 @@ pub fn credentials(file: Option<&str>) -> Result<Option<(String, String)>, Failu
     match text.lines().collect::<Vec<_>>()[..] {
         [user, password] if !user.is_empty() => Ok(Some((user.to_string(), password.to_string()))),
         _ => Err(Failure::settings(format!(
-            "The file {file} that credentials-file names does not have two lines, the first for the user and the second for the password: \
-             write these two"
+            "The file {file} in credentials-file must have exactly two lines, the user and the password"
         ))),
     }
 }
 
 fn read(property: &str, file: &str) -> Result<Vec<u8>, Failure> {
-    files::read(Path::new(file), LARGEST_FILE).map_err(|why| {
-        Failure::settings(format!("The file {file} that {property} names cannot be read: {why}"))
-    })
+    files::read(Path::new(file), LARGEST_FILE)
+        .map_err(|why| Failure::settings(format!("The file {file} in {property} cannot be read: {why}")))
 }

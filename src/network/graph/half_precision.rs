@@ -160,7 +160,9 @@ impl Conversion {
             op if own && HALVED.contains(&op) => self.add_float_node(&mut node, Float::Half)?,
             op if own && KEPT.contains(&op) => self.add_float_node(&mut node, Float::Single)?,
             other => {
-                return Err(format!("how its operator `{other}` behaves in half precision is not known"));
+                return Err(format!(
+                    "the behaviour of its operator `{other}` in half precision is not known"
+                ));
             }
         }
         self.nodes.push(node);
@@ -205,7 +207,7 @@ impl Conversion {
 
     fn add_cast(&mut self, mut node: Node) -> Result<(), String> {
         let ([input], [output]) = (&node.input[..], &node.output[..]) else {
-            return Err("a Cast has not one input and one output".to_string());
+            return Err("a Cast does not have one input and one output".to_string());
         };
         let (input, output) = (input.clone(), output.clone());
         let to = node.attribute("to").map_or(0, |to| to.i());

@@ -60,9 +60,9 @@ pub(super) fn scan(file: &[u8]) -> Result<(), String> {
 }
 
 fn walk(kind: Kind, mut bytes: &[u8], depth: usize, parts: &mut usize) -> Result<(), String> {
-    let broken = || "its bytes are no protobuf".to_string();
+    let broken = || "its bytes are not protobuf".to_string();
     if depth > DEEPEST {
-        return Err(format!("it has messages more than {DEEPEST} deep in one another"));
+        return Err(format!("its messages are nested more than {DEEPEST} levels deep"));
     }
     let (mut external, mut name) = (false, &[][..]);
     while !bytes.is_empty() {
@@ -86,7 +86,7 @@ fn walk(kind: Kind, mut bytes: &[u8], depth: usize, parts: &mut usize) -> Result
                 match (kind, field) {
                     (Kind::Tensor, 8) => name = part,
                     (Kind::Node, 4) if part == b"EPContext" => {
-                        return Err("it holds an engine that is compiled already".to_string());
+                        return Err("it contains a compiled engine".to_string());
                     }
                     _ => (),
                 }
@@ -189,7 +189,7 @@ mod tests {
             file((0..depth).fold(inner, wrap))
         };
         assert_eq!(scan(&nested(15)), Ok(()));
-        let error = "it has messages more than 48 deep in one another";
+        let error = "its messages are nested more than 48 levels deep";
         assert_eq!(scan(&nested(16)).unwrap_err(), error);
         assert_eq!(scan(&nested(2000)).unwrap_err(), error);
     }
@@ -198,7 +198,7 @@ mod tests {
     fn compiled_engines_are_refused() {
         let node = Node { op_type: Some("EPContext".to_string()), ..Node::default() };
         let error = scan(&file(Graph { node: vec![node], ..Graph::default() })).unwrap_err();
-        assert_eq!(error, "it holds an engine that is compiled already");
+        assert_eq!(error, "it contains a compiled engine");
     }
 
     #[test]
@@ -206,10 +206,10 @@ mod tests {
         for bytes in
             [&[0x80][..], &[7 << 3 | 2], &[7 << 3 | 2, 5, 0], &[1 << 3 | 1, 0], &[1 << 3 | 5, 0], &[3]]
         {
-            assert_eq!(scan(bytes).unwrap_err(), "its bytes are no protobuf");
+            assert_eq!(scan(bytes).unwrap_err(), "its bytes are not protobuf");
         }
         // A length that no memory has.
         let long = [&[7 << 3 | 2][..], &[0xff; 9], &[1]].concat();
-        assert_eq!(scan(&long).unwrap_err(), "its bytes are no protobuf");
+        assert_eq!(scan(&long).unwrap_err(), "its bytes are not protobuf");
     }
 }

@@ -62,7 +62,7 @@ impl Tensor {
             (element_type::FLOAT16, Some(raw)) => complaint(raw.len() / 2),
             (element_type::FLOAT16, None) => complaint(self.int32_data.len()),
             (other, _) => Err(format!(
-                "the tensor `{}` is of {}, not of a float type",
+                "the tensor `{}` has type {}, which is not a float type",
                 self.name(),
                 element_type::name(other)
             )),

@@ -39,7 +39,7 @@ static LOADED: Mutex<Vec<(Definition, &'static Skeleton)>> = Mutex::new(Vec::new
 /// of the process, like those that are built in, but only once however often its file is loaded.
 pub(super) fn load(path: &Path) -> Result<&'static Skeleton, String> {
     let bytes = files::read(path, MAX_BYTES).map_err(|why| format!("cannot be read: {why}"))?;
-    let text = str::from_utf8(&bytes).map_err(|_| "is not a skeleton: it is no text (UTF-8)")?;
+    let text = str::from_utf8(&bytes).map_err(|_| "is not a skeleton: it is not UTF-8 text")?;
     let definition = parse(text)?;
     let mut loaded = lock(&LOADED);
     if let Some((_, skeleton)) = loaded.iter().find(|(known, _)| *known == definition) {
@@ -67,7 +67,7 @@ impl Definition {
     fn check(&self) -> Result<(), String> {
         let points = self.names.len();
         if !(1..=MAX_POINTS).contains(&points) {
-            return Err(format!("`names` has {points} names, expected are 1 to {MAX_POINTS}"));
+            return Err(format!("`names` has {points} names, expected 1 to {MAX_POINTS}"));
         }
         let mut names = HashSet::new();
         if let Some(name) = self.names.iter().find(|name| !names.insert(*name)) {
@@ -105,7 +105,7 @@ impl Definition {
             return Err(format!("`sigmas` has {} numbers for {points} names", sigmas.len()));
         }
         match sigmas.iter().find(|sigma| !(sigma.is_finite() && **sigma > 0.0)) {
-            Some(sigma) => Err(format!("`sigmas` has {sigma}, expected are numbers above 0")),
+            Some(sigma) => Err(format!("`sigmas` has {sigma}, expected numbers above 0")),
             None => Ok(()),
         }
     }
@@ -198,7 +198,7 @@ mod tests {
             (swap("left", "lefft"), "line 4: unknown field `lefft`"),
             ("names = [\"a\", 3]".to_string(), "line 1: invalid type: integer `3`, expected a string"),
             ("names = [\"a\"\nlinks = 1".to_string(), "line 2: "),
-            ("names = []".to_string(), "`names` has 0 names, expected are 1 to 4096"),
+            ("names = []".to_string(), "`names` has 0 names, expected 1 to 4096"),
             (swap("\"arm_r\"]\n        links", "\"base\"]\n        links"), "`names` has `base` twice"),
             (
                 swap("[\"arm_r\", \"base\"]", "[\"leg\", \"base\"]"),
@@ -213,7 +213,7 @@ mod tests {
             (swap("left = [\"arm_l\"]", "left = [\"leg\"]"), "`left` names `leg`, which is not in `names`"),
             (swap("right = [\"arm_r\"]", "right = [\"arm_l\"]"), "`left` and `right` have `arm_l` twice"),
             (swap("0.1, 1]", "0.1]"), "`sigmas` has 2 numbers for 3 names"),
-            (swap("0.1, 1]", "0.1, 0]"), "`sigmas` has 0, expected are numbers above 0"),
+            (swap("0.1, 1]", "0.1, 0]"), "`sigmas` has 0, expected numbers above 0"),
             (swap("0.1, 1]", "0.1, nan]"), "`sigmas` has NaN"),
         ];
         for (text, words) in cases {
@@ -222,7 +222,7 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
         }
         let error = load_text("bytes", [0xff, 0xfe]).unwrap_err();
-        assert_eq!(error, "is not a skeleton: it is no text (UTF-8)");
+        assert_eq!(error, "is not a skeleton: it is not UTF-8 text");
         let error = load_text("large", " ".repeat(2 << 20)).unwrap_err();
         assert_eq!(error, "cannot be read: it has more than 1048576 bytes");
         let missing = load(Path::new("/nowhere/skeleton.toml")).unwrap_err();

@@ -24,38 +24,40 @@ impl Address {
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let address = Self::parse(item)?;
             if addresses.contains(&address) {
-                return Err(format!("it names {address} twice"));
+                return Err(format!("it contains {address} twice"));
             }
             addresses.push(address);
         }
         match addresses.len() {
-            0 => Err("it names no server".to_string()),
+            0 => Err("it contains no server".to_string()),
             1..=MOST => Ok(addresses),
-            more => Err(format!("it names {more} servers, more than {MOST}")),
+            more => Err(format!("it contains {more} servers, more than {MOST}")),
         }
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         // Not quoted: what stands before the @ may be a password.
         if text.contains('@') {
-            return Err("it holds a user's name or a password (@): give those by server-metadata".to_string());
+            return Err(
+                "it contains a user name or a password (@): put them into server-metadata".to_string()
+            );
         }
         let form = "such as grpc://gpu1:8001, or grpcs:// for TLS, is needed";
-        let uri: Uri = text.parse().map_err(|_| format!("`{text}` is no address: one {form}"))?;
+        let uri: Uri = text.parse().map_err(|_| format!("`{text}` is not an address: an address {form}"))?;
         let tls = match uri.scheme_str() {
             Some("grpc") => false,
             Some("grpcs") => true,
             _ => return Err(format!("`{text}` begins with neither grpc:// nor grpcs://: an address {form}")),
         };
         if uri.query().is_some() || !matches!(uri.path(), "" | "/") {
-            return Err(format!("`{text}` holds a path, which gRPC has none of: an address {form}"));
+            return Err(format!("`{text}` contains a path, which gRPC does not have: an address {form}"));
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
         if host.is_empty() {
-            return Err(format!("`{text}` names no machine: an address {form}"));
+            return Err(format!("`{text}` has no host: an address {form}"));
         }
         let port = uri.port_u16().filter(|port| *port != 0);
-        let port = port.ok_or_else(|| format!("`{text}` names no port: Triton's for gRPC is 8001"))?;
+        let port = port.ok_or_else(|| format!("`{text}` has no port: Triton's gRPC port is 8001"))?;
         Ok(Self { host, port, tls })
     }
 
@@ -114,22 +116,22 @@ mod tests {
     #[test]
     fn what_is_no_server_is_refused_with_the_reason() {
         for (text, why) in [
-            ("", "names no server"),
-            (" , ", "names no server"),
+            ("", "contains no server"),
+            (" , ", "contains no server"),
             ("gpu1:8001", "neither grpc:// nor grpcs://"),
             ("http://gpu1:8001", "neither grpc:// nor grpcs://"),
-            ("grpc://gpu1", "names no port"),
-            ("grpc://gpu1:0", "names no port"),
-            ("grpc://gpu1:8001/v2", "holds a path"),
+            ("grpc://gpu1", "has no port"),
+            ("grpc://gpu1:0", "has no port"),
+            ("grpc://gpu1:8001/v2", "contains a path"),
             ("grpc://:8001", "no "),
-            ("grpc://a b:1", "is no address"),
-            ("grpc://a:1,grpc://a:1", "names grpc://a:1 twice"),
+            ("grpc://a b:1", "is not an address"),
+            ("grpc://a:1,grpc://a:1", "contains grpc://a:1 twice"),
         ] {
             let error = Address::list(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
         let many: String = (1..=65).map(|port| format!("grpc://a:{port},")).collect();
-        assert_eq!(Address::list(&many).unwrap_err(), "it names 65 servers, more than 64");
+        assert_eq!(Address::list(&many).unwrap_err(), "it contains 65 servers, more than 64");
         let error = Address::list("grpc://user:hunter2@gpu1:8001").unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("server-metadata"), "{error}");
     }

@@ -39,7 +39,7 @@ impl Failure {
     }
 
     pub fn late(deadline: Duration) -> Self {
-        Self::passing(format!("it did not answer in {deadline:?} (server-timeout)"))
+        Self::passing(format!("it did not answer within {deadline:?} (server-timeout)"))
     }
 
     fn of_status(status: &Status) -> Self {
@@ -49,7 +49,7 @@ impl Failure {
         let text = format!("it says: {said}");
         match code {
             Code::Unauthenticated | Code::PermissionDenied => Self::lasting(format!(
-                "it does not let this client in ({said}): server-metadata, server-cert-file and server-key-file are for that"
+                "it refuses this client ({said}): check server-metadata, server-cert-file and server-key-file"
             )),
             Code::Unimplemented => Self { is_unknown_call: true, ..Self::passing(text) },
             _ => Self::passing(text),
@@ -64,9 +64,9 @@ impl Failure {
             return Self::passing(text);
         }
         let remedy = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
-            "; server-ca-file names the authority that has made it"
+            "; set server-ca-file to the authority that issued it"
         } else if text.contains("NotValidForName") || text.contains("not valid for") {
-            "; inference-server must name the server as its certificate does"
+            "; use the name in the server's certificate in inference-server"
         } else {
             ""
         };
@@ -112,7 +112,7 @@ impl Call<'_> {
         message: &impl Message,
     ) -> Result<A, Failure> {
         let answer = self.send(channel, framed(message)).await?;
-        A::decode(answer).map_err(|_| Failure::passing("its answer is no message of the protocol"))
+        A::decode(answer).map_err(|_| Failure::passing("its answer is not a message of the protocol"))
     }
 
     async fn exchange(&self, mut channel: Channel, message: Bytes) -> Result<Bytes, Failure> {
@@ -148,7 +148,7 @@ impl Call<'_> {
         if head.status != http::StatusCode::OK || !head.headers.get(header::CONTENT_TYPE).is_some_and(is_grpc)
         {
             return Err(Failure::passing(format!(
-                "it answers with HTTP status {} and not in gRPC: is this its port for gRPC?",
+                "it answers with HTTP status {} instead of gRPC: is this its gRPC port?",
                 head.status.as_u16()
             )));
         }
@@ -189,17 +189,17 @@ impl Call<'_> {
     /// Whether no more came than is wanted, by what is there so far.
     fn check_length(&self, received: &[u8]) -> Result<(), Failure> {
         if received.first().is_some_and(|flag| *flag != 0) {
-            return Err(Failure::passing("its answer is compressed, which was not asked for"));
+            return Err(Failure::passing("its answer is compressed, although no compression was requested"));
         }
         let Some(length) = length_of(received) else { return Ok(()) };
         if length > self.limit {
             return Err(Failure::passing(format!(
-                "its answer has {length} bytes, {} at most were expected",
+                "its answer has {length} bytes, expected at most {}",
                 self.limit
             )));
         }
         if received.len() > PREFIX + length {
-            return Err(Failure::passing("its answer goes on behind its end"));
+            return Err(Failure::passing("its answer continues after its end"));
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ fn deepest(error: Cause<'_>) -> Cause<'_> {
 
 /// A connection that was there is lost. Whether the answer had begun by then is a matter of chance.
 fn broken(why: &str) -> Failure {
-    Failure::passing(format!("the connection broke before its answer was whole ({})", bounded(why)))
+    Failure::passing(format!("the connection broke before its answer was complete ({})", bounded(why)))
 }
 
 /// At most eight digits and a unit.

@@ -176,7 +176,7 @@ impl Question {
         }
         match model.most_crops {
             Some(most) if most < self.batch_size => Err(Failure::lasting(format!(
-                "The model {name} takes {most} crops at once (max_batch_size), but batch-size is {}: set \
+                "The model {name} accepts {most} crops at once (max_batch_size), but batch-size is {}: set \
                  batch-size={most}, or a larger max_batch_size in the model's config.pbtxt",
                 self.batch_size
             ))),

@@ -124,7 +124,7 @@ impl RemoteExecutor {
                     Err(failed) => (crops, failed),
                 }
             }
-            None => (None, "no server is there yet".to_string()),
+            None => (None, "no server is ready yet".to_string()),
         };
         match &self.local {
             Some(local) if !self.ending.has_ended.load(Ordering::SeqCst) => {
@@ -166,7 +166,7 @@ impl Remote {
         if ending.has_ended.load(Ordering::SeqCst) {
             task.abort();
         }
-        let (result, answers) = receiver.recv().map_err(|_| "the batch was given up".to_string())?;
+        let (result, answers) = receiver.recv().map_err(|_| "the batch was discarded".to_string())?;
         self.answers = answers;
         result
     }

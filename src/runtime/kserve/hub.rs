@@ -140,7 +140,7 @@ impl Fallback {
                 Ok(()) => Ok(Arc::new(local)),
                 Err(why) => Err(Error::new(
                     ErrorKind::Settings,
-                    format!("The network in this process cannot take the servers' place: it {why}"),
+                    format!("The model in this process cannot replace the servers' model: it {why}"),
                 )),
             }
         });
@@ -149,11 +149,11 @@ impl Fallback {
             Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
             Err(error) if self.is_named => Err(Error::new(
                 error.kind,
-                format!("{error}; set model-file to a file of the servers' network, or fallback=none"),
+                format!("{error}; set model-file to the servers' model, or fallback=none"),
             )),
             Err(error) => {
                 report(LoadEvent::Info(format!(
-                    "Nothing takes the servers' place if none is there ({error}); model-file can name what does"
+                    "Nothing replaces the servers if none is ready ({error}); set model-file to the model that should"
                 )));
                 Ok(None)
             }

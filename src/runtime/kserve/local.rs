@@ -111,7 +111,7 @@ impl Local {
     ) -> Result<(), Error> {
         let (answer, answered) = mpsc::channel();
         let batch = Batch { crops, crop_bytes, rows, row: answers.len() / rows, answer };
-        let ended = || Error::new(ErrorKind::Run, "The network in this process has ended");
+        let ended = || Error::new(ErrorKind::Run, "The model in this process has ended");
         lock(&self.batches).as_ref().ok_or_else(ended)?.send(batch).map_err(|_| ended())?;
         answers.copy_from_slice(&answered.recv().map_err(|_| ended())??);
         Ok(())

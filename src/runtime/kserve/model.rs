@@ -49,7 +49,7 @@ pub struct Model {
 
 /// Sizes of the batches that a model takes.
 pub const MODEL_REMEDY: &str =
-    "set model-name to another model, or put the file there that models/server-repository makes";
+    "set model-name to another model, or install the file that models/server-repository makes on the server";
 
 impl Model {
     /// Of a server's words; `name` is the model's in messages. The error is a sentence.
@@ -70,7 +70,8 @@ impl Model {
             )
         {
             return Err(format!(
-                "The model {name} is as its makers export it, which is not what a server can be sent; {MODEL_REMEDY}"
+                "The model {name} is in the form in which its authors export it, which does not work on a server; \
+                 {MODEL_REMEDY}"
             ));
         }
         let strings = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -166,7 +167,7 @@ impl Model {
         let (kind, tensors) = self.tensors(message, self.rows_sent(rows))?;
         if kind != self.kind {
             return Err(format!(
-                "its answer has {} key points, {} were there before",
+                "its answer has {} key points, but had {} before",
                 kind.points(),
                 self.kind.points()
             ));
@@ -184,7 +185,7 @@ impl Model {
                 }
             }
             ([numbers], _) => answers.copy_from_slice(&numbers[..wanted]),
-            _ => return Err("its answer has other outputs than it told".to_string()),
+            _ => return Err("its answer has other outputs than its metadata".to_string()),
         }
         Ok(())
     }
@@ -197,7 +198,7 @@ impl Model {
     /// The outputs' numbers, in the order of `outputs`, and what their shapes mean.
     fn tensors(&self, message: Bytes, rows: usize) -> Result<(Kind, Vec<Vec<f32>>), String> {
         let response =
-            ModelInferResponse::decode(message).map_err(|_| "its answer is no message of the protocol")?;
+            ModelInferResponse::decode(message).map_err(|_| "its answer is not a message of the protocol")?;
         let mut shapes = Vec::new();
         let mut tensors = Vec::new();
         for name in &self.outputs {
@@ -214,7 +215,7 @@ impl Model {
             let numbers = numbers_of(output, response.raw_output_contents.get(index));
             if count.is_none_or(|count| count != numbers.len()) {
                 return Err(format!(
-                    "`{name}` of its answer holds {} numbers, which its shape {} does not",
+                    "`{name}` of its answer has {} numbers, which do not fit its shape {}",
                     numbers.len(),
                     bounded(&format!("{:?}", output.shape))
                 ));
@@ -225,7 +226,7 @@ impl Model {
         let refused = |error: crate::engine::Error| {
             let what = error.message.split("expected ").nth(1).unwrap_or_default();
             let what = what.split("; set model-file").next().unwrap_or_default();
-            format!("its answer is another than it told: expected {what}")
+            format!("its answer differs from its metadata: expected {what}")
         };
         let kind = match (&shapes[..], self.contract.form) {
             ([x, y], Form::Official { .. }) => {
@@ -242,7 +243,7 @@ impl Model {
                 }
             }
             ([shape], _) => contract::check_rows(&self.contract, rows, shape, "").map_err(refused)?,
-            _ => return Err("its answer has other outputs than it told".to_string()),
+            _ => return Err("its answer has other outputs than its metadata".to_string()),
         };
         Ok((kind, tensors))
     }

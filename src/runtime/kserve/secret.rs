@@ -21,21 +21,20 @@ impl Metadata {
         let mut headers = HeaderMap::new();
         for entry in split(text) {
             let (name, value) =
-                entry.split_once('=').ok_or("an entry has no =: name=value is needed".to_string())?;
+                entry.split_once('=').ok_or("an entry has no =: write name=value".to_string())?;
             let name = name.trim().to_ascii_lowercase();
             let (Ok(known), false) = (HeaderName::try_from(&name), name.is_empty()) else {
                 return Err(
-                    "the name of an entry is none that gRPC takes: letters, digits, - and _ are".to_string()
+                    "the name of an entry is not valid in gRPC: use letters, digits, - and _".to_string()
                 );
             };
             let is_ours = ["te", "content-type", "content-length", "host", "user-agent", "connection"]
                 .contains(&known.as_str());
             if is_ours || known.as_str().starts_with("grpc-") || known.as_str().ends_with("-bin") {
-                return Err(format!("the name {known} is gRPC's own"));
+                return Err(format!("the name {known} is reserved by gRPC"));
             }
-            let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
-                format!("the value of {known} holds what no metadata can: visible ASCII is needed")
-            })?;
+            let mut value = HeaderValue::from_str(value.trim())
+                .map_err(|_| format!("the value of {known} is not valid in metadata: use visible ASCII"))?;
             // Nor is it compressed into a table that later requests share.
             value.set_sensitive(true);
             headers.append(known, value);

@@ -36,26 +36,20 @@ pub fn config(files: &Files) -> Result<ClientTlsConfig, String> {
             read("server-cert-file", certificate, "-----BEGIN CERTIFICATE")?,
             read("server-key-file", key, "PRIVATE KEY-----")?,
         ))),
-        (Some(_), None) => {
-            Err("server-cert-file is set, but server-key-file is not: the certificate's key is needed, too"
-                .into())
-        }
-        (None, Some(_)) => {
-            Err("server-key-file is set, but server-cert-file is not: the key's certificate is needed, too"
-                .into())
-        }
+        (Some(_), None) => Err("server-cert-file is set, but server-key-file is not: set both".into()),
+        (None, Some(_)) => Err("server-key-file is set, but server-cert-file is not: set both".into()),
     }
 }
 
 fn read(property: &str, file: &Path, mark: &str) -> Result<Vec<u8>, String> {
     let bytes = files::read(file, LARGEST_FILE)
-        .map_err(|why| format!("The file {} that {property} names cannot be read: {why}", file.display()))?;
+        .map_err(|why| format!("The file {} in {property} cannot be read: {why}", file.display()))?;
     // The library's own words for a file in another form name neither file nor property.
     if bytes.windows(mark.len()).any(|window| window == mark.as_bytes()) {
         return Ok(bytes);
     }
     Err(format!(
-        "The file {} that {property} names is not in PEM, or holds something else: a line with {mark} is needed",
+        "The file {} in {property} is not in PEM, or contains something else: it needs a line with {mark}",
         file.display()
     ))
 }

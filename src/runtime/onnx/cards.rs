@@ -14,29 +14,29 @@ pub enum Cards {
 impl Cards {
     /// Reads `0,1,3` or `all`. The error ends a sentence such as 'device-ids=... cannot be used: '.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const FORM: &str = "it is GPU numbers with commas in between, such as 0,1, or all";
+        const FORM: &str = "set GPU numbers, separated by commas, such as 0,1, or all";
         if text.trim() == "all" {
             return Ok(Self::All);
         }
         if text.trim().is_empty() {
-            return Err(format!("it names no GPU; {FORM}"));
+            return Err(format!("it contains no GPU; {FORM}"));
         }
         let mut numbers = Vec::new();
         for word in text.split(',').map(str::trim) {
             if word.is_empty() {
-                return Err(format!("a number is missing beside a comma; {FORM}"));
+                return Err(format!("a number is missing next to a comma; {FORM}"));
             }
             let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
             let number =
                 word.parse::<u32>().ok().filter(|number| is_number && i32::try_from(*number).is_ok());
-            let number = number.ok_or_else(|| format!("{word} is no GPU number; {FORM}"))?;
+            let number = number.ok_or_else(|| format!("{word} is not a GPU number; {FORM}"))?;
             if numbers.contains(&number) {
-                return Err(format!("GPU {number} is named twice; name each once"));
+                return Err(format!("it contains GPU {number} twice; use each once"));
             }
             numbers.push(number);
         }
         if numbers.len() > MOST {
-            return Err(format!("it names {} GPUs, more than {MOST}", numbers.len()));
+            return Err(format!("it contains {} GPUs, more than {MOST}", numbers.len()));
         }
         Ok(Self::These(numbers))
     }
@@ -53,7 +53,7 @@ impl Cards {
                         _ => format!("{count} GPUs, 0 to {}", count - 1),
                     };
                     Err(format!(
-                        "there is no GPU {number}: CUDA knows {known} (CUDA_VISIBLE_DEVICES can hide others)"
+                        "there is no GPU {number}: CUDA finds {known} (CUDA_VISIBLE_DEVICES can hide others)"
                     ))
                 }
             },
@@ -79,7 +79,7 @@ mod tests {
             ("0,,1", "missing"),
             ("0,", "missing"),
             (",", "missing"),
-            ("0,0", "GPU 0 is named twice"),
+            ("0,0", "contains GPU 0 twice"),
             ("x", "x is no"),
             ("0;1", "0;1 is no"),
             ("-1", "-1 is no"),
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(Cards::All.numbers(0), Ok(vec![]));
         let cards = Cards::These(vec![3, 1]);
         assert_eq!(cards.numbers(4), Ok(vec![3, 1]));
-        assert!(cards.numbers(3).unwrap_err().starts_with("there is no GPU 3: CUDA knows 3 GPUs, 0 to 2"));
-        assert!(cards.numbers(1).unwrap_err().contains("CUDA knows one GPU, number 0"));
+        assert!(cards.numbers(3).unwrap_err().starts_with("there is no GPU 3: CUDA finds 3 GPUs, 0 to 2"));
+        assert!(cards.numbers(1).unwrap_err().contains("CUDA finds one GPU, number 0"));
     }
 }

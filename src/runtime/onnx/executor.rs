@@ -63,8 +63,8 @@ impl OnnxExecutor {
             Err(error) if executor.may_take_one_by_one(largest, &error) => {
                 let kind = executor.forward(0..1, |_| ())?;
                 (loading.report)(LoadEvent::Warning(format!(
-                    "The model {name} cannot be run on {largest} frames at once ({error}): they are run one after another; set \
-                     batch-size=1 to choose that silently"
+                    "The model {name} cannot run {largest} frames at once ({error}), so they are run one after \
+                     another; set batch-size=1 to do so without a warning"
                 )));
                 executor.one_by_one = true;
                 kind

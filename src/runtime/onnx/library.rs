@@ -108,8 +108,8 @@ impl Runtime {
             return Err(Error::new(
                 ErrorKind::Library,
                 format!(
-                    "ort-library is {}, but this process already runs {}: one process can use one ONNX Runtime only, \
-                     give every element the same",
+                    "ort-library is {}, but this process already runs {}: a process can use only one ONNX Runtime: \
+                     set every element to the same",
                     wanted.display(),
                     library.real.display()
                 ),
@@ -188,23 +188,24 @@ fn load(search: &Search, log: Log) -> Result<Library, Error> {
         (Origin::Property, Some((file, reason))) => named("The property ort-library", &file, &reason),
         (Origin::Variable, Some((file, reason))) => named("The variable ORT_DYLIB_PATH", &file, &reason),
         (_, Some((file, reason))) => format!(
-            "ONNX Runtime was found as {}, but cannot be used: {reason}; {REMEDY} with the property ort-library or the \
-             variable ORT_DYLIB_PATH",
+            "ONNX Runtime was found at {}, but cannot be used: {reason}; set the property ort-library or the \
+             variable ORT_DYLIB_PATH to {REMEDY}",
             file.display()
         ),
         (_, None) => {
-            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was found neither beside the plugin or the program nor in \
-             a folder of GStreamer's plugins or of the loader: install it, or name it with the property ort-library or the variable ORT_DYLIB_PATH"
+            "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was not found: neither beside the plugin or the \
+             program, nor in the folders of GStreamer's plugins and of the loader. Install it, or set the property \
+             ort-library or the variable ORT_DYLIB_PATH to its path"
                 .to_string()
         }
     };
     Err(Error::new(ErrorKind::Library, message))
 }
 
-const REMEDY: &str = "name ONNX Runtime's libonnxruntime.so, 1.20 or newer,";
+const REMEDY: &str = "ONNX Runtime's libonnxruntime.so, 1.20 or newer";
 
 fn named(what: &str, file: &Path, reason: &str) -> String {
-    format!("{what} names {}, which cannot be used: {reason}; {REMEDY} or unset it", file.display())
+    format!("{what} is {}, which cannot be used: {reason}; set it to {REMEDY}, or unset it", file.display())
 }
 
 /// Why the library cannot be used; none if there is no such file.
@@ -222,9 +223,9 @@ fn reason(file: &Path, error: &ort::LoadDynamicError) -> Option<String> {
             }
         }
         ort::LoadDynamicError::MissingApi { .. } => {
-            "it is another library, without the function OrtGetApiBase".to_string()
+            "it is a different library, without the function OrtGetApiBase".to_string()
         }
-        ort::LoadDynamicError::InvalidVersionString => "it does not tell its version".to_string(),
+        ort::LoadDynamicError::InvalidVersionString => "it does not report its version".to_string(),
         ort::LoadDynamicError::BadVersion { version_str, .. } => {
             format!("it is ONNX Runtime {version_str}, but 1.20 or newer is needed")
         }

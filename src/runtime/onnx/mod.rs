@@ -157,8 +157,8 @@ impl Backend for OnnxBackend {
         self.tell_of_shape(&file, loading);
         if self.precision == Precision::Fp16 && file.is_adapted() {
             (loading.report)(LoadEvent::Warning(format!(
-                "The model {} takes bytes already and is run as it is: precision=fp16 has no effect on it, export it in \
-                 half precision instead",
+                "The model {} accepts bytes and is run unchanged, so precision=fp16 has no effect on it: export it \
+                 in half precision instead",
                 file.name
             )));
         }
@@ -227,10 +227,9 @@ impl Backend for OnnxBackend {
 /// Tells the user of a provider that was asked for and cannot be used what to do without it.
 fn with_remedy(error: Error) -> Error {
     match error.kind {
-        ErrorKind::Provider => Error::new(
-            error.kind,
-            format!("{}; execution-provider=cpu, or auto, runs without it", error.message),
-        ),
+        ErrorKind::Provider => {
+            Error::new(error.kind, format!("{}; or set execution-provider=cpu or auto", error.message))
+        }
         _ => error,
     }
 }
@@ -241,8 +240,7 @@ fn explain_fixed_batch(error: Error, fixed_batch: Option<usize>) -> Error {
         Some(batch) if batch > 1 && error.kind == ErrorKind::OutOfMemory => Error::new(
             error.kind,
             format!(
-                "{}; the file is for batches of {batch} only: exported with a dynamic batch dimension, it can be run in \
-                 smaller ones",
+                "{}; the file allows only batches of {batch}: export it with a dynamic batch dimension to run smaller ones",
                 error.message
             ),
         ),
@@ -260,14 +258,14 @@ impl OnnxBackend {
         let contract = file.contract;
         if !contract.has_sides {
             (loading.report)(LoadEvent::Info(format!(
-                "The model {} leaves its input's size open: {}x{} is taken",
+                "The model {} has no fixed input size: using {}x{}",
                 file.name, contract.width, contract.height
             )));
         }
         if let Some(fixed) = contract.frames_at_once().filter(|fixed| *fixed < self.batch_size) {
             (loading.report)(LoadEvent::Warning(format!(
-                "The model {} takes {fixed} at once, not {} (batch-size): its frames are run one batch of {fixed} after another; \
-                 set batch-size={fixed}, or export it with a dynamic batch dimension",
+                "The model {} accepts batches of {fixed}, not {} (batch-size), so batches of {fixed} are run one \
+                 after another; set batch-size={fixed}, or export it with a dynamic batch dimension",
                 file.name, self.batch_size
             )));
         }
@@ -281,14 +279,14 @@ impl OnnxBackend {
         loading: &Loading,
     ) -> Result<(Network, Box<dyn Executor>), Error> {
         if !self.has_driver {
-            let text = "No NVIDIA driver on this machine: inference runs on the CPU";
+            let text = "No NVIDIA driver on this machine: the model runs on the CPU";
             (loading.report)(LoadEvent::Info(text.to_string()));
             return self.open_on_cpu(runtime, file, loading);
         }
         match self.open_on_cuda(runtime, file, loading) {
             Err(error) if error.kind == ErrorKind::Provider => {
                 (loading.report)(LoadEvent::Warning(format!(
-                    "{}; inference runs on the CPU instead: set execution-provider=cpu to choose that silently",
+                    "{}; the model runs on the CPU instead: set execution-provider=cpu to choose that without a warning",
                     error.message
                 )));
                 self.open_on_cpu(runtime, file, loading)
@@ -391,7 +389,7 @@ impl OnnxBackend {
     fn explain_half_precision(&self, place: &str, loading: &Loading) {
         if self.precision == Precision::Fp16 {
             (loading.report)(LoadEvent::Warning(format!(
-                "precision=fp16 has no effect on {place}, which gains nothing from it: the network runs in float32"
+                "precision=fp16 has no effect on {place}, where it is not faster: the model runs in float32"
             )));
         }
     }
@@ -407,8 +405,8 @@ impl OnnxBackend {
                 ErrorKind::Provider,
                 format!(
                     "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime, and the CUDA and cuDNN libraries that build asks for beside it or in the loader's path; \
-                     `make setup GPU=1` in the plugin's source folder installs them",
+                     Runtime, and that build's CUDA and cuDNN libraries, beside it or in the loader's path; `make \
+                     setup GPU=1` in the plugin's source folder installs them",
                     readable(&error.to_string())
                 ),
             )
@@ -460,7 +458,7 @@ impl OnnxBackend {
             open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
         if let Some(failed) = failed {
             (loading.report)(LoadEvent::Warning(format!(
-                "The network runs without CUDA graphs, which takes longer: {failed}"
+                "The model runs without CUDA graphs, and therefore slower: {failed}"
             )));
         }
         Ok(executor.with_network(network::Provider::Cuda, file.sha256.clone()))

@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn preload_nvidia(runtime: Runtime, loading: &Loading) {
     let failed = nvidia::preload(runtime.file());
     if !failed.is_empty() {
-        let text = format!("NVIDIA's libraries that cannot be loaded: {}", failed.join("; "));
+        let text = format!("Some of NVIDIA's libraries cannot be loaded: {}", failed.join("; "));
         (loading.report)(LoadEvent::Info(text));
     }
 }
@@ -74,9 +74,9 @@ impl OnnxBackend {
             Error::new(
                 ErrorKind::Provider,
                 format!(
-                    "The TensorRT execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime with its TensorRT provider, and the TensorRT, CUDA and cuDNN libraries that build asks for \
-                     in the loader's path",
+                    "The TensorRT execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of \
+                     ONNX Runtime with its TensorRT provider, and that build's TensorRT, CUDA and cuDNN libraries in \
+                     the loader's path",
                     readable(&error.to_string())
                 ),
             )
@@ -101,7 +101,7 @@ impl OnnxBackend {
                     tensorrt = tensorrt.with_timing_cache(true).with_timing_cache_path(folder);
                 }
                 Err(error) => (loading.report)(LoadEvent::Warning(format!(
-                    "TensorRT's engine cannot be kept in {} ({error}): it is built anew at every start",
+                    "TensorRT's engine cannot be saved in {} ({error}): it is built again at every start",
                     folder.display()
                 ))),
             }
@@ -130,8 +130,8 @@ impl OnnxBackend {
             Error::new(
                 ErrorKind::Provider,
                 format!(
-                    "The OpenVINO execution provider cannot be used ({}): it needs a build of ONNX Runtime with OpenVINO, \
-                     such as the one in the Python package onnxruntime-openvino, named with ort-library",
+                    "The OpenVINO execution provider cannot be used ({}): it needs a build of ONNX Runtime with \
+                     OpenVINO, such as the one in the Python package onnxruntime-openvino: set ort-library to it",
                     readable(&error.to_string())
                 ),
             )

@@ -38,7 +38,7 @@ impl CropSlot {
 
 /// Why a crop that lies on a card elsewhere was not loaded.
 pub(super) fn unfetched_crop(why: &str) -> Error {
-    Error::new(ErrorKind::Run, format!("a frame's crop cannot be fetched from its card: {why}"))
+    Error::new(ErrorKind::Run, format!("a frame's crop cannot be copied from its GPU: {why}"))
 }
 
 impl Slot for CropSlot {

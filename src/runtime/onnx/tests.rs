@@ -102,7 +102,7 @@ fn a_file_of_one_batch_size_says_that_it_cannot_be_run_in_smaller_ones() {
     assert!(!backend.takes_smaller_batches());
     let short = Error::new(ErrorKind::OutOfMemory, "no room");
     let text = explain_fixed_batch(short.clone(), Some(8)).message;
-    assert!(text.starts_with("no room; the file is for batches of 8 only"), "{text}");
+    assert!(text.starts_with("no room; the file allows only batches of 8"), "{text}");
     assert_eq!(explain_fixed_batch(short.clone(), None), short);
     let other = Error::new(ErrorKind::Run, "no room");
     assert_eq!(explain_fixed_batch(other.clone(), Some(8)), other);

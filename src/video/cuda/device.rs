@@ -69,12 +69,12 @@ impl Device {
     /// The card with that number. Not to be called while another thread captures a CUDA graph.
     pub fn open(number: i32) -> Result<Self, String> {
         if !has_cuda() {
-            return Err("NVIDIA's driver library libcuda.so.1 is not there".to_string());
+            return Err("NVIDIA's driver library libcuda.so.1 is missing".to_string());
         }
         let gst = GstCuda::get()?;
-        let there_is_none = |_| format!("there is no card {number}");
+        let there_is_none = |_| format!("there is no GPU {number}");
         let ordinal = usize::try_from(number).map_err(there_is_none)?;
-        let failed = |error: DriverError| format!("CUDA on card {number}: {:?}", error.0);
+        let failed = |error: DriverError| format!("CUDA on GPU {number}: {:?}", error.0);
         let context = CudaContext::new(ordinal).map_err(failed)?;
         context.bind_to_thread().map_err(failed)?;
         let (_, crop) = load_kernel(c"crop", include_str!("crop.cu"))?;

@@ -38,12 +38,12 @@ impl DeviceFrame {
         let format = format!("{}x{} {} in CUDA memory", info.width(), info.height(), info.format());
         let memory = buffer.memory(0).ok_or_else(|| format!("{format} has no memory"))?;
         let mapped = GstCuda::get()?.map(memory);
-        let mapped = mapped.ok_or_else(|| format!("{format} cannot be mapped on its card"))?;
+        let mapped = mapped.ok_or_else(|| format!("{format} cannot be mapped on its GPU"))?;
         let device = cards.for_memory(&mapped, is_lost);
-        let device = device.ok_or("CUDA memory cannot be read: the network does not run on a card")?;
+        let device = device.ok_or("CUDA memory cannot be read: the model does not run on a GPU")?;
         let (mut address, bytes) = mapped.place();
         let mut layout = layout(buffer, info, colours, bytes).ok_or_else(|| {
-            format!("{format} has {bytes} bytes, which its offsets and strides (GstVideoMeta) leave")
+            format!("the offsets and strides (GstVideoMeta) of {format} leave its {bytes} bytes")
         })?;
         let (mapped, copy) = if device.is_own(mapped.context()) {
             (Some(mapped), None)

@@ -68,7 +68,7 @@ impl GstCuda {
         // SAFETY: the handle is a context of that device.
         unsafe {
             let wrapped: Option<gst::Object> = from_glib_full((self.wrap)(handle, device));
-            let wrapped = wrapped.ok_or("GStreamer's CUDA library does not take our context")?;
+            let wrapped = wrapped.ok_or("GStreamer's CUDA library does not accept the plugin's context")?;
             let context = (self.share)(wrapped.as_ptr());
             if context.is_null() {
                 return Err("GStreamer's CUDA library cannot share a context".to_string());

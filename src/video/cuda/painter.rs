@@ -162,7 +162,7 @@ impl Painter {
                 at + rows + (layer.width as u64).saturating_sub(1) * layer.pixel_stride as u64 + 1
             };
             if layer.data[..layer.components as usize].iter().any(|at| last(*at) > bytes) {
-                return Err(format!("{bytes} bytes, which its offsets and strides leave"));
+                return Err(format!("its offsets and strides leave its {bytes} bytes"));
             }
             layer.data.iter_mut().for_each(|at| *at += address);
             painter

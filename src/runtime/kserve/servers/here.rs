@@ -20,11 +20,11 @@ impl Here {
                 let Network { width, height, kind, .. } = network;
                 format!("{} key points of {width}x{height} crops", kind.points())
             };
-            return Err(format!("gives {}, the servers' model {}", of(&self.network), of(&there)));
+            return Err(format!("returns {}, the servers' model {}", of(&self.network), of(&there)));
         }
         match model.contract.fixed_batch.or(model.most_crops) {
             Some(most) if most < self.batch_size => Err(format!(
-                "takes {} crops at once, the servers' model {most}: batch-size={most} suits both",
+                "accepts {} crops at once, the servers' model {most}: batch-size={most} suits both",
                 self.batch_size
             )),
             _ => Ok(()),

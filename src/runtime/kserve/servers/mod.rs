@@ -175,7 +175,8 @@ impl Servers {
 
     fn tell_beginning(&self, provider: Provider, troubles: &str) {
         let text = format!(
-            "{} ({troubles}): the network runs in this process ({}) until one has; fallback=none makes this an error",
+            "{} ({troubles}): the model runs in this process ({}) until a server is ready; fallback=none makes this \
+             an error",
             self.none_ready(),
             provider.name()
         );
@@ -209,9 +210,8 @@ impl Servers {
                     self.set_members(index, &one_family(found, second_family), &failed);
                 }
                 other => {
-                    let why =
-                        other.err().map_or("it stands for nothing".to_string(), |error| error.to_string());
-                    let failure = Failure::passing(format!("its name cannot be resolved: {why}"));
+                    let why = other.err().map_or("it has no address".to_string(), |error| error.to_string());
+                    let failure = Failure::passing(format!("its host name cannot be resolved: {why}"));
                     self.state().trouble.insert(Source::Address(index), failure);
                 }
             }
@@ -332,12 +332,12 @@ impl Servers {
         let state = &mut *state;
         let Some(connection) = state.connections.get_mut(&id) else { return Ok(()) };
         if let Some(why) = state.here.as_ref().and_then(|here| here.check(&model).err()) {
-            return Err(Failure::lasting(format!("the network that runs in this process {why}")));
+            return Err(Failure::lasting(format!("the model that runs in this process {why}")));
         }
         let (points, size) = (model.kind.points(), (model.contract.width, model.contract.height));
         if state.model.get_or_insert_with(|| model.clone()) != &model {
             return Err(Failure::lasting(format!(
-                "its model {} is another than the other servers': {points} key points of {}x{} crops here",
+                "its model {} differs from the other servers': {points} key points of {}x{} crops here",
                 self.question.model, size.0, size.1
             )));
         }
@@ -352,9 +352,9 @@ impl Servers {
         }
         let name = state.pool.get(id).map_or(String::new(), |member| member.name.clone());
         let (ready, all) = (state.pool.ready(), state.pool.members().len());
-        let back = format!("{name} is ready: {ready} of {all} servers take batches now");
+        let back = format!("{name} is ready: {ready} of {all} servers now run batches");
         if was_alone && state.here.is_some() {
-            self.news.moved(None, Change::Info(format!("{back}, and none is run in this process any more")));
+            self.news.moved(None, Change::Info(format!("{back}, and this process no longer does")));
         } else if was_told_out {
             self.news.tell(Change::Info(back));
         }
@@ -377,18 +377,18 @@ impl Servers {
         let what = format!("{name} failed ({})", failure.text);
         match &state.here {
             _ if ready > 0 => self.news.tell(Change::Warning(format!(
-                "{what}: batches go to the other servers, {ready} of {all} are left, until it is back"
+                "{what}: until it is back, the other servers run its batches ({ready} of {all} are left)"
             ))),
             Some(here) => {
                 let provider = here.network.provider.name();
                 let text = format!(
-                    "{what}: no server is left, and the network goes on in this process ({provider}) until one is back; \
+                    "{what}: no server is left, so the model runs in this process ({provider}) until one is back; \
                      fallback=none makes this an error"
                 );
                 self.news.moved(Some(provider), Change::Warning(text));
             }
             None => self.news.tell(Change::Warning(format!(
-                "{what}: no server is left, batches wait up to server-timeout for one to be back"
+                "{what}: no server is left; batches wait up to server-timeout for one to return"
             ))),
         }
     }
@@ -475,7 +475,7 @@ impl Servers {
         Err(why.unwrap_or_else(|| {
             let troubles = self.troubles().join("; ");
             let troubles = if troubles.is_empty() { "all are busy".to_string() } else { troubles };
-            format!("no server took a batch within {:?} (server-timeout): {troubles}", self.question.timeout)
+            format!("no server ran a batch within {:?} (server-timeout): {troubles}", self.question.timeout)
         }))
     }
 }

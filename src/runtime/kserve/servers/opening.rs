@@ -27,7 +27,7 @@ impl Servers {
         }
         let deadline = Instant::now() + self.question.timeout * FIRST_RUN;
         self.report(LoadEvent::Step(format!(
-            "Waiting for the model {} of {}",
+            "Waiting for the model {} on {}",
             self.question.model,
             self.list()
         )));
@@ -53,7 +53,7 @@ impl Servers {
 
     pub(super) fn none_ready(&self) -> String {
         let (model, time) = (&self.question.model, self.question.timeout * FIRST_RUN);
-        format!("No server has the model {model} ready after {time:?}")
+        format!("After {time:?}, no server has the model {model} ready")
     }
 
     fn list(&self) -> String {
@@ -110,15 +110,16 @@ impl Servers {
                 drop(state);
                 if !troubles.is_empty() {
                     self.report(LoadEvent::Warning(format!(
-                        "Not all servers are there; the others take the batches until they are: {}",
+                        "Not all servers are ready; until they are, the others run their batches: {}",
                         troubles.join("; ")
                     )));
                 }
                 self.warn_of_plain_text();
                 if model.takes_floats() {
                     self.report(LoadEvent::Warning(format!(
-                        "The model {} of the servers takes normalised floats, which are four times the bytes of the \
-                         pictures: the file that models/server-repository makes of it takes bytes and gives the same",
+                        "The model {} on the servers accepts normalised floats, which are four times as large as the \
+                         images' bytes: the file that models/server-repository makes from it accepts bytes, with the \
+                         same results",
                         self.question.model
                     )));
                 }
@@ -131,8 +132,9 @@ impl Servers {
             None if is_over => Some(Err(Error::new(
                 ErrorKind::Server,
                 format!(
-                    "{}: {}; inference-server and model-name say where it is, server-timeout how long it is waited for \
-                     (ten times as long); with model-file, a file of the same network, it begins in this process",
+                    "{}: {}; check inference-server and model-name, or set a longer server-timeout (the start waits \
+                     ten times as long); with model-file set to the same model, the element starts with it in this \
+                     process",
                     self.none_ready(),
                     troubles.join("; ")
                 ),
@@ -152,9 +154,9 @@ impl Servers {
         };
         let Some(index) = open else { return };
         let secret =
-            if self.question.metadata.headers().is_empty() { "" } else { ", and so does server-metadata" };
+            if self.question.metadata.headers().is_empty() { "" } else { ", and so is server-metadata" };
         self.report(LoadEvent::Warning(format!(
-            "Pictures go to {} unencrypted over a network that is not private{secret}: grpcs:// encrypts them",
+            "Images are sent to {} unencrypted over a network that is not private{secret}: use grpcs:// to encrypt them",
             self.addresses[index]
         )));
     }

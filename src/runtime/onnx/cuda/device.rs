@@ -21,7 +21,7 @@ pub struct Stream(Arc<CudaStream>);
 impl Stream {
     pub(super) fn new(device_id: i32) -> Result<Self, Error> {
         if !has_cuda() {
-            return Err(Error::new(ErrorKind::Provider, "NVIDIA's driver library libcuda.so.1 is not there"));
+            return Err(Error::new(ErrorKind::Provider, "NVIDIA's driver library libcuda.so.1 is missing"));
         }
         let ordinal = usize::try_from(device_id)
             .map_err(|_| Error::new(ErrorKind::Provider, format!("there is no device-id {device_id}")))?;

@@ -188,7 +188,7 @@ impl CapturedExecutor {
             let sampling = match device(plan.device_id) {
                 Ok(device) => Some(Sampling::new(device, stream, rows, plan)?),
                 Err(why) => {
-                    let text = format!("Frames in CUDA memory are not taken: {why}");
+                    let text = format!("Frames in CUDA memory are not accepted: {why}");
                     (loading.report)(LoadEvent::Info(text));
                     None
                 }
@@ -241,7 +241,8 @@ impl CapturedExecutor {
         }
         captured.try_overlapping()?;
         if !captured.overlaps {
-            let text = "ONNX Runtime waits for the end of each run: batches are loaded between runs; a newer version is faster";
+            let text = "This ONNX Runtime waits for the end of each run, so batches are copied between runs; a newer \
+                        version is faster";
             (loading.report)(LoadEvent::Info(text.to_string()));
         }
         Ok(Self(captured))
