@@ -43,7 +43,7 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     output::make_folder_of(&arguments.output)?;
     gst::init()?;
-    // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
+    // A program that is not linked with the plugin omits this, and needs the plugin in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
 
     let annotator = Annotator::new(&arguments)?;
@@ -77,12 +77,12 @@ impl Arguments {
     }
 }
 
-/// The pipeline and what is needed of it while it runs.
+/// The pipeline, and what is needed of it while it runs.
 struct Annotator {
     pipeline: gst::Pipeline,
     pose: gst::Element,
     sheet: Arc<Mutex<ContactSheet>>,
-    /// The video is written here and gets its name when it is whole.
+    /// The video is written here, and renamed when it is complete.
     partial: PathBuf,
     video: PathBuf,
 }
@@ -90,8 +90,8 @@ struct Annotator {
 impl Annotator {
     fn new(arguments: &Arguments) -> Result<Self> {
         let (extension, encoder) = encoder()?;
-        // rtmposebatch takes frames as they are decoded; I420 is what the encoders want, so that nothing is
-        // converted twice. videoflip stands a telephone's picture upright.
+        // rtmposebatch accepts decoded frames as they are; the encoders need I420, so nothing is converted twice. videoflip
+        // turns a phone's video upright.
         let detector = match arguments.detector {
             Some(_) => "rtmposedetect name=detector inference-interval=3 !",
             None => "",
@@ -128,11 +128,11 @@ impl Annotator {
         Ok(Self { pipeline, pose, sheet, partial, video })
     }
 
-    /// Runs to the end of the file; the seconds it took from the first frame on.
+    /// Runs to the end of the file; returns the seconds from the first frame on.
     fn run(&self) -> Result<f64> {
         let bus = self.pipeline.bus().ok_or("the pipeline has no bus")?;
         let mut missing = Vec::new();
-        // A failed change of state has its reason on the bus, read below.
+        // The reason of a failed change of state is on the bus, which is read below.
         let _ = self.pipeline.set_state(gst::State::Playing);
         let mut start = Instant::now();
         loop {
@@ -179,7 +179,7 @@ impl Annotator {
         let _ = fs::remove_file(&self.partial);
     }
 
-    /// Names the files and prints the figures.
+    /// Prints the names of the files, and the statistics.
     fn finish(&self, arguments: &Arguments, seconds: f64) -> Result<()> {
         let stats = self.pose.property::<gst::Structure>("stats");
         let provider = self.pose.property::<Option<String>>("active-provider").unwrap_or_default();
@@ -203,7 +203,7 @@ impl Annotator {
     }
 }
 
-/// What the encoders take; a photograph is often larger.
+/// Largest size for the encoders; photographs are often larger.
 const LARGEST: &str = "video/x-raw,width=(int)[2,3840],height=(int)[2,2160],pixel-aspect-ratio=1/1";
 
 /// File name extension, and the elements from raw video to the file's bytes.
@@ -226,7 +226,7 @@ fn with_extension(stem: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
-/// What GStreamer's missing-plugin message says, and the Debian package with the remedy.
+/// GStreamer's missing-plugin message, and the Debian package that helps.
 fn missing_codec(structure: &gst::StructureRef) -> String {
     let name = structure.get::<String>("name").unwrap_or_else(|_| "a decoder".to_owned());
     let format = structure.get::<gst::Caps>("detail").ok();
@@ -242,8 +242,8 @@ fn missing_codec(structure: &gst::StructureRef) -> String {
     format!("GStreamer lacks {name} ({format}): sudo apt-get install {package}")
 }
 
-/// Evenly spaced frames, gathered without knowing how many will come: every `stride`th is kept, and when there are too
-/// many, every second one of them goes and the stride doubles.
+/// Evenly spaced frames, collected without knowing how many will come: every `stride`th is kept; when there are too many,
+/// every second one is dropped and the stride doubles.
 #[derive(Default)]
 struct ContactSheet {
     frames: Vec<Frame>,
@@ -263,7 +263,7 @@ impl ContactSheet {
     const CELL_WIDTH: usize = 800;
     const KEPT: usize = 48;
 
-    /// Keeps frames that arrive at `sink`; those that are not needed are dropped at `pad`, before they are scaled.
+    /// Keeps frames that arrive at `sink`; frames that are not needed are dropped at `pad`, before they are scaled.
     fn collect(sheet: &Arc<Mutex<Self>>, pad: &gst::Pad, sink: &gst_app::AppSink) {
         let stride = sheet.lock().unwrap().stride.clone();
         stride.store(1, Ordering::Relaxed);
@@ -298,7 +298,7 @@ impl ContactSheet {
         }
     }
 
-    /// The kept frames nearest to the middles of equal parts of the video, each once: of a photograph there is only one.
+    /// The kept frames nearest to the middles of equal parts of the video, each once: a photograph has only one.
     fn chosen(&self) -> Vec<&Frame> {
         let Some(end) = self.frames.iter().map(|frame| frame.time).max() else { return Vec::new() };
         let parts = Self::COLUMNS * Self::ROWS;

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<()> {
     gst::init()?;
-    // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
+    // A program that is not linked with the plugin omits this, and needs the plugin in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
     let (shown, mut watched) = (options.shown, options.inputs);
     watched.gpu = shown.gpu;
@@ -138,7 +138,7 @@ struct Cameras {
     inputs: Inputs,
     // Closed after the inputs.
     wall: Option<Pipeline>,
-    /// As many of each input's frames as were told in a line of figures.
+    /// Number of each input's frames at the last line of statistics.
     told: Vec<u64>,
 }
 
@@ -166,7 +166,7 @@ impl Cameras {
         result
     }
 
-    /// The line of figures: frames a second of all inputs and of each.
+    /// The line of statistics: frames per second of all inputs and of each.
     fn tell(&mut self, time: f64, seconds: f64) {
         let mut all = 0;
         let mut each = Vec::new();

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     gst::init()?;
-    // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
+    // A program that is not linked with the plugin omits this, and needs the plugin in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
     let pipeline = gst::parse::launch(&arguments.pipeline.join(" "))?;
     let pipeline =
@@ -72,7 +72,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let result =
         result.and_then(|_| serve(&bus, &elements, &figures, Duration::from_secs(arguments.interval)));
     pipeline.set_state(gst::State::Null)?;
-    // A failed change of state leaves the reason on the bus.
+    // The reason of a failed change of state is on the bus.
     match bus.pop_filtered(&[gst::MessageType::Error]) {
         Some(message) if result.is_err() => Err(error_text(&message)),
         _ => result,
@@ -82,7 +82,7 @@ fn run(arguments: Arguments) -> Result<()> {
 /// Answers requests until the program ends.
 fn answer(server: &tiny_http::Server, figures: &Mutex<Figures>) {
     for request in server.incoming_requests() {
-        // Not in the middle of a reading: an answer has all of its figures.
+        // Not during a reading, so that an answer has all figures.
         let families = figures.lock().unwrap_or_else(PoisonError::into_inner).registry.gather();
         let (status, text) = match (request.url(), TextEncoder::new().encode_to_string(&families)) {
             ("/metrics", Ok(text)) => (200, text),
@@ -90,7 +90,7 @@ fn answer(server: &tiny_http::Server, figures: &Mutex<Figures>) {
             _ => (404, "Figures are at /metrics\n".to_string()),
         };
         let response = tiny_http::Response::from_string(text);
-        // Whoever asked may have gone.
+        // The client may have gone.
         let _ = request.respond(response.with_status_code(status));
     }
 }
@@ -180,11 +180,11 @@ struct Figures {
 }
 
 impl Figures {
-    /// Publishes what the elements tell now.
+    /// Publishes the elements' current figures.
     fn read(&mut self, elements: &[gst::Element]) -> Result<()> {
         let mut readings: Vec<_> =
             elements.iter().map(|element| (element, element.property::<gst::Structure>("stats"))).collect();
-        // One that has not started, or has ended, knows nothing of the network that it shares.
+        // An element that has not started, or has ended, knows nothing about the model that it shares.
         readings.sort_by_key(|(_, stats)| std::cmp::Reverse(stats.get::<u64>("crops").unwrap_or(0)));
         let mut told = BTreeSet::new();
         for (element, stats) in &readings {
@@ -195,7 +195,7 @@ impl Figures {
                     self.publish((field, of, help), &name, value)?;
                 }
             }
-            // Of several GPUs each has its own.
+            // With several GPUs, each has its own figures.
             let gpus = stats.get::<gst::Array>("gpus").ok();
             for gpu in gpus.iter().flat_map(|gpus| gpus.iter()) {
                 let gpu = gpu.get::<gst::Structure>()?;

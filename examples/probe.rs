@@ -13,7 +13,7 @@ use gstrtmpose::meta;
 
 fn main() -> Result<(), Box<dyn Error>> {
     gst::init()?;
-    // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
+    // A program that is not linked with the plugin omits this, and needs the plugin in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
     let line = std::env::args().nth(1).ok_or("usage: probe 'LAUNCH LINE with rtmposebatch name=pose'")?;
     let pipeline = gst::parse::launch(&line)?;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
-    // Why it does not start is on the bus.
+    // The reason why it does not start is on the bus.
     let _ = pipeline.set_state(gst::State::Playing);
     let end = bus.timed_pop_filtered(None, &[gst::MessageType::Eos, gst::MessageType::Error]);
     pipeline.set_state(gst::State::Null)?;
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn print_people(buffer: &gst::BufferRef) {
     let pts = buffer.pts().unwrap_or_default().mseconds();
     for found in meta::read(buffer) {
-        // What any other element may have written in its name.
+        // Another element may have written a malformed one under this name.
         let Ok(found) = found.inspect_err(|error| eprintln!("{error}")) else { continue };
         for (index, person) in found.people.iter().enumerate() {
             let positions: Vec<_> =

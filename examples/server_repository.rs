@@ -73,7 +73,7 @@ fn configuration(name: &str, adapted: &[u8], arguments: &Arguments) -> Result<St
     let graph = model.graph.ok_or("the model has no graph")?;
     let (input, output) =
         (graph.inputs().next().ok_or("no input")?, graph.output.first().ok_or("no output")?);
-    // A batch that the file fixes is a dimension like others; else requests are batched.
+    // A batch dimension that the file fixes is an ordinary dimension; otherwise requests are batched.
     let fixed = input.dimensions()[0];
     let largest = fixed.map_or(i64::from(arguments.largest), |_| 0);
     let skipped = usize::from(fixed.is_none());
@@ -103,7 +103,7 @@ output [ {{ name: "{}" data_type: TYPE_FP32 dims: [ {} ] }} ]
     }
     text += "\n# The first runs of a size take long: they are over before the model is ready.\n";
     for size in sizes {
-        // Of a fixed batch the size is in the dimensions.
+        // The dimensions of a fixed batch include its size.
         let batch_size = if fixed.is_some() { 0 } else { size };
         writeln!(
             text,

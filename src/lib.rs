@@ -1,31 +1,31 @@
-//! The GStreamer plugin `rtmpose`: batched RTMPose pose estimation on live and stored video.
+//! The GStreamer plugin `rtmpose`: RTMPose pose estimation in batches, on live and stored video.
 //!
-//! `rtmposedetect` finds people, `rtmposebatch` finds their key points and attaches them to the frames, `rtmposeoverlay` draws
-//! them, `rtmposejson` turns them into JSON. One frame's way through `rtmposebatch`, and no step back:
+//! `rtmposedetect` finds people, `rtmposebatch` finds their key points and attaches them to the frames, `rtmposeoverlay`
+//! draws them, and `rtmposejson` writes them as JSON. A frame takes these steps through `rtmposebatch`:
 //!
-//! 1. The sink pad's chain function ([`stage`], `input.rs`) asks [`posebatch`] for the regions to look at ([`meta`],
-//!    [`track`]), samples each region's crop from the frame's own pixel format ([`video`]) and submits it to the engine.
-//! 2. The frame waits in the ordered queue (`queue.rs`) between the events and queries that came with it.
-//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`runtime`]) on a graph that takes bytes and gives
-//!    rows of numbers ([`network::graph`]); each crop gets its answer.
-//! 4. The source pad's task (`output.rs`) takes the head of the queue once its answers are there; [`posebatch`] turns
-//!    the rows into key points in the frame ([`network`]) and attaches them ([`meta`]); the task pushes the frame.
+//! 1. The sink pad's chain function ([`stage`], `input.rs`) asks [`posebatch`] which boxes of the frame to infer ([`meta`],
+//!   [`track`]), samples a crop of each from the frame's own pixel format ([`video`]) and submits it to the engine.
+//! 2. The frame waits in the ordered queue (`queue.rs`), between the events and queries that came with it.
+//! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`runtime`]) on a graph that accepts bytes and returns
+//!   rows of numbers ([`network::graph`]). Each crop gets its answer.
+//! 4. The source pad's task (`output.rs`) takes the head of the queue once its answers are there. [`posebatch`] turns the
+//!   rows into key points in the frame ([`network`]) and attaches them ([`meta`]). The task pushes the frame.
 //!
-//! `docs/architecture.md` draws that, and says who owns what and where something new goes. The rooms, top floor first; each
-//! uses those below it only, which `tests/rooms.rs` checks:
+//! `docs/architecture.md` has a drawing of this, and says who owns what and where new code goes. The rooms from top to
+//! bottom; each uses only rooms below it, which `tests/rooms.rs` checks:
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! |---|---|
 //! | [`detect`], [`posebatch`], [`overlay`], [`json`] | the elements |
-//! | `common` | what the elements that run networks have in common: properties, and the engine that is opened by them |
-//! | [`stage`] | what an inference element is made of, whatever it looks for: pads, ordered queue, task, latency, figures |
-//! | [`track`] | following people from frame to frame |
+//! | `common` | what the elements that run models share: properties, and opening an engine from them |
+//! | [`stage`] | what every inference element consists of: pads, ordered queue, task, latency, statistics |
+//! | [`track`] | tracking people from frame to frame |
 //! | [`meta`] | people and regions <-> buffer metadata |
-//! | [`runtime`] | who runs a network: ONNX Runtime, or servers elsewhere |
-//! | [`network`] | what a network takes and gives: what a file must look like, the graph rewritten, rows decoded |
-//! | [`engine`] | batching, for any network: streams, when to cut, executors, shared engines |
+//! | [`runtime`] | what runs a model: ONNX Runtime, or inference servers |
+//! | [`network`] | what a model accepts and returns: checks of the file, the adapted graph, decoding of rows |
+//! | [`engine`] | batching, for any model: streams, cutting batches, executors, shared engines |
 //! | [`pose`] | people: key points, skeletons, smoothing |
-//! | [`video`] | frames: formats, planes, colours, what a crop is, crops sampled, also on an NVIDIA card ([`video::cuda`]) |
+//! | [`video`] | frames: formats, planes, colours, sampling of crops, also on NVIDIA GPUs ([`video::cuda`]) |
 //! | `platform` | what differs between systems: files, drivers |
 
 mod common;

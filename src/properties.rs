@@ -1,8 +1,8 @@
-//! What the elements' properties have in common.
+//! What the properties of all elements share.
 
 use gst::{glib, prelude::*};
 
-/// Warns that a property was set which the element reads only when it goes from READY to PAUSED. Not to be called with a lock
+/// Warns that a property was set which the element reads only when it goes from READY to PAUSED. Do not call it with a lock
 /// held.
 pub(crate) fn warn_of_late_property(element: &impl IsA<gst::Element>, property: &glib::ParamSpec) {
     let name = property.name();

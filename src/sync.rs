@@ -1,7 +1,7 @@
-//! Locks that stay usable after a panic: every pad function and executor catches its panics and reports them, so a
-//! poisoned lock carries no news.
+//! Locks that stay usable after a panic. Every pad function and executor catches its panics and reports them, so a poisoned
+//! lock can be ignored.
 //!
-//! Built with `--cfg shuttle` for tests, they and the threads are shuttle's, which plays many orders of their steps
+//! In tests with `--cfg shuttle`, locks and threads are shuttle's, which runs many orders of their steps
 //! (`scripts/schedules`).
 
 use std::{sync::PoisonError, time::Duration};

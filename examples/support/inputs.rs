@@ -1,5 +1,6 @@
-//! Inputs of a program: each has a pipeline of its own, so that one that fails is thrown away and built again while others go on.
-//! They share one network, and one detector, by `model-instance-id`. What becomes of their frames is the program's: an `Outlet`.
+//! Inputs of a program. Each has its own pipeline, so that one that fails can be destroyed and built again while the others
+//! run. They share one model, and one detector, by `model-instance-id`. An `Outlet` of the program decides what happens to
+//! their frames.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use signal_hook::{
 use super::passwords::say;
 use super::pipeline::{DECODER, News, Pipeline, Result, What, wait_for_network};
 
-/// What to watch, and with which networks.
+/// The inputs, and the models for them.
 #[derive(clap::Args)]
 pub struct Watched {
     /// Inputs, one or more of these:
@@ -38,7 +39,7 @@ pub struct Watched {
     /// Seconds before a failed input is opened again for the first time
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     retry: Duration,
-    /// NVIDIA's decoders are taken, and frames stay in CUDA memory: the program's `Outlet` gets them there.
+    /// NVIDIA's decoders are used, and frames stay in CUDA memory, where the program's `Outlet` receives them.
     #[arg(skip)]
     pub gpu: bool,
 }
@@ -48,24 +49,24 @@ pub fn seconds(text: &str) -> Result<Duration> {
     if duration.is_zero() { Err("more than 0 is needed".into()) } else { Ok(duration) }
 }
 
-/// The engines' names: any that nobody else in the process uses.
+/// Names for the shared engines that nothing else in the process uses.
 const SHARED: &str = "model-instance-id=inputs";
 const SHARED_DETECTOR: &str = "model-instance-id=inputs-detector";
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// An input without a frame for so long, though none waits for the network, has failed.
+/// An input that sends no frame for this long, although none waits for the model, has failed.
 const STALL: Duration = Duration::from_secs(10);
-/// Milliseconds by which packets of network cameras may be late.
+/// Milliseconds that packets of network cameras may be late.
 const LATENCY: u32 = 100;
-/// Time for files that are being written to be completed.
+/// Time to complete files that are being written.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// What becomes of the frames of an input.
+/// What happens to the frames of an input.
 pub trait Outlet {
-    /// The elements behind the network, as in gst-launch-1.0. Frames of a live input come when they are made, others as
-    /// fast as they are taken.
+    /// The elements after the model, as in gst-launch-1.0. Frames of a live input arrive when they are taken, others as fast
+    /// as they are consumed.
     fn elements(&self, index: usize, is_live: bool) -> String;
 
-    /// These elements are in the pipeline, which is about to start.
+    /// Called with these elements of the pipeline, before it starts.
     fn connect(&self, _index: usize, _pipeline: &gst::Pipeline) -> Result<()> {
         Ok(())
     }
@@ -92,10 +93,10 @@ pub struct Input {
     opened: u32,
     /// Since the last frame.
     failures: u32,
-    /// Frames of this pipeline, and when it last gave one or had one waiting for the network.
+    /// Frames of this pipeline, and when it last sent one or had one waiting for the model.
     frames: u64,
     last_frame: Instant,
-    /// Frames of all its pipelines.
+    /// Frames of all its pipelines so far.
     pub total: u64,
 }
 
@@ -169,7 +170,7 @@ impl Input {
         }
         outlet.connect(index, &pipeline.0)?;
         if pipeline.0.set_state(gst::State::Playing).is_err() {
-            // Behind the reason, if an element gave one.
+            // Appended to the reason, if an element gave one.
             let _ = sender.send((who, What::Failed("it cannot be started".to_string())));
         }
         (self.frames, self.last_frame) = (0, Instant::now());
@@ -177,7 +178,7 @@ impl Input {
         Ok(())
     }
 
-    /// Closes the pipeline. The next one comes later with each failure in a row.
+    /// Closes the pipeline. After each failure in a row, the next one comes later.
     fn fail(&mut self, index: usize, reason: &str, options: &Watched) {
         self.count_frames();
         let wait = options.retry.saturating_mul(1 << self.failures.min(16)).min(LONGEST_RETRY);
@@ -200,8 +201,8 @@ impl Input {
     }
 }
 
-/// Frames of NVIDIA's decoders pass as they are. Others, of a test picture for one, are brought there; formats that the elements
-/// do not take are converted, where this GStreamer can do that on the GPU.
+/// Frames of NVIDIA's decoders pass unchanged. Other frames, such as a test picture's, are uploaded; formats that the
+/// elements do not accept are converted, if this GStreamer can do that on the GPU.
 fn on_the_gpu() -> String {
     let convert = gst::ElementFactory::find("cudaconvert").map_or("", |_| "cudaconvert ! ");
     format!(
@@ -209,7 +210,7 @@ fn on_the_gpu() -> String {
     )
 }
 
-/// Has GStreamer take NVIDIA's decoders before all others.
+/// Makes GStreamer prefer NVIDIA's decoders.
 fn prefer_the_gpu() -> Result<()> {
     for name in ["cudaupload", "cudadownload"] {
         if gst::ElementFactory::find(name).is_none() {
@@ -229,9 +230,9 @@ fn prefer_the_gpu() -> Result<()> {
     Ok(())
 }
 
-/// The elements that find people and their key points, with the networks that all inputs share.
+/// The elements that find people and their key points, with the models that all inputs share.
 fn elements(options: &Watched) -> String {
-    // Elsewhere frames in its memory could not be read.
+    // Frames in this GPU's memory could not be read elsewhere.
     let provider = if options.gpu { "execution-provider=cuda" } else { "" };
     let detector = options.detector.as_ref();
     let detector = detector.map_or_else(String::new, |properties| {
@@ -240,25 +241,25 @@ fn elements(options: &Watched) -> String {
     format!("{detector}rtmposebatch name=pose {SHARED} {provider} {}", options.pose)
 }
 
-/// What the program is to do.
+/// What the program must do now.
 pub enum Step {
-    /// Go on; figures may have changed.
+    /// Continue; statistics may have changed.
     On,
-    /// End: all inputs have, or a signal came.
+    /// End: all inputs have ended, or a signal came.
     End,
-    /// Tell a pipeline of its own to ask for the latency again.
+    /// Make a pipeline of its own query the latency again.
     Latency,
 }
 
-/// The inputs, and what they share. Those that a program adds to these of its own pipelines it parses with `sender` and no
-/// input's number: what fails in one of them ends the program.
+/// The inputs, and what they share. Pipelines that a program adds are parsed with `sender` and without an input's number: a
+/// failure in one of them ends the program.
 pub struct Inputs {
     pub options: Watched,
     pub inputs: Vec<Input>,
-    /// Files that have ended begin again.
+    /// Play files again when they have ended.
     pub repeat: bool,
-    /// Closed after the inputs. One more rtmposebatch that stands in READY: it finds errors in the settings before anything
-    /// starts, keeps the network loaded while inputs come and go, and gives the figures of the network.
+    /// Closed after the inputs. One more rtmposebatch, which stays in READY: it finds errors in the settings before anything
+    /// starts, keeps the model loaded while inputs come and go, and has the model's statistics.
     pub network: Pipeline,
     pub sender: Sender<News>,
     news: Receiver<News>,
@@ -287,18 +288,18 @@ impl Inputs {
         let stop = sender.clone();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         std::thread::spawn(move || signals.forever().try_for_each(|_| stop.send((None, What::Ended))));
-        // Why a pipeline does not start comes as news.
+        // The reason why a pipeline does not start arrives as news.
         let network = Pipeline::parse(&elements(&options), None, &sender)?;
         let _ = network.0.set_state(gst::State::Ready);
         Ok(Self { options, inputs, repeat: false, network, sender, news })
     }
 
-    /// Waits for news, at most until then, and does for the inputs what has to be done.
+    /// Waits for news, at most until then, and does what is due for the inputs.
     pub fn step(&mut self, until: Instant, outlet: &dyn Outlet) -> Result<Step> {
         if self.inputs.iter().all(|input| matches!(input.phase, Phase::Ended | Phase::Left { .. })) {
             return Ok(Step::End);
         }
-        // Stalls are looked for every second.
+        // Inputs that have stalled are looked for every second.
         let mut next = until.min(Instant::now() + Duration::from_secs(1));
         for input in &self.inputs {
             if let Phase::Waiting { until, .. } = input.phase {
@@ -312,7 +313,7 @@ impl Inputs {
             Ok((None, What::Latency)) => step = Step::Latency,
             Ok((None, What::Warning(_))) => (),
             Ok((Some(who), what)) => self.hear(who, what),
-            // Nothing is new; the sender is kept above.
+            // There is no news; the sender is kept above.
             Err(_) => (),
         }
         let now = Instant::now();
@@ -349,7 +350,7 @@ impl Inputs {
             What::Ended if input.is_live() => input.fail(index, "the stream has ended", &self.options),
             What::Ended => {
                 input.count_frames();
-                // One without a frame would be opened again for ever.
+                // An input without a frame would be opened again forever.
                 if self.repeat && input.frames > 0 {
                     input.phase =
                         Phase::Waiting { until: Instant::now(), reason: "it begins again".to_string() };
@@ -363,11 +364,11 @@ impl Inputs {
         }
     }
 
-    /// Ends all streams, also that of the program's own pipeline, so that files which are being written are complete.
+    /// Ends all streams, also that of the program's own pipeline, so that files that are being written are complete.
     pub fn finish(&mut self, own: Option<&Pipeline>) -> Result<()> {
         let until = Instant::now() + LAST_WORDS;
         let inputs = self.inputs.iter().filter_map(|input| match &input.phase {
-            // One that has sent nothing yet need not end well.
+            // A pipeline that has sent nothing yet may not end normally.
             Phase::Running(pipeline) if input.frames > 0 => Some(pipeline),
             _ => None,
         });

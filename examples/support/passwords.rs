@@ -1,10 +1,10 @@
-//! Addresses hold passwords, and GStreamer's messages hold addresses: what is printed goes through `masked`.
+//! Addresses can contain passwords, and GStreamer's messages contain addresses: everything printed goes through `masked`.
 
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Runs a program by its arguments. What it says of wrong ones, and of a failure, has no passwords.
+/// Runs a program with its arguments. Messages about wrong arguments, and about a failure, have no passwords.
 pub fn run_masked<A: clap::Parser, E: Display>(run: impl FnOnce(A) -> Result<(), E>) -> ExitCode {
     let arguments = match A::try_parse() {
         Ok(arguments) => arguments,
@@ -26,7 +26,7 @@ pub fn run_masked<A: clap::Parser, E: Display>(run: impl FnOnce(A) -> Result<(),
 
 /// Prints a line without passwords.
 pub fn say(line: impl Display) {
-    // Whoever reads may have gone.
+    // The reader may have gone.
     let _ = writeln!(std::io::stdout(), "{}", masked(&line.to_string()));
 }
 
@@ -37,7 +37,7 @@ pub fn masked(text: &str) -> String {
         let (before, address) = rest.split_at(start + 3);
         out += before;
         let word = address.split_whitespace().next().filter(|word| address.starts_with(word)).unwrap_or("");
-        // Not every password is escaped as it should be: it ends at the last @.
+        // Not every password is escaped correctly: it ends at the last @.
         rest = address;
         if let Some((login, _)) = word.rsplit_once('@') {
             out += login.split_once(':').map(|(user, _)| format!("{user}:")).unwrap_or_default().as_str();

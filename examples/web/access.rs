@@ -1,4 +1,4 @@
-//! Who may watch: requests that a browser sends for another site are refused, and with a token whoever does not know it.
+//! Who may watch: requests that a browser sends for another site are refused, and, if there is a token, requests without it.
 
 use axum::http::{
     HeaderMap, StatusCode, Uri,
@@ -15,11 +15,11 @@ const STRANGER: Refusal = (
 );
 const NO_TOKEN: Refusal = (StatusCode::UNAUTHORIZED, "The token is missing or wrong.");
 
-/// Characters of a token at least: one that nobody guesses.
+/// Fewest characters of a token, so that it cannot be guessed.
 pub const TOKEN_LENGTH: usize = 16;
 
 pub struct Access {
-    /// What the cookie of whoever has told the token holds. None: everybody on this machine may watch.
+    /// The value of the cookie of a browser that has sent the token. None: every user of this machine may watch.
     key: Option<String>,
     /// Cookies are for all ports of a host.
     cookie: String,
@@ -30,20 +30,20 @@ impl Access {
         Self { key: token.map(digest), cookie: format!("rtmpose-{port}") }
     }
 
-    /// Refuses what another site lets a browser send here: it names itself as the origin, or, where its name has been made
-    /// to stand for this machine, as the host.
+    /// Refuses requests that another site makes a browser send: they have that site as the origin or, if its name was made
+    /// to point to this machine, as the host.
     pub fn comes_from_here(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let host = text(HOST).unwrap_or_default();
         let origin = text(ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
-        // Programs that are no browsers tell no origin.
+        // Programs that are not browsers send no origin.
         let is_ours = origin.is_none_or(|origin| origin == host);
-        // With a token, whoever knows it may use any name.
+        // With a token, any host name may be used.
         let is_known = self.key.is_some() || is_this_machine(host);
         if is_ours && is_known { Ok(()) } else { Err(STRANGER) }
     }
 
-    /// Whether the token has been told, where one is needed: as a cookie, or `Authorization: Bearer TOKEN`.
+    /// Whether the token was sent, if one is required: as a cookie, or `Authorization: Bearer TOKEN`.
     pub fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(key) = &self.key else { return Ok(()) };
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -60,7 +60,7 @@ impl Access {
         }
     }
 
-    /// The cookie for whoever tells the token.
+    /// The cookie for a browser that sends the token.
     pub fn cookie(&self, token: &str) -> Result<String, Refusal> {
         let key = self.key.as_ref().filter(|key| is_same(&digest(token), key)).ok_or(NO_TOKEN)?;
         Ok(format!("{}={key}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000", self.cookie))
@@ -71,7 +71,7 @@ fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Takes as long for a text that is nearly right: what is compared says nothing of it.
+/// Takes equally long for a text that is nearly right, so that the time reveals nothing.
 fn is_same(text: &str, other: &str) -> bool {
     Sha256::digest(text) == Sha256::digest(other)
 }

@@ -1,14 +1,14 @@
-//! Key points in the browser: cameras and files as a wall of pictures, with skeletons drawn by the page, and the engine's
-//! figures.
+//! Key points in the browser: cameras and files as a wall of tiles, with skeletons drawn by the page, and the engine's
+//! statistics.
 //!
 //!     cargo run --release --example web -- video.mp4 rtsp://camera.example/stream
 //!
-//! `--help` tells the rest; docs/browser.md what the page shows. What is where:
+//! `--help` lists the options; docs/browser.md describes the page. The files:
 //!
-//! - `support/inputs.rs` opens the inputs and opens them again when they fail, as in examples/cameras.rs.
-//! - `pictures.rs` makes WebM of the frames, each with its people.
-//! - `stream.rs` keeps the last of it for whoever watches, and lets who is slow go on at the newest.
-//! - `server.rs` serves the page and the streams, `access.rs` says to whom.
+//! - `support/inputs.rs` opens the inputs, and opens them again when they fail, as in examples/cameras.rs.
+//! - `pictures.rs` makes WebM from the frames, each with its people.
+//! - `stream.rs` keeps the latest part of it for viewers, and lets a slow viewer continue with the newest frame.
+//! - `server.rs` serves the page and the streams, `access.rs` decides to whom.
 //! - `page/` is the page, as it is sent.
 
 mod access;
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<()> {
     gst::init()?;
-    // A program that is not linked with the plugin leaves this out and has it in GStreamer's plugin path.
+    // A program that is not linked with the plugin omits this, and needs the plugin in GStreamer's plugin path.
     gstrtmpose::plugin_register_static()?;
     let token = token(&options)?;
     let listener = TcpListener::bind(options.listen).map_err(|error| {
@@ -99,13 +99,13 @@ fn run(options: Options) -> Result<()> {
     inputs.finish(None)
 }
 
-/// The skeleton that the network's settings name, if they do.
+/// The skeleton in the model's settings, if there is one.
 fn skeleton(inputs: &Inputs) -> Option<&'static Skeleton> {
     let pose = inputs.network.0.by_name("pose")?;
     Skeleton::find(&pose.property::<Option<String>>("skeleton")?).ok()
 }
 
-/// The token, where one is given. One is needed where other machines reach the page.
+/// The token, if there is one. It is required if other machines can reach the page.
 fn token(options: &Options) -> Result<Option<String>> {
     let token = match options.token.as_deref().map(|token| (token, token.strip_prefix('@'))) {
         Some((_, Some(file))) => Some(

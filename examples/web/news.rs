@@ -1,4 +1,4 @@
-//! The cameras' states and the engine's figures, for the page.
+//! The cameras' states and the engine's statistics, for the page.
 
 use std::{
     sync::Arc,
@@ -15,13 +15,13 @@ use crate::{
     pipeline::Result,
 };
 
-/// Figures are told so often.
+/// How often statistics are sent.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct All {
     cameras: Vec<Camera>,
-    /// The figures of the network that all share: all numbers of `stats`, by their names there.
+    /// The statistics of the shared model: all numbers of `stats`, under their names there.
     network: Map<String, Value>,
 }
 
@@ -29,10 +29,10 @@ struct All {
 struct Camera {
     name: String,
     state: &'static str,
-    /// Why it is away.
+    /// Why it has failed.
     reason: Option<String>,
     frames: u64,
-    /// The figures of its own element.
+    /// The statistics of its own element.
     figures: Map<String, Value>,
 }
 
@@ -52,7 +52,7 @@ impl Camera {
     }
 }
 
-/// What a viewer may know of an address: a file without its folder, a camera without its login and its query.
+/// What a viewer may know about an address: a file without its folder, a camera without its login and its query.
 fn title(address: &str) -> String {
     let address = address.split(['?', '#']).next().unwrap_or_default();
     match address.split_once("://") {
@@ -64,7 +64,7 @@ fn title(address: &str) -> String {
     }
 }
 
-/// The numbers of figures.
+/// The numbers in the statistics.
 fn numbers(stats: &gst::StructureRef) -> Map<String, Value> {
     let number = |value: &gst::glib::SendValue| {
         let whole = value.get::<u64>().or(value.get::<u32>().map(u64::from)).map(Value::from);
@@ -76,7 +76,7 @@ fn numbers(stats: &gst::StructureRef) -> Map<String, Value> {
 pub struct News {
     sender: watch::Sender<Arc<str>>,
     told: Instant,
-    /// As they were told.
+    /// As last sent.
     states: Vec<&'static str>,
 }
 
@@ -86,12 +86,12 @@ impl News {
         (Self { sender, told: Instant::now(), states: Vec::new() }, receiver)
     }
 
-    /// When figures are to be told again.
+    /// When statistics are due.
     pub fn next(&self) -> Instant {
         self.told + INTERVAL
     }
 
-    /// Tells what is new: figures when their time has come, a camera that has failed or has come back at once.
+    /// Sends what is new: statistics when they are due, and a camera that has failed or returned at once.
     pub fn tell(&mut self, inputs: &Inputs) -> Result<()> {
         let cameras: Vec<_> = inputs.inputs.iter().map(Camera::new).collect();
         let states: Vec<_> = cameras.iter().map(|camera| camera.state).collect();

@@ -1,6 +1,6 @@
-//! From frames with people to what the page gets: VP8 in WebM, each frame with its people in the same message.
+//! From frames with people to the page's stream: VP8 in WebM, each frame with its people in the same message.
 //!
-//! The encoder and the muxer hand on a frame's metadata, so that picture and people come out side by side.
+//! The encoder and the muxer pass on a frame's metadata, so that image and people come out together.
 //!
 //! A message is the length of a JSON text (4 bytes, little-endian), the text, and a piece of the WebM stream.
 
@@ -17,7 +17,7 @@ use crate::{
     stream::{Frame, MOST, Stream},
 };
 
-/// What a browser has to know of the pieces that follow.
+/// What a browser must know about the following pieces.
 #[derive(Serialize)]
 struct Opening {
     r#type: &'static str,
@@ -25,12 +25,12 @@ struct Opening {
 
 const TYPE: &str = "video/webm; codecs=\"vp8\"";
 
-/// A piece of the stream is one frame.
+/// A piece of the stream: one frame.
 #[derive(Serialize)]
 struct Piece<'a> {
     /// Milliseconds in the WebM stream.
     time: f64,
-    /// Missing where nobody looked at the frame.
+    /// Missing if the frame was not inferred.
     #[serde(flatten)]
     found: Option<Found<'a>>,
 }
@@ -72,7 +72,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Four digits are a tenth of a pixel or so.
+/// Four digits are about a tenth of a pixel.
 fn short(value: f32) -> f32 {
     (value * 1e4).round() / 1e4
 }
@@ -86,13 +86,13 @@ fn message(head: &impl Serialize, piece: &[u8]) -> Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// How pictures are sent.
+/// How frames are sent.
 #[derive(clap::Args, Clone, Copy)]
 pub struct Size {
-    /// Pictures are sent at most so wide, and so high; key points are found in the whole picture all the same
+    /// Largest width and height of the frames that are sent; key points are found in the full frame
     #[arg(long, value_name = "PIXELS", default_value_t = 960, value_parser = clap::value_parser!(u32).range(16..=4096))]
     size: u32,
-    /// Bits a second of each camera's picture
+    /// Bits per second of each camera's stream
     #[arg(long, value_name = "BITS", default_value_t = 1_500_000, value_parser = clap::value_parser!(u32).range(10_000..))]
     bitrate: u32,
 }
@@ -106,10 +106,10 @@ pub struct Pictures {
 impl Outlet for Pictures {
     fn elements(&self, _index: usize, is_live: bool) -> String {
         let Size { size, bitrate } = self.size;
-        // A file is shown as fast as it was taken.
+        // A file plays at its own speed.
         let pace = if is_live { "" } else { "clocksync sync-to-first=true ! " };
-        // The end of a stream goes through the valve, also when it is closed. A key frame begins a cluster, with which a
-        // viewer can begin; times in a cluster have 16 bits.
+        // The end of a stream passes the valve, also when it is closed. A key frame begins a cluster, with which a viewer
+        // can begin; times in a cluster have 16 bits.
         format!(
             "{pace}valve name=watched drop-mode=forward-sticky-events ! videoconvert ! videoscale ! \
              video/x-raw,format=I420,width=[1,{size}],height=[1,{size}],pixel-aspect-ratio=1/1 ! \
@@ -148,7 +148,7 @@ impl Outlet for Pictures {
     }
 }
 
-/// What comes out of the muxer, put together.
+/// The muxer's output, joined.
 struct Muxed {
     stream: Arc<Stream>,
     opening: Vec<u8>,
@@ -166,7 +166,7 @@ impl Muxed {
             let opening = std::mem::take(&mut self.opening);
             self.stream.begin(message(&Opening { r#type: TYPE }, &opening)?);
         }
-        // A frame is the last buffer of its piece, as the encoder has made it.
+        // A frame is the last buffer of its piece, as the encoder made it.
         self.piece.extend_from_slice(&bytes);
         if !buffer.flags().contains(gst::BufferFlags::MARKER) {
             return if self.piece.len() < MOST { Ok(()) } else { Err("the muxer ends no frame".into()) };

@@ -1,5 +1,5 @@
-//! The page, and what it shows over WebSockets: `/camera/N` pictures and people (`pictures.rs` says how), `/news` the state of
-//! the cameras and the figures, as JSON.
+//! Serves the page and its WebSockets: `/camera/N` has frames and people (format: `pictures.rs`), `/news` the state of the
+//! cameras and the statistics, as JSON.
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -23,19 +23,19 @@ use crate::{
     stream::Stream,
 };
 
-/// WebSockets at once: each costs what is on its way.
+/// WebSockets at once: each costs the memory of what is being sent.
 const VIEWERS: usize = 256;
-/// A viewer who takes nothing for so long has gone.
+/// A viewer who accepts nothing for this long has gone.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A token, and what a viewer says on a WebSocket, which is nothing.
+/// Largest token, and largest message from a viewer on a WebSocket, who has nothing to say.
 const LONGEST_REQUEST: usize = 4096;
 
 pub struct Shared {
     pub access: Access,
     pub streams: Vec<Arc<Stream>>,
-    /// What the figures and the cameras' states are, as JSON.
+    /// The statistics and the cameras' states, as JSON.
     pub news: watch::Receiver<Arc<str>>,
-    /// One from a file, which no name tells.
+    /// The user's own skeleton, from a file, which has no known name.
     pub skeleton: Option<&'static Skeleton>,
 }
 
@@ -44,7 +44,7 @@ struct Server {
     places: Semaphore,
 }
 
-/// Serves on a thread of its own until the program ends.
+/// Serves on a separate thread until the program ends.
 pub fn serve(listener: TcpListener, shared: Shared) -> Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -108,7 +108,7 @@ macro_rules! files {
     };
 }
 
-/// What the page is made of. It holds nothing that a stranger may not know.
+/// The page's data. It contains nothing secret.
 const FILES: &[(&str, &str, &str)] = files! {
     "index.html": HTML,
     "login.html": HTML,
@@ -153,7 +153,7 @@ async fn login(
 struct Bones {
     names: &'static [&'static str],
     sides: Vec<i8>,
-    /// Points that are better drawn small.
+    /// Points that should be drawn small.
     fine: Vec<bool>,
     links: &'static [(u16, u16)],
 }
@@ -181,7 +181,7 @@ async fn skeleton(State(server): State<&'static Server>, Path(name): Path<String
     }
 }
 
-/// Takes a WebSocket, if there is a place for it.
+/// Accepts a WebSocket, if there is room for it.
 fn upgraded<F: Future<Output = Option<()>> + Send + 'static>(
     server: &'static Server,
     upgrade: WebSocketUpgrade,
@@ -234,7 +234,7 @@ async fn news(State(server): State<&'static Server>, upgrade: WebSocketUpgrade) 
     })
 }
 
-/// Sends a message; none when the viewer has gone.
+/// Sends a message; none if the viewer has gone.
 async fn send(socket: &mut WebSocket, message: Message) -> Option<()> {
     tokio::time::timeout(PATIENCE, socket.send(message)).await.ok()?.ok()
 }

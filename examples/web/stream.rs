@@ -1,7 +1,7 @@
 //! A camera's stream on its way to the viewers.
 //!
-//! The last frames are kept once, for all viewers: a viewer is a place among them. One that is slow falls out at the old end and
-//! goes on at the newest frame that can be shown without those before it, so that nobody costs memory.
+//! The latest frames are kept once for all viewers; a viewer is a place among them. A slow viewer falls out at the old end
+//! and continues with the newest frame that can be shown without earlier ones, so that viewers cost no memory.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +11,12 @@ use std::{
 use axum::body::Bytes;
 use tokio::sync::watch;
 
-/// Bytes that are kept of a stream at most, whatever the encoder makes.
+/// Most bytes that are kept of a stream, whatever the encoder makes.
 pub const MOST: usize = 8 << 20;
 
-/// What the encoder has made of a frame, as viewers get it.
+/// An encoded frame, as viewers receive it.
 pub struct Frame {
-    /// It can be shown without those before it.
+    /// It can be shown without earlier frames.
     pub is_key: bool,
     pub bytes: Bytes,
 }
@@ -25,13 +25,13 @@ type OnWatched = Box<dyn Fn(bool) + Send>;
 
 #[derive(Default)]
 struct State {
-    /// What has to come before the first frame that is shown; none before the pipeline has begun.
+    /// What must precede the first frame; none before the pipeline has started.
     opening: Option<Bytes>,
-    /// How many streams there have been.
+    /// Number of the streams so far.
     streams: u64,
     /// From the key frame before the last one on.
     frames: VecDeque<Frame>,
-    /// Number of the first of them, and of the newest key frame: all frames are numbered from 0 on.
+    /// Number of the first of them, and of the newest key frame; all frames are numbered from 0.
     first: u64,
     newest_key: Option<u64>,
     viewers: usize,
@@ -50,7 +50,7 @@ impl State {
 
     fn push(&mut self, frame: Frame) {
         if frame.is_key {
-            // Whoever is still before the last key frame falls out.
+            // Viewers that are still before the last key frame fall out.
             let kept = self.newest_key.replace(self.end()).unwrap_or(self.end());
             self.frames.drain(..(kept - self.first) as usize);
             self.first = kept;
@@ -68,9 +68,9 @@ impl State {
 #[derive(Default)]
 pub struct Stream {
     state: Mutex<State>,
-    /// Is told whether somebody watches. A lock of its own: elements are called with it.
+    /// Called when viewers come or go. It has its own lock, because it calls elements.
     on_watched: Mutex<Option<OnWatched>>,
-    /// Told of each frame.
+    /// Called for each frame.
     news: watch::Sender<()>,
 }
 
@@ -81,14 +81,14 @@ impl Stream {
 
     fn tell(&self) {
         let tell = lock(&self.on_watched);
-        // Asked with the lock held: the last one who tells says how it is.
+        // Read with the lock held, so that the last caller passes on the current state.
         let is_watched = self.state().viewers > 0;
         if let Some(tell) = &*tell {
             tell(is_watched);
         }
     }
 
-    /// A new pipeline makes the frames from now on. It is told at once, and whenever that changes, whether somebody watches.
+    /// Sets a new pipeline as the source of frames. `on_watched` is called at once, and whenever viewers come or go.
     pub fn connect(&self, on_watched: impl Fn(bool) + Send + 'static) {
         let mut state = self.state();
         state.clear();
@@ -98,7 +98,7 @@ impl Stream {
         self.tell();
     }
 
-    /// What has to come before the frames that follow.
+    /// What must precede the following frames.
     pub fn begin(&self, opening: Bytes) {
         let mut state = self.state();
         state.clear();
@@ -130,12 +130,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Viewer {
     stream: Arc<Stream>,
     news: watch::Receiver<()>,
-    /// The stream that is being watched, and the number of its frame that comes next.
+    /// The stream that is watched, and the number of its next frame.
     place: Option<(u64, u64)>,
 }
 
 impl Viewer {
-    /// What to send now, if anything is new. The opening comes first, and again where frames were left out.
+    /// What to send now, if anything is new. The opening comes first, and again after frames were skipped.
     pub fn take(&mut self) -> Option<Bytes> {
         let state = self.stream.state();
         if let Some((stream, next)) = &mut self.place
@@ -153,7 +153,7 @@ impl Viewer {
 
     /// Waits until something may be new.
     pub async fn changed(&mut self) {
-        // The sender is in the stream, which is kept.
+        // The sender is kept in the stream.
         let _ = self.news.changed().await;
     }
 }
@@ -164,7 +164,7 @@ impl Drop for Viewer {
         state.viewers -= 1;
         let was_last = state.viewers == 0;
         if was_last {
-            // What comes to the next viewer begins with a key frame of then.
+            // The next viewer's stream begins with a new key frame.
             state.clear();
         }
         drop(state);

@@ -1,4 +1,4 @@
-//! What an element asks for, by its properties.
+//! What an element's properties ask for.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::{
 
 /// The network that an element asks for.
 pub(crate) struct Asked<'a> {
-    /// None: the embedded one.
+    /// None: the embedded model.
     pub model_file: Option<PathBuf>,
     pub wanted: Wanted,
     pub batch_size: usize,
     pub common: &'a Common,
-    /// What all who share it must give alike.
+    /// What must be equal for all elements that share it.
     pub agreement: Agreement,
-    /// Hears of each batch.
+    /// Called after each batch.
     pub observer: fn(&BatchReport),
 }

@@ -1,4 +1,4 @@
-//! An element's properties while it lives, and what GObject asks of them.
+//! An element's current properties, and GObject's access to them.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// What an element is set to.
+/// The configuration of an element.
 #[derive(Default)]
 pub(crate) struct Configuration<S> {
     properties: Mutex<Properties<S>>,
-    /// What a test has put in the place of backend and clock.
+    /// A test's replacement for backend and clock.
     #[cfg(any(debug_assertions, feature = "testing"))]
     given: once_cell::sync::OnceCell<Given>,
 }
@@ -45,14 +45,15 @@ impl<S: Table> Configuration<S> {
     }
 }
 
-/// An inference element whose properties are a table of its own and the common one.
+/// An inference element whose properties are its own table and the common one.
 pub(crate) trait Configured: Inference<Network = Network> {
     type Own: Table;
 
     fn configuration(&self) -> &Configuration<Self::Own>;
 }
 
-/// Sets a property. What is loaded hears of it, and is given back; of one that it does not hear of the user is warned.
+/// Sets a property. Returns the running engine, which may react to it. Warns the user of a property that has no effect until
+/// the next start.
 pub(crate) fn set_property<I: Configured>(
     stage: &Stage<I>,
     value: &glib::Value,
@@ -78,7 +79,7 @@ pub(crate) fn property<I: Configured>(stage: &Stage<I>, property: &glib::ParamSp
     }
 }
 
-/// To be called before the element's parent changes the state.
+/// Call this before the element's parent changes the state.
 pub(crate) fn before_change<I: Configured>(
     stage: &Stage<I>,
     transition: gst::StateChange,

@@ -1,4 +1,4 @@
-//! The property `device-ids`: several cards.
+//! The property `device-ids`: several GPUs.
 
 use gst::{glib, prelude::*};
 
@@ -34,7 +34,7 @@ impl Setting for DeviceIds {
 }
 
 impl DeviceIds {
-    /// The cards asked for, where they are several, beside what these properties say.
+    /// The GPUs asked for, if they are several, given these other properties.
     pub fn cards(&self, device_id: i32, provider: ExecutionProvider) -> Result<Option<Cards>, Error> {
         let refused = |text| Error::new(ErrorKind::Settings, text);
         let Some(text) = &self.0 else { return Ok(None) };

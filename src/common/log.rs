@@ -1,4 +1,4 @@
-//! What both elements write into their logs in one form, and ONNX Runtime's debug category.
+//! What both elements log in the same form, and ONNX Runtime's debug category.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -12,7 +12,7 @@ static ORT_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmpose-onnxruntime", gst::DebugColorFlags::empty(), Some("ONNX Runtime's log"))
 });
 
-/// One line a batch, in one form, for tools that read logs.
+/// One line for each batch, in one form, for tools that read logs.
 pub(crate) fn log_batch(category: gst::DebugCategory, report: &BatchReport) {
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     gst::debug!(
@@ -25,7 +25,7 @@ pub(crate) fn log_batch(category: gst::DebugCategory, report: &BatchReport) {
     );
 }
 
-/// ONNX Runtime writes into a debug category of its own, no more than its threshold asks for.
+/// ONNX Runtime logs into its own debug category, no more than its threshold asks for.
 pub(super) fn onnx_runtime_log() -> Log {
     let level = match ORT_CAT.threshold() {
         gst::DebugLevel::Trace | gst::DebugLevel::Memdump => LogLevel::Verbose,

@@ -1,4 +1,4 @@
-//! What frames may be: their formats, in system memory and on a card.
+//! Which frames are accepted: their formats, in system memory and in GPU memory.
 
 use crate::{
     network::{Network, Provider},
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The caps of both elements' pads. Those of frames on a card hold where the network runs on one.
+/// The caps of both elements' pads. Frames in GPU memory are accepted if the network runs on a GPU.
 pub(crate) fn caps() -> gst::Caps {
     let mut caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
     let on_a_card = gst_video::VideoCapsBuilder::new().features([cuda::FEATURE]).format_list(cuda::FORMATS);
@@ -18,7 +18,7 @@ pub(crate) fn caps() -> gst::Caps {
     caps
 }
 
-/// The numbers of the NVIDIA cards that the network runs on, and those cards on which frames can stay; none where it runs
+/// The numbers of the NVIDIA GPUs that run the network, and of those in whose memory frames can stay; none if it runs
 /// elsewhere.
 pub(crate) fn cards(loaded: &Loaded<Network>, device_id: i32) -> (Vec<u32>, Cards) {
     let provider = loaded.network.provider;

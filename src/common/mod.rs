@@ -1,5 +1,5 @@
-//! What the two elements that run networks have in common beyond their stage: properties, the backend and the engine that are
-//! made of them, and ONNX Runtime's log.
+//! What the two elements that run networks share beyond their stage: properties, the backend and the engine that are made
+//! from them, and ONNX Runtime's log.
 
 mod asked;
 mod configured;
@@ -19,7 +19,7 @@ pub(crate) use memory::{caps, cards};
 pub(crate) use opening::open_engine;
 pub(crate) use settings::Properties;
 
-/// To be called before an element is registered.
+/// Call this before an element is registered.
 pub(crate) fn init() {
     enums::mark_as_plugin_api();
 }

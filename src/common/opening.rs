@@ -1,4 +1,4 @@
-//! NULL->READY: the backend by an element's properties, and the engine of its own or shared.
+//! NULL->READY: makes the backend from an element's properties, and opens its own or a shared engine.
 
 use std::{
     cell::Cell,
@@ -22,10 +22,10 @@ use crate::{
 /// The engines that elements share by their model-instance-id.
 static SHARED_ENGINES: LazyLock<Registry<Loaded<Network>>> = LazyLock::new(Registry::default);
 
-/// What takes the place of the backend that the properties ask for, and of the monotonic clock: a test's.
+/// A test's replacement for the backend that the properties ask for, and for the monotonic clock.
 pub(crate) type Given = (Arc<Backend>, Arc<dyn Clock>);
 
-/// The element's engine, its own or one that it shares.
+/// The element's engine: its own, or one that it shares.
 pub(crate) fn open_engine(
     element: &gst::Element,
     given: Option<Given>,
@@ -44,7 +44,7 @@ pub(crate) fn open_engine(
         opened_here.set(true);
         let settings = EngineSettings {
             batch_size: asked.batch_size,
-            // On servers it is the number on each.
+            // With servers, the number on each server.
             executors: if common.inference_server.is_some() { 0 } else { common.inference_streams as usize },
             fallback: common.fallback == Fallback::Cpu,
             clock,
@@ -63,7 +63,7 @@ pub(crate) fn open_engine(
             loaded
         }
     };
-    // A file was checked before it was loaded; what runs elsewhere is known by now.
+    // A file was checked before it was loaded. What runs elsewhere is known only now.
     match (loaded.network.kind.task(), asked.wanted.task) {
         (Task::Boxes, Some(Task::Poses)) => Err(of_no_use("a detector", "rtmposedetect")),
         (Task::Poses, Some(Task::Boxes)) => Err(of_no_use("a pose model", "rtmposebatch")),
@@ -75,7 +75,7 @@ fn of_no_use(network: &str, element: &str) -> Error {
     Error::new(ErrorKind::ModelRefused, format!("The model is {network}: use {element} for it"))
 }
 
-/// The network that runs is the one that its first user loaded, whatever is in the file now.
+/// A shared engine runs the network that its first user loaded, whatever is in the file now.
 fn warn_of_another_file(element: &gst::Element, file: Option<&Path>, name: &str, network: &Network) {
     let (Some(file), Some(loaded)) = (file, &network.sha256) else { return };
     let now = match network::checksum(file) {
@@ -129,13 +129,13 @@ fn onnx_backend(element: &gst::Element, asked: &Asked) -> OnnxBackend {
     }
 }
 
-/// Where ONNX Runtime is looked for. A program that is linked with this crate finds the one that was installed with the
+/// Where to search for ONNX Runtime. A program that is linked with this crate finds the one that was installed with the
 /// plugin.
 fn library_folders(plugin: Option<PathBuf>) -> Vec<PathBuf> {
     let folder = |file: PathBuf| file.parent().map(PathBuf::from);
     let program = std::env::current_exe().ok();
     let users = glib::user_data_dir().join("gstreamer-1.0/plugins");
-    // Where GStreamer's own plugins are the package puts ours.
+    // The package installs it with GStreamer's own plugins.
     let systems = gst::Registry::get().find_plugin("coreelements").and_then(|plugin| plugin.filename());
     let folders = [plugin.and_then(folder), program.and_then(folder), Some(users), systems.and_then(folder)];
     folders.into_iter().flatten().collect()

@@ -1,4 +1,4 @@
-//! The backend for inference servers, by an element's properties.
+//! The backend for inference servers, made from an element's properties.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ fn refused(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Settings, text)
 }
 
-/// Properties that mean nothing are refused by name, so that nobody trusts in them.
+/// Properties without an effect are refused by name, so that no user relies on them.
 pub(super) fn check(asked: &Asked) -> Result<(), Error> {
     let (common, default) = (asked.common, Common::default());
     let is_set = |row: &&Row<Common>| (row.text)(common) != (row.text)(&default);
@@ -51,7 +51,7 @@ pub(super) fn check(asked: &Asked) -> Result<(), Error> {
     Ok(())
 }
 
-/// Batches for the servers of that list; `here` would run them in this process.
+/// Batches for the servers in that list; `here` would run them in this process.
 pub(super) fn backend(list: &str, asked: &Asked, here: OnnxBackend) -> Result<KserveBackend, Error> {
     let common = asked.common;
     let cannot = |property: &str, why: String| refused(format!("{property} cannot be used: {why}"));
@@ -59,7 +59,7 @@ pub(super) fn backend(list: &str, asked: &Asked, here: OnnxBackend) -> Result<Ks
     let metadata = Metadata::parse(common.server_metadata.reveal().unwrap_or_default())
         .map_err(|why| cannot("server-metadata", why))?;
     let fallback = (common.fallback == Fallback::Cpu).then(|| {
-        // As large a batch as the servers take.
+        // As large a batch as the servers accept.
         let batch_size = if asked.batch_size == 0 { LARGEST_BATCH } else { asked.batch_size };
         let backend = OnnxBackend { provider: onnx::Provider::Cpu, executors: 1, batch_size, ..here };
         kserve::Fallback { backend: Arc::new(backend), is_named: asked.model_file.is_some() }

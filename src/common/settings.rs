@@ -1,4 +1,4 @@
-//! The properties that both elements have, and those of an element as a whole.
+//! The properties that both elements have, and the properties of an element as a whole.
 
 use std::time::Duration;
 
@@ -177,7 +177,7 @@ impl Common {
         TimeoutPolicy { timeout: Duration::from_nanos(self.batch_timeout), adaptive: self.adaptive_timeout }
     }
 
-    /// What the stage must know of them; `other` is what the element's own properties say.
+    /// The settings for the stage; `other` has those from the element's own properties.
     pub fn for_stage(&self, other: stage::Settings) -> stage::Settings {
         stage::Settings {
             policy: self.policy(),
@@ -191,7 +191,7 @@ impl Common {
     }
 }
 
-/// Values of all writable properties of an element: those that it shares with the other one, and its own.
+/// Values of all writable properties of an element: the common ones, and its own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Properties<S> {
     pub common: Common,
@@ -199,7 +199,7 @@ pub(crate) struct Properties<S> {
 }
 
 impl<S: Table> Properties<S> {
-    /// What all who share an engine must give alike.
+    /// What must be equal for all elements that share an engine.
     pub fn agreement(&self) -> Agreement {
         fn shared<S>(rows: &'static [Row<S>], of: &S) -> impl Iterator<Item = (&'static str, String)> {
             rows.iter().filter(|row| row.shared).map(|row| {
@@ -211,7 +211,7 @@ impl<S: Table> Properties<S> {
         shared(S::rows(), &self.own).chain(shared(Common::rows(), &self.common)).collect()
     }
 
-    /// The value of a property that can be set; none for the others.
+    /// The value of a writable property; none for others.
     pub fn get(&self, property: &str) -> Option<glib::Value> {
         let own = Row::find(S::rows(), property).map(|row| (row.get)(&self.own));
         own.or_else(|| Row::find(Common::rows(), property).map(|row| (row.get)(&self.common)))
@@ -225,7 +225,7 @@ impl<S: Table> Properties<S> {
         (row.set)(&mut self.common, value);
     }
 
-    /// All properties of an element whose statistics come in a message of that name.
+    /// All properties of an element whose statistics are posted in messages of that name.
     pub fn specifications(message: &str) -> Vec<glib::ParamSpec> {
         let figures = format!(
             "Statistics. The fields from `streams` on describe the engine, with all elements that share it. Messages named \
@@ -254,7 +254,7 @@ impl<S: Table> Properties<S> {
     }
 }
 
-/// To be called before an element goes from NULL to READY: one warning where a number of milliseconds was given.
+/// Call this before an element goes from NULL to READY: warns if a number of milliseconds was set.
 pub(super) fn warn_of_milliseconds(element: &gst::Element, common: &Common) {
     let nanoseconds = common.batch_timeout;
     if (1..SMALLEST_SENSIBLE_TIMEOUT).contains(&nanoseconds) {
@@ -269,7 +269,7 @@ pub(super) fn warn_of_milliseconds(element: &gst::Element, common: &Common) {
     }
 }
 
-/// Warns that a property was set which the element reads only when it loads its network. Not to be called with a lock held.
+/// Warns that a property was set which the element reads only when it loads its network. Do not call it with a lock held.
 pub(super) fn warn_of_late_property(element: &gst::Element, property: &glib::ParamSpec) {
     if !property.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
         let name = property.name();

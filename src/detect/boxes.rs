@@ -1,4 +1,4 @@
-//! What `rtmposedetect` adds to the stage: it looks at whole frames, and attaches the boxes of the people in them.
+//! What `rtmposedetect` adds to the stage: it infers whole frames, and attaches the boxes of the people in them.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -105,7 +105,7 @@ impl Inference for Detections {
         for detection in &mut found {
             detection.region = detection.region.scaled(shape.to_pixels()).clipped(width, height);
         }
-        // Also boxes of less than half a pixel.
+        // Even boxes of less than half a pixel.
         found.retain(|detection| detection.region.width >= 0.5 && detection.region.height >= 0.5);
         let people = found.iter().map(|detection| (detection.region, detection.score)).collect();
         let source = stage.element().name().into();

@@ -1,4 +1,4 @@
-//! The element's properties, but for those that it has in common with `rtmposebatch`.
+//! The element's properties, except those that it shares with `rtmposebatch`.
 
 use crate::{
     common::Properties,
@@ -11,7 +11,7 @@ use crate::{
 pub(super) type All = Properties<Settings>;
 
 settings! {
-    /// Values of the properties that are only this element's.
+    /// Values of the properties that only this element has.
     #[derive(Debug, Clone)]
     pub(crate) struct Settings {
         #[shared]

@@ -1,4 +1,4 @@
-//! Lets tests put a fake network and a clock of their own under the element.
+//! Lets tests give the element a fake network and clock.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use gst::subclass::prelude::*;
 use super::RtmPoseDetect;
 use crate::{engine::Clock, runtime::Backend};
 
-/// From the next NULL->READY on, the element runs `backend` by `clock`. Takes effect once.
+/// From the next NULL->READY on, the element runs `backend` with `clock`. Takes effect once.
 pub fn inject(element: &RtmPoseDetect, backend: Arc<Backend>, clock: Arc<dyn Clock>) {
     element.imp().stage.inference.configuration.give((backend, clock));
 }

@@ -8,7 +8,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// The row of numbers that answers one crop.
 pub type Outcome = Result<Box<[f32]>, Error>;
 
-/// Called, without any lock of the engine held, whenever an answer that a stream waits for went on.
+/// Called, with no lock of the engine held, whenever an answer that a stream waits for makes progress.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl PendingAnswer {
         self.0.handed.load(Ordering::Acquire) || self.outcome().is_some()
     }
 
-    /// One whose answer is an error, once the other value is dropped.
+    /// An answer that is an error, once the other value is dropped.
     #[cfg(test)]
     pub fn unanswered() -> (Self, impl Sized) {
         let (promise, pending) = Promise::new(Arc::new(|| ()));
@@ -39,7 +39,7 @@ impl PendingAnswer {
         self.0.outcome.get()
     }
 
-    /// The row of numbers, where the crop was answered. The error is why there is none.
+    /// The row of numbers that answers the crop, or the error that prevented it.
     pub fn row(&self) -> Result<&[f32], String> {
         match self.outcome() {
             Some(Ok(row)) => Ok(row),
@@ -61,13 +61,13 @@ impl Promise {
         (Self { cell: cell.clone(), notify }, PendingAnswer(cell))
     }
 
-    /// An executor took these crops. Their streams hear of it once each.
+    /// An executor took these crops. Notifies each of their streams once.
     pub(super) fn hand_all(promises: &[Self]) {
         promises.iter().for_each(|promise| promise.cell.handed.store(true, Ordering::Release));
         notify_each(promises.iter());
     }
 
-    /// Answers crops. Their streams hear of it once each.
+    /// Answers crops. Notifies each of their streams once.
     pub(super) fn answer_all(answers: impl IntoIterator<Item = (Self, Outcome)>) {
         let answered = |(promise, outcome): (Self, Outcome)| {
             let _ = promise.cell.outcome.set(outcome);
@@ -78,7 +78,7 @@ impl Promise {
     }
 }
 
-/// Wakes each stream that one of the promises belongs to, once.
+/// Notifies each stream of these promises once.
 fn notify_each<'a>(promises: impl Iterator<Item = &'a Promise> + Clone) {
     for (index, promise) in promises.clone().enumerate() {
         let is_told = promises.clone().take(index).any(|before| Arc::ptr_eq(&before.notify, &promise.notify));

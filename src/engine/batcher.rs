@@ -1,5 +1,5 @@
-//! When to cut a batch, and of which crops. Pure data: time comes in as an argument, so every rule is tested without
-//! threads or real time.
+//! When to cut a batch, and from which crops. Pure data: time is an argument, so every rule is tested without threads and
+//! real time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,7 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(u64);
 
-/// What an idle executor should do.
+/// What an idle executor should do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Cut a batch at once.
@@ -30,7 +30,7 @@ pub struct Entry<T> {
     pub item: T,
 }
 
-/// Whose executors can take a crop: those of one device, by its number among the engine's, or, none, all.
+/// Whose executors can take a crop: those of one device, by its number in the engine, or (none) all.
 pub type Pin = Option<usize>;
 
 /// How a stream's crops wait.
@@ -38,7 +38,7 @@ pub type Pin = Option<usize>;
 pub struct TimeoutPolicy {
     /// Longest wait of a crop for a fuller batch.
     pub timeout: Duration,
-    /// Do not wait for crops that, by the rhythm of their streams, will come too late.
+    /// Do not wait for crops that will come too late, judging by the recent intervals of their streams.
     pub adaptive: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct TimeoutPolicy {
 struct Lane<T> {
     pin: Pin,
     pending: VecDeque<Entry<T>>,
-    /// So many of them, from the oldest on, stand before a barrier.
+    /// This many of the oldest crops stand before a barrier.
     hurried: usize,
 }
 
@@ -66,10 +66,10 @@ impl<T> Lane<T> {
 struct Stream<T> {
     /// Nearly always one: a stream's frames lie in one memory.
     lanes: Vec<Lane<T>>,
-    /// Of its last crop: the next ones are likely to be like it.
+    /// The pin of its last crop; the next ones probably have the same.
     pin: Pin,
     policy: TimeoutPolicy,
-    /// The stream flows; one that was stopped, flushed or has ended sends nothing.
+    /// The stream flows. A stream that was stopped, flushed or has ended sends nothing.
     running: bool,
     /// No further crop can come before a pending one is run.
     blocked: bool,
@@ -95,7 +95,7 @@ impl<T> Stream<T> {
         self.lanes.iter().filter(move |lane| lane.is_for(device))
     }
 
-    /// The one of them whose first crop came first.
+    /// The lane among them with the oldest first crop.
     fn oldest_lane_for(&mut self, device: usize) -> Option<&mut Lane<T>> {
         let lanes = self.lanes.iter_mut().filter(|lane| lane.is_for(device));
         lanes.min_by_key(|lane| lane.pending[0].arrived)
@@ -109,18 +109,18 @@ impl<T> Stream<T> {
 
 /// The crops of all streams that wait for an executor.
 ///
-/// Crops can be pinned to a device, where their frames lie: its executors alone take them, beside those that are not. What is
-/// said of crops below is said of those that the asking executor can take.
+/// Crops can be pinned to the device where their frames are: only its executors take them, besides crops without a pin.
+/// Everything below counts only crops that the asking executor can take.
 ///
-/// A batch is cut when it is full, when its oldest crop has waited for its stream's timeout, when a barrier stands
-/// behind a crop, when every running stream is blocked, so that no further crop can come, or, for adaptive streams, when
-/// no further crop is expected before the oldest one's deadline.
+/// A batch is cut if it is full; if its oldest crop has waited for its stream's timeout; if a barrier stands behind a crop;
+/// if every running stream is blocked, so that no further crop can come; or, for adaptive streams, if no further crop is
+/// expected before the oldest one's deadline.
 #[derive(Debug)]
 pub struct Batcher<T> {
     batch_size: usize,
     streams: BTreeMap<StreamId, Stream<T>>,
     next_id: u64,
-    /// The stream that the last batch ended with: the next one starts behind it.
+    /// The stream of the last crop in the last batch: the next batch starts with the stream after it.
     last_served: Option<StreamId>,
 }
 
@@ -129,7 +129,7 @@ impl<T> Batcher<T> {
         Self { batch_size: batch_size.max(1), streams: BTreeMap::new(), next_id: 0, last_served: None }
     }
 
-    /// Lets a stream in, which does not run yet.
+    /// Adds a stream, which does not run yet.
     pub fn attach(&mut self, policy: TimeoutPolicy) -> StreamId {
         let id = StreamId(self.next_id);
         self.next_id += 1;
@@ -145,7 +145,7 @@ impl<T> Batcher<T> {
         id
     }
 
-    /// Forgets the stream and hands back its pending crops.
+    /// Removes the stream and returns its pending crops.
     pub fn detach(&mut self, id: StreamId) -> Vec<T> {
         self.streams.remove(&id).map(|mut stream| stream.take_all()).unwrap_or_default()
     }
@@ -164,14 +164,14 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// None comes before it is started again.
+    /// No crop comes before the stream is started again.
     pub fn stop(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.running = false;
         }
     }
 
-    /// A frame has come whose crops will follow, until `end_frame`.
+    /// A frame has arrived; its crops follow until `end_frame`.
     pub fn begin_frame(&mut self, id: StreamId, now: Duration) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.rhythm.begin_frame(now);
@@ -184,7 +184,7 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Holds until a crop of the stream is taken. Tells whether it was otherwise.
+    /// Holds until a crop of the stream is taken. Returns whether this changed something.
     pub fn set_blocked(&mut self, id: StreamId, blocked: bool) -> bool {
         let stream = self.streams.get_mut(&id);
         stream.is_some_and(|stream| std::mem::replace(&mut stream.blocked, blocked) != blocked)
@@ -197,17 +197,17 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Takes all pending crops of the stream out.
+    /// Takes out all pending crops of the stream.
     pub fn flush(&mut self, id: StreamId) -> Vec<T> {
         self.streams.get_mut(&id).map(Stream::take_all).unwrap_or_default()
     }
 
-    /// Takes all pending crops of all streams out.
+    /// Takes out all pending crops of all streams.
     pub fn drain(&mut self) -> Vec<T> {
         self.streams.values_mut().flat_map(Stream::take_all).collect()
     }
 
-    /// Adds a crop. Hands it back if its stream is not attached.
+    /// Adds a crop. Returns it if its stream is not attached.
     pub fn push(&mut self, id: StreamId, pin: Pin, item: T, now: Duration) -> Result<(), T> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(item) };
         stream.pin = pin;
@@ -215,8 +215,8 @@ impl<T> Batcher<T> {
         Ok(())
     }
 
-    /// Puts a crop that was cut back before the others of its stream, to be taken at once. Hands it back if its stream is
-    /// not attached any more.
+    /// Puts a cut crop back in front of its stream's other crops, to be taken at once. Returns it if its stream is no longer
+    /// attached.
     pub fn put_back(&mut self, id: StreamId, pin: Pin, entry: Entry<T>) -> Result<(), T> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(entry.item) };
         let lane = stream.lane(pin);
@@ -225,7 +225,7 @@ impl<T> Batcher<T> {
         Ok(())
     }
 
-    /// Nobody takes the crops of a device any more: from now on everybody can.
+    /// The device's executors take no more crops: from now on, all others can.
     pub fn unpin(&mut self, device: usize) {
         for stream in self.streams.values_mut() {
             if stream.pin == Some(device) {
@@ -234,7 +234,7 @@ impl<T> Batcher<T> {
             let Some(index) = stream.lanes.iter().position(|lane| lane.pin == Some(device)) else { continue };
             let Lane { pending, hurried, .. } = stream.lanes.remove(index);
             let lane = stream.lane(None);
-            // Those before a barrier came before all others.
+            // Crops before a barrier are older than all others.
             lane.hurried += hurried;
             lane.pending.extend(pending);
             lane.pending.make_contiguous().sort_by_key(|entry| entry.arrived);
@@ -246,7 +246,7 @@ impl<T> Batcher<T> {
         self.lanes().map(|lane| lane.pending.len()).sum()
     }
 
-    /// Those of them with that pin.
+    /// Number of waiting crops with that pin.
     pub fn pending_with(&self, pin: Pin) -> usize {
         self.lanes().filter(|lane| lane.pin == pin).map(|lane| lane.pending.len()).sum()
     }
@@ -260,12 +260,12 @@ impl<T> Batcher<T> {
         self.streams.values().flat_map(|stream| &stream.lanes)
     }
 
-    /// All that are attached.
+    /// Number of attached streams.
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// Those whose crops can come.
+    /// Number of streams whose crops can come.
     pub fn running_streams(&self) -> usize {
         self.streams.values().filter(|stream| stream.running).count()
     }
@@ -295,14 +295,14 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Takes up to `batch_size` crops that an executor of the device can take, one from each stream in turn; each stream's
-    /// crops in their order.
+    /// Takes up to `batch_size` crops that an executor of the device can take, from the streams in turn. Crops of a stream
+    /// keep their order.
     pub fn cut(&mut self, device: usize) -> Vec<Entry<T>> {
         let mut batch = Vec::with_capacity(self.batch_size);
         while batch.len() < self.batch_size {
             let Some(id) = self.next_stream(device) else { break };
             let stream = self.streams.get_mut(&id).expect("next_stream gives attached streams");
-            // There may be room for its next crop now; if not, the stream says so again.
+            // There may now be room for its next crop; if not, the stream says so again.
             stream.blocked = false;
             let lane = stream.oldest_lane_for(device).expect("next_stream gives streams with crops");
             lane.hurried = lane.hurried.saturating_sub(1);
@@ -320,30 +320,30 @@ impl<T> Batcher<T> {
     }
 }
 
-/// When a stream's frames come.
+/// When the frames of a stream arrive.
 #[derive(Debug, Default)]
 struct Rhythm {
     last: Option<Duration>,
-    /// When the last one came, or the stream was started.
+    /// When the last frame arrived, or the stream was started.
     heard: Duration,
-    /// Between the last frames.
+    /// Between the latest frames.
     intervals: VecDeque<Duration>,
     /// Crops of a frame are being submitted.
     in_frame: bool,
 }
 
 impl Rhythm {
-    /// Intervals that are remembered.
+    /// How many intervals are kept.
     const LENGTH: usize = 32;
-    /// Fewer intervals than this tell nothing.
+    /// Fewer intervals are too few to judge by.
     const ENOUGH: usize = 8;
-    /// A stream that was not heard of for so long, and for so many of its longest intervals, has stalled: a camera that is
-    /// dead, a branch that is closed.
+    /// A stream without a frame for this long, and for this many of its longest intervals, has stalled: its camera is dead,
+    /// or its branch is closed.
     const STALLED: (Duration, u32) = (Duration::from_secs(1), 4);
 
     fn begin_frame(&mut self, now: Duration) {
         if self.has_stalled(now) {
-            // It begins anew: how long it was silent is no interval.
+            // It starts again: the silence was not an interval.
             *self = Self::default();
         }
         self.heard = now;
@@ -362,8 +362,8 @@ impl Rhythm {
         !self.in_frame && now.saturating_sub(self.heard) > least.max(longest.saturating_mul(intervals))
     }
 
-    /// Whether a crop can be expected before the deadline: the next frame comes after one of the shorter intervals, their
-    /// 10th percentile. A frame that is late can come at any time, unless the stream has stalled.
+    /// Whether a crop can be expected before the deadline. The next frame is expected after one of the shorter intervals,
+    /// their 10th percentile. A late frame can arrive at any time, unless the stream has stalled.
     fn expects(&self, now: Duration, deadline: Duration) -> bool {
         if self.has_stalled(now) {
             return false;

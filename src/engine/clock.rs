@@ -13,10 +13,10 @@ pub trait Clock: Send + Sync {
     /// Time since some fixed moment.
     fn now(&self) -> Duration;
 
-    /// How long a thread may sleep until this clock reads `deadline`; none: until it is woken.
+    /// How long a thread may sleep until this clock shows `deadline`; none: until it is woken.
     fn sleep_until(&self, deadline: Duration) -> Option<Duration>;
 
-    /// Calls `wake` whenever sleepers must look at the clock again.
+    /// Calls `wake` whenever sleepers must read the clock again.
     fn on_jump(&self, wake: Arc<dyn Fn() + Send + Sync>);
 }
 

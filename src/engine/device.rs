@@ -1,4 +1,4 @@
-//! The devices that an engine's executors belong to: one, or several of which each can be lost.
+//! The devices of an engine's executors: one, or several, of which each can be lost.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::sync::lock;
 
 /// A device of an engine.
 pub(super) struct Device {
-    /// None where the engine has this one only.
+    /// None if the engine has only this device.
     pub number: Option<u32>,
     name: String,
     pub state: State,
-    /// Those that take batches.
+    /// Executors that take batches.
     pub executors: usize,
-    /// Those of them that wait for a batch.
+    /// Executors among them that wait for a batch.
     pub idle: usize,
-    /// Batches and crops that they have and have not yet answered.
+    /// Batches and crops that they have not answered yet.
     in_flight: usize,
     running: usize,
     crops: u64,
@@ -27,7 +27,7 @@ pub(super) struct Device {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Runs,
-    /// It does not answer any more.
+    /// It no longer answers.
     Lost,
     /// It answers, but has too little memory for a run.
     Short,
@@ -37,14 +37,14 @@ pub(super) enum State {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceFigures {
     pub number: u32,
-    /// Whether it takes batches: a word for users.
+    /// Whether it accepts batches, as a word for users.
     pub state: &'static str,
-    /// Batches that it has and has not answered yet.
+    /// Batches that it has not answered yet.
     pub in_flight: usize,
     /// Crops and batches that it has answered.
     pub crops: u64,
     pub batches: u64,
-    /// How long a run took, of the last ones.
+    /// How long the latest runs took.
     pub median: Duration,
     pub percentile_99: Duration,
 }
@@ -69,13 +69,13 @@ impl Device {
         self.state == State::Runs
     }
 
-    /// It has so many crops more.
+    /// Adds this many crops to it.
     pub fn begin(&mut self, crops: usize) {
         self.in_flight += 1;
         self.running += crops;
     }
 
-    /// It has answered so many, or given them back; with a report if their run succeeded.
+    /// It has answered this many crops, or given them back; with a report if their run succeeded.
     pub fn end(&mut self, crops: usize, report: Option<&BatchReport>) {
         self.in_flight -= 1;
         self.running -= crops;
@@ -103,15 +103,15 @@ impl Device {
     }
 }
 
-/// What crops of a stream wait for.
+/// What new crops of a stream wait for.
 pub(super) struct Load {
-    /// Crops that are run before a new one of the stream, at most.
+    /// Most crops that are run before a new crop of the stream.
     pub before: usize,
-    /// Executors that can take them.
+    /// Executors that can take the stream's crops.
     pub executors: usize,
 }
 
-/// Where crops go that lie on the device of that number: to its executors alone, as long as it has any.
+/// The pin of crops on the device with that number: only its executors take them, as long as it has any.
 pub(super) fn pin(devices: &[Device], number: Option<u32>) -> Pin {
     let number = number?;
     devices.iter().position(|device| device.number == Some(number) && device.runs())
@@ -126,15 +126,15 @@ pub(super) fn load<T>(devices: &[Device], batcher: &Batcher<T>, pin: Pin) -> Loa
         }
         Some(index) => {
             let Device { executors, running, .. } = devices[index];
-            // Of those that anybody can take, its share.
+            // Its share of the crops that all executors can take.
             let shared = (batcher.pending_with(None) * executors).div_ceil(all.max(1));
             Load { before: batcher.pending_with(pin) + shared + running, executors }
         }
     }
 }
 
-/// Whether there is a batch for an executor of the device that still runs: a full one, which would not get fuller, and none
-/// that an idle executor takes.
+/// Whether there is a batch for an executor of the device that is still running: a full one, which can get no fuller, that
+/// no idle executor takes.
 pub(super) fn has_batch_ahead<T>(
     devices: &[Device],
     batcher: &Batcher<T>,
@@ -149,7 +149,7 @@ pub(super) fn has_batch_ahead<T>(
 }
 
 impl Core {
-    /// Whether the device's executors are to end, as others go on without it.
+    /// Whether the device's executors must end because others continue without it.
     pub(super) fn is_given_up(&self, device: usize) -> bool {
         self.has_several_devices && !lock(&self.shared).devices[device].runs()
     }
@@ -158,8 +158,8 @@ impl Core {
         lock(&self.shared).devices[device].state
     }
 
-    /// An executor of the device has failed for good. If others go on, the device is given up: its executors end, and what
-    /// lies on it is for everybody to try. False: it is the last one.
+    /// An executor of the device has failed for good. If other devices remain, the device is given up: its executors end,
+    /// and other executors try its crops. False if it is the last device.
     pub(super) fn give_up_device(&self, device: usize, error: &Error) -> bool {
         let text = {
             let mut shared = lock(&self.shared);

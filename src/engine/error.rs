@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// What went wrong, so that the element can choose the message's domain.
+/// What went wrong. The element chooses the message's domain by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The model file is not there or cannot be read.
+    /// The model file is missing or cannot be read.
     ModelMissing,
-    /// The model file is not what the element can run.
+    /// The element cannot run the model file.
     ModelRefused,
     /// ONNX Runtime cannot be loaded.
     Library,
@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Server,
     /// The device has too little memory.
     OutOfMemory,
-    /// Properties that do not go together.
+    /// Properties that contradict each other.
     Settings,
     /// A run of the network failed.
     Run,

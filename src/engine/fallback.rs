@@ -1,4 +1,4 @@
-//! A device that is lost in mid-stream: the network is loaded on the CPU, and what was being run is run there.
+//! A device that is lost in mid-stream: the network is loaded on the CPU, and batches that were in flight run there.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,7 +8,7 @@ use std::{
 use super::{BackendOf, Cancel, Change, Core, Error, ErrorKind, Executor, Loading, Network, panicked};
 use crate::sync::{Mutex, lock};
 
-/// Makes the run of an executor end, whichever executor its thread has at the moment.
+/// Ends the run of an executor, whichever executor its thread has at the moment.
 #[derive(Clone)]
 pub(super) struct Terminator(Arc<Mutex<Arc<dyn Fn() + Send + Sync>>>);
 
@@ -27,19 +27,19 @@ impl Terminator {
     }
 }
 
-/// The executor of a thread, and what takes its place.
+/// A thread's executor, and what replaces it.
 pub(super) struct Runner<N> {
-    /// Number of its device among the engine's. Once that is lost and there is no other, the fallback stands for it.
+    /// Number of its device in the engine. If that device is lost and there is no other, the fallback takes its number.
     pub device: usize,
     pub network: N,
     pub executor: Box<dyn Executor>,
     pub terminator: Terminator,
-    /// None where there is no other place to run at, or it is taken already.
+    /// None if there is no other place to run, or if it is already used.
     pub fallback: Option<Arc<BackendOf<N>>>,
 }
 
 impl<N: Network> Runner<N> {
-    /// Goes over to the fallback because of `lost`. On an error nothing is left that runs.
+    /// Replaces the executor by the fallback, because of `lost`. After an error, nothing can run.
     pub fn fall_back(&mut self, core: &Core, lost: &Error) -> Result<(), Error> {
         let is_short = lost.kind == ErrorKind::OutOfMemory;
         let trouble = if is_short { "has too little memory for a run" } else { "is lost" };
@@ -64,10 +64,10 @@ impl<N: Network> Runner<N> {
         self.terminator.set(executor.terminator());
         let before = std::mem::replace(&mut self.executor, executor);
         if is_short {
-            // The device answers: what it has is given back.
+            // The device still answers, so its memory is released.
             drop(before);
         } else {
-            // A lost one is not taken down: that would call into a device that does not answer.
+            // A lost device is not shut down: that would call a device that does not answer.
             std::mem::forget(before);
         }
         let text = format!(

@@ -1,8 +1,8 @@
-//! Runs crops through the network in batches: streams submit crops and get pending answers, executors cut batches and
-//! give the answers. Nothing here knows GStreamer.
+//! Runs crops through the network in batches. Streams submit crops and get pending answers; executors cut batches and give
+//! the answers. Nothing here knows GStreamer.
 //!
-//! Locks: an engine has one, which is never held while a backend runs, while a promise is kept or while a crop is
-//! copied. Callers may hold their own lock while they call in here, except where a function says otherwise.
+//! Locks: an engine has one. It is never held while a backend runs, while a promise is kept, or while a crop is copied.
+//! Callers may hold their own lock while they call functions here, unless a function says otherwise.
 
 mod answer;
 mod backend;
@@ -49,23 +49,22 @@ use batcher::{Batcher, Decision, Entry};
 use opening::ExecutorThread;
 use pool::Pool;
 
-/// How an engine works.
+/// Settings of an engine.
 #[derive(Clone)]
 pub struct EngineSettings {
-    /// Crops in one run; 0: as many as the backend prepared.
+    /// Crops in one run; 0: as many as the backend has prepared.
     pub batch_size: usize,
-    /// Batches in flight at once on each device, each with a network and a thread of its own; 0: as many as suit the
-    /// provider.
+    /// Batches in flight at once on each device, each with its own network and thread; 0: as many as suit the provider.
     pub executors: usize,
-    /// When the provider is lost, go on where the backend's fallback runs.
+    /// If the provider is lost, continue with the backend's fallback.
     pub fallback: bool,
     pub clock: Arc<dyn Clock>,
-    /// Hears of every batch, on the executor's thread.
+    /// Called after every batch, on the executor's thread.
     pub observer: fn(&BatchReport),
 }
 
 impl Default for EngineSettings {
-    /// As the backend likes it, by the machine's clock.
+    /// The backend's choices, with the machine's clock.
     fn default() -> Self {
         let clock = Arc::new(MonotonicClock::default());
         Self { batch_size: 0, executors: 0, fallback: false, clock, observer: |_| () }
@@ -76,9 +75,9 @@ impl Default for EngineSettings {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchReport {
     pub crops: usize,
-    /// Rows that the network computed for nothing.
+    /// Rows that the network computed without a crop.
     pub padding: usize,
-    /// From the oldest crop's arrival to the cut.
+    /// From the oldest crop's arrival until the batch was cut.
     pub waited: Duration,
     /// Duration of the run.
     pub ran: Duration,
@@ -97,29 +96,29 @@ struct Batch {
     crops: Vec<CropBuffer>,
     /// When they arrived.
     arrived: Vec<Duration>,
-    /// How long they waited was counted.
+    /// Their waiting time was counted.
     counted: bool,
-    /// How long the oldest one waited for the run.
+    /// How long the oldest crop waited for the run.
     waited: Duration,
-    /// The executor has them in its rows.
+    /// The executor has copied them into its rows.
     loaded: bool,
 }
 
-/// A batch that was run, before anyone heard of it.
+/// A batch that was run but not yet answered.
 struct Done {
     answers: Vec<(Promise, Outcome)>,
-    /// Those that were kept.
+    /// Crops that were kept.
     crops: Vec<CropBuffer>,
-    /// None where the run failed.
+    /// None if the run failed.
     report: Option<BatchReport>,
 }
 
-/// What an executor's thread does while the device runs a batch, where it works on its own.
+/// What an executor's thread does while its device runs a batch by itself.
 #[derive(Default)]
 struct Overlap {
-    /// The batch before is answered.
+    /// The previous batch, which is answered now.
     done: Option<Done>,
-    /// The batch after is loaded.
+    /// The next batch, which is loaded now.
     next: Option<Batch>,
 }
 
@@ -131,7 +130,7 @@ struct Shared {
     run_times: RunTimes,
     devices: Vec<device::Device>,
     closing: bool,
-    /// Set once an executor is gone: no crop will be run any more.
+    /// Set once the executors are gone: no more crops will be run.
     failed: Option<Error>,
 }
 
@@ -144,10 +143,10 @@ struct Core {
     batch_size: usize,
     has_several_devices: bool,
     shape: Shape,
-    /// What runs the network, unless the news are that something else does.
+    /// What runs the network, unless the news say otherwise.
     provider: String,
     news: Arc<News>,
-    /// Where the backend runs batches.
+    /// The places where the backend runs batches.
     places: Box<dyn Fn() -> Vec<Place> + Send + Sync>,
 }
 
@@ -158,8 +157,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads and warms up the networks; tells of them, too. Takes seconds; `report` is called on this thread. `cancel` makes it return with
-    /// an error at the next step.
+    /// Loads and warms up the networks, and returns a description of them. Takes seconds; `report` is called on this thread.
+    /// After `cancel`, it returns with an error at the next step.
     pub fn open<N: Network>(
         backend: Arc<BackendOf<N>>,
         settings: EngineSettings,
@@ -171,14 +170,14 @@ impl Engine {
         backend.report_to(&news);
         let opening::All { batch_size, executors: opened, devices } =
             opening::open(&backend, batch_size, executors, &clock, cancel, report)?;
-        // What was loaded cannot be interrupted any more: others may share it.
+        // The loaded network can no longer be interrupted: others may share it.
         cancel.disarm()?;
         let network = opened[0].network.clone();
         let shape = network.shape();
         let fallback = fallback.then(|| backend.fallback(&network, batch_size)).flatten();
         let has_several_devices = devices.len() > 1;
-        // Of each executor a batch that fills and one that is sampled; where a batch may have to be run again its crops
-        // are kept until it was run.
+        // For each executor, a batch that fills and one that is being sampled. If a batch may have to run again, its crops
+        // are also kept until it was run.
         let keeps = fallback.is_some() || has_several_devices;
         let batches = if keeps { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
         let core = Arc::new(Core {
@@ -211,14 +210,14 @@ impl Engine {
         Ok((Self { threads: threads.collect(), core: core.clone() }, network))
     }
 
-    /// Lets a stream of crops in. `notify` is called from executors, with no lock held, whenever one of its answers
-    /// went on. The stream begins with `Stream::resume`.
+    /// Attaches a stream of crops. `notify` is called from executors, with no lock held, whenever one of its answers makes
+    /// progress. The stream begins with `Stream::resume`.
     pub fn attach(&self, policy: TimeoutPolicy, notify: Notify) -> Stream {
         Stream::new(self.core.clone(), policy, notify)
     }
 
-    /// Ends its executors, as dropping it does. A run that hangs and does not end in [`TIME_TO_END`] after it was told to is
-    /// left behind, with its thread and its network: the error says so.
+    /// Ends its executors, as dropping it does. A run that hangs, and does not end within [`TIME_TO_END`], is left behind
+    /// with its thread and its network; the error says so.
     pub fn close(mut self) -> Result<(), Error> {
         match self.end() {
             0 => Ok(()),
@@ -235,7 +234,7 @@ impl Engine {
         }
     }
 
-    /// Gives the number of threads that were left behind.
+    /// Returns the number of threads that were left behind.
     fn end(&mut self) -> usize {
         {
             let mut shared = lock(&self.core.shared);
@@ -254,7 +253,7 @@ impl Engine {
         hanging
     }
 
-    /// The devices that it was opened on, where it was asked for several.
+    /// The devices on which it was opened, if several were asked for.
     pub fn devices(&self) -> Vec<u32> {
         lock(&self.core.shared).devices.iter().filter_map(|device| device.number).collect()
     }
@@ -295,7 +294,7 @@ impl Core {
         }
     }
 
-    /// Changes what batches are cut from. Idle executors look again: whatever was changed, a batch may be due now.
+    /// Changes the batcher. Wakes idle executors, because a batch may now be due.
     fn change_batcher<T>(&self, change: impl FnOnce(&mut Batcher<Job>) -> T) -> T {
         let changed = change(&mut lock(&self.shared).batcher);
         self.crops.notify_all();
@@ -311,7 +310,7 @@ impl Core {
         lock(&self.shared).closing
     }
 
-    /// Answers every pending crop, and every later one, with an error.
+    /// Answers all pending and all later crops with an error.
     fn give_up(&self, error: &Error) {
         let jobs = {
             let mut shared = lock(&self.shared);
@@ -322,8 +321,8 @@ impl Core {
         Promise::answer_all(jobs.into_iter().map(|job| (job.promise, Err(error.clone()))));
     }
 
-    /// Waits for the moment to cut a batch for an executor of the device; none when the engine closes, or the device is lost
-    /// and others are not.
+    /// Waits until a batch must be cut for an executor of the device. None if the engine closes, or if the device is lost
+    /// and others remain.
     fn next_batch(&self, device: usize) -> Option<Batch> {
         let mut shared = lock(&self.shared);
         shared.devices[device].idle += 1;
@@ -344,7 +343,7 @@ impl Core {
         batch
     }
 
-    /// Cuts a batch for an executor that still runs, where one is to be had.
+    /// Cuts a batch for an executor that is still running, if there is one.
     fn next_batch_ahead(&self, device: usize) -> Option<Batch> {
         let mut shared = lock(&self.shared);
         let is_there = !shared.has_ended()
@@ -352,8 +351,8 @@ impl Core {
         is_there.then(|| shared.cut(device))
     }
 
-    /// Gives batches that an executor of the device could not run back, to be run by others; the one that is to be run first
-    /// comes last.
+    /// Gives back batches that an executor of the device could not run, for other executors. The last batch given runs
+    /// first.
     fn put_back(&self, device: usize, batches: impl IntoIterator<Item = Batch>) {
         let mut refused = Vec::new();
         {
@@ -374,13 +373,13 @@ impl Core {
             }
         }
         self.crops.notify_all();
-        // Nobody runs them any more, or hears of them.
+        // No executor will run them, and no frame waits for them.
         drop(refused);
     }
 }
 
 impl Shared {
-    /// Whether no batch will be run any more.
+    /// Whether no more batches will be run.
     fn has_ended(&self) -> bool {
         self.closing || self.failed.is_some()
     }

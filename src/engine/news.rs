@@ -1,4 +1,4 @@
-//! What changes while an engine runs, for the users of all its streams: each stream tells it once.
+//! Changes while an engine runs, for the users of all its streams: each stream reports each change once.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -8,32 +8,32 @@ use crate::sync::{
     lock,
 };
 
-/// Changes that are kept for streams that have not told of them yet: where no frame goes out, older ones are forgotten.
+/// Most changes that are kept for streams that have not reported them: if no frame leaves, older changes are forgotten.
 const KEPT: usize = 64;
 
-/// A change that users hear of, as a sentence.
+/// A change to report to users, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Something is worse than it was.
+    /// Something got worse.
     Warning(String),
-    /// Something is as it should be again.
+    /// Something works again.
     Info(String),
 }
 
-/// The changes of an engine, in order, and what runs its network at present. A backend is handed it by `Loading` and may
+/// The changes of an engine, in order, and what runs its network at present. A backend receives it with `report_to`, and may
 /// write to it from any thread.
 #[derive(Default)]
 pub struct News {
-    /// Changes so far.
+    /// Number of changes so far.
     count: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The last ones.
+    /// The latest ones.
     changes: VecDeque<Arc<Change>>,
-    /// In the place of the network's own; none as long as that runs it.
+    /// What runs the network instead of its own provider; none while its own does.
     provider: Option<String>,
 }
 
@@ -43,8 +43,8 @@ impl News {
         self.add(&mut lock(&self.state), change);
     }
 
-    /// From now on `provider` runs the network, in the place of its own; none: its own does again. Tells of it unless that
-    /// was so before.
+    /// From now on `provider` runs the network; none: its own provider does again. Reports the change, unless there was
+    /// none.
     pub fn moved(&self, provider: Option<&str>, change: Change) {
         let mut state = lock(&self.state);
         if state.provider.as_deref() != provider {
@@ -61,14 +61,14 @@ impl News {
         self.count.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What runs the network in the place of its own provider; none where that runs it.
+    /// What runs the network instead of its own provider; none while its own does.
     pub(super) fn provider(&self) -> Option<String> {
         lock(&self.state).provider.clone()
     }
 
     /// The changes that `told` does not count yet; counts them.
     pub(super) fn after(&self, told: &AtomicU64) -> Vec<Arc<Change>> {
-        // Asked for each frame.
+        // Called for each frame.
         if told.load(Ordering::SeqCst) == self.count.load(Ordering::SeqCst) {
             return Vec::new();
         }

@@ -1,5 +1,5 @@
-//! Opens an engine's executors, each on the thread that will own it: all at once, since each takes seconds, and with
-//! less where the device has too little memory.
+//! Opens an engine's executors, each on the thread that will own it. They open at the same time, because each takes seconds;
+//! and with smaller settings if the device has too little memory.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::sync::mpsc;
 
-/// Runs of each size before the first frame; the last ones show how long a run takes.
+/// Runs of each size before the first frame. The last ones show how long a run takes.
 const WARM_UP_RUNS: usize = 3;
 
 pub(super) struct ExecutorThread {
@@ -23,14 +23,14 @@ pub(super) struct ExecutorThread {
     pub terminator: Terminator,
 }
 
-/// What an executor's thread waits for: the engine, the number of its device there, and what takes the executor's place if
-/// that is lost.
+/// What an executor's thread waits for: the engine, the number of its device in it, and what replaces the executor if the
+/// device is lost.
 pub(super) type Start<N> = (Arc<Core>, usize, Option<Arc<BackendOf<N>>>);
 
-/// A thread that is joined when it is dropped, so that what it holds on the device is free then. Where the loading was
-/// interrupted, a step of it that does not hear of that is not waited for.
+/// A thread that is joined when dropped, so that its memory on the device is free afterwards. If loading was interrupted, a
+/// step that does not react is not waited for.
 struct Joined {
-    /// None once it goes on as an executor's thread.
+    /// None once it continues as an executor's thread.
     thread: Option<Thread>,
     clock: Arc<dyn Clock>,
     cancel: Cancel,
@@ -44,19 +44,19 @@ impl Drop for Joined {
     }
 }
 
-/// An executor that waits for its engine. Dropped, it ends.
+/// An executor that waits for its engine. It ends when dropped.
 pub(super) struct Opened<N> {
-    /// Number of its device among the engine's.
+    /// Number of its device in the engine.
     pub device: usize,
     pub network: N,
     /// The largest batch that the backend prepared.
     pub largest: usize,
-    /// The most rows that it runs at once, where the network sets a limit.
+    /// The most rows that it runs at once, if the network sets a limit.
     pub most_rows: Option<usize>,
     /// Durations of runs of the largest size.
     pub warm_up: Vec<Duration>,
     terminator: Terminator,
-    // Dropped before the thread, which ends then.
+    // Dropped before the thread, which then ends.
     start: mpsc::Sender<Start<N>>,
     thread: Joined,
 }
@@ -88,17 +88,17 @@ struct Ready<N> {
     start: mpsc::Sender<Start<N>>,
 }
 
-/// The largest batch that is tried next where the backend's own choice needs too much memory.
+/// The largest batch to try next if the backend's own choice needs too much memory.
 const MODEST_BATCH: usize = 8;
 
-/// What an engine is made of.
+/// What an engine consists of.
 pub(super) struct All<N> {
     pub batch_size: usize,
     pub executors: Vec<Opened<N>>,
     pub devices: Vec<device::Device>,
 }
 
-/// The networks of one device on their way.
+/// The executors of one device that are being opened.
 struct Site<N> {
     number: Option<u32>,
     name: String,
@@ -116,8 +116,8 @@ struct How<'a> {
 }
 
 /// Opens `executors` executors on each device, or as many as suit the provider (0), for batches of `batch_size`, or of what
-/// suits the device (0). Tells the batch size too: where a device has too little memory one executor has to do, if their
-/// number was left open, and then smaller batches, and then another device, if the backend has one.
+/// suits the device (0). Returns the batch size, too. If a device has too little memory, these are tried in turn: one
+/// executor, if their number was left open; smaller batches; another device, if the backend has one.
 pub(super) fn open<N: Network>(
     backend: &Arc<BackendOf<N>>,
     batch_size: usize,
@@ -169,12 +169,12 @@ pub(super) fn open<N: Network>(
     }
 }
 
-/// Whether another device may do what this one has failed at.
+/// Whether another device may succeed after this error.
 fn is_the_devices(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::Provider | ErrorKind::Run)
 }
 
-/// Opens executors on all devices at once. One of several devices that cannot be used is left out, with a warning.
+/// Opens executors on all devices at once. If one of several devices cannot be used, it is left out, with a warning.
 fn open_all<N: Network>(
     backend: &Arc<BackendOf<N>>,
     devices: Vec<Device<N>>,
@@ -205,7 +205,7 @@ fn open_all<N: Network>(
             Ok(Site { number, name, backend, candidates, abandon })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    // Those that are not wanted are dropped in there: what they hold on the device is free again when this returns.
+    // Executors that are not needed are dropped in there: their memory on the device is free when this returns.
     open_sites(sites, executors, how)
 }
 
@@ -228,7 +228,7 @@ fn open_sites<N: Network>(
         left_out.push((site.name.clone(), error));
         Ok(())
     };
-    // What holds for one device is mostly said by all.
+    // All devices mostly report the same: it is reported once.
     let told = std::cell::RefCell::new(std::collections::HashSet::new());
     let report_of = |name: &str, event: LoadEvent| match event {
         LoadEvent::Warning(text) if several && !told.borrow_mut().insert(text.clone()) => (),
@@ -249,7 +249,7 @@ fn open_sites<N: Network>(
         }
     }
     let (mut opened, mut devices, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-    // In turn, and when nobody loads any more: the runs show how long one takes.
+    // One after the other, after all loading has ended, so that the runs show how long one takes.
     for (site, candidates) in loaded {
         let network = known.clone().expect("one was loaded");
         let report = |event| report_of(&site.name, event);
@@ -266,7 +266,7 @@ fn open_sites<N: Network>(
         }
     }
     if devices.is_empty() {
-        // What holds for all is said once.
+        // An error of all devices is reported once.
         let (_, error) = left_out.swap_remove(0);
         return Err(error);
     }
@@ -276,7 +276,7 @@ fn open_sites<N: Network>(
     Ok((opened, devices))
 }
 
-/// Waits until the first executor of a device is loaded, then for those of the others that are wanted.
+/// Waits until the first executor of a device is loaded, then for as many others as are wanted.
 fn load<N: Network>(
     candidates: &mut Vec<Candidate<N>>,
     backend: &Arc<BackendOf<N>>,
@@ -295,14 +295,14 @@ fn load<N: Network>(
     let mut loaded = vec![first];
     while loaded.len() < wanted && !candidates.is_empty() {
         let next = candidates.remove(0);
-        // Executors are alike: what the first said of loading holds for all.
+        // Executors are alike: what the first one reported holds for all.
         match next.loaded(&|_| ()).and_then(|other| is_alike(&network, &other)) {
             Ok(()) => loaded.push(next),
             Err(error) => {
                 if executors != 0 || error.kind == ErrorKind::Cancelled {
                     return Err(error);
                 }
-                // As many as there is room for, where none was asked for.
+                // If no number was set, as many as there is room for.
                 report(LoadEvent::Warning(format!(
                     "Only {} of {wanted} copies of the model are loaded, because the next one failed: {error}; set \
                      inference-streams to choose that number without a warning",
@@ -315,10 +315,10 @@ fn load<N: Network>(
     Ok((network, loaded))
 }
 
-/// An executor on its way. Dropped, it ends.
+/// An executor that is being opened. It ends when dropped.
 struct Candidate<N> {
     events: mpsc::Receiver<Opening<N>>,
-    // Dropped before the thread, which ends then unless it still loads.
+    // Dropped before the thread, which then ends unless it is still loading.
     proceed: mpsc::Sender<()>,
     thread: Joined,
 }
@@ -365,7 +365,7 @@ impl<N: Network> Candidate<N> {
         }
     }
 
-    /// Lets the loaded network run, and waits until that is done.
+    /// Warms up the loaded network, and waits for the end of that.
     fn warm_up(self, device: usize, network: N, report: &dyn Fn(LoadEvent)) -> Result<Opened<N>, Error> {
         let _ = self.proceed.send(());
         loop {
@@ -396,7 +396,7 @@ impl<N: Network> Candidate<N> {
     }
 }
 
-/// Opens an executor, says how that went, and runs batches once the engine is complete.
+/// Opens an executor, reports the result, and runs batches once the engine is complete.
 fn executor_thread<N: Network>(
     backend: &BackendOf<N>,
     most_crops: usize,
@@ -418,7 +418,7 @@ fn executor_thread<N: Network>(
     let terminate = executor.terminator();
     cancel.on_cancel(move || terminate());
     let _ = opening.send(Opening::Loaded(network.clone()));
-    // Nothing comes when this executor is not wanted.
+    // The channel closes if this executor is not needed.
     if proceed.recv().is_err() {
         return;
     }
@@ -439,12 +439,12 @@ fn executor_thread<N: Network>(
         terminator: terminator.clone(),
         start,
     }));
-    // Nothing comes when another executor could not be opened.
+    // The channel closes if another executor could not be opened.
     let Ok((core, device, fallback)) = started.recv() else { return };
     core.run_batches(Runner { device, network, executor, terminator, fallback });
 }
 
-/// Runs each size a few times on black crops; gives the durations of the largest size's last runs.
+/// Runs each size a few times on black crops; returns the durations of the largest size's last runs.
 fn warm_up<N: Network>(
     executor: &mut dyn Executor,
     backend: &BackendOf<N>,
@@ -465,7 +465,7 @@ fn warm_up<N: Network>(
             executor.run(size, &mut answers)?;
             took.push(started.elapsed());
         }
-        // The first run of a size pays for what the warm-up is there to pay for.
+        // The first run of a size includes one-time costs, which the warm-up exists to pay.
         took.remove(0);
     }
     Ok(took)

@@ -1,4 +1,4 @@
-//! The fixed set of buffers for crops on their way to an executor: memory stays bounded whatever the number of people.
+//! The fixed set of buffers for crops on their way to an executor: it bounds the memory, whatever the number of people.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,12 +9,12 @@ pub(super) struct Pool {
     free: Vec<Box<dyn Slot>>,
     total: usize,
     held: BTreeMap<StreamId, usize>,
-    /// Those who wait for a buffer, in the order in which they came.
+    /// Streams that wait for a buffer, in the order in which they came.
     line: Vec<Waiter>,
     next_ticket: u64,
 }
 
-/// Who waits for a buffer.
+/// A stream that waits for a buffer.
 struct Waiter {
     ticket: u64,
     stream: StreamId,
@@ -26,8 +26,8 @@ impl Pool {
         Self { total: free.len(), free, held: BTreeMap::new(), line: Vec::new(), next_ticket: 0 }
     }
 
-    /// A buffer, unless none is free. A stream that holds its fair share of `streams` streams already may have more of
-    /// what is left when one is kept for every other stream that holds less than its share.
+    /// Takes a buffer, if one is free for the stream. A stream that already holds its fair share of `streams` streams gets
+    /// more only while a buffer remains for every other stream that holds less than its share.
     pub(super) fn take(&mut self, stream: StreamId, streams: usize) -> Option<Box<dyn Slot>> {
         let has_share = self.has_share(stream, streams);
         if has_share && self.kept_for_others(streams) >= self.free.len() {
@@ -43,13 +43,13 @@ impl Pool {
         self.held.get(&stream).is_some_and(|held| *held >= share)
     }
 
-    /// Buffers that are kept for streams that hold less than their share.
+    /// Buffers kept for streams that hold less than their share.
     fn kept_for_others(&self, streams: usize) -> usize {
         let with_share = self.held.keys().filter(|other| self.has_share(**other, streams)).count();
         streams.saturating_sub(with_share)
     }
 
-    /// `room` is notified when a buffer is there for the stream, until `leave_line`.
+    /// `room` is notified when there is a buffer for the stream, until `leave_line`.
     pub(super) fn join_line(&mut self, stream: StreamId, room: Arc<Condvar>) -> u64 {
         self.next_ticket += 1;
         self.line.push(Waiter { ticket: self.next_ticket, stream, room });
@@ -60,7 +60,7 @@ impl Pool {
         self.line.retain(|waiter| waiter.ticket != ticket);
     }
 
-    /// Wakes those who wait and can have a buffer, one for each that is free; gives the streams that go on waiting.
+    /// Wakes waiting streams that can have a buffer, one for each free buffer; returns the streams that keep waiting.
     pub(super) fn wake(&self, streams: usize) -> Vec<StreamId> {
         if self.line.is_empty() {
             return Vec::new();
@@ -79,7 +79,7 @@ impl Pool {
         waiting
     }
 
-    /// Wakes all who wait: none of them will get a buffer.
+    /// Wakes all waiting streams: none of them will get a buffer.
     pub(super) fn wake_all(&self) {
         self.line.iter().for_each(|waiter| waiter.room.notify_all());
     }
@@ -95,9 +95,9 @@ impl Pool {
     }
 }
 
-/// A buffer for one crop; goes back to its engine when dropped. Not to be dropped with the engine's lock held.
+/// A buffer for one crop. It returns to its engine when dropped. Do not drop it with the engine's lock held.
 pub struct CropBuffer {
-    /// None once it was given back.
+    /// None once it was returned.
     slot: Option<Box<dyn Slot>>,
     stream: StreamId,
     core: Arc<Core>,
@@ -120,7 +120,7 @@ impl CropBuffer {
         &mut **self.slot.as_mut().expect("it is here until it is dropped")
     }
 
-    /// Gives the buffers of a batch back together.
+    /// Returns the buffers of a batch together.
     pub(super) fn give_back_all(core: &Core, mut buffers: Vec<Self>) {
         if buffers.is_empty() {
             return;
@@ -178,14 +178,14 @@ mod tests {
         assert!(pool.take(ids[0], 8).is_none());
         pool.give_back(ids[1], second);
         assert!(pool.take(ids[0], 8).is_none(), "it is kept again");
-        // What a stream gives back goes to those who have less than their share.
+        // A stream's returned buffers go to streams that have less than their share.
         for _ in 0..3 {
             pool.give_back(ids[0], taken.pop().unwrap());
         }
         assert_eq!((0..3).filter_map(|_| pool.take(ids[1], 8)).count(), 3);
     }
 
-    /// Many threads that all wake up for one buffer take longer for that than a GPU for a batch.
+    /// Waking many threads for one buffer takes longer than a GPU takes for a batch.
     #[test]
     fn as_many_wake_up_as_there_are_buffers_in_the_order_in_which_they_came() {
         let ids = ids(4);

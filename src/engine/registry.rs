@@ -1,4 +1,4 @@
-//! Engines that several elements of a process share by a name.
+//! Engines that elements of a process share under a name.
 
 use std::{
     collections::HashMap,
@@ -8,12 +8,12 @@ use std::{
 use super::{Cancel, Engine, Error, ErrorKind};
 use crate::sync::{Condvar, Mutex, lock, wait};
 
-/// Settings that all who share an engine must give alike: name and value of each.
+/// Settings that must be equal for all elements that share an engine: name and value of each.
 pub type Agreement = Vec<(&'static str, String)>;
 
-/// What stands behind a name.
+/// What belongs to a name.
 enum Slot<T> {
-    /// Someone loads it.
+    /// An element is loading it.
     Opening,
     Open {
         engine: Weak<T>,
@@ -22,7 +22,7 @@ enum Slot<T> {
     },
 }
 
-/// The shared engines of a process, each with what its elements must know of it. Its lock is never held while a model is
+/// The shared engines of a process, each with what its elements must know about it. Its lock is never held while a model is
 /// loaded or an engine is closed.
 pub struct Registry<T>(Arc<Slots<T>>);
 
@@ -38,8 +38,8 @@ impl<T> Default for Registry<T> {
 }
 
 impl<T: AsRef<Engine> + Send + Sync + 'static> Registry<T> {
-    /// The engine called `name`: the one that runs, or what `open` gives. While another loads it this waits, and tries
-    /// itself if that fails. `owner` and `agreement` are for the error of the next who disagrees.
+    /// The engine called `name`: the running one, or what `open` returns. While another element loads it, this waits; if
+    /// that fails, it tries itself. `owner` and `agreement` are for the error of the next element that disagrees.
     pub fn get(
         &self,
         name: &str,
@@ -59,7 +59,7 @@ impl<T: AsRef<Engine> + Send + Sync + 'static> Registry<T> {
         Ok(engine)
     }
 
-    /// The engine that runs; none: the caller must open it, the name is kept for it.
+    /// The running engine; none: the caller must open it, and the name is reserved for it.
     fn find_or_reserve(
         &self,
         name: &str,
@@ -79,14 +79,14 @@ impl<T: AsRef<Engine> + Send + Sync + 'static> Registry<T> {
                 Some(Slot::Opening) => slots = wait(&self.0.changed, slots),
                 Some(Slot::Open { engine, agreement: agreed, owner: first }) => {
                     let engine = engine.upgrade();
-                    // One that is closed, or whose executors are gone, is nobody's any more.
+                    // An engine that is closed, or whose executors are gone, cannot be shared.
                     let lives = engine.as_ref().is_some_and(|engine| !(**engine).as_ref().has_failed());
                     let disagreement =
                         lives.then(|| disagreement(name, agreement, agreed, owner, first)).flatten();
                     if !lives {
                         slots.insert(name.to_string(), Slot::Opening);
                     }
-                    // Should this be the last handle by now: an engine is not closed under the lock.
+                    // This may be the last handle now, and an engine must not be closed under the lock.
                     drop(slots);
                     return disagreement.map_or(Ok(engine.filter(|_| lives)), Err);
                 }
@@ -99,7 +99,7 @@ impl<T: AsRef<Engine> + Send + Sync + 'static> Registry<T> {
     }
 }
 
-/// Frees the name if loading ends without an engine, and wakes those who wait for its end.
+/// Frees the name if loading ends without an engine, and wakes the elements that wait for it.
 struct Reservation<'a, T> {
     slots: &'a Slots<T>,
     name: &'a str,

@@ -1,4 +1,4 @@
-//! An executor's thread: batch after batch is run, and its crops are answered.
+//! An executor's thread: runs batch after batch, and answers the crops.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,7 +12,7 @@ use super::{
 use crate::sync::lock;
 
 impl Core {
-    /// Runs batches until the engine closes, a run panics, or its device is lost and others are not.
+    /// Runs batches until the engine closes, a run panics, or its device is lost and others remain.
     pub(super) fn run_batches<N: Network>(&self, mut runner: Runner<N>) {
         let device = runner.device;
         let mut rows = vec![0f32; self.batch_size * self.shape.row];
@@ -27,19 +27,19 @@ impl Core {
             };
             let refused = runner.executor.refused();
             overlap.done = Some(self.done(batch, result, &rows, &refused));
-            // With a next batch, the device gets that first.
+            // If there is a next batch, the device gets it before this one is answered.
             if overlap.next.is_none() {
                 self.settle(&mut overlap.done, device);
             }
         }
         self.settle(&mut overlap.done, device);
         if self.state_of(device) == State::Lost {
-            // It is not taken down: that would call into a device that does not answer.
+            // It is not shut down: that would call a device that does not answer.
             std::mem::forget(runner.executor);
         }
     }
 
-    /// The batch, or none after it was answered with an error.
+    /// The batch; none if it was answered with an error.
     fn unless_ended(&self, batch: Batch, device: usize) -> Option<Batch> {
         let error = {
             let mut shared = lock(&self.shared);
@@ -78,7 +78,7 @@ impl Core {
         Done { answers, crops, report }
     }
 
-    /// Tells all who wait for it of a batch that was run.
+    /// Answers a batch that was run, and reports it.
     fn settle(&self, done: &mut Option<Done>, device: usize) {
         let Some(Done { answers, crops, report }) = done.take() else { return };
         CropBuffer::give_back_all(self, crops);
@@ -89,8 +89,8 @@ impl Core {
         Promise::answer_all(answers);
     }
 
-    /// Runs one batch. A run that fails is tried a second time, where others can run it after that: executors of other devices,
-    /// to which the batch is to be put back then (none), or the fallback.
+    /// Runs one batch. If the run fails, it is tried again, if something else can run the batch after that: executors of
+    /// other devices, for which the batch is then put back (none is returned), or the fallback.
     fn run_anywhere<N: Network>(
         &self,
         runner: &mut Runner<N>,
@@ -103,7 +103,7 @@ impl Core {
         loop {
             let keep = runner.fallback.is_some() || self.has_several_devices;
             let result = self.run_batch(runner, batch, keep, answers, overlap);
-            // Where the run did not begin.
+            // If the run did not start.
             self.settle(&mut overlap.done, device);
             let error = match result {
                 Err(error) if keep && !lock(&self.shared).has_ended() => error,
@@ -112,7 +112,7 @@ impl Core {
             for batch in overlap.next.iter_mut().chain([&mut *batch]) {
                 batch.loaded = false;
             }
-            // Another executor of the device may have found the same.
+            // Another executor of the device may already have found this.
             let failed = second || self.is_given_up(device);
             if failed && self.give_up_device(device, &error) {
                 return None;
@@ -128,8 +128,8 @@ impl Core {
         }
     }
 
-    /// Runs one batch; gives the rows that the network computed and how long that took. Unless they are to be kept, the
-    /// crops' buffers are free again before the network runs. A panic gives the engine up.
+    /// Runs one batch; returns how many rows the network computed, and how long that took. Unless they must be kept, the
+    /// crops' buffers are free before the network runs. A panic gives up the engine.
     fn run_batch<N: Network>(
         &self,
         Runner { executor, device, .. }: &mut Runner<N>,
@@ -184,7 +184,7 @@ impl Core {
         Promise::hand_all(&batch.promises);
     }
 
-    /// The batch's crops wait no longer.
+    /// Counts how long the batch's crops waited.
     fn count_waits(&self, batch: &mut Batch, now: Duration) {
         if std::mem::replace(&mut batch.counted, true) {
             return;
@@ -197,7 +197,7 @@ impl Core {
         }
     }
 
-    /// So many crops are not running any more; with a report if their run succeeded.
+    /// This many crops are no longer running; with a report if their run succeeded.
     fn count(&self, device: usize, crops: usize, report: Option<&BatchReport>) {
         let mut shared = lock(&self.shared);
         shared.devices[device].end(crops, report);

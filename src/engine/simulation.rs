@@ -1,6 +1,6 @@
-//! Ten minutes of arrivals in simulated time: what the batcher and the pool of crop buffers make of cameras and files.
+//! Ten minutes of arrivals in simulated time: how the batcher and the pool of crop buffers serve cameras and files.
 //!
-//! `cargo test --lib simulation -- --nocapture` prints the table of `docs/cameras.md`.
+//! `cargo test --lib simulation -- --nocapture` prints the table in `docs/cameras.md`.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -21,12 +21,12 @@ fn run_time(crops: usize) -> Duration {
     2 * MS + MS / 5 * crops as u32
 }
 
-/// When the frames of a stream come, each with one crop.
+/// When the frames of a stream arrive, each with one crop.
 #[derive(Clone, Copy, Debug)]
 enum Source {
-    /// So many frames a second, each up to 3 ms early or late.
+    /// This many frames a second, each up to 3 ms early or late.
     Camera(u32),
-    /// The same rate, but so many frames arrive at once, as from a network that holds packets back.
+    /// The same rate, but this many frames arrive at once, as from a network that delays packets.
     Bursts(u32, u32),
     /// The next frame is always there.
     File,
@@ -42,20 +42,20 @@ impl Random {
     }
 }
 
-/// One element: its source and its chain function, which takes one frame after the other.
+/// One element: its source and its chain function, which processes one frame after the other.
 struct Stream {
     id: StreamId,
     source: Source,
     phase: Duration,
     frames: u32,
     next: Duration,
-    /// Arrivals of the frames that the chain function has not taken yet.
+    /// Arrivals of frames that the chain function has not taken yet.
     backlog: VecDeque<Duration>,
-    /// The chain function has taken a frame whose crop has no buffer yet.
+    /// The chain function has a frame whose crop has no buffer yet.
     in_frame: bool,
     pending: usize,
     last_cut: Duration,
-    /// From each frame's arrival to the cut of its batch, and to the end of its run.
+    /// From each frame's arrival until its batch was cut, and until the end of its run.
     waits: Vec<Duration>,
     longest_answer: Duration,
 }
@@ -152,7 +152,7 @@ impl Simulation {
         self.take_in();
     }
 
-    /// The chain functions take in what there is room for.
+    /// The chain functions take the frames for which there is room.
     fn take_in(&mut self) {
         let attached = self.streams.len();
         for (index, stream) in self.streams.iter_mut().enumerate() {
@@ -179,7 +179,7 @@ impl Simulation {
         }
     }
 
-    /// The idle executors cut what there is to cut; gives the moment to look again.
+    /// The idle executors cut the batches that are due; returns when to look again.
     fn cut(&mut self) -> Option<Duration> {
         while let Some(executor) = self.executors.iter().position(|end| *end <= self.now) {
             match self.batcher.decide(0, self.now) {
@@ -209,12 +209,12 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
     sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
-/// Of the cameras of a simulation, but for the fill.
+/// For all cameras of a simulation, except for the fill.
 struct Figures {
     fill: f64,
     p50: Duration,
     p99: Duration,
-    /// Of the camera that waits longest.
+    /// For the camera that waits longest.
     worst_p99: Duration,
     longest_answer: Duration,
     /// Crops a second of all files together.
@@ -298,9 +298,9 @@ fn ten_minutes_of_arrivals() {
                 let expected = if adaptive { Duration::ZERO } else { TIMEOUT };
                 assert_eq!(figures.p50, expected, "{row}");
             }
-            // The file takes what the cameras leave.
+            // The file gets what the cameras leave.
             assert!(figures.file_rate.is_none_or(|rate| rate > 1500.0), "{row}");
-            // Nor does one camera pay for another.
+            // One camera does not delay another, either.
             assert!(figures.worst_p99 <= figures.p99 + 2 * run, "{row}");
         }
     });

@@ -1,4 +1,4 @@
-//! Figures of a running engine.
+//! Statistics of a running engine.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,7 +7,7 @@ use std::{
 
 use super::BatchReport;
 
-/// The last few hundred durations of something, for percentiles that follow the present.
+/// The last few hundred durations of something, for percentiles of the recent past.
 #[derive(Clone, Debug, Default)]
 pub struct Window(VecDeque<Duration>);
 
@@ -21,7 +21,7 @@ impl Window {
         self.0.push_back(value);
     }
 
-    /// The smallest value that `share` (0 to 1) of all values do not pass; 0 without values.
+    /// The smallest value that is not exceeded by `share` (0 to 1) of all values; 0 without values.
     pub fn percentile(&self, share: f64) -> Duration {
         let mut sorted: Vec<_> = self.0.iter().copied().collect();
         if sorted.is_empty() {
@@ -77,9 +77,9 @@ pub struct Statistics {
     pub waits: Window,
     /// Duration of a run.
     pub runs: Window,
-    /// The same by the number of rows that the network computed.
+    /// The same, by the number of rows that the network computed.
     pub runs_by_size: BTreeMap<usize, Window>,
-    /// Runs by the number of their crops.
+    /// Runs, by the number of their crops.
     pub fills: BTreeMap<usize, u64>,
 }
 
@@ -93,7 +93,7 @@ impl Statistics {
         *self.fills.entry(report.crops).or_default() += 1;
     }
 
-    /// Mean share of a batch's rows that held a crop, 0 to 1, against the batch size asked for.
+    /// Mean share of a batch's rows that held a crop, 0 to 1, relative to the batch size that was asked for.
     pub fn mean_fill(&self, batch_size: usize) -> f64 {
         if self.batches == 0 {
             return 0.0;

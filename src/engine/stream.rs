@@ -1,4 +1,4 @@
-//! One element's way into an engine.
+//! An element's access to an engine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,19 +14,19 @@ use crate::sync::{
     lock, wait,
 };
 
-/// The stream is flushing: nothing more is wanted of it now.
+/// The stream is flushing, and accepts nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flushing;
 
-/// A stream of crops attached to an engine. Dropping it detaches it.
+/// A stream of crops that is attached to an engine. Dropping it detaches it.
 pub struct Stream {
     core: Arc<Core>,
     id: StreamId,
     notify: Notify,
-    /// It waits here for a crop buffer.
+    /// The stream waits here for a crop buffer.
     room: Arc<Condvar>,
     flushing: AtomicBool,
-    /// Changes of the engine that were told.
+    /// Number of the engine's changes that this stream has reported.
     told: AtomicU64,
 }
 
@@ -52,33 +52,34 @@ impl Stream {
         self.core.batch_size
     }
 
-    /// Name of the execution provider in use: another one than at first once that was lost.
+    /// Name of the execution provider in use. It changes if the provider is lost.
     pub fn provider(&self) -> String {
         self.core.provider()
     }
 
-    /// What to tell the user: what has changed since this was asked last.
+    /// The changes since the last call, to report to the user.
     pub fn news(&self) -> Vec<Arc<Change>> {
         self.core.news.after(&self.told)
     }
 
-    /// Where the backend runs batches, for the user's figures; none where it has one place only.
+    /// The places where the backend runs batches, for the statistics; none if there is only one.
     pub fn places(&self) -> Vec<Place> {
         (self.core.places)()
     }
 
-    /// Figures of the devices, where the engine was asked for several.
+    /// Figures of the devices, if the engine was opened on several.
     pub fn devices(&self) -> Vec<DeviceFigures> {
         lock(&self.core.shared).devices.iter().filter_map(device::Device::figures).collect()
     }
 
-    /// Whether the engine had a device of that number, and it is lost.
+    /// Whether the engine had a device with that number and has lost it.
     pub fn has_lost(&self, number: u32) -> bool {
         let shared = lock(&self.core.shared);
         shared.devices.iter().any(|device| device.number == Some(number) && !device.runs())
     }
 
-    /// A buffer for a crop. Waits while the stream holds its share of them; a flush or the engine's end ends the wait.
+    /// A buffer for a crop. Waits while the stream holds its share of the buffers; a flush, or the end of the engine, ends
+    /// the wait.
     pub fn buffer(&self) -> Result<CropBuffer, Flushing> {
         let mut shared = lock(&self.core.shared);
         let mut ticket = None;
@@ -91,7 +92,7 @@ impl Stream {
                 break Some(slot);
             }
             if ticket.is_some() {
-                // What this one may not have, another may.
+                // A buffer that this stream may not have can be another's.
                 self.core.wake_waiting(&mut shared);
             } else {
                 ticket = Some(shared.pool.join_line(self.id, self.room.clone()));
@@ -104,7 +105,7 @@ impl Stream {
             shared.pool.leave_line(ticket);
             shared.batcher.set_blocked(self.id, false);
             if slot.is_none() {
-                // One may have been there for it.
+                // There may be a buffer that was meant for this stream.
                 self.core.wake_waiting(&mut shared);
             }
         }
@@ -112,7 +113,7 @@ impl Stream {
         slot.map(|slot| CropBuffer::new(slot, self.id, self.core.clone())).ok_or(Flushing)
     }
 
-    /// Queues a crop for the next batch. Not to be called with the lock held that `notify` takes.
+    /// Queues a crop for the next batch. Do not call it with the lock held that `notify` takes.
     pub fn submit(&self, crop: CropBuffer) -> PendingAnswer {
         let (promise, pending) = Promise::new(self.notify.clone());
         let lies_on = crop.slot().device();
@@ -143,12 +144,12 @@ impl Stream {
         pending
     }
 
-    /// None of the pending crops waits for a fuller batch: something stands behind them.
+    /// No pending crop waits for a fuller batch any more: something stands behind them.
     pub fn hurry(&self) {
         self.core.change_batcher(|batcher| batcher.hurry(self.id));
     }
 
-    /// Whether the stream can send no further crop before a pending one is run. Holds until one is taken.
+    /// Whether the stream can send no further crop before a pending one is run. Valid until one is taken.
     pub fn set_blocked(&self, blocked: bool) {
         self.core.change_batcher(|batcher| batcher.set_blocked(self.id, blocked));
     }
@@ -157,7 +158,7 @@ impl Stream {
         self.core.change_batcher(|batcher| batcher.set_timeout_policy(self.id, policy));
     }
 
-    /// A frame has come: until the handle is dropped, more of its crops can follow.
+    /// A frame has arrived: until the handle is dropped, more of its crops can follow.
     pub fn begin_frame(&self) -> FrameInProgress<'_> {
         let now = self.core.clock.now();
         lock(&self.core.shared).batcher.begin_frame(self.id, now);
@@ -169,8 +170,8 @@ impl Stream {
         self.core.change_batcher(|batcher| batcher.stop(self.id));
     }
 
-    /// Drops the pending crops and refuses buffers until `resume`. What runs goes on, its answers unheard. Not to be
-    /// called with the lock held that `notify` takes.
+    /// Drops the pending crops and refuses buffers until `resume`. Running crops finish, but their answers are ignored. Do
+    /// not call it with the lock held that `notify` takes.
     pub fn flush(&self) {
         self.flushing.store(true, Ordering::SeqCst);
         let jobs = self.core.change_batcher(|batcher| {
@@ -178,14 +179,14 @@ impl Stream {
             batcher.flush(self.id)
         });
         {
-            // With the lock held, so that nobody looks before it and waits after it.
+            // With the lock held, so that no thread checks before this and waits after it.
             let _shared = lock(&self.core.shared);
             self.room.notify_all();
         }
         drop(jobs);
     }
 
-    /// Crops come (again).
+    /// Crops can come (again).
     pub fn resume(&self) {
         self.flushing.store(false, Ordering::SeqCst);
         let now = self.core.clock.now();
@@ -197,14 +198,14 @@ impl Stream {
         lock(&self.core.shared).run_times.expected()
     }
 
-    /// How long so many crops submitted now would wait at most for the runs before them and their own.
+    /// The longest time that this many crops, submitted now, would wait for the runs before them and their own.
     pub fn time_to_answer(&self, crops: usize) -> Duration {
         let shared = lock(&self.core.shared);
         let load = self.load(&shared);
         shared.run_times.expected().saturating_mul(self.runs(load.before + crops, &load))
     }
 
-    /// How many runs after one another so many crops need at most.
+    /// Most runs in a row that this many crops need.
     pub fn runs_for(&self, crops: usize) -> u32 {
         self.runs(crops, &self.load(&lock(&self.core.shared)))
     }
@@ -229,7 +230,7 @@ impl Stream {
         lock(&self.core.shared).batcher.streams()
     }
 
-    /// The engine's figures, of all its streams.
+    /// The engine's statistics, for all its streams.
     pub fn statistics(&self) -> Statistics {
         lock(&self.core.shared).statistics.clone()
     }

@@ -1,4 +1,4 @@
-//! Threads that run foreign code, which can hang: their owner waits a while for their end and then leaves them behind.
+//! Threads that run foreign code, which can hang. Their owner waits a while for their end, and then leaves them behind.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use crate::sync::{
     wait, wait_timeout,
 };
 
-/// How long a thread has for its end once it was told to end.
+/// How long a thread may take to end after it was told to.
 pub const TIME_TO_END: Duration = Duration::from_secs(5);
 
 static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
@@ -38,7 +38,7 @@ struct State {
     left_behind: bool,
 }
 
-/// Notes the thread's end, also by a panic.
+/// Records the thread's end, also after a panic.
 struct End(Arc<Life>);
 
 impl Drop for End {
@@ -66,7 +66,7 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    /// `forsaken` hears of it if the thread is left behind.
+    /// `forsaken` is called if the thread is left behind.
     pub fn spawn(
         name: String,
         clock: &dyn Clock,
@@ -88,8 +88,8 @@ impl Thread {
         Ok(Self { handle, life, forsaken: Box::new(forsaken) })
     }
 
-    /// Waits for the thread's end, however long it takes; once `cancel` is cancelled, for a while. Tells whether it has
-    /// ended; else it is left behind.
+    /// Waits for the thread's end: without a limit or, once `cancel` is cancelled, for a while. Returns whether it has
+    /// ended; if not, it is left behind.
     pub fn join_unless(self, cancel: &Cancel, clock: &dyn Clock) -> bool {
         let waker: Weak<Life> = Arc::downgrade(&self.life);
         cancel.on_cancel(move || {
@@ -106,7 +106,7 @@ impl Thread {
         })
     }
 
-    /// Waits for the thread's end until the clock reads `deadline`. Tells whether it has ended; else it is left behind.
+    /// Waits for the thread's end until the clock shows `deadline`. Returns whether it has ended; if not, it is left behind.
     pub fn join_until(self, deadline: Duration, clock: &dyn Clock) -> bool {
         self.join_while(clock, || Some(deadline))
     }
@@ -139,7 +139,7 @@ impl Thread {
     }
 }
 
-/// Tests that count the threads left behind, which are the process's, take turns.
+/// Tests that count the threads left behind take turns, because the count is the process's.
 #[cfg(test)]
 pub(super) fn turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(left_behind(), 1);
         waiter.join().unwrap();
         assert_eq!(heard.try_recv(), Ok(id), "what it holds can be given to others");
-        // It ends after all.
+        // It ends at last.
         drop(release);
         let mut state = lock(&life.state);
         while !state.ended {
@@ -205,7 +205,7 @@ mod tests {
             let (clock, cancel) = (clock.clone(), cancel.clone());
             std::thread::spawn(move || thread.join_unless(&cancel, &*clock))
         };
-        // However late it is: nobody has cancelled yet.
+        // However late it is, the loading was not cancelled yet.
         clock.advance(10 * TIME_TO_END);
         assert_eq!(left_behind(), 0);
         cancel.cancel();

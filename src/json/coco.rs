@@ -25,7 +25,7 @@ struct Entry {
     score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
     track_id: Option<i64>,
-    /// The other points of a whole body, by the names that COCO-WholeBody's evaluation gives them.
+    /// The other points of a whole body, under the names of COCO-WholeBody's evaluation.
     #[serde(flatten)]
     whole_body: Option<WholeBody>,
 }
@@ -38,7 +38,7 @@ struct WholeBody {
     righthand_kpts: Vec<f32>,
 }
 
-/// The people of frame `number`, whose positions are in its pixels, with a comma between two of them; empty where nobody is.
+/// The people of frame `number`, with positions in its pixels, separated by commas; empty if there are none.
 pub fn entries(
     number: u64,
     found: &[FramePeople],
@@ -73,7 +73,7 @@ pub fn entries(
     Ok(text)
 }
 
-/// x, y and score of each point. The evaluation reads numbers only: a point that has none is at 0, 0 with the score 0.
+/// x, y and score of each point. The evaluation only reads numbers, so a point without numbers is at 0, 0 with score 0.
 fn flat(points: &[KeyPoint]) -> Vec<f32> {
     let numbers = |point: &KeyPoint| {
         let all = [point.x, point.y, point.score];
@@ -94,7 +94,7 @@ pub struct List {
 }
 
 impl List {
-    /// What comes next when these entries do.
+    /// The text to append for these entries.
     pub fn add(&mut self, entries: &[u8]) -> Vec<u8> {
         let mut text = Vec::new();
         if !std::mem::replace(&mut self.begun, true) {
@@ -107,7 +107,7 @@ impl List {
         text
     }
 
-    /// What comes last; what is added then begins another list.
+    /// The end of the list; entries added later begin another list.
     pub fn end(&mut self) -> Vec<u8> {
         let mut text = self.add(b"");
         text.extend_from_slice(END);

@@ -1,4 +1,4 @@
-//! Why something cannot be written, as it is told to the user.
+//! Why something cannot be written, for the user.
 
 pub struct Failure {
     pub kind: Kind,

@@ -1,4 +1,4 @@
-//! The files of `location`: whom they show is nobody else's business.
+//! The files in `location`. They show people, so only their owner may read them.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,23 +12,23 @@ use super::{coco, failure::Failure, settings::Format};
 /// Readable and writable by its owner alone.
 const MODE: u32 = 0o600;
 
-/// What is done with a file that is there.
+/// What to do with an existing file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Existing {
     Refused,
     /// Emptied; it keeps its permissions.
     Overwritten,
-    /// Written behind what it holds.
+    /// Continued.
     Continued,
 }
 
 /// Where the texts of frames are written.
 pub enum Files {
-    /// Each frame's behind the one before.
+    /// Each frame's after the one before.
     One { path: PathBuf, file: File },
-    /// Each frame's into a file of its own.
+    /// Each frame's into a separate file.
     Numbered { pattern: Pattern, existing: Existing },
-    /// The list of people, which is whole after each frame.
+    /// The list of people, which is complete after each frame.
     List { path: PathBuf, file: File, list: coco::List, length: u64 },
 }
 
@@ -64,7 +64,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Writes the text of a frame. Unbuffered, so that whoever follows has whole texts at once.
+    /// Writes the text of a frame. Unbuffered, so that a reader who follows the file gets complete texts at once.
     pub fn write(&mut self, number: u64, text: &[u8]) -> Result<(), Failure> {
         match self {
             Self::One { path, file } => file.write_all(text).map_err(|error| Failure::write(path, &error)),
@@ -73,7 +73,7 @@ impl Files {
                 let mut file = create(&path, *existing)?;
                 file.write_all(text).map_err(|error| Failure::write(&path, &error))
             }
-            // Over the last list's end, and with an end of its own: whatever happens next, the file is whole.
+            // Overwrites the list's end, and adds an end of its own: whatever happens next, the file is complete.
             Self::List { path, file, list, length } => {
                 let mut text = list.add(text);
                 let more = text.len() as u64;
@@ -97,7 +97,7 @@ fn create(path: &Path, existing: Existing) -> Result<File, Failure> {
     options.open(path).map_err(|error| Failure::create(path, &error))
 }
 
-/// A writer that was killed may have left half a line, which then spoils no other.
+/// A writer that was killed may have left half a line, which must not spoil the next one.
 fn end_the_last_line(file: &mut File) -> io::Result<()> {
     if !file.metadata()?.is_file() || file.seek(SeekFrom::End(0))? == 0 {
         return Ok(());
@@ -116,7 +116,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// None where there is not one number, or anything else behind a percent sign.
+    /// None if there is not exactly one number, or anything else after a percent sign.
     fn parse(text: &str) -> Option<Self> {
         let (mut parts, mut width) = (vec![String::new()], None);
         let mut letters = text.chars().peekable();
@@ -128,7 +128,7 @@ impl Pattern {
                 part.push('%');
             } else {
                 let digits: String = std::iter::from_fn(|| letters.next_if(char::is_ascii_digit)).collect();
-                // Zeros in front are all that a width is good for here.
+                // Of the widths, only those with leading zeros are useful here.
                 let is_width = digits.is_empty() || (digits.starts_with('0') && digits.len() <= 3);
                 (letters.next() == Some('d') && is_width && width.is_none()).then_some(())?;
                 width = Some(digits.parse().unwrap_or(0));

@@ -1,15 +1,15 @@
-//! A frame as it is written.
+//! A frame to be written.
 
-/// What the stream says of a frame.
+/// What the stream says about a frame.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// Frames since the element started, from 0.
     pub number: u64,
-    /// Nanoseconds; none when the frame has no time.
+    /// Nanoseconds; none if the frame has no timestamp.
     pub pts: Option<u64>,
-    /// Nanoseconds; none without a time, and outside the segment.
+    /// Nanoseconds; none without a timestamp, and outside the segment.
     pub running_time: Option<u64>,
-    /// When it was taken, as ISO 8601; none where nothing tells it.
+    /// When it was taken, as ISO 8601; none if that is not known.
     pub utc: Option<String>,
     /// Pixels.
     pub width: u32,

@@ -57,26 +57,26 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 const LINES: &str = "application/x-json-lines";
 const JSON: &str = "application/json";
 
-/// What the stream is at.
+/// The state of the stream.
 #[derive(Default)]
 struct State {
     /// Width and height of the frames in pixels; none before caps.
     size: Option<(u32, u32)>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
-    /// Frames that have come.
+    /// Frames that have arrived.
     frames: u64,
     /// Whether the stream is live; none until it was asked.
     live: Option<bool>,
-    /// The elements that looked at the last frame that was looked at.
+    /// The elements that inferred the last inferred frame.
     sources: Vec<String>,
-    /// What went out of the source pad, with format=coco.
+    /// What left the source pad, with format=coco.
     list: coco::List,
 }
 
 /// What is used from PAUSED on.
 struct Running {
     format: Format,
-    /// What the property `skeleton` names.
+    /// The skeleton of the property `skeleton`.
     skeleton: Option<&'static Skeleton>,
     output: Option<Output>,
 }
@@ -200,7 +200,7 @@ impl ElementImpl for RtmPoseJson {
         }
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
-            // What ends here may take its time, while the properties can be asked.
+            // Ending the output can take time, during which properties can be read.
             let ended = lock(&self.running).take();
             drop(ended);
             *lock(&self.state) = State::default();
@@ -257,12 +257,12 @@ impl RtmPoseJson {
             out.set_duration(buffer.duration());
             out.set_flags(buffer.flags() & (gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC));
         }
-        // The frame goes back to its pool before downstream gets to work.
+        // The frame returns to its pool before downstream starts to work.
         drop(buffer);
         self.srcpad.push(out)
     }
 
-    /// Nothing is to be said of a frame.
+    /// There is nothing to write for a frame.
     fn push_gap(&self, buffer: &gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         if let Some(pts) = buffer.pts() {
             self.srcpad.push_event(gst::event::Gap::builder(pts).duration(buffer.duration()).build());
@@ -270,7 +270,7 @@ impl RtmPoseJson {
         Ok(gst::FlowSuccess::Ok)
     }
 
-    /// The frame, who looks at the stream, and whom they found, in the frame's pixels.
+    /// The frame, the elements that infer the stream, and the people that they found, in the frame's pixels.
     fn look_at(
         &self,
         buffer: &gst::BufferRef,
@@ -307,7 +307,7 @@ impl RtmPoseJson {
         Ok((frame, sources, found))
     }
 
-    /// Whether frames come as they are taken. Asks upstream once a stream, with no lock held.
+    /// Whether frames arrive as they are taken. Asks upstream once per stream, with no lock held.
     fn is_live(&self) -> bool {
         let known = lock(&self.state).live;
         known.unwrap_or_else(|| {
@@ -318,7 +318,7 @@ impl RtmPoseJson {
         })
     }
 
-    /// What the frame becomes, which has gone to the output.
+    /// The text for the frame, after it was written to the output.
     fn written(
         &self,
         frame: &Frame,
@@ -389,7 +389,7 @@ impl RtmPoseJson {
             gst::EventView::StreamStart(_) => lock(&self.state).live = None,
             gst::EventView::Eos(_) if self.format() == Some(Format::Coco) => {
                 let end = lock(&self.state).list.end();
-                // Whether downstream takes it is told by what comes next.
+                // The next push shows whether downstream accepted it.
                 let _ = self.srcpad.push(gst::Buffer::from_mut_slice(end));
             }
             _ => (),
@@ -404,8 +404,8 @@ impl RtmPoseJson {
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         if let gst::QueryViewMut::Allocation(query) = query.view_mut() {
-            // Behind a tee, what one branch does not take is offered to none: pixels are not read here, so any layout
-            // will do.
+            // After a tee, metadata that one branch does not accept is offered to none. Pixels are not read here, so any
+            // layout is accepted.
             query.add_allocation_meta::<gst_video::VideoMeta>(None);
             return true;
         }

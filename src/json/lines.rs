@@ -1,4 +1,4 @@
-//! One frame's people as one line of JSON. `docs/rtmposejson.schema.json` describes it for other programs.
+//! One frame's people as one line of JSON, described for other programs by `docs/rtmposejson.schema.json`.
 
 use serde::Serialize;
 
@@ -6,14 +6,14 @@ use super::frame::Frame;
 use crate::meta::FramePeople;
 use crate::pose::{Person, Skeleton};
 
-/// Grows by one when a field changes its meaning; new fields may come without.
+/// Increases by one if a field changes its meaning; new fields do not increase it.
 const VERSION: u32 = 1;
 
-/// The line, with its end. `sources` are the elements that look at the stream, and `found` is what each found in this frame,
-/// whose pixels its positions are in; `asked` is the skeleton whose names the key points have, where it has as many points, in
-/// place of the one that the metadata names.
+/// The line, with its end. `sources` are the elements that infer the stream, and `found` is what each found in this frame,
+/// with positions in its pixels. `asked` is the skeleton for the names of key points, if it has as many points; otherwise
+/// the metadata's skeleton.
 ///
-/// A number that is not finite becomes `null`, so that the line is JSON whatever the network says.
+/// A number that is not finite becomes `null`, so that the line is JSON, whatever the model returns.
 pub fn line(
     frame: &Frame,
     sources: &[String],
@@ -51,11 +51,11 @@ struct Line<'a> {
     people: Vec<JsonPerson<'a>>,
 }
 
-/// An empty list of people means 'nobody' only when somebody looked.
+/// An empty list means 'no people' only if the frame was inferred.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Status {
-    /// Looked at by at least one element.
+    /// Inferred by at least one element.
     Inferred,
     /// Only people of earlier frames.
     Carried,
@@ -97,7 +97,7 @@ struct JsonPoint {
     x: f32,
     y: f32,
     score: f32,
-    /// Of networks that tell it.
+    /// With models that return it.
     #[serde(skip_serializing_if = "Option::is_none")]
     z: Option<f32>,
 }
@@ -204,7 +204,7 @@ mod tests {
             [0, 16].map(|point: usize| points[point]["name"].as_str().map(str::to_string))
         };
         assert_eq!(names("coco-17"), [Some("nose".to_string()), Some("right_ankle".to_string())]);
-        // A name that is known, for another number of points.
+        // A known name with another number of points.
         assert_eq!(names("halpe-26"), [None, None]);
 
         let asked = |points: usize| {

@@ -1,5 +1,5 @@
-//! Element `rtmposejson`: people's key points as JSON. `lines`, `openpose` and `coco` are the formats, each told by its module;
-//! `output` is where the texts go: `file`, or a broker (`mqtt`).
+//! Element `rtmposejson`: people's key points as JSON. `lines`, `openpose` and `coco` are the formats; `output` is where the
+//! texts go: `file`, or a broker (`mqtt`).
 
 mod coco;
 mod failure;

@@ -11,7 +11,7 @@ use crate::{
     pose::{KeyPoint, Skeleton},
 };
 
-/// Of OpenPose's format.
+/// The version of OpenPose's format.
 const VERSION: f32 = 1.3;
 
 #[derive(Serialize)]
@@ -36,14 +36,14 @@ struct JsonPerson {
 /// Where a point of OpenPose's comes from.
 enum From {
     Point(usize),
-    /// Half-way between two, as likely as the less likely one: OpenPose's own neck and middle of the hips are that.
+    /// Half-way between two points, with the lower of their scores: OpenPose's own neck and middle of the hips are that.
     Between(usize, usize),
 }
 use From::{Between, Point};
 
-/// BODY_25 out of halpe-26, which has all of its points, and the top of the head besides.
+/// BODY_25 from halpe-26, which has all of its points, and also the top of the head.
 const BODY_25_OF_HALPE: [From; 25] = body_25(Point(18), Point(19), [20, 22, 24, 21, 23, 25]);
-/// BODY_25 out of coco-wholebody-133.
+/// BODY_25 from coco-wholebody-133.
 const BODY_25_OF_WHOLE_BODY: [From; 25] = body_25(Between(5, 6), Between(11, 12), [17, 18, 19, 20, 21, 22]);
 
 /// Nose, neck; right, then left shoulder, elbow, wrist; middle of the hips; right, then left hip, knee, ankle; right and left
@@ -78,7 +78,7 @@ const fn body_25(neck: From, hips: From, [a, b, c, d, e, f]: [usize; 6]) -> [Fro
     ]
 }
 
-/// OpenPose's model COCO, of 18 points: the same without the middle of the hips and the feet.
+/// OpenPose's COCO model with 18 points: the same without the middle of the hips and the feet.
 const COCO_OF_COCO: [From; 18] = [
     Point(0),
     Between(5, 6),
@@ -103,8 +103,8 @@ const COCO_OF_COCO: [From; 18] = [
 /// OpenPose's face ends with the pupils, which no skeleton here has.
 const PUPILS: [f32; 6] = [0.0; 6];
 
-/// The text of a frame, with its end. Positions are in pixels of the frame; people come in the order of their ids, those
-/// without behind them.
+/// The text of a frame, with its end. Positions are in pixels of the frame. People come in the order of their ids, then
+/// those without an id.
 pub fn text(found: &[FramePeople], asked: Option<&'static Skeleton>) -> Result<Vec<u8>, serde_json::Error> {
     let mut people: Vec<_> = found
         .iter()
@@ -138,12 +138,12 @@ fn json_person(skeleton: Option<&str>, points: &[KeyPoint]) -> JsonPerson {
             hand_right_keypoints_2d: straight(RIGHT_HAND).collect(),
             ..Default::default()
         },
-        // OpenPose has no such people: who reads them knows their order.
+        // OpenPose has no such skeleton: its readers must know the order.
         _ => JsonPerson { pose_keypoints_2d: straight(0..points.len()).collect(), ..Default::default() },
     }
 }
 
-/// x, y and the confidence from 0 to 1; three zeros where there is no point, as OpenPose has it.
+/// x, y and the confidence from 0 to 1; three zeros for a missing point, as in OpenPose.
 fn numbers(from: &From, points: &[KeyPoint]) -> [f32; 3] {
     let point = |index: usize| {
         let KeyPoint { x, y, score, .. } = points[index];
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::pose::{Person, Region};
 
-    /// One whose points are at (10 + index, 200 + index).
+    /// A person whose points are at (10 + index, 200 + index).
     fn someone(skeleton: &str, id: Option<i64>) -> FramePeople {
         let points = Skeleton::by_name(skeleton).map_or(5, |skeleton| skeleton.points);
         let key_points = (0..points).map(|index| KeyPoint {

@@ -1,4 +1,4 @@
-//! Where the texts of frames go, beside the source pad.
+//! Where the texts of frames go, besides the source pad.
 
 use super::{
     failure::Failure,
@@ -13,7 +13,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// None where no location is set. `name` is the element's.
+    /// None if no location is set. `name` is the element's.
     pub fn open(settings: &Settings, name: &str) -> Result<Option<Self>, Failure> {
         let Some(location) = &settings.location else { return Ok(None) };
         if mqtt::is_broker(location) {
@@ -32,7 +32,7 @@ impl Output {
         Files::open(location, settings.format, existing).map(|files| Some(Self::Files(files)))
     }
 
-    /// Takes what frame `number` has become in the format that was asked for. The text, if any, is a warning.
+    /// Writes the text of frame `number` in the chosen format. The returned text, if any, is a warning.
     pub fn write(&mut self, number: u64, text: &[u8]) -> Result<Option<String>, Failure> {
         match self {
             Self::Files(files) => files.write(number, text).map(|()| None),
@@ -43,7 +43,7 @@ impl Output {
         }
     }
 
-    /// What has come of messages; none where there are none.
+    /// Statistics of messages; none if there are none.
     pub fn figures(&self) -> Option<Figures> {
         match self {
             Self::Files(_) => None,

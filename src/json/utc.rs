@@ -1,13 +1,13 @@
-//! When a frame was taken, in UTC: by the source's own words, or by the pipeline's clock.
+//! When a frame was taken, in UTC: from the source's metadata, or from the pipeline's clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gst::{glib, prelude::*};
 
-/// Seconds from 1900, when NTP begins to count, to 1970, when UNIX does.
+/// Seconds from 1900, the start of NTP, to 1970, the start of UNIX time.
 const NTP_TO_UNIX: gst::ClockTime = gst::ClockTime::from_seconds(2_208_988_800);
 
-/// What the source says of the frame, in time since 1970.
+/// The time in the source's metadata, since 1970.
 pub fn told(buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
     buffer.iter_meta::<gst::ReferenceTimestampMeta>().find_map(|meta| {
         match meta.reference().structure(0)?.name().as_str() {
@@ -27,7 +27,7 @@ pub fn by_clock(element: &impl IsA<gst::Element>, running_time: gst::ClockTime) 
             Some(time)
         }
         "GstNtpClock" => time.checked_sub(NTP_TO_UNIX),
-        // It runs as fast as this machine's, and shows something else.
+        // It runs as fast as this machine's clock, from another start.
         _ => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
             let now = gst::ClockTime::try_from(now).ok()?;
@@ -38,7 +38,7 @@ pub fn by_clock(element: &impl IsA<gst::Element>, running_time: gst::ClockTime) 
     }
 }
 
-/// As ISO 8601 has it, with nanoseconds.
+/// As ISO 8601, with nanoseconds.
 pub fn text(time: gst::ClockTime) -> Option<String> {
     let second = glib::DateTime::from_unix_utc(time.seconds().try_into().ok()?).ok()?;
     let second = second.format("%Y-%m-%dT%H:%M:%S").ok()?;

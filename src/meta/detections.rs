@@ -1,4 +1,4 @@
-//! What a detector found in a frame, as `rtmposedetect` writes it.
+//! What a detector found in a frame, as written by `rtmposedetect`.
 
 use gst::meta::CustomMeta;
 use gst_video::VideoRegionOfInterestMeta;
@@ -6,7 +6,7 @@ use gst_video::VideoRegionOfInterestMeta;
 use super::MetaError;
 use crate::pose::Region;
 
-/// Name of the custom meta that marks a frame as looked at. Regions alone could not say that nobody is there.
+/// Name of the custom meta that marks a frame as inferred. Regions alone cannot express a frame without people.
 pub(super) const NAME: &str = "RtmPoseDetectMeta";
 
 /// The type of a person's region, and the name of the structure with the detector's confidence in it (DL Streamer's).
@@ -18,12 +18,13 @@ const DETECTION: &str = "detection";
 pub struct FrameDetections {
     /// Name of the element that found them.
     pub source: String,
-    /// Their boxes, in the frame's own pixels and within the frame, and how sure the detector is, about 0 to 1.
+    /// Their boxes, in the frame's own pixels and inside the frame, with the detector's confidence, about 0 to 1.
     pub people: Vec<(Region, f32)>,
 }
 
-/// Adds the people to the buffer: a GstVideoRegionOfInterestMeta of type `person` each, with a structure `detection` that has
-/// their `confidence` (double); an object of GstAnalytics each, where it is built; and a mark that the frame was looked at.
+/// Adds the people to the buffer: a GstVideoRegionOfInterestMeta of type `person` for each, with a structure `detection`
+/// that has their `confidence` (double); in builds with GstAnalytics an object for each; and a mark that the frame was
+/// inferred.
 pub fn write_detections(buffer: &mut gst::BufferRef, frame: &FrameDetections) -> Result<(), MetaError> {
     super::init();
     let people = u32::try_from(frame.people.len()).map_err(|_| MetaError::TooMany)?;
@@ -33,7 +34,7 @@ pub fn write_detections(buffer: &mut gst::BufferRef, frame: &FrameDetections) ->
     fields.set("source", &frame.source);
     fields.set("people", people);
     for (region, confidence) in &frame.people {
-        // Both ends are rounded, so that boxes side by side stay so.
+        // Both ends are rounded, so that adjacent boxes stay adjacent.
         let [left, top, right, bottom] =
             [region.x, region.y, region.x + region.width, region.y + region.height]
                 .map(|at| at.round() as u32);
@@ -47,7 +48,7 @@ pub fn write_detections(buffer: &mut gst::BufferRef, frame: &FrameDetections) ->
     Ok(())
 }
 
-/// Whether `rtmposedetect` has looked at the frame, whatever it found.
+/// Whether `rtmposedetect` has inferred the frame, whatever it found.
 pub fn was_looked_at(buffer: &gst::BufferRef) -> bool {
     buffer
         .iter_meta::<gst::Meta>()

@@ -41,19 +41,19 @@ pub struct FramePeople {
     pub points: usize,
     /// The people, in the frame's own pixels: those of `width` x `height`, square or not.
     pub people: Vec<Person>,
-    /// The people are those of an earlier frame; this one was not looked at.
+    /// The people are those of an earlier frame; this one was not inferred.
     pub carried: bool,
 }
 
 impl FramePeople {
-    /// The skeleton that the people have: the one that is asked for where it has as many points, else the one that is named. One of
-    /// another size than `points` is not this one's.
+    /// The skeleton of the people: `asked` if it has as many points, else the one with that name. A skeleton with another
+    /// number of points than `points` does not fit.
     pub fn skeleton_or(&self, asked: Option<&'static Skeleton>) -> Option<&'static Skeleton> {
         let fits = |skeleton: &&Skeleton| skeleton.points == self.points;
         asked.filter(fits).or_else(|| Skeleton::by_name(&self.skeleton).filter(fits))
     }
 
-    /// The same people in pixels of a frame of another size: that of the frame at hand, when it was scaled since.
+    /// Converts the people to pixels of a frame of another size, if the frame was scaled.
     pub fn scale_to(&mut self, width: u32, height: u32) {
         if (self.width, self.height) == (width, height) {
             return;
@@ -67,17 +67,17 @@ impl FramePeople {
 /// Why an `RtmPoseMeta` cannot be written or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetaError {
-    /// A field is not there or has another type than the one named.
+    /// A field is missing, or has another type than this.
     Field { name: &'static str, expected: &'static str },
     /// A version below 1.
     Version(u32),
     /// Width or height of the frame is 0.
     FrameSize { width: u32, height: u32 },
-    /// The bytes of a field do not hold what `people` and `points` say.
+    /// The bytes of a field do not fit `people` and `points`.
     Length { name: &'static str, expected: u128, found: usize },
-    /// A person to be written has another number of key points than `points` says.
+    /// A person to be written has another number of key points than `points`.
     KeyPoints { person: usize, expected: usize, found: usize },
-    /// More people or points than a uint holds.
+    /// More people or points than a uint can hold.
     TooMany,
     /// GStreamer refused the meta: another library registered the name for something else.
     Refused,
@@ -105,8 +105,8 @@ impl fmt::Display for MetaError {
 
 impl std::error::Error for MetaError {}
 
-/// Registers `RtmPoseMeta` with GStreamer, unless somebody else already has. May be called often, from any thread;
-/// GStreamer must be initialised.
+/// Registers `RtmPoseMeta` with GStreamer, unless it is registered. It may be called repeatedly, from any thread; GStreamer
+/// must be initialised.
 pub fn init() {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
@@ -118,7 +118,7 @@ pub fn init() {
     });
 }
 
-/// Adds the people to the buffer, beside what other elements have added. Nothing is added on an error.
+/// Adds the people to the buffer, beside those of other elements. Adds nothing on an error.
 pub fn write(buffer: &mut gst::BufferRef, people: &FramePeople) -> Result<(), MetaError> {
     init();
     let fields = people::Fields::new(people)?;
@@ -128,7 +128,7 @@ pub fn write(buffer: &mut gst::BufferRef, people: &FramePeople) -> Result<(), Me
 }
 
 /// Every `RtmPoseMeta` of the buffer, in the order in which they were added. What other code wrote is not trusted: a meta
-/// that breaks the contract is an error of its own, and no more memory is taken than its bytes ask for.
+/// that breaks the contract is an error by itself, and no more memory is used than its bytes need.
 pub fn read(buffer: &gst::BufferRef) -> impl Iterator<Item = Result<FramePeople, MetaError>> {
     buffer.iter_meta::<gst::Meta>().filter_map(|meta| {
         let meta = meta.try_as_custom_meta()?;

@@ -17,7 +17,7 @@ const ID_SIZE: usize = 8;
 /// Id of a person who is not tracked.
 const NO_ID: i64 = -1;
 
-/// What has to be computed before the meta is added, so that an error adds nothing.
+/// Computed before the meta is added, so that an error adds nothing.
 pub(super) struct Fields {
     people: u32,
     points: u32,
@@ -25,7 +25,7 @@ pub(super) struct Fields {
     boxes: Vec<u8>,
     scores: Vec<u8>,
     ids: Vec<u8>,
-    /// Empty where no point has a depth.
+    /// Empty if no point has a depth.
     depths: Vec<u8>,
 }
 
@@ -102,7 +102,7 @@ pub(super) fn read(structure: &gst::StructureRef) -> Result<FramePeople, MetaErr
     }
     let (people, points) = (uint(structure, "people")?, uint(structure, "points")?);
     let points_of_all = u128::from(people) * u128::from(points);
-    // Only once all lengths are known to be right is memory taken for the people.
+    // Memory for the people is allocated only after all lengths are checked.
     let key_points = bytes(structure, "keypoints", points_of_all * KEY_POINT_SIZE as u128)?;
     let boxes = bytes(structure, "boxes", u128::from(people) * BOX_SIZE as u128)?;
     bytes(structure, "scores", u128::from(people) * SCORE_SIZE as u128)?;
@@ -115,7 +115,7 @@ pub(super) fn read(structure: &gst::StructureRef) -> Result<FramePeople, MetaErr
         true => get(structure, "carried", "boolean")?,
         false => false,
     };
-    // The bytes of one person's key points; nothing to cut when there are no points.
+    // The bytes of one person's key points; none if there are no points.
     let stride = (points as usize).saturating_mul(KEY_POINT_SIZE);
     let (frame_width, frame_height) = (width as f32, height as f32);
     let people = boxes

@@ -1,4 +1,4 @@
-//! A person that an upstream detector found, and how such a one is known.
+//! A person that an upstream detector found, and how such a person is recognised.
 
 use std::ffi::CStr;
 
@@ -11,17 +11,18 @@ use crate::pose::Region;
 pub struct PersonRegion {
     /// The person's box in pixels of the frame.
     pub region: Region,
-    /// The tracker's number of this person, if there is a tracker upstream.
+    /// The number that an upstream tracker gave this person, if there is one.
     pub id: Option<i64>,
-    /// A number that may be an id or only that of the box: a region's own, beside a parameter `detection`.
+    /// A number that may be an id, or only that of the box: a region's own, beside a parameter `detection`.
     pub number: Option<i64>,
-    /// How sure the detector is, if it says so.
+    /// The detector's confidence, if it gives one.
     pub confidence: Option<f32>,
 }
 
-/// Whether that is one of the labels, in any case. A quark as it is in the meta, since a wrapped one is trusted to be UTF-8.
+/// Whether that is one of the labels, ignoring case. It takes the quark as it is in the meta, because the wrapper assumes
+/// that it is UTF-8.
 pub(super) fn is_called(label: glib::ffi::GQuark, labels: &[&str]) -> bool {
-    // SAFETY: any number can be asked for; GLib keeps a quark's string for ever.
+    // SAFETY: any number is allowed, and GLib keeps a quark's string forever.
     unsafe {
         let name = glib::ffi::g_quark_to_string(label);
         !name.is_null()

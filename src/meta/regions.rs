@@ -5,14 +5,15 @@ use gst_video::VideoRegionOfInterestMeta;
 use super::person::{PersonRegion, is_called};
 use crate::pose::Region;
 
-/// The people that upstream found: the objects of GstAnalytics that are persons (with a build feature `v1_26` or newer),
-/// else every GstVideoRegionOfInterestMeta of a person, in order; some detectors write both for each. A person is what is
-/// called by one of `labels`, in any case. None: the buffer carries no such region, and nobody has said that there is none
-/// by objects of other kinds, an empty GstAnalyticsRelationMeta or the mark of `rtmposedetect`.
+/// The people that upstream found, in order: the GstAnalytics objects that are people (with build feature `v1_26` or newer),
+/// or else every GstVideoRegionOfInterestMeta of a person; some detectors write both. A person is an object or region whose
+/// type is one of `labels`, ignoring case. None: the buffer has no such region, and nothing says that there are no people
+/// (objects of other kinds, an empty GstAnalyticsRelationMeta, or the mark of `rtmposedetect`).
 ///
-/// The id is that of GstAnalytics' track. Of a region it is what DL Streamer's trackers write (field `id` of the meta's
-/// parameter `object_id`), else the meta's own id when it was set. Without a tracker DL Streamer's detectors put a new number there for every box of every frame, beside
-/// a parameter `detection`: that is nobody's id, but a `number`, since others write ids there.
+/// With GstAnalytics, the id is that of the track. Of a region, it is the one that DL Streamer's trackers write (field `id`
+/// of the meta's parameter `object_id`), or else the meta's own id if it is set. Without a tracker, DL Streamer's detectors
+/// write a new number there for every box of every frame, beside a parameter `detection`. That is not an id but a `number`,
+/// because other elements write ids there.
 pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<PersonRegion>> {
     #[cfg(feature = "v1_26")]
     let objects = super::analytics::person_regions(buffer, labels);
@@ -27,7 +28,7 @@ pub fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<Pe
         .filter(|meta| is_called(unsafe { (*meta.as_ptr()).roi_type }, labels))
         .map(|meta| {
             let (x, y, width, height) = meta.rect();
-            // The fields are unsigned: a detector whose box reaches over the left or top border wraps around.
+            // The fields are unsigned: the box of a detector that extends over the left or top border wraps around.
             let region = Region::new(x as i32 as f32, y as i32 as f32, width as f32, height as f32);
             let [id, number] = numbers(&meta);
             PersonRegion { region, id, number, confidence: confidence(&meta) }

@@ -1,5 +1,5 @@
-//! From a detector's row to boxes in the frame: thresholds, classes, and the suppression of boxes that show the same, where the
-//! file has left that to others (rtmlib `object_detection/yolox.py`, `post_processings.py` `multiclass_nms`).
+//! From a detector's row to boxes in the frame: thresholds, classes, and suppression of overlapping boxes, if the file does
+//! not suppress them itself (rtmlib `object_detection/yolox.py`, `post_processings.py` `multiclass_nms`).
 
 use super::Classes;
 use crate::video::{Fit, Region, Whole};
@@ -8,15 +8,15 @@ use crate::video::{Fit, Region, Whole};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Boxes {
     pub form: BoxForm,
-    /// Boxes in a row. Places that are not taken have a score of 0.
+    /// Boxes in a row. Unused places have a score of 0.
     pub most: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoxForm {
-    /// YOLOX and RTMDet whose file suppresses boxes itself: box, score and class.
+    /// YOLOX and RTMDet with suppression in the file: box, score and class.
     Suppressed { classes: Classes },
-    /// YOLOX whose file does not: box, and its score for each of so many classes.
+    /// YOLOX without: box, and its score for each of that many classes.
     Candidates { classes: usize },
     /// RF-DETR, which needs no suppression: the same, in a stretched frame.
     Queries { classes: usize },
@@ -32,23 +32,24 @@ impl BoxForm {
     }
 }
 
-/// Which boxes are taken.
+/// Which boxes are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
-    /// Scores above this.
+    /// Boxes with higher scores.
     pub score: f32,
-    /// Of two boxes of a class whose intersection is more than this share of their union, the surer one.
+    /// If the intersection of two boxes of a class is more than this share of their union, only the one with the higher
+    /// score.
     pub overlap: f32,
-    /// So many at most, the surest.
+    /// At most this many, those with the highest scores.
     pub most: usize,
 }
 
 /// A box that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
-    /// In square pixels; may reach over the frame's border.
+    /// In square pixels; can extend over the frame's border.
     pub region: Region,
-    /// Above 0, about 1 at most.
+    /// Above 0, at most about 1.
     pub score: f32,
 }
 
@@ -61,8 +62,9 @@ impl Boxes {
         }
     }
 
-    /// The boxes of a row in the frame that `whole` is of, the surest first; of candidates by class before that, and of a file that
-    /// suppresses them itself in its own order. What has no area, or numbers that are not finite, is no box.
+    /// The boxes of a row in the frame of `whole`, by descending score; candidates are ordered by class first, and boxes of
+    /// a file with suppression keep the file's order. Boxes without an area, or with numbers that are not finite, are left
+    /// out.
     pub fn detections(&self, row: &[f32], whole: &Whole, thresholds: &Thresholds) -> Vec<Detection> {
         let boxes = row.chunks_exact(self.form.columns()).take(self.most);
         let detection = |numbers: &[f32], score: f32| {
@@ -99,14 +101,14 @@ impl Boxes {
     }
 }
 
-/// A box in the frame; none where there is none.
+/// A box in the frame; none if it is not one.
 fn region(numbers: &[f32], whole: &Whole) -> Option<Region> {
     let (left, top) = whole.to_frame(numbers[0], numbers[1]);
     let (right, bottom) = whole.to_frame(numbers[2], numbers[3]);
     Some(Region::new(left, top, right - left, bottom - top)).filter(Region::is_usable)
 }
 
-/// So many at most, the surest, in the order that they have.
+/// At most this many, those with the highest scores, in their order.
 pub(super) fn surest<T>(found: Vec<T>, most: usize, score: impl Fn(&T) -> f32) -> Vec<T> {
     if found.len() <= most {
         return found;
@@ -118,8 +120,8 @@ pub(super) fn surest<T>(found: Vec<T>, most: usize, score: impl Fn(&T) -> f32) -
     numbered.into_iter().map(|(_, found)| found).collect()
 }
 
-/// Boxes of a class, the surest first, without those that show what a surer one shows. No more are looked for than are taken,
-/// so that a row of very many takes no longer than that.
+/// Boxes of a class by descending score, without those that overlap one with a higher score. It stops after as many as are
+/// kept, so that a very long row takes no longer.
 fn suppressed(found: Vec<Detection>, thresholds: &Thresholds) -> Vec<Detection> {
     let mut kept: Vec<Detection> = Vec::new();
     for detection in found {
@@ -135,7 +137,7 @@ fn suppressed(found: Vec<Detection>, thresholds: &Thresholds) -> Vec<Detection> 
     kept
 }
 
-/// Intersection over union, of boxes that reach from their first pixel to their last, as in rtmlib.
+/// Intersection over union, for boxes that include their first and their last pixel, as in rtmlib.
 fn overlap(a: &Region, b: &Region) -> f32 {
     let side =
         |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b) + 1.0).max(0.0);
@@ -151,7 +153,7 @@ mod tests {
 
     const THRESHOLDS: Thresholds = Thresholds { score: 0.3, overlap: 0.45, most: 100 };
 
-    /// Of an input whose pixels are the frame's.
+    /// For an input whose pixels are the frame's.
     fn whole() -> Whole {
         Whole::new(Fit::Letterbox, FrameShape::new(64, 64, (1, 1)), 64, 64).unwrap()
     }
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!(found(queries, &row, THRESHOLDS).len(), 6);
     }
 
-    /// What a broken or hostile network answers: no time or memory beyond what is taken.
+    /// Answers of a broken or hostile model: they take no time or memory beyond what is kept.
     #[test]
     fn ten_thousand_boxes_are_held_to_the_most() {
         let row: Vec<f32> = (0..10_000)

@@ -1,4 +1,4 @@
-//! What a model file is, and whether it is of use to the element that it is given to.
+//! What a model file is, and whether the element can use it.
 
 use super::{
     Classes, Task,
@@ -12,8 +12,8 @@ use crate::{
     platform::files::bounded,
 };
 
-/// Checks a file; `name` is the model's in messages. `task` is what it is to be used for, none where anything will do, and
-/// `classes` are a detector's that are people.
+/// Checks a file; `name` is the model's name in messages. `task` is the purpose, none if any will do, and `classes` are the
+/// detector's classes that are people.
 pub(crate) fn check(
     graph: &Graph,
     name: &str,
@@ -35,7 +35,7 @@ pub(crate) fn check(
     }
 }
 
-/// A file must be of use to the element that it is given to.
+/// A file must suit the element's task.
 fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(), Error> {
     let (is, takes, other) = match (contract.task(), task) {
         (Task::Boxes, Some(Task::Poses)) => {
@@ -50,7 +50,7 @@ fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(),
     Err(Error::new(ErrorKind::ModelRefused, text))
 }
 
-/// The classes that are asked for must be there.
+/// The requested classes must exist.
 fn check_classes(contract: &Contract, name: &str, classes: Classes) -> Result<(), Error> {
     let Form::Boxes { family: Some(family), .. } = contract.form else { return Ok(()) };
     match family.classes() {
@@ -89,7 +89,7 @@ fn no_detector(graph: &Graph, name: &str) -> Error {
     Error::new(ErrorKind::ModelRefused, text)
 }
 
-/// The contract of a file of this kind; none where it is none.
+/// The contract of a file of this kind; none if it is not of this kind.
 fn check_whole_frames(graph: &Graph, classes: Classes) -> Option<Contract> {
     if contract::is_adapted(graph) {
         return check_adapted_whole_frames(graph, classes);

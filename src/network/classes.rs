@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// Most classes that a network can have here.
+/// Most classes that are supported.
 const MOST: usize = 512;
 const WORDS: usize = MOST / 64;
 
-/// Numbers of classes as YOLOX and RTMDet count them, 0 being a person.
+/// Numbers of classes, as YOLOX and RTMDet count them; 0 is a person.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Classes([u64; WORDS]);
 
@@ -18,7 +18,7 @@ impl Default for Classes {
 }
 
 impl Classes {
-    /// Of numbers below 512; others are left out.
+    /// From numbers below 512; others are ignored.
     pub fn of(numbers: impl IntoIterator<Item = usize>) -> Self {
         let mut words = [0; WORDS];
         for number in numbers.into_iter().filter(|number| *number < MOST) {
@@ -27,7 +27,7 @@ impl Classes {
         Self(words)
     }
 
-    /// Reads a list such as `0, 2`. The error is what stands there that is no class.
+    /// Reads a list such as `0, 2`. The error is the entry that is not a class.
     pub fn read(text: &str) -> Result<Self, String> {
         let numbers = text.split(',').map(str::trim).filter(|text| !text.is_empty());
         let number = |text: &str| text.parse().ok().filter(|number| *number < MOST).ok_or(text.to_string());

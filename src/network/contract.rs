@@ -1,5 +1,5 @@
-//! What a model file must look like, checked before anything runs: RTMPose as mmdeploy exports it, or already in the
-//! adapted form (see `graph`).
+//! The form of a model file, checked before anything runs: RTMPose as mmdeploy exports it, or the adapted form (see
+//! `graph`).
 
 use super::{
     Task,
@@ -13,10 +13,10 @@ use crate::{
     platform::files::bounded,
 };
 
-/// Largest side of a crop that is taken from a file, since crops are made of that size: above it the number is an error in the file,
-/// not a network.
+/// Largest side of a crop that a file may ask for. Crops are made in that size, so a larger number is treated as an error in
+/// the file.
 const MAX_SIDE: i64 = 1024;
-/// Largest number of key points that is taken from a file.
+/// Largest number of key points that a file may have.
 const MAX_POINTS: i64 = 4096;
 /// Largest batch, as in the property batch-size.
 const MAX_BATCH: usize = 64;
@@ -24,16 +24,16 @@ const MAX_BATCH: usize = 64;
 /// Names of the tensors in mmdeploy's export.
 pub(crate) const INPUT: &str = "input";
 pub(crate) const OUTPUTS: [&str; 2] = ["simcc_x", "simcc_y"];
-/// The third one of RTMW3D.
+/// The third output of RTMW3D.
 pub(crate) const DEPTH: &str = "simcc_z";
 
 /// Names of the adapted graph's input and output.
 pub(crate) const IMAGE: &str = "image";
 pub(crate) const KEY_POINTS: &str = "keypoints";
-/// The output of an adapted graph that gives heat maps.
+/// The output of an adapted graph with heat maps.
 pub(crate) const HEAT_MAPS: &str = "rtmposebatch/heatmaps";
 
-/// Most numbers in the answer to a crop that are taken from a file: 16 MiB.
+/// Most numbers that a file may return for a crop: 16 MiB.
 const MAX_ROW: i64 = 1 << 22;
 
 /// Bins of a SimCC output per pixel of the crop (`simcc_split_ratio` in mmpose's configs).
@@ -44,9 +44,9 @@ const BINS_PER_PIXEL: i64 = 2;
 pub(crate) struct Contract {
     pub width: u32,
     pub height: u32,
-    /// The file says that size; where it leaves it open, the usual one is taken.
+    /// The file declares that size; otherwise it is the usual one.
     pub has_sides: bool,
-    /// The batch size, where the file fixes one.
+    /// The batch size, if the file fixes one.
     pub fixed_batch: Option<usize>,
     pub points: Option<usize>,
     pub form: Form,
@@ -58,21 +58,21 @@ pub(crate) enum Form {
     Official {
         /// The file says how many bins its answers have.
         bins_declared: bool,
-        /// It has an answer for the depth, too (RTMW3D).
+        /// It also has an answer for the depth (RTMW3D).
         depth: bool,
     },
     /// Bytes in, key points out.
     Adapted { columns: Columns },
-    /// ViTPose's: normalised crops in, heat maps of that size out; or bytes in, where it is adapted.
+    /// ViTPose's: normalised crops in, heat maps of that size out; or, if adapted, bytes in.
     HeatMaps { width: u32, height: u32, adapted: bool },
-    /// A detector's; without a family where it is adapted.
+    /// A detector's; without a family if it is adapted.
     Boxes { family: Option<Family>, boxes: Boxes },
-    /// RTMO's: so many people at most.
+    /// RTMO's: at most this many people.
     People { most: usize, adapted: bool },
 }
 
 impl Contract {
-    /// Whether the file takes bytes already.
+    /// Whether the file already accepts bytes.
     pub fn is_adapted(&self) -> bool {
         match self.form {
             Form::Official { .. } => false,
@@ -82,7 +82,7 @@ impl Contract {
         }
     }
 
-    /// What a network of this form can be used for.
+    /// The task of a model of this form.
     pub fn task(&self) -> Task {
         match self.form {
             Form::Boxes { .. } => Task::Boxes,
@@ -101,8 +101,8 @@ impl Contract {
         }
     }
 
-    /// Whether what is computed depends on what is in the pictures, as where the file suppresses boxes. Such a graph is not
-    /// captured, and not every such file takes several pictures at once.
+    /// Whether the computation depends on the images, as in files with suppression of boxes. Such a graph is not captured,
+    /// and not every such file accepts several images at once.
     pub fn depends_on_pictures(&self) -> bool {
         match self.form {
             Form::Boxes { boxes, .. } => matches!(boxes.form, BoxForm::Suppressed { .. }),
@@ -111,7 +111,7 @@ impl Contract {
         }
     }
 
-    /// How many frames are run at once where the file fixes that, whatever is asked for: official files of detectors are for one.
+    /// How many frames are run at once if the file fixes that, whatever is asked for: official detector files accept one.
     pub fn frames_at_once(&self) -> Option<usize> {
         match self.form {
             Form::Boxes { .. } | Form::People { .. } => self.fixed_batch,
@@ -150,12 +150,12 @@ impl Contract {
     }
 }
 
-/// Whether the graph takes bytes already.
+/// Whether the graph already accepts bytes.
 pub(crate) fn is_adapted(graph: &Graph) -> bool {
     graph.inputs().any(|input| input.name() == IMAGE)
 }
 
-/// Checks a file of a network that looks at crops; `name` is the model's in messages.
+/// Checks the file of a model that processes crops; `name` is the model's name in messages.
 pub(super) fn check_poses(graph: &Graph, name: &str) -> Result<Contract, Error> {
     let inputs: Vec<_> = graph.inputs().collect();
     let found = || {
@@ -172,8 +172,8 @@ pub(super) fn check_poses(graph: &Graph, name: &str) -> Result<Contract, Error> 
     }
 }
 
-/// The input and the output of a file that gives heat maps, whatever they are called: one picture in, and for each key
-/// point a smaller one of the same aspect out.
+/// The input and the output of a file with heat maps, whatever their names: an image in, and for each key point a smaller
+/// image of the same aspect out.
 pub(crate) fn heat_maps(graph: &Graph) -> Option<(&ValueInfo, &ValueInfo)> {
     let (input, mut inputs) = (graph.inputs().next()?, graph.inputs());
     let [output] = &graph.output[..] else { return None };
@@ -246,7 +246,7 @@ fn check_official(
             {
                 (points.map(|points| points as usize), length)
             }
-            // Some files leave the outputs' shape out altogether.
+            // Some files do not declare the outputs' shape at all.
             (element_type::FLOAT, []) if output.shape().is_none() => (None, None),
             _ => return Err(refused(name, &expected, &describe(output))),
         };
@@ -268,7 +268,7 @@ fn check_official(
     })
 }
 
-/// Whether the file has an answer for the depth, of as many key points.
+/// Whether the file has an answer for the depth, with as many key points.
 fn depth(graph: &Graph, points: Option<usize>, name: &str) -> Result<bool, Error> {
     let Some(output) = graph.output.iter().find(|output| output.name() == DEPTH) else { return Ok(false) };
     let is_alike = |found: Option<i64>| {
@@ -330,7 +330,7 @@ fn fixed(batch: Option<i64>) -> Option<usize> {
     batch.and_then(|batch| usize::try_from(batch).ok())
 }
 
-/// The batch size that a file with a fixed one needs must be the one asked for; 0 asks for any up to `MAX_BATCH`.
+/// If a file has a fixed batch size, it must equal the one asked for; 0 asks for any up to `MAX_BATCH`.
 pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) -> Result<(), Error> {
     match contract.fixed_batch.filter(|batch| contract.frames_at_once() != Some(*batch)) {
         Some(batch) if !(1..=MAX_BATCH).contains(&batch) || (batch_size != 0 && batch != batch_size) => {
@@ -346,7 +346,7 @@ pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) ->
     }
 }
 
-/// Checks the shape of a SimCC answer to `rows` crops; gives the number of key points.
+/// Checks the shape of a SimCC answer to `rows` crops; returns the number of key points.
 pub(crate) fn check_answer(
     contract: &Contract,
     rows: usize,
@@ -362,7 +362,7 @@ pub(crate) fn check_answer(
     }
 }
 
-/// Checks the shape of what the adapted graph gives for `rows` crops; gives what its rows mean.
+/// Checks the shape of the adapted graph's answer to `rows` crops; returns what its rows mean.
 pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: &str) -> Result<Kind, Error> {
     let points = match (contract.form, shape) {
         (Form::Boxes { .. }, _) => Some(0),

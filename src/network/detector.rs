@@ -1,15 +1,15 @@
-//! How a file tells that its network looks at whole frames: a detector, or a pose network of one stage. By the shapes of its
-//! input and outputs; YOLOX and RTMDet, which have the same ones, by what the input meets first.
+//! How a file is recognised as a model for whole frames: a detector, or a one-stage pose model. By the shapes of its input
+//! and outputs; YOLOX and RTMDet, whose shapes are equal, by the first operators after the input.
 
 use super::graph::messages::{Graph, ValueInfo, element_type};
 
-/// Largest side of an input that is taken from a file.
+/// Largest side of an input that a file may ask for.
 pub(super) const MAX_SIDE: i64 = 2048;
-/// The side of an input whose file leaves its size open: what the networks of this kind are trained with.
+/// The input's side if the file does not fix it: the one that such models are trained with.
 const USUAL_SIDE: i64 = 640;
-/// Boxes that are taken of a file that does not say how many it gives: more than any keeps (100; RTMO 50).
+/// Boxes per row if the file does not say how many it returns: more than any file keeps (100; RTMO 50).
 const KEPT: usize = 300;
-/// Most boxes, and key points of each, that are taken from a file.
+/// Most boxes that a file may return, and most key points of each.
 pub(super) const MAX_BOXES: i64 = 1 << 16;
 const MAX_POINTS: i64 = 512;
 
@@ -22,18 +22,18 @@ pub(crate) const PEOPLE: &str = "people";
 /// Strides of YOLOX's three maps of anchors.
 pub(crate) const STRIDES: [i64; 3] = [8, 16, 32];
 
-/// What a file is, as its makers export it.
+/// What a file is, as its authors export it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// OpenMMLab's YOLOX: `dets` and `labels`, suppressed.
+    /// OpenMMLab's YOLOX: `dets` and `labels`, with suppression.
     Yolox,
-    /// RTMDet: the same, of normalised pictures.
+    /// RTMDet: the same, from normalised images.
     RtmDet,
-    /// Megvii's YOLOX: what each anchor says, before its place is counted in.
+    /// Megvii's YOLOX: the raw values of each anchor, without its position.
     YoloxAnchors { classes: usize },
-    /// RF-DETR: boxes, and logits of so many classes, of which the first is nothing.
+    /// RF-DETR: boxes, and logits of that many classes; the first is the background.
     RfDetr { classes: usize },
-    /// RTMO: `dets` and `keypoints`, suppressed.
+    /// RTMO: `dets` and `keypoints`, with suppression.
     Rtmo,
 }
 
@@ -48,7 +48,7 @@ impl Family {
         }
     }
 
-    /// How many there are of the classes that the property class-ids counts; none where the file does not say it.
+    /// How many classes the property class-ids can choose from; none if the file does not say.
     pub fn classes(self) -> Option<usize> {
         match self {
             Self::YoloxAnchors { classes } => Some(classes),
@@ -58,22 +58,22 @@ impl Family {
     }
 }
 
-/// A file's network, as its makers export it.
+/// A file's model, as its authors export it.
 pub(crate) struct Found<'a> {
     pub family: Family,
     pub input: &'a ValueInfo,
-    /// The boxes; then labels, logits or key points, where they are apart.
+    /// The boxes; then labels, logits or key points, if they are separate outputs.
     pub outputs: Vec<&'a ValueInfo>,
     /// Height and width of the input.
     pub sides: [i64; 2],
-    /// The file says them.
+    /// The file declares them.
     pub has_sides: bool,
     /// Places for boxes in a row.
     pub most: usize,
     pub points: Option<usize>,
 }
 
-/// What a file that takes pictures of floats is; none where it is no network of this kind.
+/// What a file with floats as input is; none if it is not a model of this kind.
 pub(crate) fn find(graph: &Graph) -> Option<Found<'_>> {
     let mut inputs = graph.inputs();
     let (Some(input), None) = (inputs.next(), inputs.next()) else { return None };
@@ -137,7 +137,7 @@ pub(crate) fn find(graph: &Graph) -> Option<Found<'_>> {
     }
 }
 
-/// The dimensions of an output of float32 that has three.
+/// The dimensions of a float32 output that has three.
 pub(super) fn list(output: &ValueInfo) -> Option<(Option<i64>, Option<i64>, Option<i64>)> {
     match output.dimensions()[..] {
         [batch, boxes, numbers] if output.element_type() == element_type::FLOAT => {
@@ -147,13 +147,13 @@ pub(super) fn list(output: &ValueInfo) -> Option<(Option<i64>, Option<i64>, Opti
     }
 }
 
-/// Whether an output is a list of so many numbers each, as far as the file says it.
+/// Whether an output is a list of entries with that many numbers, as far as the file says so.
 fn is_list(output: &ValueInfo, numbers: i64) -> bool {
     let says_nothing = output.element_type() == element_type::FLOAT && output.shape().is_none();
     says_nothing || list(output).is_some_and(|(_, _, found)| found.is_none_or(|found| found == numbers))
 }
 
-/// RTMDet begins with a convolution of the picture. YOLOX takes every second pixel apart before its first one.
+/// RTMDet begins with a convolution of the image. YOLOX first separates every second pixel.
 fn meets_a_convolution(graph: &Graph, input: &str) -> bool {
     graph.node.iter().any(|node| {
         matches!(node.domain(), "" | "ai.onnx")
@@ -162,13 +162,13 @@ fn meets_a_convolution(graph: &Graph, input: &str) -> bool {
     })
 }
 
-/// Key points of somebody of whom a row has so many numbers: a box, its score, and three for each point.
+/// Key points of a person whose row has that many numbers: a box, its score, and three for each point.
 pub(crate) fn points_of(numbers: i64) -> Option<usize> {
     let points = numbers - 5;
     (points > 0 && points % 3 == 0 && points / 3 <= MAX_POINTS).then_some(points as usize / 3)
 }
 
-/// A file with one answer of so many numbers for a picture: what it is most likely to be.
+/// What a file with one output of that many numbers for an image most likely is.
 pub(crate) fn is_classifier(graph: &Graph) -> bool {
     let mut inputs = graph.inputs();
     let takes_pictures = inputs.next().is_some_and(|input| input.dimensions().len() == 4);

@@ -15,7 +15,7 @@ use crate::{
     platform::files::{self, bounded},
 };
 
-/// The RTMPose-t that is compiled in, and its form whose backbone computes in 8-bit integers; see `models/README.md`.
+/// The embedded RTMPose-t, and its form whose backbone computes in 8-bit integers; see `models/README.md`.
 #[cfg(feature = "embedded-model")]
 const EMBEDDED_MODELS: Option<[&[u8]; 2]> =
     Some([include_bytes!("../../models/rtmpose-t.onnx"), include_bytes!("../../models/rtmpose-t-int8.onnx")]);
@@ -30,7 +30,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `Network::sha256` would be if the file was loaded now. The error ends a sentence such as 'cannot be read: '.
+/// What `Network::sha256` would be if the file was loaded now. The error completes a sentence such as 'cannot be read: '.
 pub fn checksum(file: &Path) -> Result<String, String> {
     files::read(file, LARGEST_FILE).map(|bytes| sha256(&bytes))
 }
@@ -47,10 +47,10 @@ pub(crate) struct ModelFile {
     classes: Classes,
 }
 
-/// What is wanted of a model file.
+/// The requirements for a model file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// None: anything will do.
+    /// None: any task.
     pub task: Option<Task>,
     /// A detector's classes that are people.
     pub classes: Classes,
@@ -81,7 +81,7 @@ impl ModelFile {
         )
     }
 
-    /// Checks a model file's bytes; `name` is the model's in messages.
+    /// Checks a model file's bytes; `name` is the model's name in messages.
     pub fn of(bytes: Bytes, name: String, wanted: Wanted) -> Result<Self, Error> {
         let sha256 = sha256(&bytes);
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
@@ -90,12 +90,12 @@ impl ModelFile {
         Ok(Self { bytes, model, contract, sha256, name, classes: wanted.classes })
     }
 
-    /// Whether the file takes bytes already.
+    /// Whether the file already accepts bytes.
     pub fn is_adapted(&self) -> bool {
         self.contract.is_adapted()
     }
 
-    /// The file that ONNX Runtime gets.
+    /// The file for ONNX Runtime.
     pub fn adapted(&self, adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
         let is_detector = self.contract.task() == Task::Boxes;
         graph::adapt(&self.model, &Adaptation { classes: self.classes, ..*adaptation }).map_err(|why| {
@@ -119,7 +119,7 @@ impl ModelFile {
         })
     }
 
-    /// What ONNX Runtime says when the network is run first knows nothing of the file.
+    /// Names the file in ONNX Runtime's error from the first run, which does not.
     pub fn first_run_error(&self, error: Error) -> Error {
         match error.kind {
             ErrorKind::Run | ErrorKind::OutOfMemory => Error::new(
@@ -165,7 +165,7 @@ fn read_file(file: &Path) -> Result<Bytes, Error> {
     Ok(bytes.into())
 }
 
-/// What a runtime would be given for a file of these bytes; the error that the element would post.
+/// What a runtime would receive for a file with these bytes, or the error that the element would post.
 pub fn check_and_adapt(bytes: &[u8], adaptation: &Adaptation) -> Result<Vec<u8>, Error> {
     let wanted = Wanted { task: None, classes: adaptation.classes };
     ModelFile::of(bytes.to_vec().into(), "model.onnx".to_string(), wanted)?.adapted(adaptation)

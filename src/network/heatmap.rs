@@ -1,18 +1,18 @@
-//! From heat maps to key points: the highest value of each map, and its place to a fraction of a map's pixel by the method of
-//! DARK (Zhang et al., CVPR 2020) as UDP has it (Huang et al., CVPR 2020): the map is smoothed, and a parabola is laid
-//! through the logarithms about the highest value (mmpose `codecs/utils/refinement.py` `refine_keypoints_dark_udp`).
+//! From heat maps to key points: the highest value of each map, refined to a fraction of a map's pixel by DARK (Zhang et
+//! al., CVPR 2020) in the form of UDP (Huang et al., CVPR 2020): the map is smoothed, and a parabola is fitted to the
+//! logarithms around the highest value (mmpose `codecs/utils/refinement.py` `refine_keypoints_dark_udp`).
 
 use super::simcc::maximum;
 
-/// Taps of the Gaussian by which maps are smoothed, on each side of the middle one.
+/// Taps of the smoothing Gaussian on each side of the middle one.
 const RADIUS: usize = 5;
-/// Its standard deviation in pixels of the map: what OpenCV makes of so many taps.
+/// Its standard deviation in pixels of the map: OpenCV's choice for that many taps.
 const DEVIATION: f64 = 2.0;
-/// Smoothed values are held to this range before their logarithms are taken.
+/// Smoothed values are limited to this range before the logarithm.
 const RANGE: (f64, f64) = (0.001, 50.0);
 
-/// The highest value of a map and its place, in shares of the map from its first pixel (0) to its last (1), by direction.
-/// The first of equal values is taken; NaN is never the highest.
+/// The highest value of a map and its place, in shares of the map from its first pixel (0) to its last (1), in each
+/// direction. Of equal values the first is taken; NaN is never the highest.
 pub(super) fn peak(map: &[f32], width: usize, height: usize) -> ([f32; 2], f32) {
     let (at, score) = maximum(map);
     let place = [at % width, at / width];
@@ -25,9 +25,9 @@ pub(super) fn peak(map: &[f32], width: usize, height: usize) -> ([f32; 2], f32) 
     ([share(0, width), share(1, height)], score)
 }
 
-/// How far beside its highest pixel the map's top is.
+/// The distance of the map's top from its highest pixel.
 fn refinement(map: &[f32], size: [usize; 2], place: [usize; 2]) -> [f64; 2] {
-    // Beyond its edge a map goes on with the values of the edge.
+    // Beyond its edge, a map continues with the values at the edge.
     let near = |axis: usize, step: isize| place[axis].saturating_add_signed(step).min(size[axis] - 1);
     let log =
         |dx: isize, dy: isize| smoothed(map, size, [near(0, dx), near(1, dy)]).clamp(RANGE.0, RANGE.1).ln();
@@ -45,7 +45,7 @@ fn refinement(map: &[f32], size: [usize; 2], place: [usize; 2]) -> [f64; 2] {
     if holds { shift } else { [0.0; 2] }
 }
 
-/// The map's smoothed value at a pixel. Its border is a mirror, whose own pixels count once.
+/// The map's smoothed value at a pixel. The border reflects, without repeating its own pixels.
 fn smoothed(map: &[f32], [width, height]: [usize; 2], [x, y]: [usize; 2]) -> f64 {
     let taps: [f64; 2 * RADIUS + 1] = std::array::from_fn(|tap| {
         let distance = tap as f64 - RADIUS as f64;

@@ -1,4 +1,4 @@
-//! What the rows of a network mean, and the key points that are read from them.
+//! What the rows of a model mean, and how key points are read from them.
 
 use super::{Boxes, Peak, ScoreMode, Task, heatmap, rtmo};
 use crate::{
@@ -9,41 +9,42 @@ use crate::{
 /// What the numbers of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RTMPose, RTMW, DWPose: for each of `points` key points its place in crop pixels, x and y, and what `columns` says.
+    /// RTMPose, RTMW, DWPose: for each of `points` key points its place in crop pixels, x and y, and the values in
+    /// `columns`.
     SimCc { points: usize, columns: Columns },
     /// ViTPose: for each of `points` key points a map of `height` rows of `width` values, over the whole crop.
     HeatMaps { points: usize, width: usize, height: usize },
     /// A detector's boxes.
     Boxes(Boxes),
-    /// RTMO: for each of `most` people their box (left, top, right, bottom in pixels of the input) and its score, and for each of
-    /// `points` key points x, y and score. Places that are not taken have a box score of 0.
+    /// RTMO: for each of `most` people their box (left, top, right, bottom in pixels of the input) and its score, and for
+    /// each of `points` key points x, y and score. Unused places have a box score of 0.
     People { most: usize, points: usize },
 }
 
-/// What a row tells of a key point beside its place.
+/// What a row says about a key point besides its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Columns {
     /// The maxima of both axes.
     Maxima,
-    /// The smaller one alone.
+    /// Only the smaller one.
     Score,
     /// RTMW3D: the maxima of both axes, and metres from the middle of the hips.
     Depth,
 }
 
-/// What a network gives in place of the maxima of both axes.
+/// What a model returns instead of the maxima of both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnlyScore {
-    /// The smaller one of them.
+    /// Only the smaller one.
     Minimum,
-    /// Of a map there is one.
+    /// A heat map has one.
     OneMaximum,
-    /// A score of its own.
+    /// A score for each point.
     OwnScore,
 }
 
 impl Columns {
-    /// Numbers of a key point.
+    /// Numbers for each key point.
     pub fn count(self) -> usize {
         match self {
             Self::Maxima => 4,
@@ -64,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// Key points of a person, K; none of a detector.
+    /// Key points of a person, K; none for a detector.
     pub fn points(self) -> usize {
         match self {
             Self::SimCc { points, .. } | Self::HeatMaps { points, .. } | Self::People { points, .. } => {
@@ -79,7 +80,7 @@ impl Kind {
         if let Self::Boxes(_) = self { Task::Boxes } else { Task::Poses }
     }
 
-    /// How a whole frame is fitted into the input; none where the network looks at crops of people.
+    /// How a whole frame is fitted into the input; none if the model processes crops of people.
     pub fn fit(self) -> Option<Fit> {
         match self {
             Self::SimCc { .. } | Self::HeatMaps { .. } => None,
@@ -88,7 +89,7 @@ impl Kind {
         }
     }
 
-    /// The dimensions of the answer to so many crops, as the adapted graph gives it.
+    /// The dimensions of the adapted graph's answer to that many crops.
     pub(crate) fn dimensions(self, rows: usize) -> Vec<usize> {
         match self {
             Self::SimCc { points, columns } => vec![rows, points, columns.count()],
@@ -98,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// Why a score cannot be the mean of two maxima; none where it can.
+    /// Why a score cannot be the mean of two maxima; none if it can.
     pub fn only_score(self) -> Option<OnlyScore> {
         match self {
             Self::SimCc { columns: Columns::Maxima | Columns::Depth, .. } => None,
@@ -108,7 +109,8 @@ impl Kind {
         }
     }
 
-    /// The key points of a row, in the frame that the crop is of; none where the network looks at whole frames. NaN makes a key point of SimCC a missing one.
+    /// The key points of a row, in the frame of the crop; none if the model processes whole frames. With NaN, a SimCC key
+    /// point is missing.
     pub fn key_points(self, row: &[f32], crop: &Crop, mode: ScoreMode) -> Vec<KeyPoint> {
         match self {
             Self::SimCc { columns: Columns::Maxima, .. } => {
@@ -140,8 +142,8 @@ impl Kind {
         }
     }
 
-    /// The people of a row in the frame that `whole` is of, in square pixels; of more than `most` the surest. None where the
-    /// network looks at crops.
+    /// The people of a row in the frame of `whole`, in square pixels; if they are more than `most`, those with the highest
+    /// scores. None if the model processes crops.
     pub fn people(self, row: &[f32], whole: &Whole, most: usize) -> Vec<Person> {
         match self {
             Self::People { points, .. } => rtmo::people(row, points, whole, most),

@@ -1,5 +1,5 @@
-//! What a network takes and gives: its kind, and how a file tells it; the graph rewritten to take bytes and give rows; the
-//! rows decoded. A new kind of network is added here and nowhere else.
+//! What a model accepts and returns: its kind, and how a file is recognised; the adapted graph, from bytes to rows; the
+//! decoding of rows. A new kind of model is added here and nowhere else.
 
 mod boxes;
 pub(crate) mod check;
@@ -23,7 +23,7 @@ pub use task::Task;
 
 use crate::engine::{self, Shape};
 
-/// A loaded network: what goes in, what comes out, and what runs it.
+/// A loaded model: what goes in, what comes out, and what runs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// Size of a crop in pixels.
@@ -31,12 +31,12 @@ pub struct Network {
     pub height: u32,
     pub kind: Kind,
     pub provider: Provider,
-    /// SHA-256 of the model file, in hexadecimal; none where there is no file.
+    /// SHA-256 of the model file, in hexadecimal; none if there is no file.
     pub sha256: Option<String>,
 }
 
 impl Network {
-    /// One that answers as RTMPose does and runs in no runtime of this crate: a test's, or an application's own.
+    /// A model that answers like RTMPose and runs in no runtime of this crate: a test's, or an application's own.
     pub fn simcc(width: u32, height: u32, points: usize, provider: &'static str) -> Self {
         let kind = Kind::SimCc { points, columns: Columns::Maxima };
         Self { width, height, kind, provider: Provider::Other(provider), sha256: None }
@@ -50,14 +50,14 @@ pub enum Provider {
     Cuda,
     TensorRt,
     OpenVino,
-    /// Servers elsewhere.
+    /// Inference servers.
     Server,
     /// None of this crate's.
     Other(&'static str),
 }
 
 impl Provider {
-    /// The name that users know.
+    /// The name for users.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -69,7 +69,7 @@ impl Provider {
         }
     }
 
-    /// Whether it is a card of NVIDIA.
+    /// Whether it is an NVIDIA GPU.
     pub fn is_nvidia(self) -> bool {
         matches!(self, Self::Cuda | Self::TensorRt)
     }

@@ -1,5 +1,5 @@
-//! From RTMO's row to people in the frame (rtmlib `pose_estimation/rtmo.py`; the file suppresses boxes itself). Where there is
-//! nobody there is nobody: rtmlib gives one skeleton of zeros.
+//! From RTMO's row to people in the frame (rtmlib `pose_estimation/rtmo.py`; the file suppresses boxes itself). A frame
+//! without people has none: rtmlib returns a skeleton of zeros.
 
 use super::boxes::surest;
 use crate::{
@@ -7,13 +7,14 @@ use crate::{
     video::{Region, Whole},
 };
 
-/// Boxes of a higher score are people.
+/// Boxes with a higher score are people.
 const PERSON: f32 = 0.3;
 /// Numbers before the key points: the box, and its score.
 const BOX: usize = 5;
 
-/// The people of a row with so many key points each, in the file's order; of more than `most` the surest. Positions are square
-/// pixels of the frame. A point that is not finite is one that was not found, in the box's corner.
+/// The people of a row with that many key points each, in the file's order; if they are more than `most`, those with the
+/// highest scores. Positions are square pixels of the frame. A point that is not finite was not found, and is put at the
+/// box's corner.
 pub(super) fn people(row: &[f32], points: usize, whole: &Whole, most: usize) -> Vec<Person> {
     let found = row
         .chunks_exact(BOX + 3 * points)

@@ -1,23 +1,23 @@
-//! From the network's SimCC answer to key points: where each row has its maximum, and how large that is
-//! (mmpose `codecs/utils/post_processing.py` `get_simcc_maximum`, `codecs/simcc_label.py`).
+//! From the model's SimCC answer to key points: the place of each row's maximum, and its value (mmpose
+//! `codecs/utils/post_processing.py` `get_simcc_maximum`, `codecs/simcc_label.py`).
 
 use crate::{pose::KeyPoint, video::Crop};
 
 /// SimCC rows have this many bins for each network pixel (`simcc_split_ratio=2.0` in every RTMPose config).
 const BINS_PER_PIXEL: f32 = 2.0;
 
-/// How the two maxima of a key point become its score.
+/// How a key point's score is computed from the two maxima.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ScoreMode {
-    /// The smaller one (mmpose, mmdeploy).
+    /// The minimum (mmpose, mmdeploy).
     #[default]
     Min,
-    /// Their mean (rtmlib).
+    /// The mean (rtmlib).
     Mean,
 }
 
-/// One row of the network's answer: the position of the maxima in network pixels (x in 0..W, y in 0..H, in steps of a
-/// half), and both maxima (about 0 to 1, not clamped).
+/// One row of the model's answer: the position of the maxima in crop pixels (x in 0..W, y in 0..H, in steps of a half), and
+/// both maxima (about 0 to 1, not limited).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Peak {
@@ -28,7 +28,7 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// The key point's score; 0 or less means missing, and so does a maximum that is not finite, which counts as 0.
+    /// The key point's score; 0 or less means missing. A maximum that is not finite counts as 0.
     pub fn score(&self, mode: ScoreMode) -> f32 {
         if !self.max_x.is_finite() || !self.max_y.is_finite() {
             return 0.0;
@@ -39,13 +39,14 @@ impl Peak {
         }
     }
 
-    /// The same, so many metres along the camera's axis from the middle of the hips; a depth that is not finite is none.
+    /// The same point, that many metres along the camera's axis from the middle of the hips; a depth that is not finite is
+    /// none.
     pub fn to_key_point_at(&self, crop: &Crop, mode: ScoreMode, z: f32) -> KeyPoint {
         KeyPoint { z: Some(z).filter(|z| z.is_finite()), ..self.to_key_point(crop, mode) }
     }
 
-    /// The key point in frame pixels. A missing one keeps its position; a position that is not finite (a broken
-    /// network) becomes network pixel 0 with score 0, so that the points after it keep their places.
+    /// The key point in frame pixels. A missing one keeps its position. A position that is not finite (a broken model)
+    /// becomes crop pixel 0 with score 0, so that later points keep their places.
     pub fn to_key_point(&self, crop: &Crop, mode: ScoreMode) -> KeyPoint {
         let finite = self.x.is_finite() && self.y.is_finite();
         let (x, y) = if finite { crop.to_frame(self.x, self.y) } else { crop.to_frame(0.0, 0.0) };
@@ -53,10 +54,10 @@ impl Peak {
     }
 }
 
-/// What the adapted graph (`network::graph`) does where the network runs, for those who run an official file bare.
-/// Finds the peaks of `K = peaks.len()` key points: `simcc_x` is `[K, 2W]`, `simcc_y` `[K, 2H]`, both flattened. The
-/// first of equal maxima wins. NaN never wins; a row without any number has its peak at 0 with a maximum of 0. Several
-/// crops' answers that lie behind one another are K x crops key points.
+/// The peak search of the adapted graph (`network::graph`), for code that runs an official file directly. Finds the peaks of
+/// `K = peaks.len()` key points: `simcc_x` is `[K, 2W]`, `simcc_y` `[K, 2H]`, both flattened. Of equal maxima the first
+/// wins. NaN never wins; a row without any number has its peak at 0 with a maximum of 0. The consecutive answers of several
+/// crops are K x crops key points.
 pub fn decode(simcc_x: &[f32], simcc_y: &[f32], peaks: &mut [Peak]) {
     if peaks.is_empty() {
         return;
@@ -69,10 +70,10 @@ pub fn decode(simcc_x: &[f32], simcc_y: &[f32], peaks: &mut [Peak]) {
     }
 }
 
-/// First position of the largest number, and that number. Two passes, because each of them vectorises: a search that
-/// carries the position along does not.
+/// First position of the largest number, and that number. Two passes, because each of them vectorises; a search that keeps
+/// the position does not.
 pub(super) fn maximum(row: &[f32]) -> (usize, f32) {
-    // Not f32::max: this comparison keeps the old value on NaN and is one instruction a lane.
+    // Not f32::max: this comparison keeps the old value on NaN, and is one instruction per lane.
     let larger = |old: f32, new: f32| if new > old { new } else { old };
     let (lanes, rest) = row.as_chunks::<16>();
     let mut best = [f32::NEG_INFINITY; 16];
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
     use crate::pose::Region;
 
-    /// Independent: sorts (value, position) pairs.
+    /// An independent method: sorts (value, position) pairs.
     fn naive(row: &[f32]) -> (usize, f32) {
         let mut all: Vec<_> = row.iter().copied().enumerate().filter(|(_, value)| !value.is_nan()).collect();
         all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));

@@ -1,6 +1,6 @@
-//! What networks are used for.
+//! The tasks of models.
 
-/// What an element wants of a network.
+/// What an element needs a model for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// People's key points.

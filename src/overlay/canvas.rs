@@ -1,7 +1,7 @@
-//! A mapped video frame to draw on, in any 8-bit format whose samples lie in whole bytes.
+//! A mapped video frame to draw on, in any 8-bit format whose samples are whole bytes.
 //!
-//! Everything is one primitive, a line with round ends: a disc is a line of no length, a box is four, a digit up to seven.
-//! Its coverage of a sample follows from the distance to the line, so nothing is allocated and only samples near the line
+//! There is one primitive, a line with round ends: a disc is a line of length 0, a box is four lines, a digit up to seven.
+//! Its coverage of a sample follows from the distance to the line, so nothing is allocated, and only samples near the line
 //! are touched.
 
 use gst_video::prelude::*;
@@ -13,24 +13,24 @@ use crate::video::{
     planes::PlanesMut,
 };
 
-/// A position in square pixels of the frame ([`FrameShape`]), so that what is round looks round. 0 is the first pixel's centre.
+/// A position in square pixels of the frame ([`FrameShape`]), so that circles look round. 0 is the first pixel's centre.
 pub type Point = (f32, f32);
 
 /// Red, green and blue, 0 to 255.
 pub type Rgb = [u8; 3];
 
-/// A colour in the frame's own format: one byte a component.
+/// A colour in the frame's own format: one byte for each component.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Paint([u8; 4]);
 
-/// Components whose samples lie at the same positions of the frame: R, G and B; or Y; or U and V. Their coverage is the
-/// same and computed once.
+/// Components whose samples are at the same positions of the frame: R, G and B; or Y; or U and V. Their coverage is equal
+/// and computed once.
 struct Layer {
     width: usize,
     height: usize,
-    /// Square pixels from one sample to the next.
+    /// Square pixels between two samples.
     step: Point,
-    /// Position in the frame of the first sample: the middle of the pixels it stands for.
+    /// Position in the frame of the first sample: the middle of its pixels.
     origin: Point,
     components: Vec<Component>,
 }
@@ -40,17 +40,17 @@ struct Component {
     /// Index in [`Paint`].
     index: usize,
     plane: usize,
-    /// Byte of the first sample, from one row to the next, from one sample to the next.
+    /// First byte of the first sample; bytes between rows; bytes between samples.
     offset: usize,
     stride: usize,
     pixel_stride: usize,
 }
 
-/// What is drawn on.
+/// What to draw on.
 enum Target<'a> {
     /// Pixels in system memory, at once.
     Host(PlanesMut<'a>),
-    /// Pixels in a card's memory, later and all together.
+    /// Pixels in GPU memory, later and all together.
     Card(Vec<Stroke>),
 }
 
@@ -63,14 +63,14 @@ pub struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// A canvas on the frame, of the size and with the colorimetry of its caps, `info`: a GstVideoMeta may be larger than the
-    /// picture. None where the frame's layout leaves its memory.
+    /// A canvas on the frame, with the size and colorimetry in its caps, `info`: a GstVideoMeta may be larger than the
+    /// picture. None if the frame's layout leaves its memory.
     pub fn new(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>, info: &VideoInfo) -> Option<Self> {
         let strides = frame.plane_stride().to_vec();
         Some(Self::on(Target::Host(PlanesMut::of(frame)?), info, &strides))
     }
 
-    /// A canvas whose lines are collected, for a frame in a card's memory with these strides.
+    /// A canvas that collects lines, for a frame in GPU memory with these strides.
     pub fn for_a_card(info: &VideoInfo, strides: &[i32]) -> Self {
         Self::on(Target::Card(Vec::new()), info, strides)
     }
@@ -89,7 +89,7 @@ impl<'a> Canvas<'a> {
                 stride: strides.get(plane).and_then(|stride| usize::try_from(*stride).ok()).unwrap_or(0),
                 pixel_stride: usize::try_from(format.pixel_stride()[index]).unwrap_or(0).max(1),
             };
-            // Pixels that a sample stands for.
+            // Pixels that a sample covers.
             let (columns, rows) =
                 ((1u32 << format.w_sub()[index]) as f32, (1u32 << format.h_sub()[index]) as f32);
             let step = (columns * across, rows * down);
@@ -108,7 +108,7 @@ impl<'a> Canvas<'a> {
         Self { format, size, target, layers, colorimetry: info.colorimetry() }
     }
 
-    /// What was drawn for a frame in a card's memory, and its layers, whose planes begin at these places of the memory.
+    /// What was drawn for a frame in GPU memory, and its layers, whose planes begin at these places of the memory.
     pub fn for_the_painter(self, offsets: &[usize]) -> (Vec<cuda::Layer>, Vec<Stroke>) {
         let Target::Card(strokes) = self.target else { return (Vec::new(), Vec::new()) };
         let layers = self.layers.iter().map(|layer| {
@@ -124,7 +124,7 @@ impl<'a> Canvas<'a> {
                 let plane = offsets.get(component.plane).copied().unwrap_or(usize::MAX / 2);
                 told.data[place] = (plane + component.offset) as u64;
                 told.part[place] = component.index as i32;
-                // Those of a layer lie in one plane in every format that is drawn on there.
+                // In every format that can be drawn on there, the components of a layer are in one plane.
                 (told.row_stride, told.pixel_stride) =
                     (component.stride as i32, component.pixel_stride as i32);
             }
@@ -138,15 +138,15 @@ impl<'a> Canvas<'a> {
         self.size
     }
 
-    /// The colour in the format of the frame, with the matrix and range of its caps. Where the format has alpha, the
-    /// colour is opaque.
+    /// The colour in the format of the frame, with the matrix and range in its caps. In formats with alpha, the colour is
+    /// opaque.
     pub fn paint(&self, rgb: Rgb) -> Paint {
         let format = self.format;
         let [r, g, b] = rgb.map(|value| f64::from(value) / 255.0);
         let values = if format.is_rgb() {
             [r, g, b, 1.0]
         } else {
-            // Caps always say a matrix for YUV; should they not, most small and old material is BT.601.
+            // Caps for YUV always have a matrix; if not, BT.601, which most small and old material uses.
             let (kr, kb) = self.colorimetry.matrix().kr_kb().unwrap_or((0.299, 0.114));
             let y = kr * r + (1.0 - kr - kb) * g + kb * b;
             [y, (b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr)), 1.0]
@@ -165,8 +165,8 @@ impl<'a> Canvas<'a> {
         self.line(centre, centre, 2.0 * radius, paint);
     }
 
-    /// An anti-aliased line with round ends. What lies outside the frame is not drawn and costs nothing; a position that
-    /// is not finite draws nothing at all.
+    /// An anti-aliased line with round ends. Parts outside the frame are not drawn and cost nothing; a position that is not
+    /// finite draws nothing.
     pub fn line(&mut self, from: Point, to: Point, width: f32, paint: Paint) {
         let radius = width / 2.0;
         let Some((from, to)) = self.clip(from, to, radius + 2.0) else { return };
@@ -178,8 +178,8 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Makes a part of a frame in system memory coarse: each square of this side becomes one colour, its mean. Squares lie on one grid
-    /// for the whole frame, so that a part that moves shows no more of what is below.
+    /// Pixelates a part of a frame in system memory: each square with this side becomes one colour, its mean. All squares
+    /// are on one grid for the frame, so that a moving part does not show more of what is below.
     pub fn pixelate(&mut self, area: Region, side: f32) {
         let Target::Host(planes) = &mut self.target else { return };
         let (width, height) = self.size;
@@ -204,7 +204,7 @@ impl<'a> Canvas<'a> {
             return None;
         }
         let (width, height) = self.size();
-        // In double precision the difference of two finite float32 does not overflow.
+        // In double precision, the difference of two finite float32 does not overflow.
         let start = (f64::from(from.0), f64::from(from.1));
         let delta = (f64::from(to.0) - start.0, f64::from(to.1) - start.1);
         let margin = f64::from(margin);
@@ -231,20 +231,21 @@ impl Layer {
     fn line(&self, planes: &mut PlanesMut, from: Point, to: Point, radius: f32, paint: Paint) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2.
+            // SAFETY: the CPU has AVX2.
             return unsafe { self.line_avx2(planes, from, to, radius, paint) };
         }
         self.line_anywhere(planes, from, to, radius, paint);
     }
 
-    /// The same code with wider vectors. Without fused multiplications, so the same pixels.
+    /// The same code with wider vectors. Without fused multiplications, so that the pixels are equal.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn line_avx2(&self, planes: &mut PlanesMut, from: Point, to: Point, radius: f32, paint: Paint) {
         self.line_anywhere(planes, from, to, radius, paint);
     }
 
-    /// Gives all samples of a rectangle in square pixels their mean. Its right and lower edge belong to the next one.
+    /// Sets all samples of a rectangle in square pixels to their mean. Its right and lower edges belong to the next
+    /// rectangle.
     fn flatten(&self, planes: &mut PlanesMut, from: Point, to: Point) {
         let samples = |from: f32, to: f32, origin: f32, step: f32, count: usize| {
             let index = |at: f32| (((at - origin) / step).ceil().max(0.0) as usize).min(count);
@@ -276,7 +277,7 @@ impl Layer {
         }
     }
 
-    /// Samples around that place are drawn on soon.
+    /// Samples around that place will soon be drawn on.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn expect(&self, planes: &mut PlanesMut, row: usize, x: f32) {
@@ -285,7 +286,7 @@ impl Layer {
             let column = (((x - self.origin.0) / self.step.0) as usize).min(self.width);
             let offset = component.offset + row * component.stride + column * component.pixel_stride;
             if let Some(sample) = planes.plane(component.plane).get(offset) {
-                // SAFETY: every x86-64 processor has it, and it only reads what is there.
+                // SAFETY: every x86-64 CPU has it, and it only reads existing memory.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(sample).cast()) };
             }
         }
@@ -295,15 +296,15 @@ impl Layer {
     fn line_anywhere(&self, planes: &mut PlanesMut, from: Point, to: Point, radius: f32, paint: Paint) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
-        // Direction of the line; any will do for a disc.
+        // Direction of the line; for a disc, any direction is correct.
         let (ux, uy) = if length > 0.0 { (dx / length, dy / length) } else { (1.0, 0.0) };
         // The border is as soft as a sample is wide: coverage falls from 1 to 0 over that distance, up to `outer`.
         let softness = (self.step.0 + self.step.1) / 2.0;
         let outer = radius + softness / 2.0;
         let scale = 256.0 / softness;
 
-        // In a row the line lies in its box, and in the strip of `outer` around the infinite line: that is `half` to the
-        // left and to the right of where it crosses the row. (A flat line has its box only.)
+        // In a row, the line is inside its box, and inside the strip of `outer` around the infinite line: `half` to the left
+        // and to the right of where the strip crosses the row. (A flat line has only its box.)
         let (left, right) = (from.0.min(to.0) - outer, from.0.max(to.0) + outer);
         let (slope, half) = if uy.abs() > 1e-3 { (ux / uy, outer / uy.abs()) } else { (0.0, f32::INFINITY) };
         let (top, bottom) = (from.1.min(to.1) - outer, from.1.max(to.1) + outer);
@@ -324,8 +325,8 @@ impl Layer {
                     let beyond = along - along.clamp(0.0, length);
                     let distance = (across * across + beyond * beyond).sqrt();
                     let coverage = ((outer - distance) * scale).clamp(0.0, 256.0);
-                    // To the nearest integer: from 2^23 on a float32 counts in ones, in its lowest bits. (`as i32` minds
-                    // numbers that cannot be here, one lane at a time.)
+                    // Rounds to the nearest integer: from 2^23 on, a float32 counts in ones, in its lowest bits. (`as i32`
+                    // also handles numbers that cannot occur here, one lane at a time.)
                     let coverage = ((coverage + 8_388_608.0).to_bits() & 0x1ff) as i16;
                     if (lane as i16) < count as i16 { coverage } else { 0 }
                 });
@@ -333,7 +334,7 @@ impl Layer {
                     let start = component.offset + row * component.stride + column * component.pixel_stride;
                     let Some(samples) = planes.plane(component.plane).get_mut(start..) else { continue };
                     let new = paint.0[component.index];
-                    // What lies beyond `count` is covered by nothing: it may be written as it is.
+                    // Samples beyond `count` are not covered: they can be written unchanged.
                     if component.pixel_stride == 1
                         && let Some(samples) = samples.first_chunk_mut::<LANES>()
                     {
@@ -350,15 +351,15 @@ impl Layer {
     }
 }
 
-/// No square that becomes one colour is smaller.
+/// Smallest side of a square that becomes one colour.
 const LEAST_SIDE: f32 = 8.0;
 
-/// A line lies on another line of the cache in each row, which a processor does not foresee: so many rows ahead, memory has
-/// come when they are drawn on. (Measured on x86-64; elsewhere it is not asked for.)
+/// In each row, a line is on another cache line, which a CPU does not predict: this many rows ahead, memory is prefetched,
+/// so that it has arrived when it is drawn on. (Measured on x86-64; not done elsewhere.)
 #[cfg(target_arch = "x86_64")]
 const ROWS_AHEAD: usize = 8;
 
-/// `old` with `coverage` / 256 of the way to `new`, rounded down: shifted so that the product's upper half is the answer,
+/// `old` moved by `coverage` / 256 towards `new`, rounded down: shifted so that the product's upper half is the result,
 /// which is one vector instruction for 16 bits.
 #[inline(always)]
 fn blend(old: u8, new: u8, coverage: i16) -> u8 {
@@ -367,14 +368,14 @@ fn blend(old: u8, new: u8, coverage: i16) -> u8 {
     (i16::from(old) + part as i16) as u8
 }
 
-/// Samples whose coverage is computed side by side: a fixed number, so that the compiler makes it vector instructions.
+/// Samples whose coverage is computed together: a fixed number, so that the compiler uses vector instructions.
 const LANES: usize = 8;
 
-/// Indices of `count` samples, `step` apart from `origin` on, that lie from `low` to `high`; one more at an end does no harm,
-/// and one that lies on the end itself is not covered.
+/// Indices of `count` samples, `step` apart from `origin` on, between `low` and `high`. One more at an end does no harm, and
+/// one exactly at an end is not covered.
 fn range(low: f32, high: f32, origin: f32, step: f32, count: usize) -> std::ops::Range<usize> {
     let (low, high) = ((low - origin) / step, (high - origin) / step);
-    // A float turned into an integer is cut to what it holds, so this is right for any number.
+    // A cast from float to integer is limited to the integer's range, so this is right for any number.
     let first = low as i32;
     let first = first.saturating_add(i32::from(low > first as f32));
     let end = (high as i32).saturating_add(1);
@@ -389,7 +390,7 @@ mod tests {
     use super::*;
     use crate::video::{FORMATS, cuda::tests::draw_on_the_host};
 
-    /// In every format: all of the area has the mean of its squares and nothing around it is touched.
+    /// In every format: the whole area has the means of its squares, and nothing around it changes.
     #[test]
     fn a_part_is_made_coarse_and_nothing_else() {
         gst::init().unwrap();
@@ -401,7 +402,7 @@ mod tests {
                 {
                     let mut frame =
                         VideoFrameRef::from_buffer_ref_writable(buffer.get_mut().unwrap(), &info).unwrap();
-                    // Squares of 10 touch 10 to 40 and 20 to 50; it leaves the frame on no side but one.
+                    // Squares of 10 touch 10 to 40 and 20 to 50; the area leaves the frame on only one side.
                     Canvas::new(&mut frame, &info)
                         .unwrap()
                         .pixelate(Region::new(12.0, 21.0, 20.0, 400.0), 10.0);
@@ -438,7 +439,7 @@ mod tests {
         }
     }
 
-    /// What the kernel draws, compiled for the processor, beside what is drawn here: lines, discs, and lines that leave the frame.
+    /// Compares the kernel's drawing, compiled for the CPU, with this one: lines, discs, and lines that leave the frame.
     #[test]
     fn a_card_draws_the_same_picture() {
         gst::init().unwrap();

@@ -1,4 +1,4 @@
-//! What a person looks like on the picture: links, points, box and id, as lines and discs.
+//! How a person is drawn: links, points, box and id, as lines and discs.
 
 use super::canvas::{Canvas, Paint, Point, Rgb};
 use crate::meta::FramePeople;
@@ -7,7 +7,7 @@ use crate::pose::{KeyPoint, Person, Side, Skeleton};
 /// What to draw and how large.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Style {
-    /// Points with a lower score, and links with such an end, are not drawn.
+    /// Points with a lower score, and the links to them, are not drawn.
     pub score_threshold: f32,
     /// Width of a link's line in square pixels, without its outline; 0 = by frame size.
     pub line_width: f32,
@@ -17,8 +17,7 @@ pub struct Style {
     pub draw_id: bool,
 }
 
-/// Colours that also those tell apart who do not tell red from green; the dark outline keeps them visible on a light
-/// picture.
+/// Colours that people with red-green blindness can distinguish; the dark outline keeps them visible on light frames.
 const LEFT: Rgb = [0, 160, 255];
 const RIGHT: Rgb = [255, 140, 0];
 const CENTRE: Rgb = [255, 255, 255];
@@ -29,7 +28,7 @@ struct Pen {
     line: f32,
     radius: f32,
     box_line: f32,
-    /// How far the outline reaches on each side.
+    /// How far the outline extends on each side.
     outline: f32,
     /// Height of an id's digits.
     digit: f32,
@@ -42,7 +41,7 @@ struct Pen {
 impl Pen {
     fn new(canvas: &Canvas, style: &Style) -> Self {
         let (width, height) = canvas.size();
-        // 1080 lines: lines 4 px wide, points 10 px; the size of a stamp at least 1.5 px.
+        // 1080 rows: lines 4 px wide, points 10 px; at thumbnail size at least 1.5 px.
         let by_size = (width.min(height) / 270.0).max(1.5);
         let or_auto = |value: f32, auto| if value > 0.0 { value } else { auto };
         Self {
@@ -67,8 +66,8 @@ impl Pen {
     }
 }
 
-/// Draws the people, whose positions are in square pixels of this canvas, with this skeleton. `links` are those of one not known by
-/// its name.
+/// Draws the people, whose positions are in square pixels of this canvas, with this skeleton. `links` are for a skeleton
+/// without a known name.
 pub fn people(
     canvas: &mut Canvas,
     frame: &FramePeople,
@@ -89,7 +88,7 @@ pub fn people(
     }
 }
 
-/// Position of a point that is there: found well enough, and somewhere.
+/// Position of a visible point: its score is high enough, and it is finite.
 fn visible(point: Option<&KeyPoint>, style: &Style) -> Option<Point> {
     let point = point?;
     let there = point.score >= style.score_threshold && point.x.is_finite() && point.y.is_finite();
@@ -117,7 +116,7 @@ fn draw_links(
             Some((from, to, scale, paint))
         })
         .collect();
-    // All outlines lie below all lines, or each joint would show the outline of its last link.
+    // All outlines are below all lines; otherwise each joint would show the outline of its last link.
     for &(from, to, scale, _) in &links {
         canvas.line(from, to, scale * (pen.line + 2.0 * pen.outline), pen.dark);
     }
@@ -126,7 +125,7 @@ fn draw_links(
     }
 }
 
-/// A link from the middle outwards belongs to that side; one from left to right to none.
+/// A link from the middle outwards belongs to that side; a link from left to right to none.
 fn link_side(a: Side, b: Side) -> Side {
     match (a, b) {
         (Side::Centre, side) | (side, Side::Centre) => side,
@@ -157,7 +156,7 @@ fn draw_box(canvas: &mut Canvas, person: &Person, pen: &Pen) {
     }
 }
 
-/// The id above the left end of the box's upper side, moved into the frame where it would stick out.
+/// The id above the upper left corner of the box, moved into the frame if it would be outside.
 fn draw_id(canvas: &mut Canvas, person: &Person, id: i64, pen: &Pen) {
     let (width, height) = canvas.size();
     let region = person.region;
@@ -172,11 +171,11 @@ fn draw_id(canvas: &mut Canvas, person: &Person, id: i64, pen: &Pen) {
     let (digit_width, advance) = (0.5 * pen.digit, 0.85 * pen.digit);
     let (stroke, plate) = (pen.digit / 6.0, 1.6 * pen.digit);
     let text_width = advance * (text.len() - 1) as f32 + digit_width;
-    // min before max: in a frame too small for it the text begins inside.
+    // min before max: in a frame that is too small for it, the text begins inside.
     let margin = plate / 2.0;
     let x = (region.x + margin).min(width - 1.0 - margin - text_width).max(margin);
     let middle = (region.y - margin).min(height - 1.0 - margin).max(margin);
-    // White digits on a dark plate can be read on any picture.
+    // White digits on a dark plate are readable on any frame.
     canvas.line((x, middle), (x + text_width, middle), plate, pen.dark);
     for (index, character) in text.bytes().enumerate() {
         let left = x + index as f32 * advance;

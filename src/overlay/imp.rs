@@ -93,13 +93,13 @@ impl Default for Settings {
 #[derive(Default)]
 pub struct RtmPoseOverlay {
     settings: Mutex<Settings>,
-    /// What the property `skeleton` names, from start to stop; none outside of that.
+    /// The skeleton of the property `skeleton`, from start to stop; none otherwise.
     skeleton: Mutex<Option<Option<&'static Skeleton>>>,
     /// The negotiated format; none before caps.
     info: Mutex<Option<VideoInfo>>,
-    /// Who was hidden, from start to stop.
+    /// The people who were hidden, from start to stop.
     redactor: Mutex<Redactor>,
-    /// What draws on frames in a card's memory; none before the first one.
+    /// Draws on frames in GPU memory; none before the first one.
     painter: Mutex<Option<Painter>>,
 }
 
@@ -210,7 +210,7 @@ impl ObjectImpl for RtmPoseOverlay {
 
     fn constructed(&self) {
         self.parent_constructed();
-        // A frame flagged GAP keeps its flag where nothing is drawn on it.
+        // A frame flagged GAP keeps its flag if nothing is drawn on it.
         self.obj().set_gap_aware(true);
     }
 }
@@ -280,7 +280,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
         Ok(())
     }
 
-    /// Frames go on in the memory they come in, so downstream's wishes are the ones that hold for upstream.
+    /// Frames leave in the memory in which they come, so downstream's answer is passed to upstream.
     fn propose_allocation(
         &self,
         _decide_query: Option<&gst::query::Allocation>,
@@ -324,7 +324,7 @@ impl BaseTransformImpl for RtmPoseOverlay {
             gst::element_imp_error!(self, gst::StreamError::Failed, ("Cannot draw on a frame: {reason}"));
             return Err(gst::FlowError::Error);
         }
-        // It has become a picture of its own.
+        // It has contents of its own now.
         buffer.unset_flags(gst::BufferFlags::GAP);
         Ok(gst::FlowSuccess::Ok)
     }
@@ -338,11 +338,11 @@ impl BaseTransformImpl for RtmPoseOverlay {
     }
 }
 
-/// Pairs of points to be joined, where the skeleton's name does not tell them.
+/// Pairs of linked points, if the skeleton's name does not identify them.
 type Links = Vec<(u16, u16)>;
 
 impl RtmPoseOverlay {
-    /// None where the frame cannot be drawn on.
+    /// None if the frame cannot be drawn on.
     fn draw(
         &self,
         buffer: &mut gst::BufferRef,
@@ -357,7 +357,7 @@ impl RtmPoseOverlay {
         Some(())
     }
 
-    /// What is to be hidden in a frame of that time; none where nothing ever is.
+    /// What to hide in a frame of that time; none if hiding is off.
     fn covers(&self, frames: &[(FramePeople, Links)], time: Option<gst::ClockTime>) -> Option<Vec<Cover>> {
         let what = match lock(&self.settings).redact {
             Redact::None => return None,
@@ -369,7 +369,7 @@ impl RtmPoseOverlay {
         Some(lock(&self.redactor).covers(what, &people, time.map(gst::ClockTime::nseconds)))
     }
 
-    /// The same on a frame in a card's memory, which stays there.
+    /// The same on a frame in GPU memory, which stays there.
     fn draw_on_a_card(
         &self,
         buffer: &mut gst::BufferRef,
@@ -393,7 +393,7 @@ impl RtmPoseOverlay {
         }
     }
 
-    /// The people of every valid `RtmPoseMeta`; there may be nobody in one.
+    /// The people of every valid `RtmPoseMeta`, each of which may have none.
     fn people_on(&self, buffer: &gst::BufferRef) -> Vec<(FramePeople, Links)> {
         let mut frames = Vec::new();
         for frame in meta::read(buffer) {
@@ -422,8 +422,8 @@ fn placed(mut frames: Vec<(FramePeople, Links)>, info: &VideoInfo) -> Vec<(Frame
     frames
 }
 
-/// Adds the groups of key points that other elements wrote. One of the same skeleton as somebody in `frames` is the same
-/// person again, in whole pixels.
+/// Adds the groups of key points that other elements wrote. A group with the skeleton of people in `frames` shows the same
+/// people again, in whole pixels, and is ignored.
 #[cfg(feature = "v1_30")]
 fn with_groups(
     mut frames: Vec<(FramePeople, Links)>,

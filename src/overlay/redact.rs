@@ -1,74 +1,74 @@
-//! Which parts of the picture hide faces or people: where they are by their key points, as large as the points leave open, and for
-//! a while where they were last.
+//! Which parts of the frame to pixelate to hide faces or people: located by their key points, as large as these require, and
+//! kept for a while at the last position.
 
 use crate::{
     meta::FramePeople,
     pose::{KeyPoint, Person, Region, Skeleton},
 };
 
-/// What is hidden.
+/// What to hide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     Faces,
     People,
 }
 
-/// A part of the picture that is made coarse.
+/// A part of the frame to pixelate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cover {
     /// In square pixels.
     pub area: Region,
-    /// Side of a square that becomes one colour: a quarter of a head, so that no face is left.
+    /// Side of a square that becomes one colour: a quarter of a head, so that no face remains.
     pub block: f32,
 }
 
-/// Points of a higher score are where they say.
+/// Points with a higher score are at their position.
 const SURE: f32 = 0.3;
-/// Nanoseconds for which somebody who is not found any more is covered at the last place.
+/// Nanoseconds for which a lost person is covered at the last position.
 const BRIDGED: u64 = 500_000_000;
-/// Between two frames whose times are not told.
+/// Time between two frames without timestamps.
 const FRAME: u64 = 33_333_333;
-/// Whose middle is nearer than this many sizes, and who has no id, is the same as before.
+/// A person without an id whose middle is nearer than this many sizes is the same as before.
 const NEAR: f32 = 1.5;
 
-/// A head's radius, half of its height, as a share of distances in the body: by a body's usual measures (a head of 26 cm, ears 15 cm
-/// and eyes 6.5 cm apart, a nose 11 cm before the ears, shoulders 36 cm apart, 50 cm from the shoulders to the hips, 170 cm in all).
-/// Distances shrink when they are seen aslant, so the largest radius counts.
+/// A head's radius, half of its height, as a share of distances in the body: by average measures (a head of 26 cm, ears 15
+/// cm and eyes 6.5 cm apart, the nose 11 cm in front of the ears, shoulders 36 cm apart, 50 cm from shoulders to hips, 170
+/// cm in total). Distances look shorter at an angle, so the largest radius is used.
 const OF_EARS: f32 = 0.87;
 const OF_EYES: f32 = 2.0;
 const OF_NOSE_TO_EAR: f32 = 1.18;
 const OF_SHOULDERS: f32 = 0.36;
 const OF_TRUNK: f32 = 0.26;
 const OF_HEIGHT: f32 = 0.076;
-/// No head is larger, as a share of the longer side of the person's box.
+/// Largest head, as a share of the longer side of the person's box.
 const LARGEST: f32 = 0.6;
-/// From the middle of the shoulders to that of the head, in radii.
+/// From the middle of the shoulders to the middle of the head, in radii.
 const NECK: f32 = 1.9;
-/// What is covered beside the head: hair, and what points are off.
+/// Additional margin around the head: for hair, and for inexact points.
 const MARGIN: f32 = 1.35;
-/// How much more where the points of a face have a score of 0, and around somebody whose box is covered.
+/// Additional margin if the face's points have a score of 0, and around a person whose box is covered.
 const UNCERTAIN: f32 = 0.6;
 const AROUND_PEOPLE: f32 = 0.08;
 
-/// Follows what was covered.
+/// Tracks what was covered.
 #[derive(Default)]
 pub struct Redactor {
     seen: Vec<Seen>,
     last: Option<u64>,
 }
 
-/// Somebody who was covered.
+/// A person who was covered.
 struct Seen {
     id: Option<i64>,
     place: Place,
-    /// Square pixels in a nanosecond.
+    /// Square pixels per nanosecond.
     speed: [f32; 2],
     at: u64,
-    /// The time of the last frame that had this person, carried or not.
+    /// The time of the last frame with this person, carried or not.
     there: u64,
 }
 
-/// The middle of what is covered, half of its sides, and the side of a block.
+/// The middle of the covered part, half of its sides, and the side of a block.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     middle: [f32; 2],
@@ -77,7 +77,7 @@ struct Place {
 }
 
 impl Redactor {
-    /// What is to be covered in a frame of this time in nanoseconds. Positions are in square pixels.
+    /// What to cover in a frame with this time in nanoseconds. Positions are in square pixels.
     pub fn covers(
         &mut self,
         what: What,
@@ -104,7 +104,7 @@ impl Redactor {
                     continue;
                 }
                 let before = self.before(person.id, &place, now).map(|index| self.seen.swap_remove(index));
-                // People who are carried from an earlier frame have not moved, and whoever moves is further now.
+                // Carried people have their positions from an earlier frame, so a person who moves is farther on.
                 let (speed, at) = match before {
                     Some(seen) if frame.carried => (seen.speed, seen.at),
                     Some(seen) => {
@@ -123,7 +123,7 @@ impl Redactor {
         covers
     }
 
-    /// Whom this person continues.
+    /// Which earlier person this one continues.
     fn before(&self, id: Option<i64>, place: &Place, now: u64) -> Option<usize> {
         let apart = |seen: &Seen| {
             let [x, y] = std::array::from_fn(|i| place.middle[i] - seen.place.middle[i]);
@@ -131,7 +131,7 @@ impl Redactor {
         };
         let reach = NEAR * place.half[0].max(place.half[1]);
         let there = self.seen.iter().enumerate().filter(|(_, seen)| {
-            // Those of this frame are not those of the one before.
+            // A person of this frame cannot continue another one of it.
             seen.there < now && seen.id == id && (id.is_some() || apart(seen) <= reach)
         });
         there.min_by(|(_, a), (_, b)| apart(a).total_cmp(&apart(b))).map(|(index, _)| index)
@@ -139,7 +139,7 @@ impl Redactor {
 }
 
 impl Place {
-    /// As far as somebody of that speed may have come in so many nanoseconds.
+    /// How far a person with that speed can have moved in that many nanoseconds.
     fn grown(&self, speed: [f32; 2], time: f32) -> Cover {
         let half: [f32; 2] = std::array::from_fn(|i| self.half[i] + speed[i].abs() * time);
         let area =
@@ -148,7 +148,7 @@ impl Place {
     }
 }
 
-/// Points of a skeleton that tell where a head is, by their names.
+/// Points of a skeleton that locate the head, by their names.
 struct Parts {
     face: Vec<usize>,
     eyes: [Option<usize>; 2],
@@ -193,7 +193,7 @@ fn distance(a: [f32; 2], b: [f32; 2]) -> f32 {
     (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
-/// Both points where both are sure.
+/// Both points, if both are certain.
 fn pair(person: &Person, points: [Option<usize>; 2]) -> Option<([f32; 2], [f32; 2])> {
     sure(person, points[0]).zip(sure(person, points[1]))
 }
@@ -217,7 +217,7 @@ fn radius(person: &Person, parts: &Parts) -> f32 {
     radii.fold(0.0, f32::max).min(LARGEST * longest)
 }
 
-/// Where the head is; none where nothing tells it.
+/// Where the head is; none if no points say so.
 fn head(person: &Person, parts: Option<&Parts>) -> Option<Place> {
     let parts = parts?;
     let radius = radius(person, parts);
@@ -225,7 +225,7 @@ fn head(person: &Person, parts: Option<&Parts>) -> Option<Place> {
     let shoulders = pair(person, parts.shoulders).map(|(a, b)| between(a, b));
     let scores = parts.face.iter().filter_map(|point| person.key_points.get(*point)).map(|point| point.score);
     let (middle, score) = if face.is_empty() {
-        // Seen from behind, or turned away: above the shoulders, in the trunk's direction.
+        // Seen from behind, or turned away: above the shoulders, in the direction of the trunk.
         let shoulders = shoulders?;
         let hips = pair(person, parts.hips).map(|(a, b)| between(a, b));
         let up = hips.map_or([0.0, -1.0], |hips| {
@@ -240,14 +240,14 @@ fn head(person: &Person, parts: Option<&Parts>) -> Option<Place> {
         ([sum[0] / count, sum[1] / count], if mean.is_finite() { mean.clamp(0.0, 1.0) } else { 0.0 })
     };
     let reach = radius * (MARGIN + UNCERTAIN * (1.0 - score));
-    // All of the face's own points are inside, however they lie.
+    // All points of the face are inside, wherever they are.
     let far = |axis: usize| {
         face.iter().map(|point| (point[axis] - middle[axis]).abs() + 0.3 * radius).fold(reach, f32::max)
     };
     Some(Place { middle, half: [far(0), far(1)], block: radius / 2.0 })
 }
 
-/// The person's box and all sure points.
+/// The person's box and all certain points.
 fn whole(person: &Person, parts: Option<&Parts>) -> Place {
     let Region { x, y, width, height } = person.region;
     let (mut low, mut high) = ([x, y], [x + width, y + height]);
@@ -259,7 +259,7 @@ fn whole(person: &Person, parts: Option<&Parts>) -> Place {
     }
     let more = AROUND_PEOPLE * width.max(height);
     let half = std::array::from_fn(|axis| (high[axis] - low[axis]) / 2.0 + more);
-    // The part of a body that stands on its own, as a hand, is as coarse as a head of its size.
+    // A separate part of the body, such as a hand, gets blocks of the size for a head that large.
     let parts = parts.filter(|parts| !parts.face.is_empty());
     let radius = parts.map_or(width.max(height) / 4.0, |parts| radius(person, parts));
     Place { middle: between(low, high), half, block: radius / 2.0 }
@@ -271,8 +271,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// Somebody of 17 points who stands with the shoulders at that place: a head of 26 pixels, 170 in all. `score` is that of
-    /// the face's points.
+    /// A standing person with 17 points whose shoulders are at that place: a head of 26 pixels, 170 in total. `score` is
+    /// that of the face's points.
     fn standing([x, y]: [f32; 2], score: f32, id: Option<i64>) -> Person {
         let at = |dx: f32, dy: f32, score: f32| KeyPoint { x: x + dx, y: y + dy, score, z: None };
         let mut key_points = vec![
@@ -376,17 +376,17 @@ mod tests {
             for time in [SECOND / 25, SECOND / 4, SECOND / 2] {
                 assert_eq!(redactor.covers(What::Faces, &each(&nobody()), Some(time)), before);
             }
-            // Not looked at is no news either.
+            // Frames that were not inferred change nothing, either.
             assert_eq!(redactor.covers(What::Faces, &[], Some(SECOND / 2 + 1)), []);
         }
-        // Who comes back in time is one, not two.
+        // A person who returns in time is one person, not two.
         let mut redactor = Redactor::default();
         for time in [0, SECOND / 10, SECOND / 5] {
             let people =
                 if time == SECOND / 10 { Vec::new() } else { vec![standing([100.0, 100.0], 1.0, None)] };
             assert_eq!(redactor.covers(What::Faces, &each(&frame(people, false)), Some(time)).len(), 1);
         }
-        // A seek back begins anew, and frames without times go on.
+        // A seek back starts again, and frames without timestamps continue.
         assert_eq!(redactor.covers(What::Faces, &each(&nobody()), Some(0)), []);
         redactor.covers(What::Faces, &each(&frame(vec![standing([100.0, 100.0], 1.0, None)], false)), None);
         let bridged =
@@ -432,7 +432,7 @@ mod tests {
         found[0].1 = None;
         let covers = Redactor::default().covers(What::Faces, &each(&found), Some(0));
         assert_covers(&covers[0], [75.0, 62.0, 125.0, 234.0]);
-        // So is who has one of which nothing is sure.
+        // A person without certain points is covered, too.
         let mut person = standing([100.0, 100.0], 0.0, None);
         person.key_points.iter_mut().for_each(|point| point.score = 0.0);
         let covers = Redactor::default().covers(What::Faces, &each(&frame(vec![person], false)), Some(0));

@@ -1,14 +1,14 @@
-//! Whether CUDA's driver is there, and what it calls a card.
+//! Whether CUDA's driver is there, and its names of GPUs.
 
 use cudarc::driver::{result, sys};
 
-/// Whether CUDA's driver library is there: any call without it would panic.
+/// Whether CUDA's driver library is there: without it, any call would panic.
 pub fn has_cuda() -> bool {
     // SAFETY: only loads libraries.
     unsafe { sys::is_culib_present() }
 }
 
-/// Cards that CUDA knows; 0 without its driver.
+/// GPUs that CUDA finds; 0 without its driver.
 pub fn count() -> u32 {
     if !has_cuda() || result::init().is_err() {
         return 0;
@@ -16,7 +16,7 @@ pub fn count() -> u32 {
     result::device::get_count().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
 }
 
-/// None where CUDA does not know the card.
+/// None if CUDA does not find the GPU.
 pub fn uuid(device: u32) -> Option<String> {
     if !has_cuda() {
         return None;
@@ -26,7 +26,7 @@ pub fn uuid(device: u32) -> Option<String> {
     Some(uuid_text(result::device::get_uuid(device).ok()?.bytes.map(|byte| byte as u8)))
 }
 
-/// As NVML writes it.
+/// In NVML's form.
 fn uuid_text(bytes: [u8; 16]) -> String {
     let hex = |range: std::ops::Range<usize>| -> String {
         bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,13 +1,13 @@
-//! Files that users name: read, and quoted in messages.
+//! The user's files: reading them, and quoting them in messages.
 
 use std::{fs::File, io::Read, path::Path};
 
-/// Reads a whole file of at most `most` bytes. The error ends a sentence such as 'cannot be read: '. What is no file is not
-/// opened: a pipe would be waited for, and a device has no end.
+/// Reads a whole file of at most `most` bytes. The error completes a sentence that begins with 'cannot be read: '. Only
+/// files are opened: a pipe could block, and a device has no end.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let of_system = |error: std::io::Error| {
         let text = error.to_string();
-        // The system's number of the error helps nobody.
+        // The system's error number does not help users.
         text.split(" (os error").next().unwrap_or_default().to_string()
     };
     let kind = std::fs::metadata(path).map_err(of_system)?;
@@ -22,16 +22,16 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
         return too_large();
     }
     let mut bytes = Vec::with_capacity(kind.len() as usize);
-    // It may grow meanwhile; and some files of the system say that they are empty.
+    // It may grow meanwhile; and some of the system's files say that they are empty.
     let read =
         File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(of_system)?;
     if read as u64 > most { too_large() } else { Ok(bytes) }
 }
 
-/// Longest text that a message quotes: names in a file and lists of a graph's nodes have no end.
+/// Longest text that a message quotes: names in a file and lists of a graph's nodes can be endless.
 const MAX_CHARS: usize = 240;
 
-/// The text, or as much of its beginning as a message may have, on one line.
+/// The text, or as much of its beginning as fits into a message, on one line.
 pub(crate) fn bounded(text: &str) -> String {
     let printable = |text: &str| text.replace(char::is_control, " ");
     match text.char_indices().nth(MAX_CHARS) {

@@ -1,4 +1,4 @@
-//! What the GPU is doing, by NVIDIA's management library (NVML), which comes with the driver.
+//! The state of a GPU, from NVIDIA's management library (NVML), which comes with the driver.
 
 use std::{
     sync::Arc,
@@ -17,24 +17,24 @@ use crate::sync::{
     wait_timeout,
 };
 
-/// How often the card is asked.
+/// How often the GPU is queried.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an answer that is on its way is waited for at the end.
+/// How long the end waits for an answer that is due.
 const TIME_TO_END: Duration = Duration::from_secs(5);
 
-/// Above this a card is too hot for long, whether it says so or not.
+/// Above this temperature a GPU is too hot, whether it says so or not.
 const HOT: u32 = 85;
 
-/// The card slows down because of heat or power.
+/// The GPU slows down because of heat or power.
 const HEAT_OR_POWER: ThrottleReasons = ThrottleReasons::HW_SLOWDOWN
     .union(ThrottleReasons::SW_POWER_CAP)
     .union(ThrottleReasons::SW_THERMAL_SLOWDOWN);
 
-/// Figures of one GPU; of all who use it, not of this process alone.
+/// Figures of one GPU, for all programs that use it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GpuFigures {
-    /// Share of time in which something ran on it, in percent.
+    /// Share of time in which it was busy, in percent.
     pub utilization: u32,
     /// Memory in use, in bytes.
     pub memory: u64,
@@ -51,7 +51,7 @@ pub struct GpuMemory {
     pub free: u64,
 }
 
-/// None where the driver's library or the device is not there. `device` counts as CUDA does.
+/// None if the driver's library or the device is missing. `device` is CUDA's number.
 pub fn memory(device: u32) -> Option<GpuMemory> {
     let info = card(&nvml()?, device).ok()?.memory_info().ok()?;
     Some(GpuMemory { total: info.total, free: info.free })
@@ -62,8 +62,7 @@ fn nvml() -> Option<Nvml> {
     Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok()
 }
 
-/// CUDA counts cards as `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` say, NVML by PCI bus: what names a card for both is its
-/// UUID.
+/// CUDA orders GPUs by `CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER`, NVML by PCI bus; the UUID identifies a GPU for both.
 fn card(nvml: &Nvml, device: u32) -> Result<Device<'_>, NvmlError> {
     match uuid(device) {
         Some(uuid) => nvml.device_by_uuid(uuid),
@@ -71,16 +70,15 @@ fn card(nvml: &Nvml, device: u32) -> Result<Device<'_>, NvmlError> {
     }
 }
 
-/// A card that can be asked, by a driver that may hang when something is wrong with it.
+/// A GPU that can be queried, through a driver that may hang if something is wrong.
 trait Card {
     fn figures(&self) -> Option<GpuFigures>;
 
-    /// What is wrong with the card, if anything.
+    /// A problem of the GPU, if there is one.
     fn complaint(&self, figures: Option<GpuFigures>) -> Option<String>;
 }
 
-/// Asks a GPU for its figures, on a thread of its own, until it is dropped. A driver that does not answer even then is not
-/// waited for.
+/// Queries a GPU on its own thread until dropped. A driver that does not answer even then is not waited for.
 pub struct GpuMonitor {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -101,7 +99,7 @@ struct State {
     ended: bool,
 }
 
-/// Notes the thread's end, also by a panic.
+/// Records the thread's end, also after a panic.
 struct End(Arc<Shared>);
 
 impl Drop for End {
@@ -112,8 +110,8 @@ impl Drop for End {
 }
 
 impl GpuMonitor {
-    /// None where the driver's library or the device is not there. `device` counts as CUDA does. `warn` is
-    /// called once, from the monitor's thread, when the card gets hot or slows down.
+    /// None if the driver's library or the device is missing. `device` is CUDA's number. `warn` is called once, from the
+    /// monitor's thread, when the GPU gets hot or slows down.
     pub fn start(device: u32, warn: impl Fn(String) + Send + 'static) -> Option<Self> {
         let nvml = nvml()?;
         read(&card(&nvml, device).ok()?).ok()?;
@@ -176,7 +174,7 @@ impl Drop for GpuMonitor {
     }
 }
 
-/// A card that NVML tells of.
+/// A GPU that NVML reports.
 struct NvmlCard {
     nvml: Nvml,
     device: u32,
@@ -220,12 +218,12 @@ mod tests {
 
     #[test]
     fn without_a_driver_there_is_no_monitor() {
-        // On a machine with a driver there is none for a card that no machine has.
+        // Even with a driver, there is no monitor for a GPU number that no machine has.
         assert_eq!(memory(1_000_000), None);
         assert!(GpuMonitor::start(1_000_000, |_| ()).is_none());
     }
 
-    /// A card whose driver says that it was asked, and does not answer before the other end of `release` is dropped.
+    /// A GPU whose driver reports each query, and does not answer until the other end of `release` is dropped.
     struct Hanging {
         asked: mpsc::Sender<()>,
         release: mpsc::Receiver<()>,
@@ -255,7 +253,7 @@ mod tests {
     fn a_driver_that_hangs_holds_nobody_up_for_ever() {
         let (monitor, is_asked, releases) = hanging(Duration::from_millis(1));
         drop(monitor);
-        // It answers after all, and its thread ends.
+        // It answers at last, and its thread ends.
         drop(releases);
         assert_eq!(is_asked.recv(), Err(mpsc::RecvError));
     }
@@ -265,7 +263,7 @@ mod tests {
         let (monitor, is_asked, releases) = hanging(Duration::from_secs(600));
         drop(releases);
         drop(monitor);
-        // Asked again, perhaps; but by now its thread has ended.
+        // It may have been queried again, but by now its thread has ended.
         while is_asked.try_recv().is_ok() {}
         assert_eq!(is_asked.try_recv(), Err(mpsc::TryRecvError::Disconnected));
     }

@@ -1,4 +1,4 @@
-//! NVIDIA's compiler for kernels, a library that is loaded when it is needed: `libnvrtc` of CUDA 12 or newer.
+//! NVIDIA's kernel compiler, a library that is loaded when it is needed: `libnvrtc` of CUDA 12 or newer.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -7,7 +7,7 @@ use std::{
 
 use libloading::Library;
 
-/// By the versions that there are; a program that has loaded one of these from elsewhere finds it by that name, too.
+/// By version. A program that has loaded one of these from another place finds it by that name, too.
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
 type Program = *mut c_void;
@@ -63,10 +63,10 @@ impl Nvrtc {
         }
     }
 
-    /// A text of the program's; empty if there is none.
+    /// A text of the program; empty if there is none.
     fn text(&self, program: Program, (size, text): (Size, Text)) -> CString {
         let mut length = 0;
-        // SAFETY: the program lives; the text, its final 0 included, is as long as `size` says.
+        // SAFETY: the program lives; the text, including its final 0, is as long as `size` says.
         let bytes = unsafe {
             if size(program, &mut length) != 0 {
                 length = 0;
@@ -81,8 +81,8 @@ impl Nvrtc {
     }
 }
 
-/// Compiles CUDA C++ to PTX, which the driver compiles for its card. Products and sums stay apart, as on a processor.
-/// `name` stands in messages.
+/// Compiles CUDA C++ to PTX, which the driver compiles for its GPU. Products and sums are not fused, as on a CPU. `name` is
+/// for messages.
 pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
     let nvrtc = Nvrtc::load()?;
     let mut program = null_mut();
@@ -101,7 +101,7 @@ pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
             Err(format!("NVRTC cannot compile {name:?}: error {error}: {}", log.to_string_lossy().trim()))
         }
     };
-    // SAFETY: nobody uses it any more.
+    // SAFETY: nothing uses it any more.
     unsafe { (nvrtc.destroy)(&mut program) };
     result
 }
@@ -110,7 +110,7 @@ pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
 mod tests {
     use super::*;
 
-    /// With a compiler, and on a machine without one.
+    /// With a compiler, or on a machine without one.
     #[test]
     fn what_is_no_kernel_is_an_error_with_a_reason() {
         let error = compile(c"nothing.cu", c"this is no kernel").unwrap_err();

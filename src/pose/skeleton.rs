@@ -1,11 +1,11 @@
-//! Skeletons: which key points a model has, which of them are joined by a line, and which belong to the person's left
-//! and right. Those of the published networks are built in; others come from a file.
+//! Skeletons: which key points a model has, which of them are linked, and which belong to the person's left and right. Those
+//! of the published models are built in; others come from a file.
 //!
-//! The facts are those of mmpose's data set descriptions (`configs/_base_/datasets/*.py`, named at each table): order and
-//! names of the points, links, mirrored pairs and sigmas.
+//! The data comes from mmpose's data set descriptions (`configs/_base_/datasets/*.py`, named at each table): order and names
+//! of the points, links, mirrored pairs and sigmas.
 
 mod file;
-// A table of numbers reads best as wide lines.
+// Tables of numbers are easier to read as wide lines.
 #[rustfmt::skip]
 mod tables;
 
@@ -13,29 +13,29 @@ use std::{ops::Range, path::Path};
 
 use tables::{AP10K_17, COCO_17, COCO_WHOLEBODY_133, FACE_106, HALPE_26, HAND_21};
 
-/// Whose side a key point is on: the person's own left and right, not the picture's.
+/// The side of a key point: the person's own left and right, not the image's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Left,
     Right,
-    /// On the middle line, or of no known side.
+    /// On the middle line, or on no known side.
     Centre,
 }
 
 /// The key points of one kind of model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Skeleton {
-    /// Name in the metadata: of one that is built in also its name in the property `skeleton`; `custom-K` of one from a
-    /// file.
+    /// Name in the metadata. A built-in skeleton has the same name in the property `skeleton`; one from a file is
+    /// `custom-K`.
     pub name: &'static str,
     /// Number of key points, K.
     pub points: usize,
-    /// Pairs of points joined by a line; both below `points`.
+    /// Pairs of linked points; both below `points`.
     pub links: &'static [(u16, u16)],
     names: &'static [&'static str],
     sides: &'static [Side],
     sigmas: Option<&'static [f32]>,
-    /// Points that lie close together (face and hands of a whole body).
+    /// Points that are close together (face and hands of a whole body).
     fine: Range<usize>,
 }
 
@@ -45,8 +45,8 @@ impl Skeleton {
         SKELETONS.iter().copied().find(|skeleton| skeleton.name == name)
     }
 
-    /// The skeleton that the text names: one that is built in, or a TOML file where the text has a `/` or ends in
-    /// `.toml`. An error begins with the text and ends with a remedy, to be put into a sentence.
+    /// The skeleton with that name: a built-in one, or a TOML file if the text has a `/` or ends in `.toml`. An error begins
+    /// with the text and ends with a remedy; it is part of a sentence.
     pub fn find(text: &str) -> Result<&'static Skeleton, String> {
         if text.contains('/') || text.ends_with(".toml") {
             return file::load(Path::new(text)).map_err(|error| {
@@ -62,13 +62,13 @@ impl Skeleton {
         })
     }
 
-    /// The skeleton that a model with `points` key points most likely has. 17 points are taken as a person
-    /// (`coco-17`); the animals of `ap10k-17` have to be asked for by name.
+    /// The most likely skeleton of a model with `points` key points. 17 points are a person (`coco-17`); the animals of
+    /// `ap10k-17` must be requested by name.
     pub fn for_points(points: usize) -> Option<&'static Skeleton> {
         SKELETONS.iter().copied().find(|skeleton| skeleton.points == points)
     }
 
-    /// All that are built in, with `coco-17` before `ap10k-17`.
+    /// All built-in skeletons, with `coco-17` before `ap10k-17`.
     pub fn all() -> &'static [&'static Skeleton] {
         SKELETONS
     }
@@ -84,29 +84,29 @@ impl Skeleton {
     }
 
     /// How far labels of each point scatter, as a share of the person's size: the constants of COCO's object key point
-    /// similarity (its k is twice sigma). None where none are published.
+    /// similarity (its k is twice sigma). None if none are published.
     pub fn sigmas(&self) -> Option<&'static [f32]> {
         self.sigmas
     }
 
-    /// Whether the point has close neighbours, as on a face or on the hands of a whole body, and is better drawn small.
+    /// Whether the point has close neighbours, as on a face or on the hands of a whole body, and should be drawn small.
     pub fn is_fine(&self, point: usize) -> bool {
         self.fine.contains(&point)
     }
 }
 
-/// Whether a TOML text is a skeleton, and else what is wrong with it, as the end of a sentence that begins with the file's
-/// name. Unlike [`Skeleton::find`] it keeps nothing.
+/// Checks whether a TOML text is a skeleton. The error completes a sentence that begins with the file's name. Unlike
+/// [`Skeleton::find`], it keeps nothing.
 pub fn check(text: &str) -> Result<(), String> {
     file::parse(text).map(|definition| drop(definition.resolve()))
 }
 
-/// Name in the metadata for `points` key points that form no skeleton that is built in: `custom-K`.
+/// Name in the metadata for `points` key points without a built-in skeleton: `custom-K`.
 pub fn custom_name(points: usize) -> String {
     format!("custom-{points}")
 }
 
-/// Where 17 points are meant, the first wins: people before animals.
+/// For 17 points the first one wins: people before animals.
 static SKELETONS: &[&Skeleton] = &[&COCO_17, &HALPE_26, &COCO_WHOLEBODY_133, &HAND_21, &FACE_106, &AP10K_17];
 
 /// Sides of `K` points from the pairs (left, right); a point in no pair is in the centre.
@@ -153,7 +153,8 @@ mod tests {
         );
         for file in ["nowhere.toml", "./nowhere", "/nowhere/skeleton.txt"] {
             let missing = Skeleton::find(file).unwrap_err();
-            let words = format!("{file}, which cannot be read: No such file or directory: name a file like");
+            let words =
+                format!("{file}, which cannot be read: No such file or directory: set it to a file such as");
             assert!(missing.starts_with(&words), "{missing}");
         }
         assert_eq!(custom_name(5), "custom-5");
@@ -167,7 +168,7 @@ mod tests {
             if let Some(sigmas) = skeleton.sigmas() {
                 assert_eq!(sigmas.len(), skeleton.points, "{}", skeleton.name);
                 assert!(sigmas.iter().all(|sigma| (0.005..0.2).contains(sigma)), "{}", skeleton.name);
-                // A point and its mirror image are as hard to place as one another, but on an outline drawn by hand.
+                // A point and its mirror image are equally hard to place, except on an outline drawn by hand.
                 let mirrored = skeleton.points != 133;
                 let sum = |side| -> f32 {
                     (0..skeleton.points).filter(|&i| skeleton.side(i) == side).map(|i| sigmas[i]).sum()
@@ -180,7 +181,7 @@ mod tests {
         }
     }
 
-    /// `docs/metadata.md` gives number and name of every point; of those that are only counted the first and the last.
+    /// `docs/metadata.md` has number and name of every point; of numbered points only the first and the last.
     #[test]
     fn the_documents_give_the_points_of_every_skeleton() {
         let page = include_str!("../../docs/metadata.md");
@@ -251,7 +252,7 @@ mod tests {
     fn faces_begin_at_the_persons_right() {
         let whole = Skeleton::by_name("coco-wholebody-133").unwrap();
         let face = |point: usize| whole.side(23 + point);
-        // Outline, brows and eyes, then the mouth's corners and its lower lip, which runs back from the left.
+        // Outline, brows and eyes, then the corners of the mouth and its lower lip, which runs back from the left.
         assert_eq!([face(0), face(17), face(36), face(48), face(59)], [Side::Right; 5]);
         assert_eq!([face(16), face(26), face(45), face(54), face(55)], [Side::Left; 5]);
         assert_eq!([face(8), face(30), face(51), face(57)], [Side::Centre; 4]);
@@ -260,8 +261,8 @@ mod tests {
         assert_eq!([0, 33, 66, 84, 95, 104].map(|point| face.side(point)), [Side::Right; 6]);
         assert_eq!([32, 46, 79, 90, 91, 105].map(|point| face.side(point)), [Side::Left; 6]);
         assert_eq!([16, 51, 60, 87, 93, 98, 102].map(|point| face.side(point)), [Side::Centre; 7]);
-        // mmpose trains the 106 points also with the 68, by this table (`kpt_68_to_106` in its config
-        // `rtmpose-m_8xb256-120e_face6-256x256.py`; those that it makes of two points are left out).
+        // mmpose also trains the 106 points with the 68, by this table (`kpt_68_to_106` in its config
+        // `rtmpose-m_8xb256-120e_face6-256x256.py`; points made from two are left out).
         let outline = (0..17).map(|point| (point, 2 * point));
         let brows = (17..22).zip(33..).chain((22..27).zip(42..));
         let nose = (27..31).zip(51..).chain((31..36).zip(58..));

@@ -1,18 +1,18 @@
-//! Smoothing of key points in time by the One Euro filter (Casiez, Roussel and Vogel, CHI 2012), as mmdeploy's
-//! PoseTracker has it (`csrc/mmdeploy/codebase/mmpose/pose_tracker/smoothing_filter.h`): a point that rests is smoothed
-//! much, one that moves fast little. Its parameters are mmdeploy's; it counts in frames, this in seconds, so that the
-//! smoothing does not depend on the frame rate.
+//! Smoothing of key points in time by the One Euro filter (Casiez, Roussel and Vogel, CHI 2012), as in mmdeploy's
+//! PoseTracker (`csrc/mmdeploy/codebase/mmpose/pose_tracker/smoothing_filter.h`): points at rest are smoothed much, fast
+//! points little. The parameters are mmdeploy's. mmdeploy counts in frames; this filter counts in seconds, so that smoothing
+//! does not depend on the frame rate.
 
 use std::{collections::BTreeMap, f64::consts::TAU};
 
 use super::{KeyPoint, Person};
 
-/// What the filter can be set to; the default is mmdeploy's.
+/// The filter's settings; the default is mmdeploy's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneEuro {
-    /// Cut-off frequency of a point that rests, in hertz.
+    /// Cutoff frequency of a point at rest, in hertz.
     pub min_cutoff: f64,
-    /// By how much the cut-off frequency rises with the speed: hertz for each square pixel a second.
+    /// Rise of the cutoff frequency with the speed: hertz for each square pixel per second.
     pub beta: f64,
 }
 
@@ -22,10 +22,10 @@ impl Default for OneEuro {
     }
 }
 
-/// Cut-off frequency of the speed, in hertz.
+/// Cutoff frequency of the speed, in hertz.
 const SPEED_CUTOFF: f64 = 1.0;
 
-/// Smooths the people of a stream, each for itself.
+/// Smooths the people of a stream, each separately.
 #[derive(Debug, Default)]
 pub struct Smoother {
     people: BTreeMap<Option<i64>, Smoothed>,
@@ -41,14 +41,14 @@ struct Smoothed {
 #[derive(Clone, Copy, Debug)]
 struct Point {
     position: [f64; 2],
-    /// Square pixels a second.
+    /// Square pixels per second.
     velocity: [f64; 2],
 }
 
 impl Smoother {
-    /// Smooths the people of the frame at that time (in seconds of the stream). Somebody who was not in the last frame
-    /// starts anew, and so does everybody after a `reset`. People are told apart by their ids; of people without one, only
-    /// somebody alone in the frame is known again.
+    /// Smooths the people of the frame at that time (in seconds of the stream). A person who was not in the last frame
+    /// starts again, and so do all after a `reset`. People are distinguished by their ids; without ids, only a single person
+    /// in the frame is recognised.
     pub fn smooth(&mut self, now: f64, people: &mut [Person], filter: &OneEuro) {
         let alone = people.len() == 1;
         let mut before = std::mem::take(&mut self.people);
@@ -82,7 +82,7 @@ impl Smoothed {
 
     fn follow(&mut self, now: f64, points: &[KeyPoint], filter: &OneEuro) {
         let passed = now - self.at;
-        // Nothing can be said of the speed.
+        // The speed is unknown.
         if passed <= 0.0 {
             return;
         }
@@ -106,7 +106,7 @@ fn position(point: &KeyPoint) -> [f64; 2] {
     [f64::from(point.x), f64::from(point.y)]
 }
 
-/// What a new value counts in a low-pass filter of that cut-off frequency, so many seconds after the last one.
+/// Weight of a new value in a low-pass filter with that cutoff frequency, that many seconds after the last value.
 fn share(cutoff: f64, passed: f64) -> f64 {
     let r = TAU * cutoff * passed;
     r / (r + 1.0)
@@ -128,7 +128,7 @@ mod tests {
         people[0].key_points[0].x
     }
 
-    /// The filter's paper, by hand: dt = 0.1 s, from 0 to 10 (and 20 in y).
+    /// The filter's paper, calculated by hand: dt = 0.1 s, from 0 to 10 (and 20 in y).
     #[test]
     fn a_step_is_followed_as_the_formula_says() {
         let mut smoother = Smoother::default();

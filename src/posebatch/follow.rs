@@ -1,10 +1,10 @@
-//! Following people through the frames of a stream: between the sink pad, which plans a frame's looks, and the source
-//! pad's task, which needs to know who is in it.
+//! Tracks people through the frames of a stream. The sink pad plans a frame's looks; the source pad's task needs to know who
+//! is in the frame.
 //!
-//! Frames are settled in order, as soon as their crops are answered, by whichever of the two threads comes first: a
-//! blocked sink does not stop the tracker. In a stream that is not live, a frame in which somebody may have been found is
-//! looked at again, more closely, before it is settled: it is the first frame with that person, and may be the only one. What a frame's looks are planned from depends only on which earlier frame that
-//! is, never on how far the others are.
+//! Frames are settled in order, as soon as their crops are answered, by whichever of the two threads comes first, so that a
+//! blocked sink does not stop the tracker. In a stream that is not live, a frame with candidates is inferred again, with
+//! further crops, before it is settled: it is the first frame with such a person, and may be the only one. A frame's looks
+//! depend only on which earlier frame they are planned from, never on how far the other frames are.
 
 use std::{
     collections::VecDeque,
@@ -28,19 +28,19 @@ use crate::{
 
 use super::settings;
 
-/// Which frame's people say where to look.
+/// Which frame's people a frame's looks are planned from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lookahead {
-    /// The one so many frames before: two runs of a file look at the same places.
+    /// The one this many frames earlier: two runs of a file look at the same places.
     Exact(u64),
-    /// The one so many frames before that the frames in flight have this many crops of people: as many frames as that for
-    /// one person, fewer for more. Two runs of a file look at the same places with this, too.
+    /// The one before as many frames as hold this many crops of people: that many frames for one person, fewer for more.
+    /// This, too, makes two runs of a file look at the same places.
     Filling(u64),
-    /// The newest that is settled.
+    /// The newest settled frame.
     Newest,
 }
 
-/// A file's looks come from so many seconds before at most: who walks is elsewhere then.
+/// In a file, looks are planned from at most this many seconds earlier: a person who walks would be elsewhere.
 const LONGEST: f64 = 0.27;
 
 /// The people of a stream, from its start or a flush on.
@@ -51,49 +51,49 @@ struct State {
     tracks: Tracks,
     /// Number of the next frame.
     next: u64,
-    /// Crops of people in the last frame that was planned.
+    /// Crops of people in the last planned frame.
     people: u64,
-    /// The frame that the last looks were planned from. Later looks never know less.
+    /// The frame that the last looks were planned from. Later looks use no earlier one.
     base: Option<u64>,
-    /// Frames with the network, in order, up to the next.
+    /// Frames in flight, in order, up to the next.
     pending: VecDeque<Arc<FollowedFrame>>,
-    /// The first of them has been observed, and closer looks at it are being taken by one of the threads.
+    /// The first of them has been observed, and one of the threads is taking further crops of it.
     taking: bool,
-    /// The time of each of the last frames that are settled and where people are after it, up to the first that is pending.
+    /// The times of the latest settled frames, and where people are after each, up to the first pending frame.
     settled: VecDeque<(f64, Targets)>,
 }
 
-/// A frame's pixels, for closer looks.
+/// A frame's pixels, for further crops.
 pub type Pixels = (gst::Buffer, Arc<Video>);
 
-/// Takes crops of a frame's pixels and submits them.
+/// Samples crops of a frame and submits them.
 pub(super) type Retake<'a> = &'a dyn Fn(&Pixels, Vec<Look>) -> Vec<Taken>;
 
-/// A look with its crop on the way to the network.
+/// A look whose crop was submitted.
 pub type Taken = (Look, Crop, PendingAnswer);
 
-/// A frame whose people are followed.
+/// A frame in which people are tracked.
 pub struct FollowedFrame {
     /// The stream's time in seconds.
     pub now: f64,
     /// Of the frame, in square pixels.
     pub size: (u32, u32),
-    /// Upstream said where people are.
+    /// Upstream reported people.
     pub detected: bool,
     pub kind: Kind,
     pub score_mode: ScoreMode,
     pub lifetime: Duration,
     pub max_people: usize,
     looks: Mutex<Looks>,
-    /// Who is in it, or why that is not known; set once it is settled.
+    /// The people in it, or why they are not known; set once it is settled.
     people: OnceLock<Result<Vec<Person>, String>>,
 }
 
 struct Looks {
     taken: Vec<Taken>,
-    /// So many of them were observed; none before any was.
+    /// How many of them were observed; none before the first observation.
     observed: Option<usize>,
-    /// For closer looks; none where they are left to later frames, or once there are none.
+    /// For further crops; none if these are left to later frames, or once there are none.
     pixels: Option<Pixels>,
 }
 
@@ -127,17 +127,17 @@ impl FollowedFrame {
         lock(&self.looks).taken.iter().all(|(_, _, pending)| pending.outcome().is_some())
     }
 
-    /// Crops that are with the network, or were.
+    /// Crops that were submitted.
     pub fn crops(&self) -> usize {
         lock(&self.looks).taken.len()
     }
 
-    /// Whether a crop was not yet handed to an executor.
+    /// Whether an executor has not taken one of its crops yet.
     pub fn is_waiting(&self) -> bool {
         lock(&self.looks).taken.iter().any(|(_, _, pending)| !pending.is_handed())
     }
 
-    /// What the network found in looks that were not observed yet. The first crop that failed fails the frame.
+    /// What the model found in looks that were not observed yet. The first crop that failed fails the frame.
     fn seen(&self) -> Result<Vec<Seen>, String> {
         let mut looks = lock(&self.looks);
         let all = looks.taken.len();
@@ -150,13 +150,13 @@ impl FollowedFrame {
     }
 }
 
-/// What `Following::next_step` found to do.
+/// What `Following::next_step` returns.
 enum Step {
-    /// Nothing, before more crops are answered.
+    /// Nothing to do before more crops are answered.
     Wait,
     /// A frame was settled.
     Settled,
-    /// Closer looks at the frame are wanted.
+    /// Further crops of the frame are needed.
     Closer(Arc<FollowedFrame>, Pixels, Vec<Look>),
 }
 
@@ -174,14 +174,14 @@ impl Following {
         }))
     }
 
-    /// Whether the looks of the next frame, which is at that time, can be planned.
+    /// Whether the looks of the next frame, at that time, can be planned.
     pub fn is_ready(&self, now: f64, lookahead: Lookahead) -> bool {
         let state = lock(&self.0);
         let first_pending = state.next - state.pending.len() as u64;
         state.base(now, lookahead).is_none_or(|base| base < first_pending)
     }
 
-    /// Where to look in the next frame. It is to be added once its crops are with the network.
+    /// Plans the looks of the next frame. Add the frame once its crops are submitted.
     pub fn plan(
         &self,
         moment: Moment,
@@ -201,16 +201,16 @@ impl Following {
         let looks = planner.plan(moment, targets, settings, glimpse);
         let somebody = looks.iter().any(|look| matches!(look.purpose, Purpose::Follow(_)));
         let people = looks.iter().filter(|look| look.purpose != Purpose::Search).count();
-        // Before anybody is followed each closer look at a find comes from the look before it.
+        // Before anyone is tracked, each further look at a candidate comes from the look before it.
         state.people = if somebody { people as u64 } else { 0 };
         looks
     }
 
-    /// The next frame, in the stream's order.
+    /// Adds the next frame, in the stream's order.
     pub fn add(&self, frame: Arc<FollowedFrame>, lookahead: Lookahead) {
         let mut state = lock(&self.0);
         if frame.detected {
-            // No plan has moved this on.
+            // There was no plan that counted it.
             state.people = lock(&frame.looks).taken.len() as u64;
             let settled = state.next - state.pending.len() as u64;
             state.base = state.base(frame.now, lookahead).min(settled.checked_sub(1));
@@ -220,18 +220,18 @@ impl Following {
         state.forget();
     }
 
-    /// Whether `settle` has something to do. A frame that will never go out, because downstream had enough, is settled
+    /// Whether `settle` has something to do. A frame that will never leave, because downstream needs no more, is settled
     /// like others.
     pub fn can_settle(&self) -> bool {
         lock(&self.0).can_settle()
     }
 
-    /// Settles the frames that are done, in order, up to one that must wait for the network. `retake` takes closer looks.
-    /// Whether anything has changed that others may wait for.
+    /// Settles the finished frames in order, up to one that must wait for the model. `retake` takes further crops. Returns
+    /// whether anything has changed that other threads may wait for.
     pub fn settle(&self, retake: Retake) -> bool {
         let mut changed = false;
         loop {
-            // A step of its own, so that the lock is not held while crops are sampled.
+            // A separate step, so that the lock is not held while crops are sampled.
             let step = lock(&self.0).next_step();
             match step {
                 Step::Wait => return changed,
@@ -241,7 +241,7 @@ impl Following {
                     {
                         let mut looks = lock(&frame.looks);
                         if taken.is_empty() {
-                            // Nothing can be made of them.
+                            // No further crops can be made.
                             looks.pixels = None;
                         }
                         looks.taken.extend(taken);
@@ -253,26 +253,25 @@ impl Following {
         }
     }
 
-    /// What was decided since this was last asked.
+    /// The decisions since the last call.
     pub fn decisions(&self) -> Vec<Decision> {
         lock(&self.0).tracks.decisions()
     }
 }
 
 impl FollowedFrame {
-    /// Who is in the frame, once it is settled.
+    /// The people in the frame, once it is settled.
     pub fn people(&self) -> Option<&Result<Vec<Person>, String>> {
         self.people.get()
     }
 }
 
 impl State {
-    /// The frame from which the looks of the next one, at that time, are to be planned; none in the first frames of a
-    /// stream.
+    /// The frame from which to plan the looks of the next one, at that time; none in the first frames of a stream.
     fn base(&self, now: f64, lookahead: Lookahead) -> Option<u64> {
         let frames = match lookahead {
             Lookahead::Exact(frames) => frames,
-            // Nobody's looks: no batch could be filled with them.
+            // Without people's looks, frames in flight would not fill a batch.
             Lookahead::Filling(_) if self.people == 0 => 1,
             Lookahead::Filling(crops) => self.within(now, crops.div_ceil(self.people)),
             Lookahead::Newest => self.pending.len() as u64 + 1,
@@ -280,7 +279,7 @@ impl State {
         self.base.max(self.next.checked_sub(frames))
     }
 
-    /// At most so many frames before the next one, which is at that time, and at least one: those that are not too old.
+    /// At most this many frames before the next one, at that time, and at least one: only frames that are recent enough.
     fn within(&self, now: f64, frames: u64) -> u64 {
         let settled = self.settled.iter().map(|(time, _)| *time);
         let times = settled.chain(self.pending.iter().map(|frame| frame.now)).rev();
@@ -317,7 +316,7 @@ impl State {
                 return Step::Closer(frame, pixels, looks);
             }
         }
-        // Not before it is known that nobody looks at them again: who writes to the frame must be the only one who has it.
+        // Not before no further crops can be needed: a writer to the frame must be its only owner.
         lock(&frame.looks).pixels = None;
         let _ = frame.people.set(people);
         self.pending.pop_front();
@@ -340,7 +339,7 @@ impl State {
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread has looked whether a frame is answered.
+    /// How often this thread has checked whether a frame is answered.
     pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -362,7 +361,7 @@ mod tests {
         Picture { width, height, components: [none; 3], colour: Colour::Gray, chroma_site }
     }
 
-    /// The network's answer to each look at somebody who stands still.
+    /// The model's answer to each look at a person who stands still.
     fn answers(looks: Vec<Look>) -> Vec<Seen> {
         let points: Vec<_> = (0..17)
             .map(|n| KeyPoint {
@@ -391,15 +390,15 @@ mod tests {
             let seen = answers(looks);
             state.tracks.observe(Observation { now, size: SIZE, detected: false, seen, lifetime });
             drop(state);
-            // Its answers have been taken in already.
+            // Its answers have already been observed.
             let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
             let settings = settings::Settings::default();
             let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), None, kind, &settings);
             following.add(Arc::new(frame), lookahead);
             following.settle(&|_, _| Vec::new());
         }
-        // Found in frame 0, then looked at four times, each time from the frame before; known to be followed in frame 5, from
-        // when on 8 frames are in flight.
+        // Found in frame 0, then inferred four times, each time from the frame before; known to be tracked in frame 5, from
+        // which on 8 frames are in flight.
         let expected = (0..24u64).map(|number| match number {
             0 => None,
             1..=5 => Some(number - 1),

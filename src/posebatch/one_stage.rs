@@ -1,5 +1,5 @@
-//! Networks that find all people of a frame in one look at it, as RTMO: nobody is looked for, and ids come from how people of
-//! one frame resemble those of the one before.
+//! Models that find all people of a frame in one run, such as RTMO. There is no search; ids come from the similarity of
+//! people in consecutive frames.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::{
     track::{Anatomy, Look, Observation, Purpose, Seen, Tracks},
 };
 
-/// A frame that is looked at as a whole.
+/// A frame that is inferred as a whole.
 pub struct WholeLook {
     /// The stream's time in seconds.
     pub now: f64,
     pub frame: WholeFrame,
-    /// People are to have ids.
+    /// People get ids.
     pub followed: bool,
     pub max_people: usize,
     pub lifetime: Duration,
 }
 
 impl WholeLook {
-    /// Who is in the frame, whose size is in square pixels. `tracks` are those of the frames before.
+    /// The people in the frame, whose size is in square pixels. `tracks` are those of earlier frames.
     pub fn people(
         self,
         kind: Kind,
@@ -49,7 +49,7 @@ impl WholeLook {
             seen,
             lifetime: self.lifetime,
         });
-        // They are no news: each look tells of all.
+        // Decisions are not logged: each run finds all people anew.
         tracks.decisions();
         Ok(people)
     }

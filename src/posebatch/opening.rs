@@ -6,7 +6,7 @@ use crate::{
     pose::Skeleton,
 };
 
-/// The key points' skeleton: as the property says, or as their number tells, if it does.
+/// The skeleton of the key points: the property's, or the one that their number identifies, if it does.
 pub(super) fn skeleton_of(settings: &Settings, points: usize) -> Result<Option<&'static Skeleton>, Error> {
     let Some(name) = &settings.skeleton else { return Ok(Skeleton::for_points(points)) };
     let refuse = |what: String| {

@@ -1,4 +1,4 @@
-//! What `rtmposebatch` adds to the stage: which looks a frame needs, and people onto the frame.
+//! What `rtmposebatch` adds to the stage: which looks a frame needs, and attaching people to the frame.
 
 use std::{
     path::PathBuf,
@@ -33,14 +33,14 @@ use crate::{
     video::FrameShape,
 };
 
-/// The boxes of one live frame that are searched take no longer than this, so that the next look is not late.
+/// The searched boxes of one live frame take no longer than this, so that the next look is not late.
 const SEARCHING: Duration = Duration::from_millis(250);
 
 /// The element's own part of its stage.
 #[derive(Default)]
 pub struct Poses {
     pub(super) configuration: Configuration<Settings>,
-    /// Crops for people who were not followed yet.
+    /// Crops for people who were not tracked yet.
     search_crops: AtomicU64,
 }
 
@@ -61,11 +61,11 @@ impl Poses {
 
 /// What is known from READY on.
 pub struct Ready {
-    /// The settings at NULL->READY; those that can change while PLAYING are read from the element instead.
+    /// The settings at NULL->READY. Those that can change while PLAYING are read from the element instead.
     settings: Settings,
     /// Name of the key points' skeleton.
     skeleton: String,
-    /// How far labels of its points scatter, where that is known.
+    /// How far labels of its points scatter, if that is known.
     sigmas: Option<&'static [f32]>,
 }
 
@@ -79,23 +79,23 @@ impl Ready {
 #[derive(Default)]
 pub struct Input {
     timeline: Timeline,
-    /// The time of the frame that came last, in seconds.
+    /// The time of the last frame that arrived, in seconds.
     now: f64,
     regions: Regions,
-    /// The people of this stream; none before the first frame that is tracked.
+    /// The people of this stream; none before the first tracked frame.
     following: Option<Arc<Following>>,
 }
 
 /// What the task uses.
 #[derive(Default)]
 pub struct Output {
-    /// Of the last frame that was inferred, for those that carry its people on.
+    /// The people of the last inferred frame, for frames that carry them.
     last_people: Option<FramePeople>,
-    /// Since when the people are in view.
+    /// Since when each person is in view.
     #[cfg(feature = "v1_26")]
     first_seen: meta::analytics::FirstSeen,
     smoother: Smoother,
-    /// Who is in the stream, where the network looks at whole frames and people are to have ids.
+    /// The people in the stream, if the model processes whole frames and people get ids.
     tracks: Option<Tracks>,
 }
 
@@ -103,14 +103,14 @@ pub struct Output {
 pub enum Work {
     /// The people in these crops, at that time; nothing is known from frame to frame.
     Regions(f64, Vec<Taken>),
-    /// The people who are followed in it.
+    /// The people who are tracked in it.
     Follow(Arc<Following>, Arc<FollowedFrame>),
-    /// All people, whom the network finds itself.
+    /// All people, whom the model finds itself.
     Whole(WholeLook),
 }
 
 impl stage::Work for Work {
-    /// Frames of those who are followed are to be settled.
+    /// Frames with tracked people must be settled.
     type Step = Arc<Following>;
 
     fn crops(&self) -> usize {
@@ -267,7 +267,7 @@ impl Inference for Poses {
         let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let is_detected = matches!(place, LookSource::Detected(_));
-        // A live stream is not held up: closer looks come with the next frames.
+        // A live stream must not wait: further crops come from the next frames.
         let still = !live;
         let size = shape.square_size();
         let looks = match place {
@@ -343,7 +343,7 @@ impl Inference for Poses {
                 (look.now, look.people(kind, shape.square_size(), &mut output.tracks, anatomy)?)
             }
             Work::Follow(_, followed) => {
-                // Without people it would not have been done.
+                // It cannot have people without being settled.
                 let people = followed.people().cloned();
                 (
                     followed.now,
@@ -386,14 +386,14 @@ impl Inference for Poses {
             #[cfg(feature = "v1_26")]
             output.first_seen.reset();
         }
-        // Positions of another stream, or in pixels of another size.
+        // They belong to another stream, or are in pixels of another size.
         if matches!(event.type_(), gst::EventType::StreamStart | gst::EventType::Caps) {
             output.smoother.reset();
         }
     }
 
     fn failed(&self, output: &mut Output) {
-        // Nothing of this stream is known that later frames could carry on.
+        // Later frames of this stream have no people to carry.
         output.last_people = None;
         output.smoother.reset();
     }
@@ -407,7 +407,7 @@ impl Inference for Poses {
     }
 }
 
-/// The looks with their crops on the way to the network.
+/// The looks, with their submitted crops.
 fn take(
     cutter: &mut CropCutter<'_>,
     looks: impl IntoIterator<Item = Look>,
@@ -419,8 +419,8 @@ fn take(
     looks.into_iter().map(taken).filter_map(Result::transpose).collect()
 }
 
-/// Settles the frames of people who are followed as far as the network has answered. Not to be called with a lock held that
-/// the task takes.
+/// Settles frames with tracked people as far as their crops are answered. Do not call it with a lock held that the task
+/// takes.
 fn settle(stage: &Stage<Poses>, following: &Following) {
     let Some(running) = stage.running() else { return };
     let changed = following.settle(&|(buffer, video), looks| {
@@ -437,15 +437,15 @@ fn settle(stage: &Stage<Poses>, following: &Following) {
     }
 }
 
-/// How many crops the network does in that time, at least one.
+/// How many crops the model runs in that time, at least one.
 fn crops_within(time: Duration, running: &Running<Poses>) -> usize {
     let run = running.stream.run_time().as_secs_f64();
     let crops = time.as_secs_f64() * running.stream.batch_size() as f64 / run;
-    // Not a number or endless before anything was run.
+    // Not a number, or infinite, before anything was run.
     (crops as usize).max(1)
 }
 
-/// How many frames may be with the network: as set, or as many as keep every executor's batch full.
+/// How many frames may be in flight: as set, or as many as fill every executor's batch.
 fn lookahead(running: &Running<Poses>) -> Lookahead {
     match running.ready.settings.track_lookahead {
         0 => Lookahead::Filling(running.stream.crops_in_flight() as u64),
@@ -511,7 +511,7 @@ mod tests {
             queue.items.push_back(Item::Frame(Frame { buffer: gst::Buffer::new(), shape, fate }));
         }
         assert_eq!(queue.fill().finished, 0);
-        // The last half first: none of them could go on.
+        // The last half first: none of them could continue.
         drop(unanswered.split_off(FRAMES / 2));
         assert_eq!(queue.fill().finished, 0);
         drop(unanswered);

@@ -9,25 +9,25 @@ use crate::{
     video::FrameShape,
 };
 
-/// Follows a stream, since what earlier frames carried counts.
+/// State of a stream, because earlier frames matter.
 #[derive(Default)]
 pub(super) struct Regions {
-    /// The stream has carried a person region: somebody upstream looks for people.
+    /// The stream has carried a region with a person: an upstream element looks for people.
     detector_upstream: bool,
     numbers: Numbers,
 }
 
-/// Boxes' numbers, which are ids if they come again.
+/// Numbers of boxes, which are ids if they come again.
 #[derive(Default)]
 struct Numbers {
-    /// Of the last frame with any: each and its box.
+    /// In the last frame with any: each number with its box.
     last: BTreeMap<i64, Region>,
     are_ids: bool,
 }
 
 impl Numbers {
-    /// Makes ids of the regions' numbers, where these are ids: once one has come again on the same thing, and each in a frame
-    /// is another's.
+    /// Uses the regions' numbers as ids, if they are ids: once a number has come again on the same thing, and each number in
+    /// a frame is unique.
     fn resolve(&mut self, regions: &mut [PersonRegion]) {
         let numbered = regions.iter().filter_map(|person| Some((person.number?, person.region)));
         let now: BTreeMap<_, _> = numbered.collect();
@@ -54,7 +54,7 @@ fn overlaps(a: &Region, b: &Region) -> bool {
 }
 
 impl Regions {
-    /// Starts anew, as at STREAM_START and after a flush.
+    /// Starts again, as at STREAM_START and after a flush.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
@@ -86,8 +86,8 @@ impl Regions {
         }
     }
 
-    /// The people that upstream found: those that a crop can be made of, at most `max-people`, the surest first where
-    /// upstream says how sure it is, in upstream's order. None: it says nothing of this frame.
+    /// The people that upstream found: those of whom a crop can be made, at most `max-people`, those with the highest
+    /// confidence if upstream gives one, in upstream's order. None: upstream says nothing about this frame.
     fn of_upstream(
         &mut self,
         buffer: &gst::BufferRef,
@@ -116,11 +116,11 @@ impl Regions {
 /// Where to look for the people of a frame.
 #[derive(Debug, PartialEq)]
 pub(super) enum LookSource {
-    /// There, and nothing is known from frame to frame.
+    /// At these places; nothing is known from frame to frame.
     Regions(Vec<PersonRegion>),
-    /// There, because somebody upstream says so; frames without word from there are bridged.
+    /// At these places, because upstream says so; frames without regions are tracked.
     Detected(Vec<PersonRegion>),
-    /// Where the tracker says, which may search for people or not.
+    /// Where the tracker says; it may search for people or not.
     Tracked { search: bool },
 }
 
@@ -128,7 +128,7 @@ pub(super) enum LookSource {
 mod tests {
     use super::*;
 
-    /// Ids of a frame's regions with these numbers, each box so far from the left.
+    /// Ids of a frame's regions with these numbers, each box that far from the left.
     fn ids(numbers: &mut Numbers, frame: &[(i64, f32)]) -> Vec<Option<i64>> {
         let region = |(number, x): &(i64, f32)| PersonRegion {
             region: Region::new(*x, 0.0, 50.0, 100.0),
@@ -146,14 +146,15 @@ mod tests {
         let mut numbers = Numbers::default();
         assert_eq!(ids(&mut numbers, &[(7, 0.0), (9, 300.0)]), [None, None], "not known yet");
         assert_eq!(ids(&mut numbers, &[(9, 310.0), (7, 8.0)]), [Some(9), Some(7)]);
-        // Nobody for a while, and a newcomer.
+        // No people for a while, then a new one.
         assert!(ids(&mut numbers, &[]).is_empty());
         assert_eq!(ids(&mut numbers, &[(11, 100.0)]), [Some(11)]);
     }
 
     #[test]
     fn a_box_number_is_no_id() {
-        // A new one for each box, as of DL Streamer's detectors; the same for all; its place in a list that is in no order.
+        // A new number for each box, as from DL Streamer's detectors; the same number for all; the place in an unordered
+        // list.
         for frames in [[[1, 2], [3, 4], [5, 6]], [[1, 1], [1, 1], [1, 1]], [[1, 2], [2, 1], [1, 2]]] {
             let mut numbers = Numbers::default();
             for frame in frames {

@@ -14,7 +14,7 @@ use crate::{
 pub(super) type All = Properties<Settings>;
 
 settings! {
-    /// Values of the properties that are only this element's.
+    /// Values of the properties that only this element has.
     #[derive(Debug, Clone)]
     pub(crate) struct Settings {
         #[shared]

@@ -1,4 +1,4 @@
-//! Lets tests put a fake network and a clock of their own under the element.
+//! Lets tests give the element a fake network and clock.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use gst::subclass::prelude::*;
 use super::RtmPoseBatch;
 use crate::{engine::Clock, runtime::Backend};
 
-/// From the next NULL->READY on, the element runs `backend` by `clock`. Takes effect once.
+/// From the next NULL->READY on, the element runs `backend` with `clock`. Takes effect once.
 pub fn inject(element: &RtmPoseBatch, backend: Arc<Backend>, clock: Arc<dyn Clock>) {
     element.imp().stage.inference.configuration.give((backend, clock));
 }
 
-/// Whether the loading that goes on was asked to end.
+/// Whether the loading in progress was asked to end.
 pub fn loading_is_cancelled(element: &RtmPoseBatch) -> bool {
     element.imp().stage.loading_is_cancelled()
 }

@@ -1,31 +1,31 @@
-//! The time of a stream's frames, for those who ask how much of it has passed.
+//! The time of a stream's frames, for code that asks how much of it has passed.
 
-/// A frame without a framerate in its caps is taken to last so long.
+/// A frame is assumed to last this long if its caps have no framerate.
 const USUAL_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(33);
-/// A frame that comes by its time stamp so many seconds, or so many frames, after the one before is nothing odd.
+/// A frame that comes this many seconds, or this many frames, after the one before (by its timestamp) is normal.
 const BORNE: f64 = 1.0;
 const BORNE_FRAMES: f64 = 4.0;
 
-/// Runs forward whatever the time stamps do. One that does not follow from those before may be wrong: only once the next
-/// frame's stamp goes on from it has time jumped, and a jump, forward or back, counts as time that has passed.
+/// Runs forward, whatever the timestamps do. A timestamp that does not follow from earlier ones may be wrong. Only if the
+/// next frame's timestamp continues from it, time has jumped. A jump, forward or back, counts as time that has passed.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     now: f64,
-    /// What `now` is ahead of the time stamps; none before the first one.
+    /// How far `now` is ahead of the timestamps; none before the first one.
     ahead: Option<f64>,
-    /// The time stamp that did not follow from those before, and how many seconds it was off.
+    /// The timestamp that did not follow from earlier ones, and by how many seconds.
     odd: Option<(f64, f64)>,
-    /// How long frames without a duration last, by the time stamps that followed from one another.
+    /// How long frames without a duration last, judging by timestamps that followed from one another.
     step: Option<f64>,
 }
 
 impl Timeline {
-    /// What comes next has other time stamps.
+    /// The next frames have other timestamps.
     pub fn restart(&mut self) {
         *self = Self { now: self.now, ..Self::default() };
     }
 
-    /// The time of the next frame in seconds. One without a time stamp comes a frame's duration after the one before.
+    /// The time of the next frame in seconds. A frame without a timestamp comes a frame's duration after the one before.
     pub fn advance(&mut self, pts: Option<gst::ClockTime>, duration: Option<gst::ClockTime>) -> f64 {
         let known = duration.map(seconds);
         let step = known.or(self.step).unwrap_or(seconds(USUAL_DURATION));
@@ -40,7 +40,7 @@ impl Timeline {
             return next;
         };
         let passed = pts + ahead - self.now;
-        // Caps may promise more frames than come.
+        // Caps may promise more frames than arrive.
         let borne = (BORNE_FRAMES * self.step.map_or(step, |seen| seen.max(step))).max(BORNE);
         self.now = if passed.abs() <= borne {
             self.odd = None;
@@ -48,7 +48,7 @@ impl Timeline {
                 self.step = Some(passed);
                 self.now + passed
             } else {
-                // Frames in the wrong order, or a clock that was set: time does not stand still for it.
+                // Frames in the wrong order, or a clock that was set: time does not stop for it.
                 self.ahead = Some(next - pts);
                 next
             }
@@ -56,7 +56,7 @@ impl Timeline {
             let agrees = |(odd, _): &(f64, f64)| (0.0..passed.abs()).contains(&(pts - odd));
             match self.odd.filter(agrees) {
                 Some((odd, off)) => {
-                    // The stamp before was right: time has jumped.
+                    // The timestamp before was right: time has jumped.
                     self.odd = None;
                     self.step = Some(pts - odd).filter(|step| *step > 0.0);
                     let now = self.now + off.abs() + (pts - odd);
@@ -81,7 +81,7 @@ fn seconds(time: gst::ClockTime) -> f64 {
 mod tests {
     use super::*;
 
-    /// The times of frames with these time stamps, all in milliseconds.
+    /// The times of frames with these timestamps, all in milliseconds.
     fn times(stamps: &[Option<u64>], duration: Option<u64>) -> Vec<u64> {
         let ms = gst::ClockTime::from_mseconds;
         let mut timeline = Timeline::default();
@@ -114,7 +114,7 @@ mod tests {
         for (back, jump) in [(false, 10_000), (true, 10_000)] {
             let after = if back { 20_000 - jump } else { 20_000 + jump };
             let stamps = [20_000, 20_040, after + 40, after + 80, after + 120].map(Some);
-            // The second frame knows that the first one's stamp was right.
+            // The second frame knows that the first one's timestamp was right.
             let passed = jump - if back { 40 } else { 0 };
             let found = times(&stamps, Some(40));
             assert_eq!(found[..3], [40, 80, 120]);
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// A sender that starts anew from 0 now and then, with frames without a time stamp in between.
+    /// A sender that starts again from 0 now and then, with frames without a timestamp in between.
     #[test]
     fn resets_with_frames_without_stamps_in_between_are_jumps() {
         let stamps = [Some(9000), None, None, Some(0), None, Some(80), Some(120), None, Some(200)];

@@ -30,8 +30,8 @@ impl Video {
         FrameShape::from(&self.info)
     }
 
-    /// Maps a frame where its memory lies; on a card only where crops can be sampled there. The error ends a sentence such as
-    /// 'A frame of '.
+    /// Maps a frame in the memory where it is; on a GPU only if crops can be sampled there. The error completes a sentence
+    /// that begins with 'A frame of '.
     pub(super) fn map<'a>(
         &self,
         buffer: &'a gst::BufferRef,
@@ -47,7 +47,7 @@ impl Video {
         mapped.map(Mapped::Host).map_err(|_| misfit(buffer, &self.info))
     }
 
-    /// The pixels of a frame that is mapped.
+    /// The pixels of a mapped frame.
     pub(super) fn pixels<'a>(&self, mapped: &'a Mapped<'_>) -> Result<Pixels<'a>, String> {
         match mapped {
             Mapped::Host(frame) => picture(frame, &self.info, &self.colours)
@@ -58,7 +58,7 @@ impl Video {
     }
 }
 
-/// A frame that is mapped where its memory lies.
+/// A frame that is mapped in the memory where it is.
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, one for each frame")]
 pub(super) enum Mapped<'a> {
     Host(gst_video::VideoFrameRef<&'a gst::BufferRef>),
@@ -66,13 +66,13 @@ pub(super) enum Mapped<'a> {
 }
 
 impl Mapped<'_> {
-    /// Whether the frame had to be copied from another context.
+    /// Whether the frame had to be copied from another CUDA context.
     pub fn is_copy(&self) -> bool {
         matches!(self, Self::Card(frame) if frame.is_copy())
     }
 }
 
-/// Cuts crops out of a frame and hands them to the engine, one by one.
+/// Samples crops from a frame and passes them to the engine, one by one.
 pub struct CropCutter<'a> {
     pub pixels: Pixels<'a>,
     pub(super) shape: FrameShape,
@@ -81,8 +81,8 @@ pub struct CropCutter<'a> {
 }
 
 impl CropCutter<'_> {
-    /// The crop of a region, in square pixels, on its way to the network; none where no crop can be made of the region.
-    /// Waits for a free slot.
+    /// Samples the crop of a region, in square pixels, and submits it; none if no crop can be made of the region. Waits for
+    /// a free slot.
     pub fn cut(&mut self, region: &Region) -> Result<Option<(Crop, PendingAnswer)>, gst::FlowError> {
         let shape = self.stream.shape();
         let Some(crop) = Crop::new(region, shape.width, shape.height) else { return Ok(None) };
@@ -99,7 +99,7 @@ impl CropCutter<'_> {
         Ok(Some((crop, self.stream.submit(slot))))
     }
 
-    /// The whole frame, fitted into the network's input, on its way to the network. Waits for a free slot.
+    /// Fits the whole frame into the network's input, and submits it. Waits for a free slot.
     pub fn whole(&mut self, fit: Fit) -> Result<WholeFrame, gst::FlowError> {
         let size = self.stream.shape();
         let Some(whole) = Whole::new(fit, self.shape, size.width, size.height) else {
@@ -117,12 +117,12 @@ impl CropCutter<'_> {
     }
 }
 
-/// A frame that is looked at as a whole; none where it, or the network's input, has no pixels.
+/// A frame that is inferred as a whole; none if it, or the network's input, has no pixels.
 pub struct WholeFrame(Option<(Whole, PendingAnswer)>);
 
 impl WholeFrame {
-    /// The row that answers it, and how the frame lies in the input; none where there was nothing to look at. The error is
-    /// why there is no answer.
+    /// The row that answers it, and the place of the frame in the input; none if there was nothing to infer. The error is
+    /// the reason why there is no answer.
     pub fn answer(&self) -> Result<Option<(&[f32], &Whole)>, String> {
         self.0.as_ref().map(|(whole, pending)| Ok((pending.row()?, whole))).transpose()
     }
@@ -148,9 +148,9 @@ impl Work for WholeFrame {
     }
 }
 
-/// Says in the slot what is to be sampled on a card.
+/// Writes into the slot what to sample on a GPU.
 fn on_a_card(slot: &mut dyn Slot, frame: &Arc<DeviceFrame>, task: Task) -> Result<(), gst::FlowError> {
-    // Where slots are of another kind, frames in CUDA memory are not taken.
+    // If the slots are of another kind, frames in CUDA memory are not accepted.
     let slot = (slot as &mut dyn Any).downcast_mut::<CropSlot>().ok_or(gst::FlowError::NotSupported)?;
     slot.set_on_a_card(CardCrop { frame: frame.clone(), task });
     Ok(())

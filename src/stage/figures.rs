@@ -1,5 +1,5 @@
-//! Figures for users: the property `stats` and the message of the same content. Figures of frames and queues are the
-//! element's own; those from `streams` on are the engine's, of all elements that share it.
+//! Statistics for users: the property `stats`, and the message with the same fields. The figures of frames and queues belong
+//! to the element; those from `streams` on belong to the engine, with all elements that share it.
 
 use std::{
     collections::VecDeque,
@@ -14,20 +14,20 @@ use crate::{
     platform::gpu::GpuFigures,
 };
 
-/// Frames over which the present rate is measured.
+/// Frames over which the current rate is measured.
 const RATE_WINDOW: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Figures {
     pub frames_in: u64,
     pub frames_out: u64,
-    /// Frames that went on without inference because of overload.
+    /// Frames that passed without inference because of overload.
     pub frames_skipped: u64,
-    /// Those of them that no warning has told of.
+    /// Those among them that no warning has reported.
     pub skipping: Skipping,
-    /// Upstream is live; none before the first frame.
+    /// Whether upstream is live; none before the first frame.
     pub live: Option<bool>,
-    /// The one warning about inference errors was posted.
+    /// The only warning about inference errors was posted.
     pub warned_of_error: bool,
     /// When the last frames went out.
     out_times: VecDeque<Instant>,
@@ -43,7 +43,7 @@ impl Figures {
         self.out_times.push_back(now);
     }
 
-    /// Frames a second over the last frames that went out.
+    /// Frames per second over the latest frames.
     fn rate(&self) -> f64 {
         let (Some(first), Some(last)) = (self.out_times.front(), self.out_times.back()) else { return 0.0 };
         let seconds = last.duration_since(*first).as_secs_f64();
@@ -145,19 +145,19 @@ fn with_gpu(structure: gst::structure::Builder, gpu: &GpuFigures) -> gst::struct
         .field("gpu-power", gpu.power)
 }
 
-/// Figures of the engine, of all who share it.
+/// Figures of the engine, for all elements that share it.
 pub(super) struct EngineFigures {
     pub statistics: Statistics,
     pub streams: usize,
     pub batch_size: usize,
     pub places: Vec<Place>,
-    /// Where it has several.
+    /// If it has several.
     pub devices: Vec<DeviceFigures>,
     pub gpus: Vec<(u32, GpuFigures)>,
 }
 
 impl Default for EngineFigures {
-    /// Of no engine.
+    /// If there is no engine.
     fn default() -> Self {
         Self {
             statistics: Statistics::default(),

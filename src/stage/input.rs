@@ -1,5 +1,5 @@
-//! The sink pad: frames become crops in the engine and items of the ordered queue; events and queries are queued with
-//! them.
+//! The sink pad: it turns frames into crops in the engine and items of the ordered queue. Events and queries are queued
+//! between them.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::{
     video::{FrameShape, Sampler, log_refusal},
 };
 
-/// The stream as the sink pad sees it at the moment.
+/// The stream, as the sink pad sees it at the moment.
 #[derive(Default)]
 pub(super) struct Input<T> {
     video: Option<Arc<Video>>,
-    /// Caps whose error was posted: they come again with every frame.
+    /// Caps whose error was posted: they arrive again with every frame.
     refused: Option<gst::Caps>,
     segment: gst::FormattedSegment<gst::ClockTime>,
     sampler: Option<Sampler>,
-    /// Frames since the last one that was looked at; none before the first.
+    /// Frames since the last inferred one; none before the first.
     since_look: Option<u32>,
     pub warned_of_orientation: bool,
     warned_of_copies: bool,
@@ -36,7 +36,7 @@ pub(super) struct Input<T> {
     own: T,
 }
 
-/// A frame that has come and is to be looked at.
+/// A frame that has arrived and is to be inferred.
 pub struct Arrival<'a, I: Inference> {
     pub buffer: &'a gst::Buffer,
     pub video: &'a Arc<Video>,
@@ -51,7 +51,7 @@ fn frame_duration(info: &gst_video::VideoInfo) -> Option<gst::ClockTime> {
     gst::ClockTime::SECOND.mul_div_floor(u64::try_from(info.fps().denom()).ok()?, numer)
 }
 
-/// What is to be done with a frame, and its size.
+/// What to do with a frame, and its size.
 type Fated<W> = (Fate<W>, FrameShape);
 
 impl<I: Inference> Stage<I> {
@@ -66,14 +66,14 @@ impl<I: Inference> Stage<I> {
             drop(self.resume());
         } else {
             self.flush();
-            // The chain function leaves at once; once it has, nothing is put into the queue any more.
+            // The chain function leaves at once; after that, nothing is added to the queue.
             drop(pad.stream_lock());
             self.flush();
         }
         Ok(())
     }
 
-    /// Lets frames in, after an activation or a flush. Hands back the events that were queued before.
+    /// Lets frames in, after an activation or a flush. Returns the events that were queued before.
     pub(super) fn resume(&self) -> Vec<gst::Event> {
         if let Some(running) = self.running() {
             running.stream.resume();
@@ -83,7 +83,7 @@ impl<I: Inference> Stage<I> {
         lock(&self.queue.state).resume()
     }
 
-    /// Refuses frames, drops what is queued and wakes all who wait. What runs is not waited for.
+    /// Refuses frames, drops what is queued, and wakes all waiting threads. Does not wait for running batches.
     pub(super) fn flush(&self) {
         self.queue.flush();
         if let Some(running) = self.running() {
@@ -91,7 +91,8 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Sticky events outlive the frames around them, as in gstqueue.c: downstream gets them with the next frame.
+    /// Sticky events are kept when the frames around them are dropped, as in gstqueue.c: downstream gets them with the next
+    /// frame.
     pub(super) fn keep_sticky(&self, events: impl IntoIterator<Item = gst::Event>) {
         for event in events {
             if event.is_sticky() && !matches!(event.type_(), gst::EventType::Segment | gst::EventType::Eos) {
@@ -113,13 +114,13 @@ impl<I: Inference> Stage<I> {
         let (fate, shape) = self.take_in(pad, &buffer, &running)?;
         let frame = Frame { buffer, shape, fate };
         let crops = frame.crops();
-        // The first frame of a file may have very many, and nobody waits for it.
+        // The first frame of a file can have very many crops, and no viewer waits for it.
         let live = lock(&self.input).live == Some(true);
         if crops > 0 && live {
             lock(&self.latency).note_crops(crops);
         }
         self.warn_of_seldom_looks(&running);
-        // Anything may have come while the crops were sampled.
+        // Anything may have happened while the crops were sampled.
         self.queue.push(Item::Frame(frame)).map(|()| gst::FlowSuccess::Ok)
     }
 
@@ -129,7 +130,7 @@ impl<I: Inference> Stage<I> {
         let (input_size, output_size) =
             (settings.input_queue_size as usize, settings.output_queue_size as usize);
         let all = input_size + output_size + running.stream.crops_in_flight();
-        // A live sink holds frames back for the latency that the element has asked for: they must not hold up the source.
+        // A live sink holds frames back for the latency that the element has asked for. They must not block the source.
         let live = lock(&self.input).live == Some(true);
         let held_back = if live { lock(&self.latency).frames_held_back() } else { 0 };
         let room = Room { waiting: input_size, finished: output_size.max(held_back), all };
@@ -142,7 +143,7 @@ impl<I: Inference> Stage<I> {
         })
     }
 
-    /// Decides what is to be done with a frame: its crops are sampled and submitted here, with the caps of this moment.
+    /// Decides what to do with a frame. Its crops are sampled and submitted here, with the current caps.
     fn take_in(
         &self,
         pad: &gst::Pad,
@@ -165,7 +166,7 @@ impl<I: Inference> Stage<I> {
         let shape = video.shape();
         let duration = buffer.duration().or_else(|| frame_duration(&video.info));
         let now = self.inference.arrived(&mut input.own, buffer.pts(), duration);
-        // One with pixels is a frame also where it is flagged GAP: videorate's copies are, and pictures of sources that had
+        // A frame with pixels is inferred even if it is flagged GAP: copies by videorate are, and frames of sources that had
         // nothing new.
         if buffer.size() == 0 {
             gst::trace!(I::category(), obj = pad, "An empty frame passes without inference");
@@ -211,7 +212,7 @@ impl<I: Inference> Stage<I> {
         Ok((Fate::Look(work), shape))
     }
 
-    /// Waits, in the chain function, until `is_there` says so, which the network must bring about.
+    /// Waits, in the chain function, until `is_there` is true, which an answer of the network must bring about.
     pub fn wait_for_results(
         &self,
         running: &Running<I>,
@@ -220,8 +221,8 @@ impl<I: Inference> Stage<I> {
         self.queue.wait_for_results(&running.stream, is_there)
     }
 
-    /// Cuts more crops out of a frame that is queued. Nothing of this frame, and of those behind it, goes out before they are
-    /// answered, so that they wait for no fuller batch.
+    /// Samples more crops from a queued frame. This frame, and those behind it, cannot leave before they are answered, so
+    /// they do not wait for a fuller batch.
     pub fn cut_again<T>(
         &self,
         buffer: &gst::Buffer,
@@ -271,7 +272,7 @@ impl<I: Inference> Stage<I> {
         gst::FlowError::NotNegotiated
     }
 
-    /// Asks upstream whether it is live. Not to be called with a lock held.
+    /// Asks upstream whether it is live. Do not call it with a lock held.
     fn ask_live(&self, pad: &gst::Pad) -> bool {
         let mut query = gst::query::Latency::new();
         let live = pad.peer_query(&mut query) && query.result().0;
@@ -359,14 +360,14 @@ impl<I: Inference> Stage<I> {
         if let Err(error) = state.flow
             && !(error == gst::FlowError::Eos && state.eos)
         {
-            // Sticky events stay on the pad and cause their errors during data flow.
+            // Sticky events stay on the pad and cause their errors with the next frame.
             if !event.is_sticky() {
                 return Err(error);
             }
             if kind == gst::EventType::Eos {
                 let posted = state.error_posted;
                 drop(state);
-                // A flush is no failure: a stop makes one, and may come before the last EOS.
+                // A flush is no failure: a stop causes one, and it can come before the last EOS.
                 if !posted && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
                     self.post_flow_error(error);
                 }
@@ -395,7 +396,7 @@ impl<I: Inference> Stage<I> {
             if kind == gst::EventType::Eos {
                 self.warn_of_the_last_skipped_frames();
                 running.stream.hurry();
-                // No frame follows EOS: other streams' batches must not wait for one.
+                // No frame follows EOS, so other streams' batches must not wait for one.
                 running.stream.pause();
             } else if restart {
                 running.stream.resume();
@@ -429,7 +430,7 @@ impl<I: Inference> Stage<I> {
         answered.recv().unwrap_or(false)
     }
 
-    /// Someone waits behind the frames that are queued: their batch is cut at once.
+    /// Something waits behind the queued frames: their batch is cut at once.
     fn hurry(&self) {
         if let Some(running) = self.running() {
             running.stream.hurry();

@@ -5,31 +5,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The estimate must have been low for so long before a lower latency is announced.
+/// A lower latency is announced after the estimate was low for this long.
 const CALM: Duration = Duration::from_secs(10);
 
 /// Frames whose number of crops is remembered.
 const REMEMBERED_FRAMES: usize = 256;
 
-/// What was told to the pipeline, and what it made of that.
+/// The latency that was reported to the pipeline, and the latency that the pipeline uses.
 #[derive(Default)]
 pub(super) struct Latency {
-    /// The last answer to a query: the element's own least latency, and upstream's. Anybody may ask at any time.
+    /// The last answer to a query: the element's own minimum latency, and upstream's. Anything can ask at any time.
     answered: Option<(Duration, Duration)>,
-    /// The element's share of the latency that the pipeline uses, by its last LATENCY event.
+    /// The element's share of the pipeline's latency, from the last LATENCY event.
     used: Option<Duration>,
-    /// What was announced since, and has not been given.
+    /// A latency announced after that, but not set by the pipeline.
     announced: Option<Duration>,
-    /// Since when the estimate has been under half of that.
+    /// Since when the estimate has been below half of that.
     low_since: Option<Instant>,
     /// How long a frame lasts; none without a framerate.
     frame_duration: Option<gst::ClockTime>,
-    /// Numbers of crops of the last frames that had any.
+    /// Numbers of crops of the latest frames that had any.
     crops: VecDeque<usize>,
 }
 
 impl Latency {
-    /// The least latency that the pipeline counts with, or was asked to; none before it counts with any.
+    /// The minimum latency that the pipeline uses or was asked to use; none before the first.
     pub fn held_to(&self) -> Option<Duration> {
         self.announced.or(self.used)
     }
@@ -38,7 +38,7 @@ impl Latency {
         self.frame_duration = duration;
     }
 
-    /// A frame has so many crops.
+    /// A frame has this many crops.
     pub fn note_crops(&mut self, crops: usize) {
         if self.crops.len() == REMEMBERED_FRAMES {
             self.crops.pop_front();
@@ -46,22 +46,22 @@ impl Latency {
         self.crops.push_back(crops);
     }
 
-    /// The most crops that one of the last frames had; 1 before the first.
+    /// The most crops in one of the latest frames; 1 before the first.
     pub fn most_crops(&self) -> usize {
         self.crops.iter().copied().max().unwrap_or(1)
     }
 
-    /// The pipeline uses that latency in all from now on.
+    /// The pipeline uses that total latency from now on.
     pub fn configured(&mut self, all: Duration) {
         let Some((own, upstream)) = self.answered else { return };
         let used = own.min(all.saturating_sub(upstream));
         self.used = Some(used);
-        // To announce again what it does not give would change nothing.
+        // Announcing again what the pipeline does not set would change nothing.
         self.announced = (used < own).then_some(own);
         self.low_since = None;
     }
 
-    /// Whether the pipeline must ask again.
+    /// Whether the pipeline must query the latency again.
     pub fn must_announce(&mut self, estimate: Duration, now: Instant) -> bool {
         let Some(held_to) = self.held_to() else { return false };
         let low = estimate < held_to / 2;
@@ -75,13 +75,14 @@ impl Latency {
         announce
     }
 
-    /// Notes an answer to a query: the element's own least latency, and upstream's. Gives a frame's duration, if it is known.
+    /// Records an answer to a query: the element's own minimum latency, and upstream's. Returns a frame's duration, if it is
+    /// known.
     pub fn answer(&mut self, own: Duration, upstream: Duration) -> Option<gst::ClockTime> {
         self.answered = Some((own, upstream));
         self.frame_duration
     }
 
-    /// Frames that a sink holds back here for the latency that it counts with, and that must have a place.
+    /// Frames that a sink holds back here for the latency that it uses, and for which there must be room.
     pub fn frames_held_back(&self) -> usize {
         let (Some(held_to), Some(frame)) = (self.held_to(), self.frame_duration) else { return 0 };
         let frames = held_to.as_nanos().div_ceil(u128::from(frame.nseconds().max(1)));
@@ -89,15 +90,15 @@ impl Latency {
     }
 }
 
-/// A crop that just misses a batch waits for that one's run, or for the timeout, and then for the runs of its own frame.
-/// Rounded up to a millisecond, so that a trifle more is no news.
+/// A crop that just misses a batch waits for that batch's run, or for the timeout, and then for the runs of its own frame.
+/// Rounded up to a millisecond, so that tiny changes are not announced.
 pub(super) fn estimate(timeout: Duration, run: Duration, runs: u32) -> Duration {
     let exact = timeout.max(run).saturating_add(run.saturating_mul(runs));
     Duration::from_millis(exact.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
-/// The longest latency that the element can keep frames for: those that are answered wait in the output queue, whose places
-/// are all that they can take; and it can keep what it asks for.
+/// The longest latency for which the element can hold frames: answered frames wait in the output queue, and can fill it. It
+/// can also hold frames for the latency that it asks for.
 pub(super) fn greatest(
     least: gst::ClockTime,
     frame: gst::ClockTime,
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(greatest(ms(15), ms(1), 8), ms(15), "never less than what is asked for");
     }
 
-    /// What a pipeline does that is told to count anew.
+    /// A pipeline that queries the latency again.
     fn reconfigure(latency: &mut Latency, estimate: Duration) {
         latency.answered = Some((estimate, 3 * MS));
         latency.configured(estimate + 3 * MS);
@@ -160,7 +161,7 @@ mod tests {
         let mut latency = Latency { answered: Some((20 * MS, Duration::ZERO)), ..Latency::default() };
         assert_eq!(latency.held_to(), None);
         reconfigure(&mut latency, 20 * MS);
-        // Somebody who only wants to know.
+        // A query without consequences.
         latency.answered = Some((30 * MS, Duration::ZERO));
         assert_eq!(latency.held_to(), Some(20 * MS));
         assert!(latency.must_announce(30 * MS, start), "the pipeline does not count with it");

@@ -1,4 +1,4 @@
-//! NULL->READY and back: the network is loaded and given back.
+//! NULL->READY and back: the network is loaded and released.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     video::cuda::Cards,
 };
 
-/// An engine with what it runs.
+/// An engine with its network.
 pub struct Loaded<N> {
     pub engine: Engine,
     pub network: N,
@@ -24,14 +24,14 @@ impl<N> AsRef<Engine> for Loaded<N> {
     }
 }
 
-/// Handed to the element while it opens its engine.
+/// Passed to the element while it opens its engine.
 pub struct Opening<'a> {
     pub cancel: &'a Cancel,
     pub report: &'a dyn Fn(LoadEvent),
 }
 
 impl Opening<'_> {
-    /// An engine of the element's own.
+    /// An engine that only this element uses.
     pub fn engine<N: Network>(
         &self,
         backend: Arc<BackendOf<N>>,
@@ -46,27 +46,27 @@ impl Opening<'_> {
 pub struct Opened<I: Inference> {
     pub loaded: Arc<Loaded<I::Network>>,
     pub ready: I::Ready,
-    /// The NVIDIA cards that the network runs on, by their numbers.
+    /// The numbers of the NVIDIA GPUs that run the network.
     pub gpus: Vec<u32>,
-    /// Those on which frames can stay.
+    /// Those in whose memory frames can stay.
     pub cards: Cards,
-    /// What was loaded, for the log, and in short, for users.
+    /// A description of what was loaded, for the log, and a short one for users.
     pub description: String,
     pub summary: String,
 }
 
-/// What interrupts the loading of a network.
+/// Interrupts the loading of a network.
 #[derive(Default)]
 pub(super) struct LoadingState {
-    /// Of the loading that goes on, or went on last.
+    /// For the loading that is in progress, or was last.
     cancel: Cancel,
-    /// Changes to NULL that were asked for and have not ended. They can wait for a change that has not come to its loading
+    /// Changes to NULL that were requested and have not ended. They can wait for a change that has not reached its loading
     /// yet.
     to_null: usize,
 }
 
 impl<I: Inference> Stage<I> {
-    /// Whether the loading that goes on was asked to end.
+    /// Whether the loading in progress was asked to end.
     pub fn loading_is_cancelled(&self) -> bool {
         lock(&self.loading).cancel.is_cancelled()
     }
@@ -115,7 +115,7 @@ impl<I: Inference> Stage<I> {
                 progress(gst::ProgressType::Complete, &summary);
                 *lock(&self.running) = Some(running.clone());
                 self.share_context();
-                // They may have been set while the network was loaded.
+                // Properties may have been set while the network was loaded.
                 running.stream.set_timeout_policy(self.inference.settings().policy);
                 Ok(())
             }
@@ -132,11 +132,11 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// READY->NULL: gives the engine back; the last one closes it.
+    /// READY->NULL: releases the engine; the last element closes it.
     pub fn unload(&self) {
         // Taken out first: closing the engine joins its threads, which must not happen with a lock held.
         let running = lock(&self.running).take();
-        // Where somebody reads a property right now, it is closed there.
+        // If a thread is reading a property now, it closes the engine.
         let Some(Running { stream, loaded, .. }) = running.and_then(Arc::into_inner) else { return };
         drop(stream);
         if let Some(Err(error)) = Arc::into_inner(loaded).map(|loaded| loaded.engine.close()) {
@@ -144,7 +144,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Figures of the GPU, and one warning when it gets hot or slows down.
+    /// Figures of the GPU, and one warning if it gets hot or slows down.
     fn watch_gpu(&self, device: u32) -> Option<GpuMonitor> {
         let element = self.element().downgrade();
         GpuMonitor::start(device, move |text| {
@@ -154,7 +154,8 @@ impl<I: Inference> Stage<I> {
         })
     }
 
-    /// Posts the error, and logs it for who does not read the bus: GStreamer itself logs messages at a level that few see.
+    /// Posts the error, and logs it for users who do not read the bus: GStreamer itself logs messages at a level that is
+    /// rarely enabled.
     pub(super) fn post_error(&self, error: &Error) {
         let (element, text) = (self.element(), &error.message);
         gst::error!(I::category(), obj = element, "{text}");
@@ -177,7 +178,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Called before a change to NULL waits for the change that goes on.
+    /// Called before a change to NULL waits for the change in progress.
     pub(super) fn before_change_to_null(&self) {
         let mut loading = lock(&self.loading);
         loading.to_null += 1;

@@ -1,4 +1,4 @@
-//! Where frames may lie: in system memory, and on the card that the network runs on.
+//! Where frames may be: in system memory, or on the GPU that runs the network.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ fn is_on_a_card(features: Option<&gst::CapsFeaturesRef>) -> bool {
     features.is_some_and(|features| features.contains(FEATURE))
 }
 
-/// The number of the card that the nearest element upstream of the pad works on, as GStreamer's own elements tell it.
+/// The number of the GPU that the nearest upstream element uses, as GStreamer's own elements report it.
 fn number_upstream(pad: &gst::Pad) -> Option<u32> {
     const NUMBER: &str = "cuda-device-id";
-    /// Longer chains are none.
+    /// No pipeline has longer chains.
     const LONGEST: usize = 64;
     let mut pad = pad.clone();
     for _ in 0..LONGEST {
@@ -48,7 +48,7 @@ fn number_upstream(pad: &gst::Pad) -> Option<u32> {
 }
 
 impl<I: Inference> Stage<I> {
-    /// Tells the pipeline of the CUDA context that frames are to be in: decoders that take it spare a copy.
+    /// Announces the CUDA context that frames should be in: decoders that use it avoid a copy.
     pub(super) fn share_context(&self) {
         let Some(card) = self.card_for(None) else { return };
         let context = card.shared_context();
@@ -56,8 +56,8 @@ impl<I: Inference> Stage<I> {
         self.post(gst::message::HaveContext::builder(context.clone()).src(&self.element()).build());
     }
 
-    /// A query for a context does not say for which card: it is that of the nearest element upstream that has one. The first
-    /// card stands for others.
+    /// A query for a context does not name a GPU: it is the GPU of the nearest upstream element that has one, or else the
+    /// first.
     fn card_for(&self, asking: Option<&gst::Pad>) -> Option<Arc<Device>> {
         let running = self.running()?;
         let number = asking.and_then(number_upstream);
@@ -65,7 +65,7 @@ impl<I: Inference> Stage<I> {
         named.or_else(|| running.cards.iter().next()).cloned()
     }
 
-    /// Answers a CONTEXT query for the CUDA context; false if it is another one.
+    /// Answers a CONTEXT query for the CUDA context; false if it asks for another one.
     pub(super) fn answer_context(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         let gst::QueryViewMut::Context(query) = query.view_mut() else { return false };
         if query.context_type() != CONTEXT_TYPE {
@@ -76,9 +76,9 @@ impl<I: Inference> Stage<I> {
         true
     }
 
-    /// Takes frames on a card out of the answer to a query for caps, unless they can be read there.
+    /// Removes frames in GPU memory from the answer to a caps query, unless they can be read there.
     pub(super) fn keep_to_possible_memory(&self, query: &mut gst::QueryRef) {
-        // In NULL nobody knows.
+        // In NULL this is not known.
         if self.running().is_none_or(|running| !running.cards.is_empty()) {
             return;
         }
@@ -99,7 +99,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Frames of another CUDA context, or of another card, can be read, but not where they are.
+    /// Frames of another CUDA context, or of another GPU, must be copied before they can be read.
     pub(super) fn warn_of_copies(&self) {
         gst::element_warning!(
             self.element(),
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// What an element of GStreamer's works on a card by: -1 is any.
+    /// A stand-in for a GStreamer element that works on a GPU: -1 is any.
     #[derive(Default)]
     pub struct OnACard(Mutex<i32>);
 
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(ask(&[on_card(2), on_card(-1), plain("queue")]), Some(2), "-1 is any");
         assert_eq!(ask(&[plain("fakesrc"), plain("queue")]), None);
         assert_eq!(number_upstream(&plain("identity").static_pad("sink").unwrap()), None);
-        // In a bin within a bin, as decodebin's decoders are; and from inside of a bin.
+        // In a bin inside a bin, as decodebin's decoders are; and from inside a bin.
         let inner = gst::Bin::new();
         let (decoder, queue) = (on_card(3), plain("queue"));
         inner.add_many([&decoder, &queue]).unwrap();

@@ -1,13 +1,13 @@
-//! What an inference element is made of, whatever it looks for: pads, the ordered queue, the chain function and the task,
-//! the batch deadline, latency, overload, figures, and the loading of the network. It knows frames, crops and rows of
-//! numbers.
+//! What every inference element consists of: pads, the ordered queue, the chain function and the task, the batch deadline,
+//! latency, overload, statistics, and the loading of the network. It knows frames, crops and rows of numbers.
 //!
-//! An element says what to look at in a frame and what to do with the answers, by [`Inference`]; its object holds a
-//! [`Stage`] and tells where by [`Staged`]. `posebatch` is one; `tests/mean_colour.rs` is another, a page long.
+//! An element implements [`Inference`], which says what to infer in a frame and what to do with the answers. Its object
+//! holds a [`Stage`], which [`Staged`] returns. `posebatch` is such an element; `tests/mean_colour.rs` is another one, a
+//! page long.
 //!
-//! What only the chain function uses is behind one lock that only it takes (`Input`), what only the task uses is the task's
-//! own (`Output`), and what both use is the queue. Locks, of which none is held while something is pushed, posted or joined:
-//! the input's may be held while the queue's is taken, the queue's while the engine's is, and no other two at once.
+//! State that only the chain function uses is behind a lock that only it takes (`Input`); state that only the task uses
+//! belongs to the task (`Output`); the queue belongs to both. No lock is held during a push, a post or a join. The input's
+//! lock may be held while the queue's is taken, and the queue's while the engine's is; no other two at once.
 
 mod crops;
 mod figures;
@@ -53,10 +53,10 @@ use loading::LoadingState;
 use overload::Qos;
 use queue::Queue;
 
-/// When frames go on without inference because their results would come too late.
+/// When frames pass without inference because their results would be late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overload {
-    /// Where the stream is live.
+    /// If the stream is live.
     Auto,
     Block,
     SkipInference,
@@ -65,33 +65,33 @@ pub enum Overload {
 /// What an inference error does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// It stops the stream with an error message.
+    /// It ends the stream with an error message.
     Fail,
-    /// One warning is posted, and frames go on as they are.
+    /// One warning is posted, and frames pass unchanged.
     Passthrough,
 }
 
-/// What the stage must know of the element's properties.
+/// The element's properties that the stage needs.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub policy: TimeoutPolicy,
-    /// Most frames with a crop that waits for its batch, and most finished ones; read at NULL->READY.
+    /// Most frames that wait for their batch, and most finished frames; read at NULL->READY.
     pub input_queue_size: u32,
     pub output_queue_size: u32,
     pub overload: Overload,
-    /// Nanoseconds that a frame may be late at the sink; below 0: any.
+    /// Nanoseconds that a frame may be late at the sink; below 0: no limit.
     pub max_lateness: i64,
-    /// Look only at every n-th frame; 0 and 1: at every one.
+    /// Infer only every n-th frame; 0 and 1: every frame.
     pub interval: u32,
     pub on_error: OnError,
-    /// Resolution at which crops are sampled, as a share of the frame's.
+    /// Scale at which crops are sampled, relative to the frame.
     pub scale: f64,
-    /// Between two messages with figures; 0: none.
+    /// Time between two messages with statistics; 0: no messages.
     pub stats_interval: Duration,
 }
 
 impl Default for Settings {
-    /// The usual ones: batches wait 15 ms, 20 frames wait for a batch and 8 for downstream.
+    /// The defaults: batches wait 15 ms, 20 frames wait for a batch and 8 for downstream.
     fn default() -> Self {
         Self {
             policy: TimeoutPolicy { timeout: Duration::from_millis(15), adaptive: true },
@@ -107,39 +107,39 @@ impl Default for Settings {
     }
 }
 
-/// What an element adds to the stage. Functions are given the stage that they are a part of.
+/// What an element adds to the stage. Its functions receive the stage that they belong to.
 pub trait Inference: Send + Sync + Sized + 'static {
-    /// Of the element, in the names of its messages.
+    /// The element's name in the names of its messages.
     const NAME: &'static str;
 
-    /// What comes of it that a live stream is looked at too seldom, and that pictures are not upright, in warnings.
+    /// In warnings: the effect if a live stream is inferred too rarely, and if the video is not upright.
     const SELDOM: &'static str = "results are late";
     const TURNED: &'static str = "little is found";
-    /// What a user of the element can do where frames come faster than the network runs, in a warning.
+    /// In a warning: what a user can do if frames come faster than the model runs.
     const REMEDIES: &'static str =
         "use a smaller model, a faster device, a lower frame rate, or inference-interval";
 
-    /// What the backend tells of the network.
+    /// What the backend says about the network.
     type Network: engine::Network + Sync;
-    /// What the element knows more, from READY on.
+    /// What else the element knows from READY on.
     type Ready: Send + Sync;
     /// What a frame in the queue waits for.
     type Work: Work;
     /// What only the chain function uses.
     type Input: Default + Send;
-    /// What only the task uses. Each flush and each start begins with a new one.
+    /// State that only the task uses. Each flush and each start creates a new one.
     type Output: Default + Send;
 
     fn category() -> gst::DebugCategory;
 
-    /// The settings of the moment.
+    /// The current settings.
     fn settings(&self) -> Settings;
 
-    /// NULL->READY: opens the engine, or takes part in one that is shared.
+    /// NULL->READY: opens the engine, or joins a shared one.
     fn open(stage: &Stage<Self>, opening: &Opening) -> Result<Opened<Self>, engine::Error>;
 
-    /// The next frame has come, whether it is looked at or not. Says when, in the stream's seconds, where the element keeps
-    /// the time; a live stream that is looked at too seldom is told of by it.
+    /// The next frame has arrived, whether it will be inferred or not. Returns its time in the stream, in seconds, if the
+    /// element keeps time; with it, a live stream that is inferred too rarely gets a warning.
     fn arrived(
         &self,
         _input: &mut Self::Input,
@@ -149,10 +149,10 @@ pub trait Inference: Send + Sync + Sized + 'static {
         None
     }
 
-    /// Frames begin anew, after STREAM_START or a flush.
+    /// Frames begin again, after STREAM_START or a flush.
     fn restarted(&self, _input: &mut Self::Input) {}
 
-    /// Cuts the crops that are to be looked at in a frame. Runs in the chain function.
+    /// Samples and submits the crops of a frame. Runs in the chain function.
     fn look(
         stage: &Stage<Self>,
         arrival: &Arrival<'_, Self>,
@@ -160,10 +160,10 @@ pub trait Inference: Send + Sync + Sized + 'static {
         cutter: &mut CropCutter<'_>,
     ) -> Result<Self::Work, gst::FlowError>;
 
-    /// What answers have made possible, in the task. It wakes those who wait for it with [`Stage::wake`].
+    /// Does what answers have made possible, in the task. It wakes threads that wait for it with [`Stage::wake`].
     fn step(_stage: &Stage<Self>, _step: <Self::Work as Work>::Step) {}
 
-    /// Gives a frame what was found in it. The error ends a sentence such as 'Inference failed: '.
+    /// Attaches what was found to a frame. The error completes a sentence that begins with 'Inference failed: '.
     fn attach(
         stage: &Stage<Self>,
         ready: &Running<Self>,
@@ -173,22 +173,22 @@ pub trait Inference: Send + Sync + Sized + 'static {
         output: &mut Self::Output,
     ) -> Result<(), String>;
 
-    /// Gives a frame that is not looked at what was found in the last one that was.
+    /// Attaches to a frame that is not inferred what was found in the last inferred one.
     fn carry(_stage: &Stage<Self>, _frame: &mut gst::Buffer, _shape: FrameShape, _output: &mut Self::Output) {
     }
 
-    /// An event goes out.
+    /// An event leaves the source pad.
     fn sends(&self, _event: &gst::EventRef, _output: &mut Self::Output) {}
 
     /// The inference of a frame has failed.
     fn failed(&self, _output: &mut Self::Output) {}
 
-    /// Figures of the element's own, behind those of its frames.
+    /// The element's own figures, after those of its frames.
     fn figures(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// READY->PAUSED: counts begin anew.
+    /// READY->PAUSED: counters start at zero.
     fn forget_figures(&self) {}
 }
 
@@ -197,9 +197,9 @@ pub struct Running<I: Inference> {
     // Dropped before its engine.
     pub stream: Stream,
     loaded: Arc<Loaded<I::Network>>,
-    /// Of the NVIDIA cards that the network runs on those whose driver tells, with their numbers.
+    /// The NVIDIA GPUs that run the network, with their numbers, if their driver reports figures.
     gpus: Vec<(u32, GpuMonitor)>,
-    /// The cards on which frames can stay.
+    /// The GPUs in whose memory frames can stay.
     cards: Cards,
     /// The settings at NULL->READY.
     settings: Settings,
@@ -211,7 +211,7 @@ impl<I: Inference> Running<I> {
         &self.loaded.network
     }
 
-    /// What the cards do, by their numbers.
+    /// Figures of the GPUs, by their numbers.
     fn gpu_figures(&self) -> Vec<(u32, GpuFigures)> {
         self.gpus.iter().filter_map(|(number, gpu)| Some((*number, gpu.figures()?))).collect()
     }
@@ -251,14 +251,14 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// To be called when the element is constructed: gives it its pads.
+    /// Call this when the element is constructed: it adds the pads to it.
     pub fn constructed(&self, element: &gst::Element) {
         let _ = self.element.set(element.downgrade());
         element.add_pad(&self.sinkpad).expect("a new element takes its pads");
         element.add_pad(&self.srcpad).expect("a new element takes its pads");
     }
 
-    /// The element. It lives while one of its functions runs.
+    /// The element, which lives while one of its functions runs.
     pub fn element(&self) -> gst::Element {
         let element = self.element.get().and_then(glib::WeakRef::upgrade);
         element.expect("the element was constructed and lives")
@@ -272,12 +272,12 @@ impl<I: Inference> Stage<I> {
         lock(&self.running).clone()
     }
 
-    /// Wakes all who wait for frames to be done, after a step.
+    /// Wakes all threads that wait for frames to be done, after a step.
     pub fn wake(&self) {
         self.queue.wake();
     }
 
-    /// A property that the stage works by was set.
+    /// A property that the stage uses was set.
     pub fn settings_changed(&self) {
         if let Some(running) = self.running() {
             running.stream.set_timeout_policy(self.inference.settings().policy);
@@ -285,7 +285,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// To be called before the element's parent changes the state.
+    /// Call this before the element's parent changes the state.
     pub fn before_change(&self, transition: gst::StateChange) -> Result<(), gst::StateChangeError> {
         match transition {
             gst::StateChange::NullToReady => self.load()?,
@@ -300,7 +300,7 @@ impl<I: Inference> Stage<I> {
         Ok(())
     }
 
-    /// To be called once the element's parent has changed the state.
+    /// Call this after the element's parent has changed the state.
     pub fn after_change(&self, transition: gst::StateChange) {
         match transition {
             gst::StateChange::PausedToReady => self.warn_of_the_last_skipped_frames(),

@@ -17,10 +17,10 @@ use crate::{
     video::refuse_crop_meta,
 };
 
-/// What the task owns.
+/// State that the task owns.
 #[derive(Default)]
 pub(super) struct Output<T> {
-    /// The stream that it is of.
+    /// The stream that it belongs to.
     generation: u64,
     /// The element's own.
     own: T,
@@ -47,8 +47,8 @@ impl<I: Inference> Stage<I> {
         Ok(())
     }
 
-    /// Lets the task go on after it has paused. With the queue's lock held, so that a deactivation of the pad comes either
-    /// before, and nothing is started, or after, and stops what was started here.
+    /// Lets the task continue after a pause. The queue's lock is held, so that a deactivation of the pad comes either before
+    /// this, and nothing is started, or after it, and stops the task.
     pub(super) fn start_task_again(
         &self,
         _state: &mut State<I::Work>,
@@ -56,8 +56,8 @@ impl<I: Inference> Stage<I> {
         if self.srcpad.mode() != gst::PadMode::Push {
             return Err(gst::FlowError::Flushing);
         }
-        // Not by `gst_pad_start_task`: where there is a task it forgets the function that it is given, and with it a
-        // reference to this element for ever.
+        // Not with `gst_pad_start_task`: if there is already a task, that forgets the function that it is given, and leaks a
+        // reference to this element.
         let task: Option<gst::Task> = {
             let _lock = self.srcpad.object_lock();
             // SAFETY: the pad lives, and its field `task` is guarded by its object lock.
@@ -70,7 +70,7 @@ impl<I: Inference> Stage<I> {
         })
     }
 
-    /// One turn of the task: waits for the head, takes it and sends it on.
+    /// One turn of the task: waits for the head, takes it and sends it downstream.
     pub(super) fn iterate(&self, output: &mut Output<I::Output>) {
         let item = match self.queue.take_ready() {
             Ok(Turn::Send(item, generation)) => {
@@ -99,7 +99,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Ends the task's loop; the chain function hears the reason.
+    /// Ends the task's loop, and tells the chain function the reason.
     pub(super) fn stop_task_with(&self, error: gst::FlowError) {
         self.stop_task_at(lock(&self.queue.state), error);
     }
@@ -111,21 +111,21 @@ impl<I: Inference> Stage<I> {
         let untold = state.eos && !state.error_posted;
         let queries = state.take_queries();
         gst::debug!(I::category(), obj = self.element(), "The task pauses: {error}");
-        // With the lock held, as gstqueue.c does: who makes the flow good again starts the task after this. It does not
-        // wait, as this is the task.
+        // With the lock held, as in gstqueue.c: a thread that sets the flow to OK again starts the task after this. It does
+        // not wait, because this is the task.
         let _ = self.srcpad.pause_task();
         drop(state);
         self.queue.changed.notify_all();
-        // Their callers wait, and nobody would come to them any more.
+        // Their callers wait, and nothing would answer them any more.
         drop(queries);
-        // Upstream has sent its EOS and will not hear of this from the chain function.
+        // Upstream has already sent EOS, so the chain function cannot tell it.
         if untold && !matches!(error, gst::FlowError::Flushing | gst::FlowError::Eos) {
             self.post_flow_error(error);
         }
     }
 
-    /// Downstream wants no more of this segment: drops what is queued up to something that it can use, as gstqueue.c
-    /// does, and refuses frames until then.
+    /// Downstream needs no more of this segment: drops what is queued, up to something that it can use, as in gstqueue.c,
+    /// and refuses frames until then.
     fn skip_to_a_new_segment(&self, mut state: MutexGuard<'_, State<I::Work>>) {
         gst::debug!(I::category(), obj = self.element(), "Downstream needs no more of this segment");
         let dropped = {
@@ -201,7 +201,7 @@ impl<I: Inference> Stage<I> {
         result
     }
 
-    /// By `on-error`: stops the stream with an error message, or lets it go on after one warning.
+    /// As `on-error` says: ends the stream with an error message, or continues after one warning.
     fn inference_failed(&self, text: &str, output: &mut Output<I::Output>) -> Result<(), gst::FlowError> {
         self.inference.failed(&mut output.own);
         match self.inference.settings().on_error {
@@ -229,7 +229,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Sends a serialized query on, in the order of the frames.
+    /// Sends a serialized query downstream, in order with the frames.
     fn send_query(&self, query: &mut gst::QueryRef) -> bool {
         let answered = self.srcpad.peer_query(query);
         match query.view_mut() {
@@ -241,7 +241,7 @@ impl<I: Inference> Stage<I> {
         }
     }
 
-    /// Frames go on unchanged, so that downstream's answer holds, but for the frames that are kept here.
+    /// Frames leave unchanged, so downstream's answer is passed on, plus the frames that are held here.
     fn complete_allocation(&self, query: &mut gst::query::Allocation) {
         let (input_queue, batch) = self.running().map_or((0, 0), |running| {
             (running.settings.input_queue_size, running.stream.batch_size() as u32)
@@ -251,7 +251,7 @@ impl<I: Inference> Stage<I> {
         let pools: Vec<_> = query.allocation_pools().collect();
         if pools.is_empty() {
             let size = query.get_owned().0.and_then(|caps| gst_video::VideoInfo::from_caps(&caps).ok());
-            // 0 is any size, as for caps whose frames are larger than can be told.
+            // 0 is any size, as for caps whose frames are too large to compute it.
             let size = size.map_or(0, |info| u32::try_from(info.size()).unwrap_or(0));
             query.add_allocation_pool(gst::BufferPool::NONE, size, kept, 0);
         }
@@ -273,7 +273,7 @@ impl<I: Inference> Stage<I> {
         if event.type_() == gst::EventType::Reconfigure {
             let mut state = lock(&self.queue.state);
             if state.flow == Err(gst::FlowError::NotLinked) {
-                // Someone is linked again, as in gstqueue.c.
+                // The pad is linked again, as in gstqueue.c.
                 state.flow = Ok(gst::FlowSuccess::Ok);
                 if self.start_task_again(&mut state).is_err() {
                     return false;
@@ -303,7 +303,7 @@ impl<I: Inference> Stage<I> {
         estimate(timeout, running.stream.run_time(), running.stream.runs_for(crops))
     }
 
-    /// The latency that frames are held to: what the pipeline counts with, or would be told now.
+    /// The latency that frames are held to: what the pipeline uses, or would be told now.
     pub(super) fn reported_latency(&self, running: &Running<I>) -> Duration {
         let held_to = lock(&self.latency).held_to();
         held_to.unwrap_or_else(|| self.estimated_latency(running))
@@ -334,13 +334,14 @@ impl<I: Inference> Stage<I> {
         true
     }
 
-    /// Hears which latency the pipeline uses, of the LATENCY event of downstream.
+    /// Records the latency that the pipeline uses, from downstream's LATENCY event.
     pub(super) fn configure_latency(&self, latency: gst::ClockTime) {
         gst::debug!(I::category(), obj = self.element(), "The pipeline uses a latency of {latency}");
         lock(&self.latency).configured(latency.into());
     }
 
-    /// Asks the pipeline to count anew when the estimate has left what was told. Not to be called with a lock held.
+    /// Asks the pipeline to query the latency again if the estimate differs from what was reported. Do not call it with a
+    /// lock held.
     pub(super) fn check_latency(&self, running: &Running<I>) {
         let estimate = self.estimated_latency(running);
         if lock(&self.latency).must_announce(estimate, Instant::now()) {
@@ -365,7 +366,7 @@ impl<I: Inference> Stage<I> {
         self.figures().structure(&format!("{}-stats", I::NAME), &own, &fill, &engine.unwrap_or_default())
     }
 
-    /// Posts the figures when `stats-interval` has passed. Not to be called with a lock held.
+    /// Posts the statistics when `stats-interval` has passed. Do not call it with a lock held.
     fn post_statistics_if_due(&self) {
         let interval = self.inference.settings().stats_interval;
         if self.figures().is_due(interval, Instant::now()) {
@@ -375,7 +376,7 @@ impl<I: Inference> Stage<I> {
 }
 
 impl<W: Work> State<W> {
-    /// Whether the EOS event itself went out, rather than downstream having had enough.
+    /// Whether the EOS event itself left, as opposed to downstream needing no more.
     fn eos_was_sent(&self) -> bool {
         self.eos
             && !self

@@ -1,17 +1,17 @@
-//! Frames that go on without inference, because their result would come too late.
+//! Frames that pass without inference, because their result would be late.
 
 use std::time::{Duration, Instant};
 
 /// Why a frame is not inferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Its result would pass the latency that the pipeline counts with.
+    /// Its result would exceed the latency that the pipeline uses.
     Overload,
     /// Downstream's QoS says that it will be late by more than `max-lateness`.
     Lateness,
 }
 
-/// What downstream's QoS events tell.
+/// What downstream's QoS events report.
 #[derive(Default)]
 pub(super) struct Qos {
     /// Frames before this running time reach the sink too late.
@@ -23,26 +23,26 @@ impl Qos {
         self.earliest = None;
     }
 
-    /// Heard: the frame of that running time came `late` nanoseconds late (negative: early).
+    /// The frame with that running time arrived `late` nanoseconds late (negative: early).
     pub fn heard(&mut self, running_time: Option<gst::ClockTime>, late: i64) {
         self.earliest = running_time
             .and_then(|time| time.nseconds().checked_add_signed(late))
             .map(gst::ClockTime::from_nseconds);
     }
 
-    /// Whether a frame of that running time will be later than that.
+    /// Whether a frame with that running time will be later than that.
     pub fn is_late(&self, running_time: Option<gst::ClockTime>, most: u64) -> bool {
         let (Some(earliest), Some(time)) = (self.earliest, running_time) else { return false };
         time.nseconds().saturating_add(most) < earliest.nseconds()
     }
 }
 
-/// How many frames went on without inference since the last warning.
+/// How many frames passed without inference since the last warning.
 #[derive(Default)]
 pub(super) struct Skipping {
-    /// Since the first of them; none where there was none.
+    /// Since the first of them; none if there was none.
     since: Option<Instant>,
-    /// Frames that came from that one on.
+    /// Frames that arrived from that one on.
     frames: u64,
     overload: u64,
     late: u64,
@@ -51,7 +51,7 @@ pub(super) struct Skipping {
 }
 
 impl Skipping {
-    /// The first warning comes after so long, so that it can say how many.
+    /// The first warning comes after this time, so that it can give a number.
     const FIRST: Duration = Duration::from_secs(1);
     /// Between warnings.
     const PAUSE: Duration = Duration::from_secs(60);
@@ -67,18 +67,18 @@ impl Skipping {
         }
     }
 
-    /// A frame has come. Gives the text of a warning that is due.
+    /// A frame has arrived. Returns the text of a warning that is due.
     pub fn count_frame(&mut self, now: Instant, remedies: &str) -> Option<String> {
         let since = self.since?;
         let due = now.duration_since(since) >= Self::FIRST
             && self.warned.is_none_or(|warned| now.duration_since(warned) >= Self::PAUSE);
         let text = if due { self.take_warning(now, remedies) } else { None };
-        // Of the next count, only those from its own first one on.
+        // The next count starts with its own first frame.
         self.frames += 1;
         text
     }
 
-    /// The text of a warning about what no warning has told of yet.
+    /// The text of a warning about frames that no warning has reported yet.
     pub fn take_warning(&mut self, now: Instant, remedies: &str) -> Option<String> {
         let since = self.since.take()?;
         let skipped = self.overload + self.late;
@@ -149,7 +149,7 @@ mod tests {
             warnings[0].1.ends_with(": fewer frames help; with overload=block, upstream waits instead"),
             "{warnings:?}"
         );
-        // The rest, at the end of the stream, and nothing after that.
+        // The rest is reported at the end of the stream, and nothing after that.
         let rest = skipping.take_warning(at(100.0), HELP).unwrap();
         assert!(rest.starts_with("20 of "), "{rest}");
         assert_eq!(skipping.take_warning(at(101.0), HELP), None);

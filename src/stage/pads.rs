@@ -1,4 +1,4 @@
-//! The pads of an inference element and its change of state: what GStreamer must be given as functions of the element's type.
+//! The pads and the change of state of an inference element: functions that GStreamer needs for the element's type.
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 
@@ -11,7 +11,7 @@ pub trait Staged: ElementImpl {
     fn stage(&self) -> &Stage<Self::Inference>;
 }
 
-/// The templates `sink` and `src`, both of these caps.
+/// The templates `sink` and `src`, both with these caps.
 pub fn pad_templates(caps: &gst::Caps) -> [gst::PadTemplate; 2] {
     let template = |name, direction| {
         let template = gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps);
@@ -20,7 +20,7 @@ pub fn pad_templates(caps: &gst::Caps) -> [gst::PadTemplate; 2] {
     [template("sink", gst::PadDirection::Sink), template("src", gst::PadDirection::Src)]
 }
 
-/// The sink pad and the source pad, from their templates.
+/// The sink pad and the source pad, made from their templates.
 pub fn pads<T: Staged>([sink, src]: [gst::PadTemplate; 2]) -> [gst::Pad; 2] {
     let panicked = || gst::loggable_error!(T::Inference::category(), "Panic while a pad was activated");
     let sinkpad = gst::Pad::builder_from_template(&sink)
@@ -39,7 +39,7 @@ pub fn pads<T: Staged>([sink, src]: [gst::PadTemplate; 2]) -> [gst::Pad; 2] {
         .query_function(|pad, parent, query| {
             T::catch_panic_pad_function(parent, || false, |this| this.stage().sink_query(pad, query))
         })
-        // Caps without a size come through to `set_caps`, whose error says what they lack.
+        // Caps without a size reach `set_caps`, whose error says what is missing.
         .flags(gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_SCHEDULING | gst::PadFlags::ACCEPT_INTERSECT)
         .build();
     let srcpad = gst::Pad::builder_from_template(&src)
@@ -69,8 +69,8 @@ pub fn pads<T: Staged>([sink, src]: [gst::PadTemplate; 2]) -> [gst::Pad; 2] {
     [sinkpad, srcpad]
 }
 
-/// Overrides `GstElementClass.set_state`, for which the bindings have no function: `gst_element_set_state (NULL)` waits
-/// for the change that goes on, which can be the loading of a network, so that loading must hear of it before the wait.
+/// Overrides `GstElementClass.set_state`, for which the bindings have no function. `gst_element_set_state (NULL)` waits for
+/// the change in progress, which can be the loading of a network, so the loading must be interrupted before that wait.
 pub fn install_set_state<T: Staged>(class: &mut T::Class) {
     use glib::translate::*;
 

@@ -10,19 +10,19 @@ use crate::{
 
 /// What a frame in the queue waits for.
 pub trait Work: Send {
-    /// Something that must be done once answers have come, before the frame can go out, by whichever thread comes first.
+    /// Work that must be done after answers have come, before the frame can leave. The thread that comes first does it.
     type Step: Send;
 
-    /// Number of its crops with the network.
+    /// Number of its crops that are not answered.
     fn crops(&self) -> usize;
 
-    /// Whether a crop was not yet handed to an executor.
+    /// Whether an executor has not taken one of its crops yet.
     fn is_waiting(&self) -> bool;
 
-    /// Whether all is there that the frame needs.
+    /// Whether everything that the frame needs is there.
     fn is_done(&self) -> bool;
 
-    /// What is to be done for the frame now; none where it waits for the network alone.
+    /// Work to do for the frame now; none if it only waits for answers.
     fn step(&self) -> Option<Self::Step>;
 }
 
@@ -47,11 +47,11 @@ impl Work for PendingAnswer {
     }
 }
 
-/// What becomes of a frame.
+/// What happens to a frame.
 pub enum Fate<W> {
-    /// It goes on as it is.
+    /// It leaves unchanged.
     Pass,
-    /// It carries what was found in the last frame that was looked at.
+    /// It carries what was found in the last inferred frame.
     Carry,
     /// It carries what is found in it.
     Look(W),
@@ -66,7 +66,7 @@ pub struct Frame<W> {
 }
 
 impl<W: Work> Frame<W> {
-    /// Number of crops with the network.
+    /// Number of its crops that are not answered.
     pub fn crops(&self) -> usize {
         if let Fate::Look(work) = &self.fate { work.crops() } else { 0 }
     }
@@ -84,24 +84,24 @@ impl<W: Work> Frame<W> {
     }
 }
 
-/// A serialized query whose caller waits; dropped unanswered, the caller hears false.
+/// A serialized query whose caller waits. If it is dropped unanswered, the caller receives false.
 pub struct Query {
     query: NonNull<gst::QueryRef>,
     answer: mpsc::SyncSender<bool>,
 }
 
-// SAFETY: the caller gave its only reference away and waits for the answer, or for the drop of this value.
+// SAFETY: the caller gave away its only reference, and waits for the answer or for the drop of this value.
 unsafe impl Send for Query {}
 
 impl Query {
-    /// The query, and where its caller waits for the answer.
+    /// The query, and a receiver with which its caller waits for the answer.
     pub fn new(query: &mut gst::QueryRef) -> (Self, mpsc::Receiver<bool>) {
         let (answer, answered) = mpsc::sync_channel(1);
         (Self { query: NonNull::from(query), answer }, answered)
     }
 
     pub fn answer(mut self, handle: impl FnOnce(&mut gst::QueryRef) -> bool) {
-        // SAFETY: the caller of `new` waits in `Receiver::recv`, so the query lives and nobody else uses it.
+        // SAFETY: the caller of `new` waits in `Receiver::recv`, so the query lives, and nothing else uses it.
         let handled = handle(unsafe { self.query.as_mut() });
         let _ = self.answer.send(handled);
     }
@@ -109,7 +109,7 @@ impl Query {
 
 /// What the source pad's task does next.
 pub(super) enum Turn<W: Work> {
-    /// This goes out, in the stream of that number: each flush or start begins another.
+    /// This leaves, in the stream with that number: each flush or start begins another one.
     Send(Item<W>, u64),
     /// Answers have come.
     Step(W::Step),
@@ -129,25 +129,25 @@ impl<W> Item<W> {
 
 /// How many frames the queue holds.
 pub struct Fill {
-    /// With a crop that waits for its batch.
+    /// Frames with a crop that waits for its batch.
     pub waiting: usize,
-    /// That downstream could have at once: finished, and with no unfinished one before them.
+    /// Frames that downstream could have at once: finished, with no unfinished one before them.
     pub finished: usize,
     pub all: usize,
 }
 
-/// What the queue's lock guards. Names follow gstqueue.c.
+/// What the queue's lock guards. Names are those of gstqueue.c.
 pub struct State<W> {
     pub items: VecDeque<Item<W>>,
-    /// Counts the streams, of which each flush or start begins another.
+    /// Number of the stream: each flush or start begins another one.
     generation: u64,
-    /// What the source pad's last push gave: the chain function's answer while it is an error.
+    /// The result of the source pad's last push. The chain function returns it while it is an error.
     pub flow: Result<gst::FlowSuccess, gst::FlowError>,
-    /// The error behind `flow` was posted already, with its own text.
+    /// The error behind `flow` was already posted, with its own text.
     pub error_posted: bool,
-    /// EOS was queued: nothing more may come but a new stream.
+    /// EOS was queued: nothing but a new stream can follow.
     pub eos: bool,
-    /// Downstream had enough: frames are refused until a new segment.
+    /// Downstream needs no more: frames are refused until a new segment.
     pub unexpected: bool,
 }
 
@@ -165,7 +165,7 @@ impl<W> Default for State<W> {
 }
 
 impl<W: Work> State<W> {
-    /// Why a frame cannot come in; nothing where it can.
+    /// Why a frame cannot come in; nothing if it can.
     pub fn refusal(&self) -> Result<(), gst::FlowError> {
         self.flow?;
         if self.eos || self.unexpected { Err(gst::FlowError::Eos) } else { Ok(()) }
@@ -193,15 +193,15 @@ impl<W: Work> State<W> {
         }
     }
 
-    /// Takes the queries out of the queue. They are answered with false when they are dropped.
+    /// Takes the queries out of the queue. Dropping them answers them with false.
     pub fn take_queries(&mut self) -> VecDeque<Item<W>> {
         let (queries, others) = self.items.drain(..).partition(|item| matches!(item, Item::Query(_)));
         self.items = others;
         queries
     }
 
-    /// Refuses frames and takes all out but the events, some of which outlive a flush. What is handed back may only be
-    /// dropped without the lock.
+    /// Refuses frames, and takes out everything but the events, some of which are kept during a flush. Drop what is returned
+    /// only without the lock.
     pub fn flush(&mut self) -> VecDeque<Item<W>> {
         self.flow = Err(gst::FlowError::Flushing);
         let (events, dropped) = self.items.drain(..).partition(|item| matches!(item, Item::Event(_)));
@@ -209,7 +209,7 @@ impl<W: Work> State<W> {
         dropped
     }
 
-    /// Lets frames in again and hands back the events that a flush has left.
+    /// Lets frames in again, and returns the events that a flush has kept.
     pub fn resume(&mut self) -> Vec<gst::Event> {
         self.generation += 1;
         self.flow = Ok(gst::FlowSuccess::Ok);
@@ -227,7 +227,8 @@ enum Wait {
     ForDownstream,
 }
 
-/// The queue with its lock. One condition serves all who wait: the task for a ready head, the chain function for room.
+/// The queue with its lock. All waiting threads share one condition: the task waits for a ready head, the chain function for
+/// room.
 pub(super) struct Queue<W> {
     pub state: Mutex<State<W>>,
     pub changed: Condvar,
@@ -244,7 +245,7 @@ impl<W> Default for Queue<W> {
 pub(super) struct Room {
     pub waiting: usize,
     pub finished: usize,
-    /// Finished frames behind one that is not count as the queues' and the batches' room together.
+    /// Finished frames behind an unfinished one share the room of the queues and of the batches.
     pub all: usize,
 }
 
@@ -255,7 +256,7 @@ impl Room {
 }
 
 impl<W: Work> Queue<W> {
-    /// Puts an item behind the others, unless frames are refused.
+    /// Adds an item at the end, unless frames are refused.
     pub fn push(&self, item: Item<W>) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         state.refusal()?;
@@ -264,8 +265,8 @@ impl<W: Work> Queue<W> {
         Ok(())
     }
 
-    /// Takes the head once it is ready, or tells what must be done for it first. An error is why the source pad's task must
-    /// stop, with the lock.
+    /// Takes the head once it is ready, or returns the work to do for it first. An error is the reason why the source pad's
+    /// task must stop, with the lock.
     pub fn take_ready(&self) -> Result<Turn<W>, (MutexGuard<'_, State<W>>, gst::FlowError)> {
         let mut state = lock(&self.state);
         loop {
@@ -289,7 +290,7 @@ impl<W: Work> Queue<W> {
         }
     }
 
-    /// Waits until another frame can come. `full` hears of each look that found no room.
+    /// Waits until another frame can come in. `full` is called each time there is no room.
     pub fn wait_for_room(
         &self,
         room: Room,
@@ -302,13 +303,13 @@ impl<W: Work> Queue<W> {
                 return Wait::Over;
             }
             full(&fill);
-            // While the head waits for its run, no further crop can come: the batch must not wait for one. While the
-            // head is ready, downstream is what all wait for, and the batch can go on filling.
+            // While the head waits for its run, no further crop can come, so the batch must not wait for one. While the head
+            // is ready, everything waits for downstream, and the batch can keep filling.
             if state.head_is_ready() { Wait::ForDownstream } else { Wait::ForNetwork }
         })
     }
 
-    /// Waits until `is_there` says so, which the network must bring about.
+    /// Waits until `is_there` is true, which an answer of the network must bring about.
     pub fn wait_for_results(
         &self,
         stream: &Stream,
@@ -339,14 +340,14 @@ impl<W: Work> Queue<W> {
         result
     }
 
-    /// Refuses frames and drops what is queued, and wakes all who wait.
+    /// Refuses frames, drops what is queued, and wakes all waiting threads.
     pub fn flush(&self) {
         let dropped = lock(&self.state).flush();
         self.changed.notify_all();
         drop(dropped);
     }
 
-    /// Wakes all who wait, after something they look at has changed without the lock.
+    /// Wakes all waiting threads, after something that they read has changed without the lock.
     pub fn wake(&self) {
         let _state = lock(&self.state);
         self.changed.notify_all();

@@ -1,12 +1,12 @@
-//! The ordered queue and the engine together, under many orders of their threads' steps, which shuttle plays: the sink
-//! pad's streaming thread, the source pad's task, the executors, and who flushes, stops or moves the clock. A deadlock, a
-//! lost wake-up, a frame without its own result or out of order fails, and the order of steps that led there is printed.
+//! The ordered queue and the engine together, under many orders of their threads' steps, run by shuttle: the sink pad's
+//! streaming thread, the source pad's task, the executors, and a thread that flushes, stops or moves the clock. A deadlock,
+//! a lost wake-up, and a frame without its own result or out of order are failures; the order of steps is printed.
 //!
-//! GStreamer's own locks are not played: pads and elements are left out, what they call is the real code. No time goes by
-//! but where a test moves the clock, so that nothing can be saved by a deadline.
+//! GStreamer's own locks are not included: there are no pads and elements, but everything that they call is the real code.
+//! Time stands still unless a test moves the clock, so that a deadline cannot hide a fault.
 //!
-//! `scripts/schedules` runs this. `RTMPOSE_SCHEDULES=n` plays so many orders a test, `RTMPOSE_SCHEDULE=text` the one that
-//! a failure has printed.
+//! `scripts/schedules` runs this. `RTMPOSE_SCHEDULES=n` sets the orders per test, `RTMPOSE_SCHEDULE=text` repeats the order
+//! that a failure has printed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_millis(15);
 const ROOM: Room = Room { waiting: 2, finished: 2, all: 5 };
 
-/// Plays a test in many orders: half of them at random, half with few preemptions in unlikely places.
+/// Runs a test in many orders: half of them random, half with few preemptions in unlikely places.
 fn play(test: impl Fn() + Send + Sync + 'static) {
     gst::init().unwrap();
     let test = Arc::new(test);
@@ -49,7 +49,7 @@ fn play(test: impl Fn() + Send + Sync + 'static) {
 #[derive(Clone, Default)]
 struct Numbers {
     fails: bool,
-    /// Takes its place when it fails.
+    /// Replaces it when it fails.
     spare: bool,
 }
 
@@ -96,7 +96,7 @@ fn engine(network: Numbers, batch_size: usize, executors: usize) -> (Engine, Arc
     (Engine::open(Arc::new(network), settings, &Cancel::default(), &|_| ()).unwrap().0, clock)
 }
 
-/// What came out of an element's queue.
+/// What left an element's queue.
 #[derive(Clone, Debug, PartialEq)]
 enum Out {
     /// A frame, and the number that was found in it.
@@ -133,7 +133,7 @@ impl Element {
         self.stream.flush();
     }
 
-    /// As the sink pad's chain function.
+    /// The sink pad's chain function.
     fn push(&self, number: u8) -> Result<(), gst::FlowError> {
         self.queue.wait_for_room(ROOM, &self.stream, |_| ())?;
         let fate = {
@@ -151,7 +151,7 @@ impl Element {
         numbers.into_iter().try_for_each(|number| self.push(number))
     }
 
-    /// As the sink pad's event function.
+    /// The sink pad's event function.
     fn push_eos(&self) -> Result<(), gst::FlowError> {
         self.queue.push(Item::Event(gst::event::Eos::new()))?;
         self.stream.hurry();
@@ -159,7 +159,7 @@ impl Element {
         Ok(())
     }
 
-    /// As the sink pad's query function.
+    /// The sink pad's query function.
     fn drain(&self) -> bool {
         let mut query = gst::query::Drain::new();
         let (query, answered) = Query::new(query.get_mut().unwrap());
@@ -170,7 +170,7 @@ impl Element {
         answered.recv().unwrap_or(false)
     }
 
-    /// As the source pad's task, until EOS or a flush.
+    /// The source pad's task, until EOS or a flush.
     fn run_task(&self) {
         loop {
             let out = match self.queue.take_ready() {
@@ -236,7 +236,7 @@ fn a_deadline_is_not_slept_through() {
             scope.spawn(|| element.run_task());
             let moving = clock.clone();
             element.push(0).unwrap();
-            // Whether the executor sleeps already or not.
+            // Whether the executor already sleeps or not.
             scope.spawn(move || moving.advance(TIMEOUT));
             let query_is_there = || lock(&element.out).first().cloned();
             while query_is_there().is_none() {
@@ -329,8 +329,8 @@ fn who_shares_an_engine_is_not_held_up_by_one_who_flushes() {
         thread::scope(|scope| {
             scope.spawn(|| stays.run_task());
             scope.spawn(|| flushes.flush());
-            // There is room for two: the third waits for their batch, which waits for a crop of the other stream, until
-            // that is flushed.
+            // There is room for two: the third waits for their batch, which waits for a crop of the other stream, until that
+            // is flushed.
             stays.push_all(0..3).unwrap();
             stays.push_eos().unwrap();
         });

@@ -1,27 +1,27 @@
-//! Live streams of which too few frames are looked at.
+//! Live streams of which too few frames are inferred.
 
-/// Looks that are so many seconds apart, because the network is slow, are told of.
+/// If the model is slow, inferred frames that are this many seconds apart are reported.
 const APART: f64 = 1.0;
 
-/// Notices that looks come too late.
+/// Notices that frames are inferred too rarely.
 #[derive(Default)]
 pub struct Slow {
-    /// When a frame was looked at last, in the stream's seconds.
+    /// When a frame was last inferred, in the stream's seconds.
     looked: Option<f64>,
-    /// Frames went on without inference since, because the network was busy.
+    /// Since then, frames passed without inference because the model was busy.
     pub skipped: bool,
     times: u32,
-    /// How many seconds apart looks are, to be told once.
+    /// How many seconds apart inferred frames are, to be reported once.
     pub news: Option<f64>,
 }
 
 impl Slow {
-    /// A frame is looked at, at that time of the stream.
+    /// A frame is inferred, at that time of the stream.
     pub fn look(&mut self, now: f64) {
         let apart = self.looked.replace(now).map_or(0.0, |before| now - before);
         if std::mem::take(&mut self.skipped) && apart > APART {
             self.times += 1;
-            // Once can happen to anybody.
+            // A single case can be an accident.
             self.news = (self.times == 2).then_some(apart);
         }
     }
@@ -39,7 +39,7 @@ mod tests {
             slow.look(at);
             slow.news.take()
         };
-        // A pause is nothing by itself.
+        // A pause alone is not a reason.
         assert_eq!([look(0.0, false), look(5.0, false), look(5.5, true)], [None; 3]);
         assert_eq!([look(7.0, true), look(7.5, true)], [None; 2]);
         assert_eq!(look(9.0, true), Some(1.5));

@@ -1,4 +1,4 @@
-//! What the application is told of frames that are not looked at, or in which little can be found.
+//! Messages to the application about frames that are not inferred, or in which little can be found.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::{Inference, Running, Stage, overload::Reason};
 use crate::sync::lock;
 
 impl<I: Inference> Stage<I> {
-    /// Counts a frame that goes on without inference and tells the application. Not to be called with a lock held.
+    /// Counts a frame that passes without inference, and reports it. Do not call it with a lock held.
     pub(super) fn count_skipped(
         &self,
         buffer: &gst::BufferRef,
@@ -39,13 +39,14 @@ impl<I: Inference> Stage<I> {
         self.post(message);
     }
 
-    /// A frame has come: warns from time to time of those that went on without inference. Not to be called with a lock held.
+    /// A frame has arrived: from time to time, warns of those that passed without inference. Do not call it with a lock
+    /// held.
     pub(super) fn warn_of_skipped_frames(&self) {
         let text = self.figures().skipping.count_frame(Instant::now(), I::REMEDIES);
         self.post_skipping(text);
     }
 
-    /// The same at the end of a stream, of what no warning has told of.
+    /// The same at the end of a stream, for frames that no warning has reported.
     pub(super) fn warn_of_the_last_skipped_frames(&self) {
         let text = self.figures().skipping.take_warning(Instant::now(), I::REMEDIES);
         self.post_skipping(text);
@@ -71,7 +72,7 @@ impl<I: Inference> Stage<I> {
         );
     }
 
-    /// A picture that lies on its side has few people in it: one warning, which tells how it is turned.
+    /// Few people are found in video that is not upright: one warning reports how it is rotated.
     pub(super) fn warn_of_orientation(&self, tags: &gst::TagListRef) {
         let Some(tag) = tags.get::<gst::tags::ImageOrientation>() else { return };
         let orientation = tag.get();
@@ -91,7 +92,8 @@ impl<I: Inference> Stage<I> {
         );
     }
 
-    /// Whether an element of the pipeline turns pictures. In GStreamer 1.22 videoflip leaves the tag as it is when it does.
+    /// Whether an element of the pipeline rotates the video. In GStreamer 1.22, videoflip does not change the tag when it
+    /// does.
     fn pictures_are_turned(&self) -> bool {
         let mut root: gst::Object = self.element().upcast();
         while let Some(parent) = root.parent() {

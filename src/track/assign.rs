@@ -1,9 +1,9 @@
-//! Who is who: pairs of tracks and poses whose similarities have the largest sum.
+//! Which pose belongs to which track: the pairs with the largest sum of similarities.
 
 use pathfinding::{kuhn_munkres::kuhn_munkres, matrix::Matrix};
 
-/// Pairs (row, column) of the best assignment, in the order of rows, without those below `least`.
-/// `similarity(row, column)` is 0 to 1.
+/// Pairs (row, column) of the best assignment, in the order of rows, without those below `least`. `similarity(row, column)`
+/// is 0 to 1.
 pub fn assign(
     rows: usize,
     columns: usize,
@@ -13,13 +13,13 @@ pub fn assign(
     if rows == 0 || columns == 0 {
         return Vec::new();
     }
-    // Whole numbers: floats have no order that the algorithm could rely on. What is too unlike counts as nothing, so
-    // that it does not push a good pair aside.
+    // Whole numbers, because the algorithm needs a total order, which floats lack. A similarity below `least` counts as 0,
+    // so that it does not displace a good pair.
     let weight = |row: usize, column: usize| {
         let similarity = similarity(row, column);
         if similarity >= least { (similarity * 1e6) as i64 } else { 0 }
     };
-    // No more rows than columns may be there.
+    // The algorithm requires no more rows than columns.
     let turned = rows > columns;
     let (height, width) = if turned { (columns, rows) } else { (rows, columns) };
     let weights =

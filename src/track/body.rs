@@ -1,51 +1,50 @@
-//! What a set of key points says of the body behind it: its box, how alike two of them are, and whether it can be a
-//! person at all.
+//! What a set of key points says about the body: its box, how similar two bodies are, and whether it can be a person.
 
 use super::edge::{cut_off, is_confident};
 use crate::pose::{KeyPoint, Region};
 
-/// So many confident points make a box, or all where a skeleton has fewer.
+/// A box needs this many confident points, or all of them if the skeleton has fewer.
 const ENOUGH_POINTS: usize = 5;
-/// A detector's box reaches beyond the outermost joints: over the head, the hands and the feet.
+/// A detector's box extends beyond the outermost joints: over the head, the hands and the feet.
 const FLESH: f32 = 1.2;
 /// Narrowest box, as a share of its longer side: a person seen from the side, or lying.
 const NARROWEST: f32 = 0.3;
 /// Smallest side of a box, in square pixels of the frame.
 const SMALLEST_SIDE: f32 = 16.0;
 
-/// Boxes of somebody who walks overlap this much from one look to the next.
+/// The boxes of a person who walks overlap at least this much from one crop to the next.
 const WALKED: f32 = 0.3;
 
-/// For points of which no such figures are at hand: that of a shoulder.
+/// For points without a published value: that of a shoulder.
 const OTHER_SIGMA: f32 = 0.079;
 
-/// Which key points of a skeleton are a body's.
+/// Which of a skeleton's key points belong to a body.
 #[derive(Clone, Debug)]
 pub struct Anatomy {
-    /// Points that are looked at, from the first on.
+    /// Points that count, from the first on.
     points: usize,
     /// The first 17 are those of COCO's body.
     human: bool,
-    /// How far labels of the points scatter, where that is known.
+    /// How far labels of the points scatter, if that is known.
     sigmas: Option<&'static [f32]>,
 }
 
-/// A person as one look found it.
+/// A person as found in one crop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pose {
     pub points: Vec<KeyPoint>,
-    /// Box around its confident points; where the picture cuts the body off, up to the picture's edge.
+    /// Box around its confident points; if the frame cuts the body off, up to the frame's edge.
     pub region: Region,
-    /// Mean score of the body's points that can lie inside the picture.
+    /// Mean score of those points of the body that can be inside the frame.
     pub score: f32,
     /// Points that cannot, in ascending order.
     pub cut_off: Vec<usize>,
 }
 
 impl Anatomy {
-    /// The body in the skeleton of that name, with so many points. Of Halpe's and the whole body's points the first 17
-    /// are COCO's; face, hands and feet are left aside.
-    /// `sigmas` tell how far labels of the points scatter (`Skeleton::sigmas`), where that is known.
+    /// The body in the skeleton of that name, with that many points. In Halpe and the whole body, the first 17 points are
+    /// COCO's; face, hands and feet are ignored. `sigmas` says how far labels of the points scatter (`Skeleton::sigmas`), if
+    /// that is known.
     pub fn of(skeleton: &str, points: usize, sigmas: Option<&'static [f32]>) -> Self {
         let human = matches!(skeleton, "coco-17" | "halpe-26" | "coco-wholebody-133") && points >= 17;
         Self { points: if human { 17 } else { points }, human, sigmas }
@@ -56,7 +55,7 @@ impl Anatomy {
         &points[..self.points.min(points.len())]
     }
 
-    /// The pose of these points in a picture of that size; none with too few confident ones to tell where it is.
+    /// The pose of these points in a frame of that size; none if too few are confident to say where it is.
     pub fn pose(&self, points: Vec<KeyPoint>, picture: (u32, u32)) -> Option<Pose> {
         let body = self.body(&points);
         let outside = if self.human { cut_off(body, picture) } else { Vec::new() };
@@ -70,7 +69,7 @@ impl Anatomy {
         region.is_usable().then_some(Pose { points, region, score, cut_off })
     }
 
-    /// The box around confident points of the body, as a detector would draw it; none around too few.
+    /// The box around the confident points of the body, as a detector would draw it; none if they are too few.
     pub fn region<'a>(&self, confident: impl Iterator<Item = &'a KeyPoint>) -> Option<Region> {
         let (mut x, mut y, mut count) = ((f32::MAX, f32::MIN), (f32::MAX, f32::MIN), 0);
         for point in confident {
@@ -87,14 +86,14 @@ impl Anatomy {
         region.is_usable().then_some(region)
     }
 
-    /// Object key point similarity, 0 to 1, as COCO computes it between a person and its truth, over the points that are
-    /// confident in both. 0 if those are too few, or the boxes apart.
+    /// Object key point similarity, 0 to 1, as COCO computes it between a person and the labels, over the points that are
+    /// confident in both. 0 if those are too few, or if the boxes do not overlap enough.
     pub fn oks(&self, a: &Pose, b: &Pose) -> f32 {
         if intersection(&a.region, &b.region) > 0.0 { self.shifted_oks(a, b, [0.0; 2]) } else { 0.0 }
     }
 
-    /// How alike two poses are in themselves, 0 to 1: their OKS once they are laid over one another, whoever of them
-    /// walked away meanwhile. 0 if they are too far apart for that.
+    /// How similar two poses are apart from their place, 0 to 1: their OKS after one is moved onto the other, because the
+    /// person may have walked since. 0 if they are too far apart for that.
     pub fn agreement(&self, a: &Pose, b: &Pose) -> f32 {
         if overlap(&a.region, &b.region) < WALKED {
             return 0.0;
@@ -102,7 +101,7 @@ impl Anatomy {
         self.shift(a, b).map_or(0.0, |shift| self.shifted_oks(a, b, shift))
     }
 
-    /// How far the body went from `b` to `a`, by the mean of the points that are confident in both, if there are any.
+    /// How far the body moved from `b` to `a`: the mean over points that are confident in both, if there are any.
     pub fn shift(&self, a: &Pose, b: &Pose) -> Option<[f32; 2]> {
         let (mut shift, mut count) = ([0.0; 2], 0.0);
         for (_, p, q) in self.confident_in_both(a, b) {
@@ -134,13 +133,13 @@ impl Anatomy {
         pairs.filter(|(_, p, q)| is_confident(p) && is_confident(q))
     }
 
-    /// How alike two poses are, 0 to 1: points and boxes count alike.
+    /// How similar two poses are, 0 to 1: points and boxes count equally.
     pub fn similarity(&self, a: &Pose, b: &Pose) -> f32 {
         (self.oks(a, b) + overlap(&a.region, &b.region)) / 2.0
     }
 
-    /// Whether the points can be those of a body: a head, a trunk, and enough else around them. Where the picture cuts the
-    /// legs off, a head, two shoulders, and of an arm what can be seen of it.
+    /// Whether the points can be a body: a head, a trunk, and enough of the rest. If the frame cuts the legs off: a head,
+    /// two shoulders, and the visible part of an arm.
     pub fn is_plausible(&self, pose: &Pose) -> bool {
         let [head, shoulders, hips, limbs] = self.confident_parts(pose);
         let cut = |index: &usize| pose.cut_off.binary_search(index).is_ok();
@@ -150,7 +149,7 @@ impl Anatomy {
         !self.human || whole || half
     }
 
-    /// Whether a closer look could find a body there: something of a trunk, and enough else.
+    /// Whether another crop could find a body there: part of a trunk, and enough of the rest.
     pub fn is_hint(&self, pose: &Pose) -> bool {
         let [head, shoulders, hips, limbs] = self.confident_parts(pose);
         !self.human || shoulders >= 1 && (hips >= 1 || head >= 2) && head + shoulders + hips + limbs >= 6
@@ -164,7 +163,7 @@ impl Anatomy {
     }
 }
 
-/// The box grown over these places as far as the picture goes.
+/// The box, extended to these places as far as the frame reaches.
 fn up_to_the_edge(region: &Region, places: impl Iterator<Item = [f32; 2]>, picture: (u32, u32)) -> Region {
     let (width, height) = (picture.0 as f32, picture.1 as f32);
     let (mut low, mut high) = ([region.x, region.y], [region.x + region.width, region.y + region.height]);
@@ -175,7 +174,7 @@ fn up_to_the_edge(region: &Region, places: impl Iterator<Item = [f32; 2]>, pictu
     Region::new(left, top, high[0].clamp(0.0, width) - left, high[1].clamp(0.0, height) - top)
 }
 
-/// The box of that size with that centre.
+/// The box with that size and centre.
 pub fn around(x: f32, y: f32, width: f32, height: f32) -> Region {
     Region::new(x - width / 2.0, y - height / 2.0, width, height)
 }
@@ -195,7 +194,7 @@ pub fn overlap(a: &Region, b: &Region) -> f32 {
     if either > 0.0 { both / either } else { 0.0 }
 }
 
-/// The area that both boxes have.
+/// The area of the intersection.
 pub fn intersection(a: &Region, b: &Region) -> f32 {
     let side = |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b)).max(0.0);
     side(a.x, a.width, b.x, b.width) * side(a.y, a.height, b.y, b.height)

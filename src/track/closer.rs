@@ -1,15 +1,15 @@
-//! Closer looks at a frame that was looked at already, while its pixels are at hand: whoever is found in it is confirmed in
-//! it, and somebody whom an earlier frame's closer looks have found meanwhile is looked for in it as well.
+//! Further crops of a frame that was already inferred, while its pixels are at hand: candidates in it are confirmed in it,
+//! and a person whom further crops of an earlier frame have found meanwhile is searched for in it, too.
 
 use super::{Key, Look, Purpose, Seen, State, Tracks, plan};
 use crate::pose::Person;
 
-/// After so many closer looks at one frame a candidate is left to the next.
+/// After this many further crops of one frame, a candidate waits for the next frame.
 const MOST_ROUNDS: u32 = 16;
 
 impl Tracks {
-    /// Where to look next in the frame that was observed last: at candidates, of people and candidates together at most
-    /// so many. None: all is decided.
+    /// Where to take the next crops of the last observed frame: at candidates, at most `most` of people and candidates
+    /// together. None: everything is decided.
     pub fn closer_looks(&self, now: f64, max_people: usize) -> Vec<Look> {
         let targets = self.targets();
         let look = |key: Key, purpose: Purpose| {
@@ -37,7 +37,7 @@ impl Tracks {
         looks
     }
 
-    /// Takes closer looks at the frame that was observed last in; gives the people who are in it.
+    /// Takes the answers of further crops of the last observed frame; returns the people in it.
     pub fn observe_closer(&mut self, seen: Vec<Seen>, now: f64) -> Vec<Person> {
         self.rounds += 1;
         let closer = seen.iter().filter(|seen| matches!(seen.look.purpose, Purpose::Confirm(_)));

@@ -1,37 +1,37 @@
-//! What the tracker decides of somebody, in words for a log.
+//! The tracker's decisions about a person, as words for a log.
 
 use std::fmt;
 
 use super::Key;
 use crate::pose::Region;
 
-/// Somebody is found, believed, lost, or not believed.
+/// A person or candidate was found, confirmed, lost or rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// A search has found what may be somebody.
+    /// A search has found a candidate.
     Found { key: Key, region: Region, score: f32 },
-    /// Closer looks agree: it is somebody, who has that id (none where upstream numbers people).
+    /// Further crops agree: it is a person with that id (none if upstream numbers people).
     Confirmed { key: Key, id: Option<i64>, region: Region, score: f32 },
-    /// It is nobody.
+    /// The candidate is not a person.
     Rejected { key: Key, why: Doubt },
-    /// Upstream has found somebody new.
+    /// Upstream has found a new person.
     Detected { id: Option<i64>, region: Region },
-    /// Somebody is not found any more.
+    /// A person is no longer found.
     Lost { id: Option<i64> },
-    /// Somebody who was lost is there again.
+    /// A lost person was found again.
     Back { id: Option<i64>, region: Region },
-    /// Somebody who was lost is not waited for any longer.
+    /// A lost person is no longer searched for.
     Forgotten { id: Option<i64> },
 }
 
-/// Why what was found is not believed to be somebody.
+/// Why a candidate was rejected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Doubt {
-    /// Closer looks found nothing there, or always something else.
+    /// Further crops found nothing there, or something else each time.
     NotFoundAgain,
-    /// Closer looks agree, but what they show is hardly like a person: their mean score.
+    /// Further crops agree, but what they show is hardly a person: their mean score.
     Unlikely(f32),
-    /// Nobody looked again in time.
+    /// No further crop was taken in time.
     TooOld,
 }
 

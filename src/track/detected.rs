@@ -1,4 +1,4 @@
-//! Frames of which upstream says who is there: its boxes are the frame's people.
+//! Frames in which upstream says where people are: its boxes are the frame's people.
 
 use super::{
     Decision, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks,
@@ -8,22 +8,22 @@ use super::{
 };
 use crate::pose::Region;
 
-/// Who was missed may have gone so far meanwhile: shares of the box's longer side, at once and for each second.
+/// How far a missed person may have moved: shares of the box's longer side, at once and for each second.
 const STEP: f32 = 0.3;
 const PACE: f32 = 1.5;
-/// A box this much larger or smaller than the last is somebody else's.
+/// A box this much larger or smaller than the last is another person's.
 const GROWN: f32 = 1.5;
 
 impl Tracks {
-    /// Upstream's boxes are the frame's people. Who is known and not among them keeps the id for the life time: a detector
-    /// misses somebody now and then.
+    /// Upstream's boxes are the frame's people. A known person who is not among them keeps the id for `track-lifetime`:
+    /// detectors miss a person now and then.
     pub(super) fn take_detected(&mut self, frame: Observation) -> Vec<Person> {
         let now = frame.now;
         let mut poses = Vec::new();
         for Seen { look, points } in &frame.seen {
             let id = if let Purpose::Detected { id } = look.purpose { id } else { None };
             self.upstream_ids |= id.is_some();
-            // A detector's box stays a person where the points say little.
+            // A detector's box stays a person even if the points have low scores.
             let pose = self.anatomy.pose(points.clone(), self.size);
             let score = pose.map_or(0.0, |pose| pose.score);
             let pose = Pose { points: points.clone(), region: look.region, score, cut_off: Vec::new() };
@@ -43,7 +43,7 @@ impl Tracks {
         for (row, column) in pairs {
             (owners[column], missed[row]) = (Some(row), false);
         }
-        // Who is left on both sides: somebody who was missed while he ran or fell is not where he was going.
+        // The people left on both sides: a missed person who ran or fell is not at the predicted place.
         if !self.upstream_ids {
             let rest = |taken: Vec<bool>| (0..taken.len()).filter(|n| !taken[*n]).collect::<Vec<_>>();
             let (rows, columns) = (
@@ -69,7 +69,7 @@ impl Tracks {
             let mut track = match owner {
                 Some(row) => {
                     let mut track = self.list[row].clone();
-                    // Upstream's box, from which the points' go on while nothing comes from there.
+                    // Upstream's box, from which the points' box continues until upstream sends the next.
                     let extent = Extent::of(&self.anatomy, &pose, now);
                     track.find(&self.anatomy, pose, now, true);
                     track.extent = extent;
@@ -91,7 +91,7 @@ impl Tracks {
         }
         let people = tracks.iter().map(Track::person).collect();
         for (track, missed) in self.list.iter_mut().zip(missed) {
-            // A search's candidates are not upstream's people.
+            // Candidates of a search are not upstream's people.
             if !missed || matches!(track.state, State::Candidate { .. }) {
                 continue;
             }
@@ -111,8 +111,8 @@ impl Tracks {
     }
 }
 
-/// 1 to 0: how near a box is to where somebody was so many seconds before; 0 for one that he cannot have reached, or of another
-/// size.
+/// 1 to 0: how near a box is to the person's place that many seconds before; 0 if the person cannot have reached it, or if
+/// its size is another one.
 fn nearness(from: &Region, to: &Region, passed: f32) -> f32 {
     let side = |region: &Region| region.width.max(region.height);
     let (before, after) = (side(from), side(to));

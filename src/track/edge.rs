@@ -1,12 +1,12 @@
-//! Bodies that the picture's edge cuts off: before a webcam nobody has hips in the picture. From the head and the shoulders
-//! follows where the rest must be; what lies outside of the picture cannot be seen, and says nothing against a person.
+//! Bodies that the frame's edge cuts off: in front of a webcam, the hips of a person are outside the frame. Head and
+//! shoulders show where the rest must be. Points outside the frame cannot be seen, so their low scores do not count.
 
 use crate::pose::KeyPoint;
 
-/// A key point below this score says nothing of where its joint is (models/README.md, 'Thresholds').
+/// A key point with a lower score does not say where its joint is (models/README.md, 'Thresholds').
 const CONFIDENT: f32 = 0.3;
-/// A standing body with hanging arms, seen from the front: COCO's points from the middle of the shoulders, right of it and
-/// below it, as shares of the height (rough proportions of an adult).
+/// A standing body with hanging arms, seen from the front: COCO's points relative to the middle of the shoulders, to the
+/// right and below, as shares of the height (rough proportions of an adult).
 const STANDING: [[f32; 2]; 17] = [
     [0.0, -0.12],
     [0.02, -0.14],
@@ -26,27 +26,27 @@ const STANDING: [[f32; 2]; 17] = [
     [0.08, 0.72],
     [-0.08, 0.72],
 ];
-/// Of its points, those that a head and shoulders do without.
+/// Of its points, those that head and shoulders do not need.
 const BELOW_THE_SHOULDERS: std::ops::Range<usize> = 7..17;
-/// Knees and ankles; without most of them it is half a body.
+/// Knees and ankles: if most are outside, it is half a body.
 const LEGS: std::ops::Range<usize> = 13..17;
 const MOST_OF_THE_LEGS: usize = 3;
-/// Of that body, as shares of the height: the width of the shoulders, and from the head's points down to them.
+/// Of that body, as shares of the height: the width of the shoulders, and the distance from the head's points down to them.
 const SHOULDERS: f32 = 0.2;
 const NECK: f32 = 0.132;
-/// Points of the head that tell where it is.
+/// Points of the head that show where it is.
 const ENOUGH_OF_A_HEAD: usize = 2;
-/// A joint this near to the edge, as a share of the height, is cut off with what hangs on it.
+/// A joint this near to the edge, as a share of the height, is cut off, together with what follows it.
 const MARGIN: f32 = 0.06;
 
-/// Whether the point tells where its joint is.
+/// Whether the point shows where its joint is.
 pub fn is_confident(point: &KeyPoint) -> bool {
     point.score >= CONFIDENT
 }
 
-/// The joints of arms, hips and legs of a human body (the first 17 points are COCO's) that are not confident, and by the
-/// place of the head and the shoulders lie outside of a picture of that size: which, and where. None without a head and two
-/// shoulders, and none of a body whose legs are there.
+/// Joints of arms, hips and legs of a human body (the first 17 points are COCO's) that are not confident and, judging by
+/// head and shoulders, must be outside a frame of that size: which, and where. None without a head and two shoulders, and
+/// none for a body whose legs are visible.
 pub fn cut_off(points: &[KeyPoint], picture: (u32, u32)) -> Vec<(usize, [f32; 2])> {
     let Some(body) = Upright::of(points) else { return Vec::new() };
     let (width, height) = (picture.0 as f32, picture.1 as f32);
@@ -56,12 +56,13 @@ pub fn cut_off(points: &[KeyPoint], picture: (u32, u32)) -> Vec<(usize, [f32; 2]
     let unseen = BELOW_THE_SHOULDERS.filter(|index| !is_confident(&points[*index]));
     let missing = unseen.map(|index| (index, body.joint(index))).filter(|(_, place)| !inside(*place));
     let missing: Vec<_> = missing.collect();
-    // Of whoever stands there on his legs a foot at the edge is no matter.
+    // For a person who stands on visible legs, a foot at the edge does not matter.
     let half = missing.iter().filter(|(index, _)| LEGS.contains(index)).count() >= MOST_OF_THE_LEGS;
     if half { missing } else { Vec::new() }
 }
 
-/// Where a body hangs: the middle of its shoulders, its height when standing, and the way from the head down.
+/// The frame of reference of a body: the middle of its shoulders, its height when standing, and the direction from the head
+/// down.
 struct Upright {
     shoulders: [f32; 2],
     height: f32,
@@ -86,7 +87,7 @@ impl Upright {
         let length = neck[0].hypot(neck[1]);
         let breadth = (shoulders[0].x - shoulders[1].x).hypot(shoulders[0].y - shoulders[1].y);
         let down = neck.map(|part| part / length);
-        // From the side the shoulders look narrow, with a lowered head the neck short.
+        // From the side, the shoulders look narrow; with a lowered head, the neck looks short.
         let height = (breadth / SHOULDERS).max(length / NECK);
         down[0].is_finite().then_some(Self { shoulders: middle, height, down })
     }
@@ -102,8 +103,8 @@ impl Upright {
 mod tests {
     use super::*;
 
-    /// A standing body whose shoulders are at (x, y), turned by so much of a circle, with confident points down to that share
-    /// of the height below them.
+    /// A standing body whose shoulders are at (x, y), rotated by that share of a circle, with confident points down to that
+    /// share of the height below them.
     fn body([x, y]: [f32; 2], height: f32, turn: f32, seen: f32) -> Vec<KeyPoint> {
         let (sin, cos) = (turn * std::f32::consts::TAU).sin_cos();
         let point = |[right, below]: [f32; 2]| KeyPoint {
@@ -122,19 +123,19 @@ mod tests {
     #[test]
     fn what_hangs_below_the_picture_cannot_be_seen() {
         let picture = (640, 480);
-        // Shoulders 200 above the lower edge: the hips of somebody 800 high are 240 below them, the elbows 136.
+        // Shoulders 200 above the lower edge: the hips of a person 800 high are 240 below them, the elbows 136.
         let points = body([320.0, 280.0], 800.0, 0.0, 0.1);
         assert_eq!(missing(&points, picture), [9, 10, 11, 12, 13, 14, 15, 16]);
         assert_eq!(missing(&body([320.0, 280.0], 500.0, 0.0, 0.2), picture), [13, 14, 15, 16], "hips inside");
         for (index, [x, y]) in cut_off(&points, picture) {
             assert!((points[index].x - x).hypot(points[index].y - y) < 1.0, "{index} at {x}, {y}");
         }
-        // Only feet are below the edge: all but a whole body.
+        // Only the feet are below the edge: the whole body counts.
         let mut standing = body([320.0, 180.0], 450.0, 0.0, 0.6);
         assert!(missing(&standing, picture).is_empty());
         (13..15).for_each(|knee| standing[knee].score = 0.1);
         assert!(missing(&standing, picture).is_empty(), "knees that were not seen, but are inside");
-        // Whoever is wholly there lacks nothing, and what is confident counts wherever it is.
+        // A body inside the frame lacks nothing, and confident points count wherever they are.
         assert!(missing(&body([320.0, 120.0], 400.0, 0.0, 0.1), picture).is_empty());
         assert!(missing(&body([320.0, 280.0], 800.0, 0.0, 1.0), picture).is_empty());
     }
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn a_body_hangs_from_its_head_whichever_way_it_lies() {
         let picture = (640, 480);
-        // Upside down, with hips above the upper edge; lying, with hips left of the picture.
+        // Upside down, with hips above the upper edge; lying, with hips left of the frame.
         assert_eq!(missing(&body([320.0, 200.0], 800.0, 0.5, 0.2), picture), [9, 10, 11, 12, 13, 14, 15, 16]);
         assert_eq!(
             missing(&body([150.0, 240.0], 800.0, 0.25, 0.2), picture),

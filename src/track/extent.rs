@@ -1,4 +1,4 @@
-//! The box in which somebody is looked at, from one pose to the next.
+//! The box in which a person is inferred, from one pose to the next.
 
 use super::{
     body::{Anatomy, Pose, intersection},
@@ -9,33 +9,33 @@ use crate::pose::{KeyPoint, Region};
 
 /// How far the edges of a box stay behind those of the pose, as a share of its side.
 const LOOSE: f32 = 0.12;
-/// A point that is not confident any more is taken to be where it was on the body for so long, in seconds: a hand or foot
-/// that swings is blurred or hidden for about half a step.
+/// A point that is no longer confident is assumed to be at its old place on the body for this long, in seconds: a hand or
+/// foot that swings is blurred or hidden for about half a step.
 const REMEMBERED: f64 = 0.4;
-/// The ample box shrinks by a factor of e in so long, in seconds: limbs that swing out again do so within about a step. A
-/// box that is too large does less harm than one that cuts a limb off, which would not be found again.
+/// The ample box shrinks by a factor of e in this many seconds: limbs swing out again within about a step. A box that is too
+/// large does less harm than one that cuts off a limb, because the limb would not be found again.
 const SHRINKING: f64 = 0.7;
 
-/// Where somebody's body is.
+/// Where a person's body is.
 #[derive(Clone, Debug)]
 pub struct Extent {
-    /// The body's points as they were last confident, moved on with the body; and when that was.
+    /// The body's points when they were last confident, moved with the body; and when that was.
     points: Vec<(KeyPoint, f64)>,
     /// Follows the points.
     tight: Region,
-    /// Grows with the points, but shrinks slowly.
+    /// Grows with the points at once, but shrinks slowly.
     ample: Region,
 }
 
 impl Extent {
-    /// As that pose has it, found at `now` (the stream's time in seconds).
+    /// From that pose, found at `now` (the stream's time in seconds).
     pub fn of(anatomy: &Anatomy, pose: &Pose, now: f64) -> Self {
         let dated = |point: &KeyPoint| (*point, if is_confident(point) { now } else { f64::MIN });
         let points = anatomy.body(&pose.points).iter().map(dated).collect();
         Self { points, tight: pose.region, ample: pose.region }
     }
 
-    /// Goes on to a pose that was found `passed` seconds after the last, at `now`, while the body moved by `shift`.
+    /// Updates it with a pose found `passed` seconds after the last, at `now`, while the body moved by `shift`.
     pub fn follow(&mut self, anatomy: &Anatomy, pose: &Pose, now: f64, passed: f64, shift: [f32; 2]) {
         for ((kept, seen), point) in self.points.iter_mut().zip(anatomy.body(&pose.points)) {
             if is_confident(point) {
@@ -52,13 +52,13 @@ impl Extent {
         self.ample = followed(&moved(self.ample), &to, (-passed / SHRINKING).exp() as f32);
     }
 
-    /// The box to look at: the ample one, unless it shows more of `others`, each in a box, than the tight one.
+    /// The box to infer: the ample one, unless it shows more of `others` (boxes) than the tight one does.
     pub fn region<'a>(&self, mut others: impl Iterator<Item = &'a Region>) -> Region {
         let crowded = others.any(|other| intersection(&self.ample, other) > intersection(&self.tight, other));
         if crowded { self.tight } else { self.ample }
     }
 
-    /// In a frame of another size.
+    /// Scaled to a frame of another size.
     pub fn scale(&mut self, by: [f32; 2]) {
         for (point, _) in &mut self.points {
             (point.x, point.y) = (point.x * by[0], point.y * by[1]);
@@ -67,12 +67,12 @@ impl Extent {
     }
 }
 
-/// The box `region` once it follows the box `to`. Its edges may move a little within it, since a box that trembles with the
-/// points makes them tremble more; farther out they come at once, but for the share `kept` of their way.
+/// The box `region` after it follows the box `to`. Its edges may move a little inside it, because a box that moves with the
+/// points' jitter increases that jitter. Farther out they follow at once, except for the share `kept` of the distance.
 fn followed(region: &Region, to: &Region, kept: f32) -> Region {
     let axis = |at: f32, size: f32, to: f32, to_size: f32| {
         let loose = LOOSE * size.max(to_size);
-        // How far the edge lies outside of the one to follow.
+        // How far the edge is outside the box to follow.
         let edge = |outside: f32| {
             if outside > loose { loose + (outside - loose) * kept } else { outside.max(-loose) }
         };
@@ -91,7 +91,8 @@ mod tests {
     const SECOND_OF_FRAMES: usize = 60;
     const FRAME: f64 = 1.0 / SECOND_OF_FRAMES as f64;
 
-    /// Somebody of 17 points from (0, 0) to (100, 100 + `reach`), of which the lowest, a foot, has that score; all moved by `x`.
+    /// A person with 17 points from (0, 0) to (100, 100 + `reach`), of which the lowest, a foot, has that score; all moved
+    /// by `x`.
     fn pose(anatomy: &Anatomy, x: f32, reach: f32, foot: f32) -> Pose {
         let mut points: Vec<_> = (0..16)
             .map(|n| KeyPoint {
@@ -125,7 +126,7 @@ mod tests {
             extent.follow(&anatomy, &pose(&anatomy, 0.0, 100.0, 0.1), now, FRAME, [0.0; 2]);
             reached.push(tight_bottom(&extent));
         }
-        // 200 high, grown by 1.2, then 100 high and up to LOOSE of the larger side below that.
+        // 200 high, extended by 1.2, then 100 high and up to LOOSE of the larger side below that.
         assert_eq!(whole.y + whole.height, 220.0);
         assert!(reached[..23].iter().all(|y| *y == 220.0), "for 0.4 s: {reached:?}");
         assert!((reached[24] - (110.0 + LOOSE * 240.0)).abs() < 1e-3, "later: {}", reached[24]);
@@ -159,7 +160,7 @@ mod tests {
         assert!((bottom(&extent) - (220.0 - loose)).abs() < 1e-3, "{}", bottom(&extent));
         let mut extent = Extent::of(&anatomy, &tall, 0.0);
         extent.follow(&anatomy, &short, 0.7, 0.7, [0.0; 2]);
-        // What is outside of the loose edge shrinks by e in 0.7 s.
+        // The part outside the loose edge shrinks by e in 0.7 s.
         let expected = 110.0 + loose + (110.0 - loose) / std::f32::consts::E;
         assert!((bottom(&extent) - expected).abs() < 1e-3, "{} is not {expected}", bottom(&extent));
         assert!((tight_bottom(&extent) - (110.0 + loose)).abs() < 1e-3);

@@ -1,16 +1,19 @@
-//! Finds people in a stream of frames and follows them. Nothing here has a clock, a thread or a frame's pixels: the
-//! stream's time comes in, boxes to look at go out, and the key points that a network found in them come back.
+//! Finds people in a stream of frames, and tracks them. Nothing here has a clock, a thread or a frame's pixels: the stream's
+//! time and the key points of crops come in, and boxes to infer go out.
 //!
-//! All positions are in square pixels ([`FrameShape`](crate::video::FrameShape)), whatever the shape of the frame's own.
+//! All positions are in square pixels ([`FrameShape`](crate::video::FrameShape)), whatever the shape of the frame's own
+//! pixels.
 //!
-//! The two halves share no state, so that looks can be planned while earlier frames are still with the network:
+//! The two halves share no state, so that looks (boxes that a frame needs inferred) can be planned while earlier frames are
+//! in flight:
 //!
-//! - [`Planner::plan`] says where to look in a frame, given the [`Targets`] of some earlier frame: the predicted boxes of
-//!   those who are followed, those of candidates, and what the budget allows of a search.
-//! - [`Tracks::observe`] takes the looks' key points, frame by frame in order, and says who is in the frame.
+//! - [`Planner::plan`] says where to look in a frame, given the [`Targets`] of an earlier frame: the predicted boxes of
+//!   tracked people, those of candidates, and as much of a search as the budget allows.
+//! - [`Tracks::observe`] takes the looks' key points, frame by frame in order, and returns the people in the frame.
 //!
-//! Somebody found by a search is a candidate, whom nobody hears of, until a look with a box of its own agrees. Somebody
-//! followed who is not found is lost, looked for where he was going, and forgotten after the life time.
+//! What a search finds is a candidate. It is reported as a person after enough looks, each with its own box, agree. A
+//! tracked person who is not found is lost: the tracker searches at the predicted place, and forgets the person after
+//! `track-lifetime`.
 
 mod assign;
 mod body;
@@ -39,35 +42,35 @@ use assign::assign;
 use body::{Pose, overlap};
 use extent::Extent;
 
-/// Mean score from which a search's find is worth a closer look.
+/// Mean score from which a search's find deserves another look.
 const HINT: f32 = 0.25;
-/// Mean score of the closer looks that make a candidate a person, and the least of each.
+/// Mean score of the looks that make a candidate a person, and the minimum of each.
 const ACCEPT: f32 = 0.57;
 const LEAST_ACCEPTED: f32 = 0.46;
-/// Mean score under which somebody who is followed counts as not found.
+/// Mean score below which a tracked person counts as not found.
 const KEEP: f32 = 0.2;
-/// Agreement that a closer look must have with the look before.
+/// Agreement that a look must have with the look before.
 const AGREEMENT: f32 = 0.5;
-/// So many more closer looks must agree than not before anybody hears of a candidate.
+/// A candidate is reported once this many more looks agree than do not.
 const AGREEMENTS: u32 = 4;
-/// After so many closer looks in which it was not found, or otherwise, a candidate is nobody.
+/// After this many looks that did not find it, or that disagreed, a candidate is rejected.
 const FAILURES: u32 = 5;
-/// Nor is one on whom so many looks agree that it is hardly like a person.
+/// A candidate is also rejected after this many looks that agree, if it is hardly like a person.
 const DOUBTS: u32 = 8;
-/// A pose this unlike a track's prediction is somebody else.
+/// A pose this different from a track's prediction is another person.
 const LEAST_SIMILAR: f32 = 0.15;
-/// What the look that was made for a track counts more than others'.
+/// Bonus of a look that was made for the track, over other looks.
 const OWN_LOOK: f32 = 0.1;
 /// Two poses this similar by their points are the same person.
 const SAME_POINTS: f32 = 0.7;
-/// A find that covers somebody who is followed this much is that person.
+/// A find that overlaps a tracked person this much is that person.
 const SAME_BOX: f32 = 0.5;
-/// Somebody found anew who covers somebody lost this much is that person.
+/// A new find that overlaps a lost person this much is that person.
 const SAME_PLACE: f32 = 0.3;
-/// How fast the measured velocity follows, in seconds.
+/// Time constant of the measured velocity, in seconds.
 const STEADINESS: f64 = 0.2;
-/// For so long, in seconds, and for so many looks, however far apart these are, somebody is known whom nobody has looked
-/// at.
+/// A person for whom no look was made is remembered for this many seconds, and for this many looks, however far apart they
+/// are.
 const UNSEEN: f64 = 1.0;
 const UNSEEN_LOOKS: f64 = 8.0;
 
@@ -75,16 +78,16 @@ const UNSEEN_LOOKS: f64 = 8.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(u64);
 
-/// Why a box is looked at.
+/// The reason of a look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Purpose {
-    /// Upstream found somebody there, and may have a number for that person.
+    /// Upstream found a person there, and may have a number for that person.
     Detected {
         id: Option<i64>,
     },
-    /// Somebody who is followed, or lost.
+    /// A tracked or lost person.
     Follow(Key),
-    /// Somebody a search has found.
+    /// A candidate.
     Confirm(Key),
     Search,
 }
@@ -110,17 +113,17 @@ pub struct Observation {
     pub now: f64,
     /// Of the frame, in square pixels.
     pub size: (u32, u32),
-    /// The looks are upstream's word on who is in the frame, rather than the planner's.
+    /// The looks are upstream's boxes, which define who is in the frame; otherwise the planner's.
     pub detected: bool,
     pub seen: Vec<Seen>,
-    /// How long somebody who is lost is looked for.
+    /// How long a lost person is searched for.
     pub lifetime: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// Found by a search; then by so many looks of its own that agreed with the one before, with that sum of mean scores,
-    /// and by so many that did not.
+    /// Found by a search; then by this many looks of its own that agreed with the one before, with this sum of mean scores,
+    /// and by this many that did not.
     Candidate {
         agreed: u32,
         scores: f32,
@@ -130,7 +133,8 @@ enum State {
     Lost {
         since: f64,
     },
-    /// Upstream says who is there, and did not name this one: nobody looks for him, but he has his id when he comes back.
+    /// Upstream says who is in the frame, and did not report this person: there are no looks, but a person who returns keeps
+    /// the id.
     Omitted {
         since: f64,
     },
@@ -140,29 +144,29 @@ impl State {
     const NEW: Self = Self::Candidate { agreed: 0, scores: 0.0, failed: 0 };
 }
 
-/// Somebody.
+/// A person, tracked or candidate.
 #[derive(Clone, Debug)]
 struct Track {
     key: Key,
     id: Option<i64>,
     state: State,
-    /// As last found.
+    /// The last pose.
     pose: Pose,
     extent: Extent,
-    /// Of the box's centre, in square pixels a second.
+    /// Velocity of the box's centre, in square pixels a second.
     velocity: [f32; 2],
     /// When it was last found.
     seen: f64,
-    /// The pose comes from a look with a box of its own.
+    /// The pose comes from a look with its own box.
     own: bool,
 }
 
-/// Where people are expected, as of one frame.
+/// Where people are expected, after one frame.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
     size: (u32, u32),
     list: Vec<Target>,
-    /// That were taken at frames up to this one, beside those that were planned.
+    /// Further looks that were taken at frames up to this one, beside those that were planned.
     closer_looks: u64,
 }
 
@@ -175,7 +179,7 @@ struct Target {
     seen: f64,
 }
 
-/// Who is in the stream.
+/// The people in the stream.
 #[derive(Debug)]
 pub struct Tracks {
     anatomy: Anatomy,
@@ -183,24 +187,24 @@ pub struct Tracks {
     size: (u32, u32),
     next_key: u64,
     next_id: i64,
-    /// Upstream numbers people: none are invented beside its numbers.
+    /// Upstream numbers people: no numbers are added to its own.
     upstream_ids: bool,
     pace: Pace,
-    /// How long somebody who is lost is looked for.
+    /// How long a lost person is searched for.
     lifetime: f64,
-    /// Whom the last frame's looks were for.
+    /// The tracks that the last frame's looks were for.
     looked_at: BTreeSet<Key>,
-    /// Closer looks that were taken at the last frame, one after another; and at all frames.
+    /// Further looks: rounds taken at the last frame, and the number at all frames.
     rounds: u32,
     closer_looks: u64,
     decisions: Vec<Decision>,
 }
 
-/// How far apart the frames that are looked at are.
+/// How far apart inferred frames are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     last: Option<f64>,
-    /// From each of the last two to the next, in seconds.
+    /// The last two intervals, in seconds.
     gaps: [Option<f64>; 2],
 }
 
@@ -212,7 +216,7 @@ impl Pace {
         self.last = Some(now);
     }
 
-    /// Usual seconds between two looks. A single long gap is none: there time has jumped.
+    /// Usual seconds between two inferred frames. A single long gap does not count: the time has jumped there.
     fn usual(&self) -> f64 {
         let [last, before] = self.gaps;
         last.map_or(0.0, |last| before.map_or(last, |before| last.min(before)))
@@ -237,7 +241,7 @@ impl Tracks {
         }
     }
 
-    /// What was decided since this was last asked.
+    /// The decisions since the last call.
     pub fn decisions(&mut self) -> Vec<Decision> {
         std::mem::take(&mut self.decisions)
     }
@@ -259,7 +263,7 @@ impl Tracks {
         Targets { size: self.size, list, closer_looks: self.closer_looks }
     }
 
-    /// Takes the next frame's looks in; gives the people who are in it.
+    /// Takes the next frame's looks; returns the people in it.
     pub fn observe(&mut self, frame: Observation) -> Vec<Person> {
         self.scale_to(frame.size);
         self.pace.step(frame.now);
@@ -275,7 +279,7 @@ impl Tracks {
         }
     }
 
-    /// Who is in the frame of that time by now.
+    /// The people who are known to be in the frame of that time.
     fn people(&self, now: f64) -> Vec<Person> {
         let here = |track: &&Track| track.state == State::Followed && track.seen == now;
         let mut people: Vec<_> = self.list.iter().filter(here).map(Track::person).collect();
@@ -283,7 +287,7 @@ impl Tracks {
         people
     }
 
-    /// What time has passed over is gone before it is compared with anything.
+    /// Tracks whose time is over are removed before anything is compared with them.
     fn forget(&mut self, now: f64) {
         let unseen = (UNSEEN_LOOKS * self.pace.usual()).max(UNSEEN).max(self.lifetime);
         let lifetime = self.lifetime;
@@ -292,7 +296,7 @@ impl Tracks {
             let age = now - track.seen;
             let known = match track.state {
                 State::Candidate { .. } | State::Followed => age <= unseen,
-                // Who was not looked for may have gone long before.
+                // People without looks may have left long ago.
                 State::Lost { since } | State::Omitted { since } => now - since <= lifetime && age <= unseen,
             };
             if !known {
@@ -321,7 +325,7 @@ impl Tracks {
         self.size = size;
     }
 
-    /// Takes looks at the frame of that time in: who of those who are known is in it, and who else may be.
+    /// Takes looks at the frame of that time: which known people are in it, and which finds are new.
     fn take_looks(&mut self, seen: Vec<Seen>, now: f64) {
         let looked_at: Vec<_> = seen.iter().filter_map(|seen| seen.look.purpose.key()).collect();
         let finds = self.finds(seen, now);
@@ -369,13 +373,13 @@ impl Tracks {
                 (pose.score >= least).then_some(Find { key: look.purpose.key(), pose })
             })
             .collect();
-        // Looks with a box of their own see more precisely than a search.
+        // Looks with their own box are more precise than a search.
         finds.sort_by(|a, b| {
             b.key.is_some().cmp(&a.key.is_some()).then(b.pose.score.total_cmp(&a.pose.score))
         });
         let mut unique: Vec<Find> = Vec::with_capacity(finds.len());
         for find in finds {
-            // Somebody who was found in this frame already is not found anew by another's.
+            // A person who was already found in this frame is not found again by another look.
             let known = |track: &Track| {
                 track.state == State::Followed
                     && track.seen == now
@@ -391,7 +395,7 @@ impl Tracks {
         unique
     }
 
-    /// Whether the find is good enough for the track, which then goes on from there.
+    /// Whether the find is good enough for the track, which then continues from it.
     fn take_find(&mut self, row: usize, find: Find, predicted: &Pose, now: f64) -> bool {
         let plausible = self.anatomy.is_plausible(&find.pose);
         let hint = find.pose.score >= HINT && self.anatomy.is_hint(&find.pose);
@@ -407,7 +411,7 @@ impl Tracks {
                         State::Candidate { agreed, scores, failed }
                     }
                 } else if agreed > 0 {
-                    // Somebody else, beside the candidate.
+                    // Another person, beside the candidate.
                     return false;
                 } else {
                     State::Candidate { agreed, scores, failed: failed + 1 }
@@ -426,8 +430,8 @@ impl Tracks {
         true
     }
 
-    /// Gives an id to somebody who has just become a person. Found where somebody is lost, he is that person: the box of the
-    /// lost one went astray, and a search has found the body again.
+    /// Gives an id to a candidate that has become a person. Found where a person is lost, it is that person: the lost
+    /// person's box went astray, and a search found the body again.
     fn name(&mut self, key: Key, now: f64) {
         let newcomer = self.list.iter().position(|track| track.key == key && track.state == State::Followed);
         let Some(newcomer) = newcomer else { return };
@@ -445,7 +449,7 @@ impl Tracks {
         self.list.retain(|track| same.is_none_or(|(lost, ..)| track.key != lost));
     }
 
-    /// A find that is nobody's becomes a candidate, unless it lies on somebody.
+    /// A find without a track becomes a candidate, unless it overlaps a known person.
     fn take_stranger(&mut self, find: Find, now: f64) {
         let known = |track: &Track| {
             overlap(&track.pose.region, &find.pose.region) > SAME_BOX

@@ -1,5 +1,5 @@
-//! Where something moves in the frame: newcomers do, and a look at what moves finds them long before a walk through the
-//! whole grid does.
+//! Where something moves in the frame: people who walk in do, and a crop there finds them long before a pass over the whole
+//! grid does.
 
 use std::collections::VecDeque;
 
@@ -10,22 +10,22 @@ use crate::video::Pixels;
 const CELLS: usize = 64;
 /// Pixels that are read for each cell, across and down.
 const SAMPLES: usize = 2;
-/// Glimpses are this far apart, in seconds.
+/// Seconds between glimpses.
 pub const INTERVAL: f64 = 0.1;
-/// Each is compared with the one before the last.
+/// Each glimpse is compared with the one before the last.
 const COMPARED: usize = 2;
-/// A cell whose brightness changes by this much has changed, of 255.
+/// A cell has changed if its brightness changed by this much, of 255.
 const CHANGED: i16 = 14;
-/// With this share of cells changed, the camera moves.
+/// If this share of cells changed, the camera moves.
 const CAMERA: f32 = 0.4;
-/// With this mean change from one glimpse to the next, of 255, and so many times the usual, another scene begins.
+/// A new scene begins if the mean change from one glimpse to the next is this large, of 255, and this many times the usual.
 const CUT: f32 = 12.0;
 const CUT_BY_USUAL: f32 = 4.0;
 /// Cells of the smallest thing that counts, and of its height.
 const FEWEST: usize = 4;
 const LOWEST: usize = 2;
 
-/// A few brightnesses of a frame.
+/// A few brightness values of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glimpse {
     columns: usize,
@@ -36,7 +36,7 @@ pub struct Glimpse {
 }
 
 impl Glimpse {
-    /// Of the frame, whose size in square pixels is `size`.
+    /// Of a frame whose size in square pixels is `size`.
     pub fn of(pixels: &Pixels, size: (u32, u32)) -> Self {
         let longer = u64::from(size.0.max(size.1).max(1));
         let cells =
@@ -55,7 +55,7 @@ impl Glimpse {
         sum as f32 / self.cells.len() as f32
     }
 
-    /// Cells that changed otherwise than the whole picture, as it does when the light changes.
+    /// Cells that changed differently from the whole frame, which changes when the light does.
     fn changes(&self, other: &Self) -> Vec<bool> {
         let difference = || self.cells.iter().zip(&other.cells).map(|(a, b)| i16::from(*a) - i16::from(*b));
         let mut sorted: Vec<_> = difference().collect();
@@ -69,7 +69,7 @@ impl Glimpse {
 /// What the last glimpses show.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Movement {
-    /// Another scene has begun.
+    /// A new scene has begun.
     pub cut: bool,
     /// Boxes around what moves, in square pixels, largest first. None while the camera moves.
     pub boxes: Vec<Region>,
@@ -90,8 +90,8 @@ impl Motion {
         self.at.is_none_or(|at| now - at >= INTERVAL)
     }
 
-    /// Takes the glimpse of that time in; what lies in one of the boxes in `known` is left aside. Of `pictures`, which are
-    /// far apart in time, none is usually like the one before it.
+    /// Compares the glimpse of that time; changes inside the boxes in `known` are ignored. `pictures` are far apart in time,
+    /// and usually each differs from the one before.
     pub fn look(&mut self, now: f64, glimpse: Glimpse, known: &[Region], pictures: bool) -> Movement {
         self.at = Some(now);
         if self.last.back().is_some_and(|last| !last.fits(&glimpse)) {
@@ -101,7 +101,7 @@ impl Motion {
         if let Some(last) = self.last.back() {
             let change = glimpse.difference(last);
             movement.cut = change > CUT && (pictures || change > CUT_BY_USUAL * self.usual);
-            // A cut is not usual.
+            // A new scene does not count as usual.
             if !movement.cut {
                 self.usual += (change - self.usual) / 8.0;
             }
@@ -118,7 +118,7 @@ impl Motion {
     }
 }
 
-/// Boxes around cells that changed and lie together.
+/// Boxes around changed cells that are connected.
 fn boxes(glimpse: &Glimpse, mut changed: Vec<bool>, known: &[Region]) -> Vec<Region> {
     let (columns, rows) = (glimpse.columns, glimpse.rows);
     let moved = changed.iter().filter(|changed| **changed).count();
@@ -147,7 +147,7 @@ fn boxes(glimpse: &Glimpse, mut changed: Vec<bool>, known: &[Region]) -> Vec<Reg
             (left, right) = (left.min(column), right.max(column));
             (top, bottom) = (top.min(row), bottom.max(row));
             count += 1;
-            // One cell between them may be still.
+            // One unchanged cell between them is allowed.
             for y in row.saturating_sub(2)..(row + 3).min(rows) {
                 for x in column.saturating_sub(2)..(column + 3).min(columns) {
                     if std::mem::take(&mut changed[y * columns + x]) {
@@ -173,7 +173,7 @@ mod tests {
 
     const SIDE: (usize, usize) = (640, 360);
 
-    /// A picture with a bright rectangle in it: left, top, width, height.
+    /// A picture with a bright rectangle: left, top, width, height.
     fn glimpse(ground: u8, bright: [usize; 4]) -> Glimpse {
         let [left, top, width, height] = bright;
         let inside =
@@ -203,7 +203,7 @@ mod tests {
                 assert!(!motion.is_due((number as f64 + 0.5) * INTERVAL));
                 assert!(!last.cut && (number == 2 || last.boxes.is_empty()), "{last:?}");
             }
-            // From where it was to where it is, by cells of 10 pixels.
+            // From its old to its new place, in cells of 10 pixels.
             let expected =
                 if known.is_empty() { vec![Region::new(100.0, 100.0, 70.0, 160.0)] } else { vec![] };
             assert_eq!(last.boxes, expected);

@@ -1,9 +1,9 @@
-//! One person's track: where he is expected, and what a look makes of that.
+//! One person's track: the predicted place, and how a look updates it.
 
 use super::{Anatomy, DOUBTS, Doubt, Extent, FAILURES, Person, Pose, STEADINESS, State, Track, overlap};
 
 impl Track {
-    /// The last pose, moved on to that time.
+    /// The last pose, moved to that time.
     pub(super) fn predicted(&self, now: f64) -> Pose {
         let passed = (now - self.seen) as f32;
         let shift = self.velocity.map(|velocity| velocity * passed);
@@ -15,7 +15,7 @@ impl Track {
         pose
     }
 
-    /// Why a candidate who was looked at often enough is nobody.
+    /// Why a candidate is rejected after enough looks.
     pub(super) fn doubt(&self) -> Option<Doubt> {
         match self.state {
             State::Candidate { failed: FAILURES.., .. } => Some(Doubt::NotFoundAgain),
@@ -26,7 +26,7 @@ impl Track {
         }
     }
 
-    /// A look with a box of its own did not find it.
+    /// A look with its own box did not find it.
     pub(super) fn miss(&mut self, now: f64) {
         self.state = match self.state {
             State::Candidate { failed, .. } => {
@@ -37,10 +37,10 @@ impl Track {
         };
     }
 
-    /// Goes on from a new pose, which a look with a box of its own has found, or a search.
+    /// Continues from a new pose, which a look with its own box, or a search, has found.
     pub(super) fn find(&mut self, anatomy: &Anatomy, pose: Pose, now: f64, own: bool) {
         let passed = now - self.seen;
-        // Nobody jumps: that is another place for the same name.
+        // A jump is not a movement: the track has another place now.
         let jumped = overlap(&self.pose.region, &pose.region) == 0.0;
         if jumped {
             self.velocity = [0.0; 2];
@@ -49,7 +49,7 @@ impl Track {
             && self.own
             && let Some(shift) = anatomy.shift(&pose, &self.pose)
         {
-            // A search tells the place too roughly for a speed.
+            // A search shows the place too roughly for a velocity.
             let share = (1.0 - (-passed / STEADINESS).exp()) as f32;
             for (velocity, shift) in self.velocity.iter_mut().zip(shift) {
                 *velocity += (shift / passed as f32 - *velocity) * share;
@@ -58,7 +58,7 @@ impl Track {
         if jumped || !self.own {
             self.extent = Extent::of(anatomy, &pose, now);
         } else {
-            // The speed of the last while: points that are suddenly wrong do not carry the box away.
+            // The average velocity of the recent past: points that are suddenly wrong do not carry the box away.
             let shift = self.velocity.map(|velocity| velocity * passed as f32);
             self.extent.follow(anatomy, &pose, now, passed, shift);
         }

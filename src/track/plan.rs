@@ -13,38 +13,38 @@ use crate::pose::Region;
 
 /// The margin of a box grows by this much for each second of its result's age.
 const GROWTH: f32 = 0.6;
-/// A shift of a box by this share of its side makes no difference to the network.
+/// A shift of a box by this share of its side makes no difference to the model.
 const BORNE: f32 = 0.05;
-/// How far ahead a velocity holds, in seconds.
+/// How many seconds ahead a velocity is trusted.
 const FORESIGHT: f32 = 0.5;
-/// Every second look at a candidate has a box this much larger.
+/// Every second look at a candidate uses a box this much larger.
 const WIDER: f32 = 1.15;
-/// Somebody lost is looked for in every frame for so many seconds, and then in every `SELDOM`th.
+/// A lost person is searched for in every frame for this many seconds, and then in every `SELDOM`th.
 const AT_ONCE: f64 = 0.3;
 const SELDOM: u64 = 6;
-/// Frames of a file so many seconds apart are taken as pictures, each by itself.
+/// Frames of a file that are this many seconds apart are treated as still pictures, each by itself.
 const PICTURES: f64 = 0.5;
 
-/// What users set.
+/// The user's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Most people that are looked at in a frame.
+    /// Most people that are inferred in a frame.
     pub max_people: usize,
     pub search: Budget,
 }
 
-/// A frame to be planned.
+/// A frame to plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// The stream's time in seconds.
     pub now: f64,
     /// In square pixels.
     pub size: (u32, u32),
-    /// Also for people nobody knows of.
+    /// Also search for people who are not known.
     pub search: bool,
-    /// The frame can be looked at for as long as it takes: nobody waits for it (it is not live).
+    /// The frame may take any time, because it is not live.
     pub still: bool,
-    /// So many boxes can be searched before the next frame comes, where frames are far apart.
+    /// Boxes that can be searched before the next frame comes, if frames are far apart.
     pub most: usize,
 }
 
@@ -54,19 +54,18 @@ pub struct Planner {
     search: Search,
     motion: Motion,
     frames: u64,
-    /// Closer looks that are paid for.
+    /// Further looks that the budget was charged for.
     paid: u64,
     last: Option<f64>,
 }
 
 impl Planner {
-    /// Whether a plan at that time of the stream can make use of a glimpse of the frame.
+    /// Whether a plan at that time of the stream can use a glimpse of the frame.
     pub fn wants_glimpse(&self, now: f64) -> bool {
         self.motion.is_due(now)
     }
 
-    /// Where to look in the frame, as `targets` of an earlier frame say, and where a `glimpse` of it shows that something
-    /// moves.
+    /// Where to look in the frame, according to the `targets` of an earlier frame, and to a `glimpse` that shows what moves.
     pub fn plan(
         &mut self,
         moment: Moment,
@@ -93,7 +92,7 @@ impl Planner {
         }
         let passed = self.last.replace(now).map_or(0.0, |last| now - last);
         let slow = passed >= AT_ONCE;
-        // Each shows something else, and who is not found in it may not be found at all.
+        // Each picture shows something else: a person who is not found in this one may never be.
         let apart = passed >= PICTURES;
         let picture = still && apart;
         for (target, region) in of(|state| matches!(state, State::Lost { .. })) {
@@ -104,7 +103,7 @@ impl Planner {
         }
         looks.truncate(settings.max_people);
         self.search.begin_frame(size, now, settings.search);
-        // To look for somebody lost is a search, too, and so were the closer looks that came before this one.
+        // Looks for lost people are charged to the search, and so are the further looks before this one.
         let closer_looks = targets.closer_looks - std::mem::replace(&mut self.paid, targets.closer_looks);
         self.search.pay(looks.len().saturating_sub(followed.len()) + closer_looks as usize);
         let candidates = || of(|state| matches!(state, State::Candidate { .. }));
@@ -123,8 +122,8 @@ impl Planner {
                 Look { region, purpose: Purpose::Confirm(target.key) }
             }));
             self.search.pay(looks.len() - before);
-            // A scene's first frame shows most of those who are in it: what is lent for it is spent on it.
-            // Of live frames that are far apart each is searched for as long as may be.
+            // A scene's first frame shows most of its people, so the credit is spent on it. Live frames that are far apart
+            // are each searched as long as possible.
             let at_once = (still && new_scene || apart) && settings.search.crops > 0;
             let most = if at_once { most } else { settings.search.crops };
             let most = most.saturating_sub(looks.len() - before);
@@ -135,22 +134,22 @@ impl Planner {
     }
 }
 
-/// The box of the closer look of that number at a candidate that is expected in `region`. Looked at through another box,
-/// what only looks like somebody looks otherwise.
+/// The box of that look at a candidate expected in `region`. Something that only resembles a person looks different through
+/// another box.
 pub(super) fn closer(region: &Region, number: u64) -> Region {
     let by = if number.is_multiple_of(2) { WIDER } else { 1.0 };
     let [x, y] = centre(region);
     around(x, y, region.width * by, region.height * by)
 }
 
-/// The box in which somebody is expected, larger the older the news of him is.
+/// The box in which a person is expected: the older the last result, the larger.
 pub(super) fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
     let age = ((now - target.seen) as f32).max(0.0);
     let ahead = age.min(FORESIGHT);
     let grown = 1.0 + GROWTH * ahead;
     let region = scaled(&target.region, by);
     let [x, y] = centre(&region);
-    // What the network bears anyway is not followed: the speed is never known exactly.
+    // Small shifts do not matter to the model, so they are not predicted: the velocity is never exact.
     let shift = |velocity: f32, side: f32| {
         let (shift, borne) = (velocity * ahead, BORNE * side);
         shift - shift.clamp(-borne, borne)

@@ -1,5 +1,5 @@
-//! Where a frame is searched for people nobody follows yet: a grid of overlapping boxes of a person's shape, walked
-//! through within a budget, and what moves.
+//! Where a frame is searched for people who are not tracked: in a grid of overlapping, person-shaped boxes, within a budget,
+//! and where something moves.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,63 +9,63 @@ use super::{
 };
 use crate::pose::Region;
 
-/// Width of a person's box by its height, as most networks' inputs have it.
+/// Width of a person's box relative to its height, as in most models' inputs.
 const ASPECT: f32 = 0.75;
-/// Each size of box is so much smaller than the one before it. A network trained on boxes between 0.75 and 1.25 of the
-/// person still finds it in one of 0.7 to 1.7.
+/// Each size of box is this share of the next larger one. A model trained on boxes of 0.75 to 1.25 of the person still finds
+/// the person in one of 0.7 to 1.7.
 const SHRINK: f32 = 0.5;
 /// Sizes below the whole frame's height.
 const SIZES: usize = 3;
 /// Distance of neighbouring boxes as a share of their side: a person up to 0.3 of it off the centre is found.
 const STEP: f32 = 0.6;
-/// Boxes beside one another at most, or below one another: in a frame 28 times as wide as high this is as `STEP` says, in longer
-/// ones they lie farther apart, so that the grid takes little memory whatever the frame's shape.
+/// Most boxes in a row or column. Up to a frame 28 times as wide as high, their distance is `STEP`; in longer frames it is
+/// larger, so that the grid takes little memory whatever the frame's shape.
 const MOST_IN_A_LINE: f32 = 256.0;
-/// A box mostly filled by somebody who is followed shows that person again.
+/// A box filled this much by a tracked person would only show that person again.
 const COVERED: f32 = 0.5;
 
-/// What moves is looked at with a margin, and once more with a larger one if that shows nobody.
+/// A moving thing is searched with a margin, and once more with a larger one if no person was found.
 const MARGINS: [f32; 2] = [1.2, 1.8];
-/// Looks at boxes that overlap this much are looks at the same thing.
+/// Boxes that overlap this much show the same thing.
 const SAME: f32 = 0.4;
-/// How long nothing more is expected of a thing that was looked at, in seconds.
+/// Seconds for which a thing that was searched is not searched again.
 const TIRED: f64 = 3.0;
-/// The share of what is saved that goes to what was spent before.
+/// The share of new credit that repays what was spent before.
 const REPAID: f64 = 0.5;
-/// The share of the budget that goes to what moves.
+/// The share of the budget for things that move.
 const MOVING: f64 = 2.0 / 3.0;
 
-/// The budget: so many crops in each interval on average, saved up to a whole walk through the grid, and so many in one
-/// frame at most.
+/// The budget: this many crops in each interval on average, saved up to a whole pass over the grid, and at most this many in
+/// one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
     pub crops: usize,
     pub interval: Duration,
 }
 
-/// Walks through the grid, and looks at what moves.
+/// Chooses boxes of the grid, and boxes around what moves.
 #[derive(Debug, Default)]
 pub struct Search {
     size: (u32, u32),
     grid: Vec<Region>,
-    /// Boxes of the grid that are large, at its beginning.
+    /// Large boxes, which are first in the grid.
     large: usize,
     next: usize,
-    /// Crops that are saved up: for what moves, which are no more than one frame may have, and for the grid.
+    /// Saved crops: for what moves, at most as many as one frame may have; and for the grid.
     for_moving: f64,
     for_grid: f64,
-    /// Of what was spent before it was saved, at the start and for new scenes.
+    /// Crops that were spent before they were saved, at the start and for new scenes.
     owed: f64,
-    /// The stream's time up to which the budget was saved.
+    /// The stream's time up to which crops were saved.
     last: Option<f64>,
-    /// What moves and was not looked at yet.
+    /// Moving things that were not searched yet.
     moving: Vec<Region>,
-    /// What moved and was looked at lately: when, and where.
+    /// Moving things that were searched lately: when, and where.
     looked_at: VecDeque<(f64, Region)>,
 }
 
 impl Search {
-    /// Saves up for the time since the last frame; the stream's time is in seconds.
+    /// Saves crops for the time since the last frame; the stream's time is in seconds.
     pub fn begin_frame(&mut self, size: (u32, u32), now: f64, budget: Budget) {
         if self.size != size {
             self.size = size;
@@ -82,7 +82,7 @@ impl Search {
                 saved - repaid
             }
             Some(_) => few + all,
-            // The first frames may be walked through at once.
+            // The first frames may be searched completely at once.
             None => {
                 self.owed = few + all;
                 few + all
@@ -98,14 +98,14 @@ impl Search {
         }
     }
 
-    /// What moved in the frame; whether that is a `picture`, to be searched like the first.
+    /// What moved in the frame, and whether it is a `picture`, to be searched like the first frame.
     pub fn see(&mut self, movement: Movement, picture: bool) {
         if movement.cut {
             self.looked_at.clear();
             self.next = 0;
             let wanted = if picture { self.grid.len() } else { self.large };
             let lacking = (wanted as f64 - self.for_grid).max(0.0);
-            // Scenes that change all the time get no more than what can be repaid.
+            // If scenes change all the time, no more is spent than can be repaid.
             if picture {
                 self.for_grid += lacking;
             } else if self.owed + lacking <= self.grid.len() as f64 {
@@ -116,12 +116,12 @@ impl Search {
         self.moving = movement.boxes;
     }
 
-    /// Pays for crops that look closer at what a search has found, or for somebody lost.
+    /// Charges crops of further looks at candidates, or at lost people.
     pub fn pay(&mut self, crops: usize) {
         self.for_grid -= crops as f64;
     }
 
-    /// The next boxes, at most so many, as the budget allows. Those that somebody in `followed` fills are left out.
+    /// The next boxes, at most `most`, as the budget allows; not those that a person in `followed` fills.
     pub fn take(&mut self, now: f64, most: usize, followed: &[Region]) -> Vec<Region> {
         let is_covered = |region: &Region| {
             followed.iter().any(|other| intersection(region, other) > COVERED * area(region))
@@ -134,7 +134,7 @@ impl Search {
                 self.for_moving -= 1.0;
                 self.looked_at.push_back((now, moved));
                 let [x, y] = centre(&moved);
-                // What moves may be the upper or the lower half of somebody.
+                // The moving thing may be the upper or the lower half of a person.
                 let height = moved.height.max(moved.width);
                 taken.push(around(x, y, moved.width * margin, height * margin));
             }
@@ -166,7 +166,7 @@ fn grid((width, height): (u32, u32)) -> (Vec<Region>, usize) {
         let level: Vec<_> = starts(height, box_height)
             .flat_map(|y| starts(width, box_width).map(move |x| Region::new(x, y, box_width, box_height)))
             .collect();
-        // Neighbours overlap: what one frame looks at shall lie apart.
+        // Neighbours overlap, so the boxes of one frame should be far apart.
         let stride = (0..).map(|n| level.len() / 2 + 1 + n).find(|stride| gcd(*stride, level.len()) == 1);
         let stride = stride.unwrap_or(1);
         grid.extend((0..level.len()).map(|n| level[n * stride % level.len()]));
@@ -193,8 +193,8 @@ mod tests {
     const SIZE: (u32, u32) = (1280, 720);
     const BUDGET: Budget = Budget { crops: 6, interval: Duration::from_secs(1) };
 
-    /// Whether the network finds somebody of that height in one of the boxes: not much smaller or larger than the box, and
-    /// not far from its middle.
+    /// Whether the model finds a person of that height in one of the boxes: not much smaller or larger than the box, and not
+    /// far from its middle.
     fn finds(boxes: &[Region], x: f32, y: f32, height: f32) -> bool {
         boxes.iter().any(|region| {
             let side = region.height.max(region.width / ASPECT);
@@ -259,7 +259,7 @@ mod tests {
     fn a_new_scene_is_searched_at_once_but_not_for_ever() {
         let mut search = Search::default();
         let mut frame = 0;
-        // A second's frames with or without a cut at its beginning: crops that are looked at.
+        // Crops that are inferred in a second's frames, with or without a new scene at the beginning.
         let mut second = |cut: bool| {
             let mut taken = 0;
             for number in 0..30 {

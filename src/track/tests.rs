@@ -1,4 +1,4 @@
-//! Who is found, followed, lost and told apart, in a world of people whom a pretended network finds.
+//! Who is found, tracked, lost and distinguished, in a world whose people a fake model finds.
 
 mod bodies;
 mod looks;
@@ -72,7 +72,7 @@ impl Someone {
     }
 }
 
-/// What the network answers to a look: whoever fits best, or nobody. Like the real one it knows nothing of ids.
+/// The model's answer to a look: the person who fits best, or none. Like the real model, it knows no ids.
 fn network(look: &Look, people: &[Someone]) -> Vec<KeyPoint> {
     let [x, y] = centre(&look.region);
     let fitting = people.iter().filter(|person| person.score_in(&look.region) > 0.0);
@@ -92,9 +92,9 @@ struct Stage {
     now: f64,
     /// Seconds between two frames.
     step: f64,
-    /// Closer looks are taken at the same frame.
+    /// Further looks are taken at the same frame.
     still: bool,
-    /// Boxes that can be searched in one frame, where frames are far apart.
+    /// Boxes that can be searched in one frame, if frames are far apart.
     most: usize,
     lookahead: usize,
     /// Where people are after each of the last frames.
@@ -121,12 +121,12 @@ impl Stage {
         }
     }
 
-    /// The next frame with these people in it: who is reported.
+    /// The next frame with these people; returns the people who are reported.
     fn frame(&mut self, people: &[Someone]) -> Vec<Person> {
         self.frame_with(|look| Seen { look: *look, points: network(look, people) })
     }
 
-    /// The next frame, of which a network answers so.
+    /// The next frame, with these answers of the model.
     fn frame_with(&mut self, answer: impl Fn(&Look) -> Seen) -> Vec<Person> {
         self.now += self.step;
         let targets = if self.targets.len() == self.lookahead {
@@ -172,7 +172,7 @@ impl Stage {
         found
     }
 
-    /// Frames with these people until somebody is reported; how many it took.
+    /// Frames with these people until one is reported; returns how many.
     fn until_reported(&mut self, people: &[Someone]) -> usize {
         (1..=300).find(|_| !self.frame(people).is_empty()).expect("nobody is found in 300 frames")
     }
@@ -252,7 +252,7 @@ fn somebody_who_walks_is_followed_without_a_miss_at_every_lookahead() {
 #[test]
 fn ids_are_kept_when_two_people_cross() {
     let mut stage = Stage::new(1);
-    // The second walks nearer to the camera.
+    // The second person comes nearer to the camera.
     let at = |frame: usize| {
         let way = 5.0 * frame as f32;
         [someone(300.0 + way, 340.0, 360.0), someone(1000.0 - way, 380.0, 430.0)]
@@ -260,7 +260,7 @@ fn ids_are_kept_when_two_people_cross() {
     let mut before = None;
     for frame in 0..140 {
         let pair = at(frame);
-        // Somebody hidden by another is not found.
+        // A person hidden by another is not found.
         let hidden = (pair[0].x - pair[1].x).abs() < 60.0;
         let people = stage.frame(if hidden { &pair[1..] } else { &pair });
         if frame == 50 {
@@ -288,7 +288,7 @@ fn somebody_lost_keeps_the_id_within_the_life_time_and_gets_a_new_one_after_it()
     }
 }
 
-/// The box of somebody followed goes astray, a search finds the body, and nothing is seen in the first box any more.
+/// The box of a tracked person goes astray, a search finds the body, and the first box shows nothing any more.
 #[test]
 fn somebody_found_anew_where_somebody_is_lost_is_that_person() {
     let cases = [(someone(600.0, 400.0, 400.0), Some(1)), (someone(900.0, 400.0, 400.0), Some(2))];
@@ -317,7 +317,7 @@ fn somebody_found_anew_where_somebody_is_lost_is_that_person() {
         }
         let people = observe(&[(Purpose::Follow(old), nothing), (Purpose::Confirm(new), anew)]);
         assert_eq!((ids(&people), id_at(&people, anew)), (vec![expected], expected));
-        // Who was lost comes back; the look for him finds nobody where he was but the newcomer.
+        // A lost person returns; at the predicted place there is only the newcomer.
         let people = observe(&[(Purpose::Follow(old), astray), (Purpose::Follow(new), anew)]);
         let there = if expected == Some(1) { vec![expected] } else { vec![Some(1), expected] };
         assert_eq!(ids(&people), there);
@@ -333,7 +333,7 @@ fn two_tracks_on_one_person_become_one() {
         stage.frame(&[left, right]);
     }
     assert_eq!(stage.frame(&[left, right]).len(), 2);
-    // The right one goes behind the left one: both looks find the same person.
+    // The right person goes behind the left one: both looks find the same person.
     let meeting = |frame: usize| [left, someone(700.0 - 5.0 * frame as f32, 400.0, 400.0)];
     for frame in 0..40 {
         stage.frame(&meeting(frame));
@@ -390,7 +390,7 @@ fn upstreams_numbers_are_the_ids() {
     assert_eq!(ids(&stage.detected(&[(boxes[0], Some(7)), (boxes[1], None)], &people)), [Some(7), None]);
     let bridged = stage.frame(&people);
     assert_eq!((id_at(&bridged, people[0]), id_at(&bridged, people[1]), bridged.len()), (Some(7), None, 2));
-    // Upstream says that they have changed places: so it is.
+    // Upstream says that they have changed places, which is then true.
     assert_eq!(ids(&stage.detected(&[(boxes[1], Some(7))], &people)), [Some(7)]);
     let bridged = stage.frame(&people);
     assert_eq!(ids(&bridged), [Some(7)]);
@@ -437,7 +437,7 @@ fn a_jump_in_time_forgets_everybody() {
     assert_eq!(stage.targets.back().unwrap().list.len(), 1, "only whoever the looks find anew");
 }
 
-/// The cost of a scene with nobody in it, and of one with one person who is followed.
+/// The cost of a scene without people, and of one with one tracked person.
 #[test]
 fn the_search_keeps_its_budget() {
     let mut stage = Stage::new(8);
@@ -460,7 +460,7 @@ fn the_search_keeps_its_budget() {
     assert!(share <= 1.21, "{share} crops for each frame of one person");
 }
 
-/// Looks for somebody who has gone are part of the search.
+/// Looks for a person who has left are charged to the search.
 #[test]
 fn who_is_lost_is_looked_for_within_the_budget() {
     let mut stage = Stage::new(1);

@@ -1,4 +1,4 @@
-//! The pixel formats of both elements: what is sampled and drawn on without a conversion, the most usual first.
+//! The pixel formats of both elements, which are sampled and drawn on without a conversion, the most usual first.
 
 use gst::prelude::*;
 use gst_video::VideoFormat::{self, *};
@@ -6,8 +6,8 @@ use gst_video::VideoFormat::{self, *};
 pub(crate) const FORMATS: [VideoFormat; 17] =
     [Nv12, I420, Rgb, Bgr, Rgbx, Bgrx, Xrgb, Xbgr, Rgba, Bgra, Argb, Abgr, Nv21, Yv12, Yuy2, Uyvy, Gray8];
 
-/// Says in the log which caps an answered query of a sink pad has refused, and why: the pipeline fails upstream of the element,
-/// whose message tells neither.
+/// Logs which caps an answered query of a sink pad has refused, and why: the pipeline fails upstream of the element, with a
+/// message that says neither.
 pub(crate) fn log_refusal(category: gst::DebugCategory, pad: &gst::Pad, query: &gst::QueryRef) {
     let offered = match query.view() {
         gst::QueryView::AcceptCaps(query) if !query.result() => query.caps_owned(),

@@ -1,10 +1,10 @@
-//! GStreamer's video frames as the crop sampler's pictures.
+//! GStreamer's video frames as pictures for the crop sampler.
 
 use gst_video::{VideoColorRange, prelude::*};
 
 use super::{ChromaSite, Colour, Component, Picture, YuvMatrix, planes};
 
-/// What the sampler must know of the caps' colours.
+/// The caps' colours, as the sampler needs them.
 #[derive(Clone, Copy)]
 pub(crate) struct Colours {
     pub(super) colour: Colour,
@@ -19,7 +19,7 @@ impl Colours {
         let colour = if format.is_gray() && range != VideoColorRange::Range16_235 {
             Colour::Gray
         } else if format.is_gray() || format.is_yuv() {
-            // Caps without a matrix: BT.601, as videoconvert takes them.
+            // Caps without a matrix: BT.601, as in videoconvert.
             let (kr, kb) = info.colorimetry().matrix().kr_kb().unwrap_or((0.299, 0.114));
             Colour::Yuv(YuvMatrix::new(kr, kb, full_range))
         } else if range == VideoColorRange::Range16_235 {
@@ -42,10 +42,10 @@ fn chroma_site(site: gst_video::VideoChromaSite) -> ChromaSite {
     }
 }
 
-/// The chroma of grey, which limited range needs to become RGB.
+/// The chroma of grey, which is needed to convert limited range to RGB.
 const NO_CHROMA: Component = Component { data: &[128], row_stride: 1, pixel_stride: 1, width: 1, height: 1 };
 
-/// Why a buffer cannot be taken as a frame of these caps, and what to do about it.
+/// Why a buffer cannot be used as a frame with these caps, and what to do about it.
 pub(crate) fn misfit(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> String {
     let (size, format) = (buffer.size(), info.format());
     let frame = format!("{}x{} {format}", info.width(), info.height());

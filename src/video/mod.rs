@@ -1,4 +1,4 @@
-//! Frames: formats, planes, colours, pictures, what a crop is, and how it is sampled.
+//! Frames: formats, planes, colours, pictures, and the sampling of crops.
 
 mod allocation;
 pub mod cuda;

@@ -1,4 +1,4 @@
-//! A frame's pixels, wherever they lie.
+//! A frame's pixels, in any memory.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! A person's region in the frame, and the crop of the frame that the network sees.
+//! A person's region in the frame, and the crop that the model receives.
 
 /// How much larger than the region the crop is (mmpose `GetBBoxCenterScale`, `padding=1.25`).
 const PADDING: f64 = 1.25;
 
-/// A box in the frame's square pixels ([`FrameShape`](super::FrameShape)): left, top, width, height. May reach over the frame's
-/// border.
+/// A box in the frame's square pixels ([`FrameShape`](super::FrameShape)): left, top, width, height. It may extend over the
+/// frame's border.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Region {
     pub x: f32,
@@ -18,12 +18,12 @@ impl Region {
         Self { x, y, width, height }
     }
 
-    /// The same box where x and y are multiplied by these.
+    /// The same box with x and y multiplied by these.
     pub fn scaled(&self, by: [f32; 2]) -> Self {
         Self::new(self.x * by[0], self.y * by[1], self.width * by[0], self.height * by[1])
     }
 
-    /// What of it lies in a frame of that size; of a box outside nothing is left, a width or height of 0.
+    /// The part inside a frame of that size; nothing remains of a box outside, so its width or height is 0.
     pub fn clipped(&self, width: f32, height: f32) -> Self {
         let side = |start: f32, length: f32, most: f32| {
             let (from, to) = (start.clamp(0.0, most), (start + length).clamp(0.0, most));
@@ -41,10 +41,10 @@ impl Region {
     }
 }
 
-/// The part of the frame that becomes one network input, in square pixels: the region grown by 1.25 around its centre,
-/// then on its smaller side to the network's aspect, so that nothing is distorted (mmpose
-/// `datasets/transforms/common_transforms.py` `GetBBoxCenterScale`, `topdown_transforms.py` `TopdownAffine`).
-/// May reach over the frame's border, and may lie wholly outside.
+/// The part of the frame that becomes one model input, in square pixels: the region extended by 1.25 around its centre, then
+/// extended on its smaller side to the model's aspect, so that nothing is distorted (mmpose
+/// `datasets/transforms/common_transforms.py` `GetBBoxCenterScale`, `topdown_transforms.py` `TopdownAffine`). It may extend
+/// over the frame's border, or be completely outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Crop {
     centre: [f32; 2],
@@ -53,8 +53,8 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// The crop of `region` for a network input of that many pixels. None when the region is not usable (numbers that
-    /// are not finite, no area), when it is so large that its crop leaves f32, or for a network side of 0.
+    /// The crop of `region` for a model input of that many pixels. None if the region is not usable (numbers that are not
+    /// finite, no area), if it is so large that its crop exceeds f32, or if a side of the input is 0.
     pub fn new(region: &Region, network_width: u32, network_height: u32) -> Option<Crop> {
         if !region.is_usable() || network_width == 0 || network_height == 0 {
             return None;
@@ -76,7 +76,7 @@ impl Crop {
         finite.then_some(crop)
     }
 
-    /// The same part of the frame where x and y are multiplied by these: in the frame's own pixels, as it is sampled.
+    /// The same part of the frame with x and y multiplied by these: in the frame's own pixels, for sampling.
     pub fn scaled(&self, [x, y]: [f32; 2]) -> Self {
         let scaled = |[a, b]: [f32; 2]| [a * x, b * y];
         Self { centre: scaled(self.centre), size: scaled(self.size), ..*self }
@@ -92,7 +92,7 @@ impl Crop {
         (self.size[0], self.size[1])
     }
 
-    /// From network pixels to the frame: `(p - (W, H) / 2) * sw / W + c`.
+    /// From input pixels to the frame: `(p - (W, H) / 2) * sw / W + c`.
     pub fn to_frame(&self, x: f32, y: f32) -> (f32, f32) {
         let axis =
             |p: f32, i: usize| (p - self.network[i] / 2.0) * self.size[i] / self.network[i] + self.centre[i];
@@ -120,11 +120,11 @@ mod tests {
 
     #[test]
     fn crop_is_padded_and_has_the_networks_aspect() {
-        // Tall region: the height leads, the width grows.
+        // Tall region: its height decides, and the width is extended.
         let crop = Crop::new(&Region::new(100.0, 50.0, 40.0, 200.0), 192, 256).unwrap();
         assert_eq!(crop.centre(), (120.0, 150.0));
         assert_eq!(crop.size(), (187.5, 250.0));
-        // Wide region: the width leads.
+        // Wide region: its width decides.
         let crop = Crop::new(&Region::new(-10.0, 0.0, 240.0, 10.0), 192, 256).unwrap();
         assert_eq!(crop.centre(), (110.0, 5.0));
         assert_eq!(crop.size(), (300.0, 400.0));
@@ -138,7 +138,7 @@ mod tests {
             let (fx, fy) = crop.to_frame(x, y);
             assert!((fx - (cx + (x / 192.0 - 0.5) * sw)).abs() < 1e-3);
             assert!((fy - (cy + (y / 256.0 - 0.5) * sh)).abs() < 1e-3);
-            // The forward matrix [[s, 0, W/2 - s cx], [0, s, H/2 - s cy]] takes it back.
+            // The forward matrix [[s, 0, W/2 - s cx], [0, s, H/2 - s cy]] reverses it.
             let s = 192.0 / sw;
             assert!((s * fx + 96.0 - s * cx - x).abs() < 1e-3);
             assert!((s * fy + 128.0 - s * cy - y).abs() < 1e-3);

@@ -1,13 +1,13 @@
 //! The size of a frame, and the shape of its pixels.
 
-/// Pixels whose sides differ by more than this factor are in no real video.
+/// No real video has pixels whose sides differ by more than this factor.
 const MOST_STRETCHED: f32 = 64.0;
 
-/// A frame's size in its own pixels, and how many times wider than high one of them is shown.
+/// A frame's size in its own pixels, and the aspect at which one of them is shown.
 ///
-/// People are searched, cut out, followed and smoothed in **square pixels**: y as in the frame, x times the pixel's aspect, so
-/// that a person has the same shape in every video. The frame's own pixels count where a crop is sampled, and in what comes in
-/// and goes out: upstream's regions, and the `FramePeople` that metadata is written from. In most videos the two are the same.
+/// People are searched, sampled, tracked and smoothed in **square pixels**: y as in the frame, x times the pixel's aspect,
+/// so that a person has the same shape in every video. The frame's own pixels are used where a crop is sampled, and at the
+/// borders: upstream's regions, and the `FramePeople` that metadata is written from. In most videos both are the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameShape {
     /// In the frame's own pixels.
@@ -17,33 +17,33 @@ pub struct FrameShape {
 }
 
 impl FrameShape {
-    /// Of so many pixels, which are as wide by as high as `pixel_aspect` says. One that no video has (0 or below) is taken as
-    /// square, one beyond 1:64 or 64:1 as these.
+    /// With that many pixels, whose width relative to their height is `pixel_aspect`. An impossible aspect (0 or below)
+    /// counts as square, one beyond 1:64 or 64:1 as these.
     pub fn new(width: u32, height: u32, pixel_aspect: (i32, i32)) -> Self {
         let (across, down) = pixel_aspect;
         let pixel_aspect = if across > 0 && down > 0 { across as f32 / down as f32 } else { 1.0 };
         Self { width, height, pixel_aspect: pixel_aspect.clamp(1.0 / MOST_STRETCHED, MOST_STRETCHED) }
     }
 
-    /// Width and height in square pixels; at least 1 each where the frame has any.
+    /// Width and height in square pixels; at least 1 each if the frame has any pixels.
     pub fn square_size(&self) -> (u32, u32) {
         let width = f64::from(self.width) * f64::from(self.pixel_aspect);
         ((width.round() as u32).max(self.width.min(1)), self.height)
     }
 
-    /// What x and y in the frame's own pixels are to be multiplied by to be in square pixels.
+    /// Factors for x and y from the frame's own pixels to square pixels.
     pub fn to_square(&self) -> [f32; 2] {
         [self.pixel_aspect, 1.0]
     }
 
-    /// What x and y in square pixels are to be multiplied by to be in the frame's own pixels.
+    /// Factors for x and y from square pixels to the frame's own pixels.
     pub fn to_pixels(&self) -> [f32; 2] {
         [1.0 / self.pixel_aspect, 1.0]
     }
 }
 
 impl From<&gst_video::VideoInfo> for FrameShape {
-    /// As the caps say.
+    /// From the caps.
     fn from(info: &gst_video::VideoInfo) -> Self {
         let aspect = info.par();
         Self::new(info.width(), info.height(), (aspect.numer(), aspect.denom()))

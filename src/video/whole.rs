@@ -1,4 +1,4 @@
-//! How a whole frame becomes a network's input.
+//! How a whole frame becomes a model's input.
 
 use super::FrameShape;
 
@@ -8,24 +8,24 @@ pub(super) const BORDER: u8 = 114;
 /// How a frame is fitted into an input of another shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// Scaled by the smaller ratio of the sides, its own sizes cut to whole pixels, at the top left; the rest is grey
+    /// Scaled by the smaller ratio of the sides, with its sizes truncated to whole pixels, at the top left; the rest is grey
     /// (mmdet `Resize(keep_ratio=True)` and `Pad`, rtmlib `YOLOX.preprocess`).
     Letterbox,
     /// Stretched to the whole input (rtmlib `RFDETR.preprocess`).
     Stretch,
 }
 
-/// A whole frame in a network's input.
+/// A whole frame in a model's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Whole {
-    /// Pixels of the input that show the frame: so many columns and rows, from the top left.
+    /// Columns and rows of the input that show the frame, from the top left.
     inside: [u32; 2],
-    /// Square pixels of the frame to one of the input, by direction.
+    /// Square pixels of the frame for each pixel of the input, in each direction.
     ratio: [f32; 2],
 }
 
 impl Whole {
-    /// Of frames of that shape in an input of that size. None where a side is 0.
+    /// For frames of that shape in an input of that size. None if a side is 0.
     pub fn new(fit: Fit, shape: FrameShape, width: u32, height: u32) -> Option<Self> {
         let (frame_width, frame_height) = shape.square_size();
         if [frame_width, frame_height, width, height].contains(&0) {
@@ -41,7 +41,7 @@ impl Whole {
                 let by = across.min(down);
                 let side = |frame: u32, input: u32| ((f64::from(frame) * by) as u32).clamp(1, input);
                 let inside = [side(frame_width, width), side(frame_height, height)];
-                // What was cut off changes the ratio a little, by direction (mmdet's `scale_factor`; rtmlib leaves it out).
+                // Truncation changes the ratio a little in each direction (mmdet's `scale_factor`; rtmlib ignores it).
                 let ratio = [(frame_width, inside[0]), (frame_height, inside[1])];
                 Self {
                     inside,
@@ -78,7 +78,7 @@ mod tests {
         let (x, y) = wide.to_frame(416.0, 234.0);
         assert!((x - 1280.0).abs() < 1e-3 && (y - 720.0).abs() < 1e-3);
         assert_eq!(letterbox((720, 1280), (416, 416)).inside(), [234, 416]);
-        // 640 / 639 * 427 = 427.67, cut to whole pixels.
+        // 640 / 639 * 427 = 427.67, truncated to whole pixels.
         let cut = letterbox((639, 427), (640, 640));
         assert_eq!((cut.inside(), cut.to_frame(640.0, 427.0)), ([640, 427], (639.0, 427.0)));
         assert_eq!(letterbox((100, 50), (640, 320)).inside(), [640, 320], "grown");

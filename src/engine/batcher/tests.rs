@@ -133,7 +133,7 @@ fn streams_that_do_not_run_are_not_waited_for() {
     assert_eq!(batcher.decide(0, MS), Decision::Cut);
 }
 
-/// Frames of one stream, so many with such an interval, each with one crop; all batches are taken out.
+/// A stream with that many frames at that interval, each with one crop; all batches are cut.
 fn play(
     batcher: &mut Batcher<u32>,
     id: StreamId,
@@ -156,7 +156,7 @@ fn play(
 fn a_slow_streams_crop_does_not_wait_for_a_frame_that_comes_too_late() {
     let mut batcher = Batcher::new(8);
     let camera = attach(&mut batcher, TIMEOUT);
-    // Seven intervals tell nothing.
+    // Seven intervals are too few to judge by.
     let mut now = play(&mut batcher, camera, MS, 33 * MS, 8);
     batcher.push(camera, None, 99, now).unwrap();
     assert_eq!(batcher.decide(0, now), Decision::WaitUntil(now + TIMEOUT));
@@ -196,7 +196,7 @@ fn a_stream_that_has_stalled_is_not_waited_for() {
         assert_eq!(look(&mut batcher, late), Decision::WaitUntil(late + TIMEOUT), "it may come");
         let stalled = now + 500 * MS;
         assert_eq!(look(&mut batcher, stalled), Decision::Cut, "{frames} frames had come");
-        // It is heard of again.
+        // Its next frame arrives.
         batcher.begin_frame(dead, stalled + MS);
         batcher.end_frame(dead);
         let again = stalled + 33 * MS;
@@ -224,7 +224,7 @@ fn a_crop_waits_for_another_stream_that_comes_in_time() {
     assert_eq!(batcher.cut(0).len(), 2);
 }
 
-/// Of the first device alone, of the second alone, of both.
+/// Crops for the first device only, for the second only, and for both.
 const PINS: [Pin; 3] = [Some(0), Some(1), None];
 
 #[test]

@@ -20,7 +20,7 @@ impl Network for Fake {
     }
 }
 
-/// A device with room for so many crops in all executors together.
+/// A device with room for this many crops in all executors together.
 #[derive(Default)]
 struct SmallDevice {
     room: usize,
@@ -152,7 +152,7 @@ fn without_room_for_one_crop_loading_fails() {
 
 #[test]
 fn where_batches_cannot_be_smaller_another_device_is_tried() {
-    /// Its file is for batches of one size.
+    /// Its file allows batches of only one size.
     struct Fixed(SmallDevice, Option<Arc<BackendOf<Fake>>>);
     impl Backend for Fixed {
         type Network = Fake;
@@ -184,7 +184,7 @@ fn where_batches_cannot_be_smaller_another_device_is_tried() {
     let is_warning = |event: &LoadEvent| matches!(event, LoadEvent::Warning(_));
     let told = |events: Vec<LoadEvent>| events.into_iter().filter(is_warning).collect::<Vec<_>>();
     assert_eq!(told(warnings.take()), [text("with one batch in flight"), text("on the spare")]);
-    // Asked for there, with nowhere else to go.
+    // The user asked for this device, so there is no other place.
     assert_eq!(open(Arc::new(Fixed(device(7), None))).unwrap_err().kind, ErrorKind::OutOfMemory);
     assert_eq!(told(warnings.take()), [text("with one batch in flight")]);
 }
@@ -225,7 +225,7 @@ fn a_warm_up_that_fails_has_freed_all_before_the_next_try() {
     }
     impl Drop for Working {
         fn drop(&mut self) {
-            // Freeing takes its time.
+            // Releasing the memory takes time.
             (0..1000).for_each(|_| std::thread::yield_now());
             let mut living = self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let own = living.iter().position(|size| *size == self.0).unwrap();

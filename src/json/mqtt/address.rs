@@ -1,4 +1,4 @@
-//! Whom a location names: `mqtt://host:port`, or `mqtts://host:port` for TLS.
+//! Reads a location such as `mqtt://host:port`, or `mqtts://host:port` for TLS.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::json::failure::Failure;
 const PLAIN: &str = "mqtt://";
 const TLS: &str = "mqtts://";
 
-/// Whether the location names a broker, and no file.
+/// Whether the location is a broker instead of a file.
 pub fn is_broker(location: &str) -> bool {
     location.starts_with(PLAIN) || location.starts_with(TLS)
 }
@@ -20,7 +20,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// No error quotes what may hold a password.
+    /// No error quotes anything that may contain a password.
     pub fn parse(location: &str) -> Result<Self, Failure> {
         let tls = location.starts_with(TLS);
         let rest = location.strip_prefix(if tls { TLS } else { PLAIN }).unwrap_or(location);
@@ -39,7 +39,7 @@ impl Address {
             Failure::settings(text)
         };
         let (host, port) = match rest.rsplit_once(':') {
-            // A colon inside of brackets is the address's own.
+            // A colon inside brackets belongs to the address.
             Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| wrong())?),
             _ => (rest, if tls { 8883 } else { 1883 }),
         };

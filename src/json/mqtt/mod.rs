@@ -1,5 +1,5 @@
-//! Texts as messages to an MQTT broker: `queue` is what waits while it is away, `address` whom the location names, `trust` who may
-//! read them. A thread of its own talks with the broker; who sends never waits for it.
+//! Texts as messages to an MQTT broker: `queue` holds messages while it is away, `address` reads the location, `trust` has
+//! TLS and passwords. A separate thread talks to the broker; the sender never waits for it.
 
 mod address;
 mod queue;
@@ -27,24 +27,24 @@ use crate::sync::{Condvar, Mutex, lock, thread, wait_timeout};
 pub use address::is_broker;
 pub use queue::Figures;
 
-/// Messages that the broker has and has not acknowledged; more wait in the queue.
+/// Messages that the broker has not acknowledged; more wait in the queue.
 const IN_FLIGHT: usize = 64;
 /// Between two attempts to connect: the first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often an idle connection is tried, so that a broker that vanished is missed.
+/// How often an idle connection is tested, so that a lost broker is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// What waits at the end is sent for so long, and then the broker is told goodbye for so long.
+/// How long messages that wait at the end are sent, and how long the disconnection may take.
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Bytes of the largest packet of MQTT.
 const LARGEST_PACKET: usize = 268_435_455;
 
-/// What is said on `will-topic`.
+/// The messages on `will-topic`.
 const HERE: &str = "online";
 const GONE: &str = "offline";
 
-/// Sends messages until it is dropped.
+/// Sends messages until dropped.
 pub struct Publisher {
     shared: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
@@ -52,9 +52,9 @@ pub struct Publisher {
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something was acknowledged, or the connection was lost.
+    /// A message was acknowledged, or the connection was lost.
     progress: Condvar,
-    /// The thread is to end without waiting for the broker.
+    /// The thread must end without waiting for the broker.
     abandoned: Notify,
     client: AsyncClient,
     topic: String,
@@ -113,7 +113,7 @@ impl Publisher {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Puts a message at the end of the queue, whose first is dropped where it is too long.
+    /// Adds a message at the end of the queue; if the queue is too long, its first messages are dropped.
     pub fn send(&self, text: &[u8]) {
         let text = text.strip_suffix(b"\n").unwrap_or(text).to_vec();
         let mut queue = lock(&self.shared.queue);
@@ -121,7 +121,7 @@ impl Publisher {
         self.shared.hand_over(&mut queue);
     }
 
-    /// What is to be told to the user now.
+    /// What to report to the user now.
     pub fn take_warning(&self) -> Option<String> {
         lock(&self.shared.queue).take_warning(Instant::now())
     }
@@ -153,13 +153,13 @@ impl Drop for Publisher {
         }
         drop(queue);
         shared.abandoned.notify_one();
-        // A panic there has been told of by its own message.
+        // A panic there was already reported by its own message.
         let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }
 
 fn options(address: &Address, settings: &Settings) -> Result<MqttOptions, Failure> {
-    // Two clients of one name push each other out.
+    // Two clients with the same name would disconnect each other.
     let id = format!("rtmpose{:016x}", RandomState::new().hash_one(std::process::id()));
     let mut options = MqttOptions::new(id, &address.host, address.port);
     options
@@ -192,7 +192,7 @@ impl Shared {
         });
     }
 
-    /// Connects again and again, until the goodbye.
+    /// Connects again and again, until the end.
     async fn talk(&self, mut events: EventLoop) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -223,10 +223,10 @@ impl Shared {
         }
     }
 
-    /// There is no connection any more; whether that is the end.
+    /// The connection is lost; returns whether that is the end.
     fn lose(&self, events: &mut EventLoop, error: &ConnectionError) -> bool {
         let mut queue = lock(&self.queue);
-        // Kept here, within the queue's bounds: the library forgets what no session of the broker remembers.
+        // Kept here, within the queue's bounds: the library forgets messages that the broker's session does not remember.
         events.clean();
         let back = events.pending.drain(..).filter_map(|request| match request {
             Request::Publish(publish) if publish.topic == self.topic => Some(publish.payload.to_vec()),
@@ -238,11 +238,11 @@ impl Shared {
         queue.closing
     }
 
-    /// Gives the client what it may have.
+    /// Gives the client messages, up to its limit.
     fn hand_over(&self, queue: &mut Queue) {
         while queue.connected && queue.in_flight < IN_FLIGHT {
             let Some(text) = queue.next() else { return };
-            // There is room for all that are in flight, and for two more.
+            // There is room for all messages in flight, and for two more.
             if self.client.try_publish(&self.topic, self.qos, self.retain, text).is_err() {
                 queue.in_flight -= 1;
                 queue.dropped += 1;
@@ -250,10 +250,10 @@ impl Shared {
         }
     }
 
-    /// Says on `will-topic` how it is; whether there was room for that.
+    /// Publishes the state on `will-topic`; returns whether there was room for that.
     fn say(&self, word: &str) -> bool {
         let Some(topic) = &self.will else { return true };
-        // Another than the messages have, so that their answers are told apart.
+        // A different level from the messages', so that the answers can be distinguished.
         let qos = if self.qos == QoS::AtMostOnce { QoS::AtLeastOnce } else { QoS::AtMostOnce };
         self.client.try_publish(topic, qos, true, word).is_ok()
     }
@@ -261,7 +261,7 @@ impl Shared {
     /// Whether the broker has a message for good.
     fn is_through(&self, event: &Event) -> bool {
         match (self.qos, event) {
-            // No number of a packet, and no answer.
+            // This is no packet number, and there is no answer.
             (QoS::AtMostOnce, Event::Outgoing(Outgoing::Publish(0)))
             | (QoS::AtLeastOnce, Event::Incoming(Packet::PubAck(_)))
             | (QoS::ExactlyOnce, Event::Incoming(Packet::PubComp(_))) => true,
@@ -270,7 +270,7 @@ impl Shared {
     }
 }
 
-/// Without what the library's words begin with.
+/// The library's message without its beginning.
 fn reason(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),

@@ -1,17 +1,17 @@
-//! What waits for the broker, within bounds; and what is told of it.
+//! Messages that wait for the broker, within bounds; and what is reported about them.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// Messages, and their bytes.
+/// Most messages, and most bytes.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 16 << 20;
-/// Between two warnings.
+/// Time between two warnings.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What has come of the messages.
+/// What has happened to the messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
     pub connected: bool,
@@ -28,16 +28,16 @@ pub struct Queue {
     bytes: usize,
     pub connected: bool,
     pub closing: bool,
-    /// Given to the client and not yet through.
+    /// Given to the client and not acknowledged.
     pub in_flight: usize,
     pub dropped: u64,
     connections: u64,
     sent: u64,
     /// Why there is no connection; none while there is one.
     why: Option<String>,
-    /// The user knows that the broker is away.
+    /// The user was told that the broker is away.
     told_away: bool,
-    /// Dropped messages that the user knows of.
+    /// Dropped messages that were reported to the user.
     told_dropped: u64,
     told: Option<Instant>,
 }
@@ -67,7 +67,7 @@ impl Queue {
         self.keep_within_bounds();
     }
 
-    /// What was given out and did not arrive comes first again.
+    /// Messages that were given out and did not arrive come first.
     pub fn take_back(&mut self, texts: Vec<Vec<u8>>) {
         for text in texts.into_iter().rev() {
             self.bytes += text.len();
@@ -84,7 +84,7 @@ impl Queue {
         }
     }
 
-    /// The next message, which is in flight from now on.
+    /// The next message, which is now in flight.
     pub fn next(&mut self) -> Option<Vec<u8>> {
         let text = self.waiting.pop_front()?;
         self.bytes -= text.len();
@@ -97,7 +97,7 @@ impl Queue {
         self.sent += 1;
     }
 
-    /// Whether there is a connection, or may be one at the first attempt.
+    /// Whether there is a connection, or the first attempt has not failed yet.
     pub fn has_hope(&self) -> bool {
         self.connected || self.why.is_none()
     }
@@ -119,7 +119,7 @@ impl Queue {
         self.why = Some(why);
     }
 
-    /// One when the broker goes away, and one from time to time as long as messages are dropped.
+    /// A warning when the broker is lost, and from time to time while messages are dropped.
     pub fn take_warning(&mut self, now: Instant) -> Option<String> {
         let away = self.why.as_ref().filter(|_| !self.told_away);
         let dropped = self.dropped - self.told_dropped;
@@ -167,7 +167,7 @@ mod tests {
         (0..MOST as u32 + 5).for_each(|number| queue.push(number.to_le_bytes().to_vec()));
         assert_eq!((queue.figures().queued, queue.figures().dropped), (MOST as u64, 5));
         assert_eq!(queue.next().unwrap(), 5u32.to_le_bytes());
-        // What comes back is older than what waits.
+        // Returned messages are older than waiting ones.
         queue.push(vec![]);
         queue.lost("gone".to_string());
         queue.take_back(vec![5u32.to_le_bytes().to_vec()]);
@@ -181,7 +181,7 @@ mod tests {
         (0..5).for_each(|number| queue.push(vec![number; MOST_BYTES / 4]));
         assert_eq!((queue.figures().queued, queue.figures().dropped), (4, 1));
         assert_eq!(queue.next().unwrap()[0], 1);
-        // One that is larger than all bounds still goes.
+        // A message that is larger than all bounds is still sent.
         queue.push(vec![9; 2 * MOST_BYTES]);
         assert_eq!((queue.figures().dropped, queue.next().unwrap().len()), (4, 2 * MOST_BYTES));
     }

@@ -1,4 +1,5 @@
-//! Who the broker must be, and who this is: certificates, and a user with a password, which nothing shows.
+//! How the broker is checked, and how this client identifies itself: certificates, and a user with a password, which is
+//! never shown.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,14 +16,14 @@ const LARGEST_FILE: u64 = 1 << 20;
 const USER: &str = "RTMPOSE_MQTT_USER";
 const PASSWORD: &str = "RTMPOSE_MQTT_PASSWORD";
 
-/// TLS with the authorities of the file, or of the system.
+/// TLS with the authorities in the file, or the system's.
 pub fn tls(ca_file: Option<&str>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(file) => {
             let bytes = read("ca-file", file)?;
             for certificate in CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok) {
-                // What is no certificate is missed below.
+                // A file without a certificate is noticed below.
                 let _ = roots.add(certificate);
             }
             if roots.is_empty() {
@@ -48,7 +49,7 @@ pub fn tls(ca_file: Option<&str>) -> Result<ClientConfig, Failure> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// User and password: the two lines of the file, else what the environment has.
+/// User and password: the two lines of the file, or else the environment's variables.
 pub fn credentials(file: Option<&str>) -> Result<Option<(String, String)>, Failure> {
     let Some(file) = file else {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());

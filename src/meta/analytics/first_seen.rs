@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Ids that are remembered at most, so that a stream of any length takes bounded memory. Those seen last are kept.
+/// Most ids that are remembered, so that a stream of any length takes bounded memory. The latest ones are kept.
 const CAPACITY: usize = 1024;
 
 /// The time at which each id was seen for the first time, over the frames of a stream.
@@ -13,7 +13,7 @@ pub struct FirstSeen {
 }
 
 impl FirstSeen {
-    /// Notes that the id is in view, and tells since when it is known.
+    /// Records that the id is in view, and returns since when it is known.
     pub(super) fn see(&mut self, id: i64, now: gst::ClockTime) -> gst::ClockTime {
         let known = self.ids.iter().rposition(|(known, _)| *known == id);
         let first = known.and_then(|index| self.ids.remove(index)).map_or(now, |(_, first)| first);
@@ -24,7 +24,7 @@ impl FirstSeen {
         first
     }
 
-    /// Starts anew, as a tracker does at STREAM_START and after a flush.
+    /// Starts again, as a tracker does at STREAM_START and after a flush.
     pub fn reset(&mut self) {
         self.ids.clear();
     }

@@ -1,13 +1,13 @@
-//! People in GstAnalytics, GStreamer's own metadata for what was found in a frame: one relation meta a buffer, which every
-//! element adds to.
+//! People in GstAnalytics, GStreamer's own metadata for what was found in a frame: one relation meta for each buffer, to
+//! which every element adds.
 //!
-//! Written for each person: an object of type `person` (the detector's own, where the person comes from one); from it
-//! to a track where the person has an id; and, from GStreamer 1.30 on, a group of key points with the semantic tag of its
-//! skeleton (`body-pose/coco-17`), whose links are relations between its points. Group and object are related in both
-//! directions. Positions are whole pixels of the frame and confidences lie between 0 and 1; unlike `RtmPoseMeta` they
-//! follow the frame through cropping and flipping. A frame without people gets an empty relation meta.
+//! Written for each person: an object of type `person` (the detector's own, if the person comes from one); a track related
+//! to it, if the person has an id; and, from GStreamer 1.30 on, a group of key points with the semantic tag of its skeleton
+//! (`body-pose/coco-17`), whose links are relations between its points. Group and object are related in both directions.
+//! Positions are whole pixels of the frame, and confidences are 0 to 1; unlike `RtmPoseMeta`, they follow the frame through
+//! cropping and flipping. A frame without people gets an empty relation meta.
 //!
-//! Read: the persons that an upstream detector found, and the groups of key points of any element.
+//! Read: people that an upstream detector found, and groups of key points from any element.
 
 mod first_seen;
 mod read;
@@ -23,7 +23,7 @@ pub(super) use read::person_regions;
 pub use read::{KeyPointGroup, key_point_groups};
 pub use write::{write, write_objects};
 
-/// Whether one of the two says anything of the other: not all elements relate in the same direction.
+/// Whether there is a relation between the two, in either direction: elements differ in this.
 fn related(meta: &AnalyticsRelationMeta, a: u32, b: u32) -> bool {
     meta.relation(a, b) | meta.relation(b, a) != RelTypes::NONE
 }

@@ -1,4 +1,4 @@
-//! What other elements wrote. Nothing of it is trusted: labels and tags may be no text, times may be missing.
+//! What other elements wrote. It is not trusted: labels and tags may not be text, and times may be missing.
 
 use gst::glib::{self, translate::UnsafeFrom};
 use gst_analytics::{AnalyticsODMtd, AnalyticsRelationMeta, AnalyticsTrackingMtd, ffi, prelude::*};
@@ -12,9 +12,9 @@ use crate::{
 type Meta<'a> = gst::MetaRef<'a, AnalyticsRelationMeta>;
 type Mtd<'a, T> = gst_analytics::AnalyticsMtdRef<'a, T>;
 
-/// The persons among the objects that upstream detected, in their order, with the ids of their tracks. None: the buffer
-/// carries no relation meta, or one that is of something else than objects. An empty one says that nothing was found,
-/// unless it is a pool's: from GStreamer 1.28 on those stay on the buffer and are emptied, so it may be an earlier frame's.
+/// The people among the objects that upstream detected, in order, with the ids of their tracks. None: the buffer has no
+/// relation meta, or one without objects. An empty one means that nothing was found, unless the buffer comes from a pool:
+/// from GStreamer 1.28 on, such metas stay on the buffer and are emptied, so it may belong to an earlier frame.
 pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) -> Option<Vec<PersonRegion>> {
     let meta = buffer.meta::<AnalyticsRelationMeta>()?;
     let objects: Vec<_> = meta.iter::<AnalyticsODMtd>().collect();
@@ -24,7 +24,7 @@ pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) 
     }
     let persons = objects.iter().filter(|object| is_called(label(object), labels));
     let regions = persons.filter_map(|object| {
-        // The upright box around an object that is turned.
+        // The upright box around a rotated object.
         let place = object.location().ok()?;
         let region = Region::new(place.x as f32, place.y as f32, place.w as f32, place.h as f32);
         let confidence = Some(place.loc_conf_lvl).filter(|confidence| confidence.is_finite());
@@ -33,9 +33,9 @@ pub(in crate::meta) fn person_regions(buffer: &gst::BufferRef, labels: &[&str]) 
     Some(regions.collect())
 }
 
-/// What the object is; 0 is no label.
+/// The object's label; 0 is none.
 pub(super) fn label(object: &Mtd<AnalyticsODMtd>) -> glib::ffi::GQuark {
-    // Not `obj_type()`, whose quark takes any string for UTF-8.
+    // Not `obj_type()`, whose quark assumes that any string is UTF-8.
     // SAFETY: the handle is that of a meta borrowed from its buffer.
     unsafe {
         let handle = ffi::GstAnalyticsMtd::unsafe_from(object);
@@ -48,8 +48,8 @@ pub(super) fn track_of(meta: &Meta, object: u32) -> Option<i64> {
     let track = meta.iter::<AnalyticsTrackingMtd>().find(|track| related(meta, object, track.id()))?;
     let mut id = 0;
     let (none, no_flag) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // Not `info()`, which panics at a time that is not known.
-    // SAFETY: the handle is that of a meta borrowed from its buffer; what is not asked for may be null.
+    // Not `info()`, which panics at an unknown time.
+    // SAFETY: the handle is that of a meta borrowed from its buffer; outputs that are not asked for may be null.
     let found = unsafe {
         let handle = ffi::GstAnalyticsMtd::unsafe_from(&track);
         ffi::gst_analytics_tracking_mtd_get_info((&raw const handle).cast(), &mut id, none, none, no_flag)
@@ -72,18 +72,17 @@ mod groups {
         pose::{KeyPoint, Person, skeleton},
     };
 
-    /// One person, hand or face, as a group of key points says.
+    /// One person, hand or face, from a group of key points.
     #[derive(Clone, Debug, PartialEq)]
     pub struct KeyPointGroup {
-        /// The only one in it. Its region is that of the object that is related to the group, else the box around the
-        /// points.
+        /// The only one in it. Its region is that of the object related to the group, or else the box around the points.
         pub people: FramePeople,
-        /// Pairs of points that are related to each other, for a group whose skeleton is not known by name.
+        /// Pairs of related points, for a group whose skeleton has no known name.
         pub links: Vec<(u16, u16)>,
     }
 
-    /// The groups of key points on the buffer, in their order, of a frame of `width` x `height` pixels. Members that are
-    /// not key points (any more: cropping removes what lies outside) keep their place, as points that were not found.
+    /// The groups of key points on the buffer, in order, for a frame of `width` x `height` pixels. Members that are not key
+    /// points (cropping removes points outside) keep their place, as points that were not found.
     pub fn key_point_groups(buffer: &gst::BufferRef, width: u32, height: u32) -> Vec<KeyPointGroup> {
         let Some(meta) = buffer.meta::<AnalyticsRelationMeta>() else { return Vec::new() };
         meta.iter::<AnalyticsGroupMtd>()
@@ -142,7 +141,7 @@ mod groups {
     }
 
     fn semantic_tag(group: &Mtd<AnalyticsGroupMtd>) -> Vec<u8> {
-        // Not `semantic_tag()`, which takes any string for UTF-8.
+        // Not `semantic_tag()`, which assumes that any string is UTF-8.
         // SAFETY: the handle is that of a meta borrowed from its buffer; the string is ours and ends with 0.
         unsafe {
             let tag = ffi::gst_analytics_mtd_get_semantic_tag(&ffi::GstAnalyticsMtd::unsafe_from(group));
@@ -155,7 +154,7 @@ mod groups {
         }
     }
 
-    /// Pairs of members with a relation to each other, whichever way it points.
+    /// Pairs of members with a relation between them, in either direction.
     fn links(meta: &Meta, members: &[Option<Mtd<AnalyticsKeypointMtd>>]) -> Vec<(u16, u16)> {
         let ids: Vec<_> = members
             .iter()

@@ -2,21 +2,21 @@
 
 use crate::pose::Skeleton;
 
-/// The tag of a skeleton, its name with what it is of: `body-pose/coco-17`.
+/// The tag of a skeleton: its subject and its name, such as `body-pose/coco-17`.
 pub(super) fn of_skeleton(name: &str) -> String {
     let subject = match name {
         "hand-21" => "hand-pose",
         "face-106" => "face-landmarks",
         "ap10k-17" => "animal-pose",
         name if Skeleton::by_name(name).is_some() => "body-pose",
-        // Nobody knows of what.
+        // The subject is not known.
         _ => "pose",
     };
     format!("{subject}/{name}")
 }
 
-/// The skeleton that a tag of any writer names at its end: `body-pose/coco-17`, `hand-21`, and `posture/hand-21-kp` as in
-/// GStreamer's own documentation.
+/// The skeleton that ends a tag of any writer: `body-pose/coco-17`, `hand-21`, and `posture/hand-21-kp` as in GStreamer's
+/// own documentation.
 pub(super) fn skeleton(tag: &[u8]) -> Option<&'static Skeleton> {
     let tag = tag.strip_suffix(b"-kp").unwrap_or(tag);
     Skeleton::all().iter().copied().find(|skeleton| {

@@ -1,4 +1,4 @@
-//! People to objects, tracks and groups of key points.
+//! Writes people as objects, tracks and groups of key points.
 
 use gst::glib;
 use gst_analytics::{
@@ -16,16 +16,16 @@ use crate::{
 
 type MetaMut<'a> = gst::MetaRefMut<'a, AnalyticsRelationMeta, gst::meta::Standalone>;
 
-/// Bytes that an entry takes beside what is in it (40 in GStreamer 1.30), and the largest entry but for groups.
+/// Bytes of an entry beside its contents (40 in GStreamer 1.30), and the largest entry except for groups.
 const ENTRY_SIZE: usize = 40;
 const CONTENT_SIZE: usize = 32;
-/// Entries that there is room for beside ours, as in GStreamer's default.
+/// Room for other entries, as in GStreamer's default.
 const ROOM_FOR_OTHERS: usize = 5;
 
-/// Relations are a square of all entries: 64 MiB of so many.
+/// Relations take the square of the entries: 64 MiB for this many.
 const MOST_ENTRIES: usize = 8192;
 
-/// An object that was on the buffer before.
+/// An object that was already on the buffer.
 struct Detection {
     id: u32,
     region: Region,
@@ -34,13 +34,13 @@ struct Detection {
     used: bool,
 }
 
-/// Adds the people to the buffer's relation meta, which is made if there is none yet; what others have added stays. A
-/// person in the box of an object that is already there, to the pixel, is that object, and gets no second one.
+/// Adds the people to the buffer's relation meta, which is made if there is none; entries of other elements stay. A person
+/// whose box equals that of an object, to the pixel, uses that object.
 ///
-/// People of so many points that their entries would take too much memory get no groups of key points, and where there are more than
-/// 4096 of them nothing is added at all, which is an error; `RtmPoseMeta` has them all.
+/// If the entries of all people and points would take too much memory, no groups of key points are written. Over 4096
+/// people are an error, and nothing is added; `RtmPoseMeta` has them all.
 ///
-/// `now` is the frame's running time, where it is known. It says when a tracked person was seen first and last.
+/// `now` is the frame's running time, if known. It says when a tracked person was first and last seen.
 pub fn write(
     buffer: &mut gst::BufferRef,
     frame: &FramePeople,
@@ -48,10 +48,10 @@ pub fn write(
     first_seen: &mut FirstSeen,
 ) -> Result<(), glib::BoolError> {
     let mut detections = detections(buffer);
-    // Only a new meta can be given its size. Growing later copies all relations, a square, once every few entries.
+    // Only a new meta can be given its size. Growing later copies all relations, a square, every few entries.
     let entries_of = |each: usize| frame.people.len().saturating_mul(each);
     let with_groups = cfg!(feature = "v1_30") && entries_of(frame.points.saturating_add(3)) <= MOST_ENTRIES;
-    // Of each person an object and a track; and a group with its points.
+    // An object and a track for each person, and a group with its points.
     let points = if with_groups { frame.points } else { 0 };
     let (entries, members) = (entries_of(2 + points + usize::from(with_groups)), entries_of(points));
     if entries > MOST_ENTRIES {
@@ -80,8 +80,8 @@ pub fn write(
     Ok(())
 }
 
-/// Adds an object of type `person` for each of a detector's boxes; what others have added stays. Where nobody was found the
-/// relation meta is there all the same.
+/// Adds an object of type `person` for each of a detector's boxes; entries of other elements stay. A frame without people
+/// gets an empty relation meta.
 pub fn write_objects(buffer: &mut gst::BufferRef, people: &[(Region, f32)]) -> Result<(), glib::BoolError> {
     let entries = people.len() + ROOM_FOR_OTHERS;
     if entries > MOST_ENTRIES {
@@ -111,7 +111,7 @@ fn detections(buffer: &gst::BufferRef) -> Vec<Detection> {
         .collect()
 }
 
-/// The object that the person was found by: a person's before one that is called something else.
+/// The object of the detector that found the person: an object that is a person, before one with another name.
 fn detection_of<'a>(person: &Person, detections: &'a mut [Detection]) -> Option<&'a Detection> {
     let detection = detections
         .iter_mut()
@@ -141,10 +141,10 @@ fn add_track(
     now: Option<gst::ClockTime>,
     first_seen: &mut FirstSeen,
 ) -> Result<(), glib::BoolError> {
-    // A time is asked for; the stream's start stands for one that is not known.
+    // The time is required; the stream's start replaces an unknown time.
     let now = now.unwrap_or_default();
     let track = meta.add_tracking_mtd(id.unsigned_abs(), first_seen.see(id, now))?.id();
-    // Not `mtd_mut()`, which borrows the meta for good.
+    // Not `mtd_mut()`, which borrows the meta forever.
     // SAFETY: the handle is that of the entry just added to this meta.
     unsafe {
         let mut handle = ffi::GstAnalyticsMtd { id: track, meta: meta.as_mut_ptr() };
@@ -153,17 +153,17 @@ fn add_track(
     meta.set_relation(RelTypes::RELATE_TO, object, track)
 }
 
-/// Left, top, right and bottom in whole pixels, as objects have them.
+/// Left, top, right and bottom in whole pixels, as in objects.
 fn corners(&Region { x, y, width, height }: &Region) -> [i32; 4] {
     [x, y, x + width, y + height].map(whole)
 }
 
-/// Whole pixels; what is not a number is 0, and what is too large the largest there is.
+/// Whole pixels; NaN becomes 0, and numbers that are too large the largest possible one.
 fn whole(position: f32) -> i32 {
     position.round() as i32
 }
 
-/// Readers expect 0 to 1; scores can be a little more or less, or not a number.
+/// Readers expect 0 to 1; scores can be a little lower or higher, or NaN.
 fn confidence(score: f32) -> f32 {
     if score > 0.0 { score.min(1.0) } else { 0.0 }
 }
@@ -175,10 +175,10 @@ mod groups {
     use super::*;
     use crate::{meta::analytics::tag, pose::Skeleton};
 
-    /// What all groups of a frame have in common.
+    /// What is equal for all groups of a frame.
     pub(super) struct Outline {
         tag: String,
-        /// Indices of joined points, two a link.
+        /// Indices of linked points, two for each link.
         links: Vec<i32>,
     }
 
@@ -193,7 +193,7 @@ mod groups {
             }
         }
 
-        /// Adds the person's key points, in their order: also those that were not found, with a confidence of 0.
+        /// Adds the person's key points, in order: also those that were not found, with a confidence of 0.
         pub fn add_group(
             &self,
             meta: &mut MetaMut,
@@ -207,7 +207,7 @@ mod groups {
                 person.key_points.iter().flat_map(|point| [whole(point.x), whole(point.y)]).collect();
             let confidences: Vec<_> = person.key_points.iter().map(|point| confidence(point.score)).collect();
             let dimensions = KeypointDimensions::_2d;
-            // Whether a point is hidden by something is not known.
+            // Whether a point is hidden is not known.
             let group = meta
                 .add_keypoints_group(
                     &self.tag,
@@ -218,7 +218,7 @@ mod groups {
                     &self.links,
                 )?
                 .id();
-            // Each call sets all types of a direction anew.
+            // Each call sets all relation types of a direction.
             meta.set_relation(RelTypes::CONTAIN | RelTypes::RELATE_TO, object, group)?;
             meta.set_relation(RelTypes::IS_PART_OF | RelTypes::RELATE_TO, group, object)
         }

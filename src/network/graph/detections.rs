@@ -1,14 +1,16 @@
-//! The end of a network that looks at whole frames: a row of so many places for boxes, whatever the file gives.
+//! The end of a model for whole frames: a row with a fixed number of places for boxes, whatever the file returns.
 //!
 //! | file | as exported | adapted |
 //! |---|---|---|
-//! | YOLOX and RTMDet with suppression | `dets` `[N,n,5]`, `labels` `[N,n]` | `detections` `[N,M,6]`: left, top, right, bottom, score, class |
-//! | YOLOX without | `[N,A,5+C]` of each anchor | `candidates` `[N,A,4+c]`: box, and its score for each class that is wanted |
+//! | YOLOX and RTMDet with suppression | `dets` `[N,n,5]`, `labels` `[N,n]` | `detections` `[N,M,6]`: left, top, right,
+//! bottom, score, class |
+//! | YOLOX without | `[N,A,5+C]` for each anchor | `candidates` `[N,A,4+c]`: box, and its score for each requested class |
 //! | RF-DETR | boxes `[N,Q,4]`, logits `[N,Q,C]` | `queries` `[N,Q,4+c]`: the same |
-//! | RTMO | `dets` `[N,n,5]`, `keypoints` `[N,n,K,3]` | `people` `[N,M,5+3K]`: box, score, and x, y, score of each key point |
+//! | RTMO | `dets` `[N,n,5]`, `keypoints` `[N,n,K,3]` | `people` `[N,M,5+3K]`: box, score, and x, y, score of each key point
+//! |
 //!
-//! All in pixels of the input. n changes from run to run; what there is no room for is left out, and places that are not taken
-//! are 0.
+//! All positions are in pixels of the input. n changes from run to run; boxes beyond the last place are dropped, and unused
+//! places are 0.
 
 use super::{
     Colours, MEAN, PREFIX, STD,
@@ -23,7 +25,7 @@ use crate::network::{
 const RTMDET_MEAN: [f32; 3] = [103.53, 116.28, 123.675];
 const RTMDET_STD: [f32; 3] = [57.375, 57.12, 58.395];
 
-/// What is to be done at the end of a file.
+/// What to do at the end of a file.
 pub(super) struct Ending {
     family: Family,
     sides: [i64; 2],
@@ -36,19 +38,19 @@ impl Ending {
         Self { family: found.family, sides: found.sides, most: found.most as i64, points: found.points }
     }
 
-    /// What the file's network takes.
+    /// What the file's model accepts.
     pub fn colours(&self) -> Colours {
         match self.family {
             Family::Yolox | Family::YoloxAnchors { .. } | Family::Rtmo => {
                 Colours { is_bgr: true, normal: None }
             }
             Family::RtmDet => Colours { is_bgr: true, normal: Some((RTMDET_MEAN, RTMDET_STD)) },
-            // Its numbers are these divided by 255.
+            // Its values are these divided by 255.
             Family::RfDetr { .. } => Colours { is_bgr: false, normal: Some((MEAN, STD)) },
         }
     }
 
-    /// Appends the nodes that make the rows of the file's answers; gives the adapted graph's output.
+    /// Appends the nodes that make rows from the file's answers; returns the adapted graph's output.
     pub fn append(
         &self,
         graph: &mut Graph,
@@ -141,7 +143,7 @@ impl Ending {
     fn queries(&self, builder: &mut Builder, boxes: &str, logits: &str, classes: Classes) {
         let [height, width] = self.sides.map(|side| side as f32);
         let boxes = builder.corners(boxes, [width, height]);
-        // The first one is nothing.
+        // The first class is the background.
         let logits = builder.columns(logits, classes.numbers().map(|class| class as i64 + 1), "classes");
         let scores = builder.node("Sigmoid", &[&logits], "scores");
         builder.concat_as(&[&boxes, &scores], QUERIES);
@@ -152,7 +154,7 @@ fn named(what: &str) -> String {
     format!("{PREFIX}/{what}")
 }
 
-/// A graph that is added to. What is added has our prefix before its name.
+/// A graph that is extended. The names of new nodes have our prefix.
 struct Builder<'a> {
     graph: &'a mut Graph,
     nodes: &'a mut Vec<Node>,
@@ -187,7 +189,7 @@ impl Builder<'_> {
         name
     }
 
-    /// Beside one another, on the last of three axes.
+    /// Joins values along the last of three axes.
     fn concat(&mut self, inputs: &[&str], name: &str) -> String {
         let name = named(name);
         self.concat_as(inputs, &name);
@@ -207,7 +209,7 @@ impl Builder<'_> {
         name
     }
 
-    /// Boxes by centre and size to boxes by left, top, right, bottom, multiplied by these.
+    /// Converts boxes from centre and size to left, top, right, bottom, and multiplies them by these.
     fn corners(&mut self, boxes: &str, [x, y]: [f32; 2]) -> String {
         #[rustfmt::skip]
         let matrix = [
@@ -220,7 +222,7 @@ impl Builder<'_> {
         self.node("MatMul", &[boxes, &matrix], "corners")
     }
 
-    /// A list of any length made one of `most`: first by zeros behind it, then by a cut.
+    /// Makes a list of any length one of `most` entries: appends zeros, then cuts.
     fn fit(&mut self, list: &str, padding: &[i64], most: i64, output: &str) -> String {
         let amounts = self.whole_numbers(&format!("padding_{}", padding.len()), padding);
         let longer = format!("{output}/longer");

@@ -1,9 +1,9 @@
-//! A graph's float32 arithmetic turned into half precision.
+//! Converts a graph's float32 arithmetic to half precision.
 //!
-//! Kept in float32 ([`KEPT`]): the norm of ScaleNorm, because a sum of squares leaves half precision's range (65504) once
-//! the values pass about 37, and its floor of 1e-5, which half precision holds with 3 digits only. Between the two kinds
-//! of nodes stand casts. Weights that are stored in half precision and cast to float32, as in `models/store_half.py`,
-//! lose their casts.
+//! These stay in float32 ([`KEPT`]): the norm of ScaleNorm, because a sum of squares exceeds half precision's range (65504)
+//! once the values pass about 37, and its floor of 1e-5, of which half precision keeps only 3 digits. Casts connect both
+//! kinds of nodes. Weights that are stored in half precision and cast to float32, as by `models/store_half.py`, lose their
+//! casts.
 
 use std::collections::{HashMap, HashSet};
 
@@ -64,7 +64,7 @@ const HALVED: &[&str] = &[
     "Where",
 ];
 
-/// Operators that stay in float32: what sums many numbers up, or floors and spreads them.
+/// Operators that stay in float32: those that sum many numbers, or limit and spread them.
 const KEPT: &[&str] = &[
     "Clip",
     "Exp",
@@ -83,7 +83,7 @@ const KEPT: &[&str] = &[
     "ArgMax",
 ];
 
-/// Operators that only tell a shape.
+/// Operators that only return a shape.
 const SHAPES: &[&str] = &["Shape", "Size"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +92,7 @@ enum Float {
     Half,
 }
 
-/// Converts the nodes of `graph`, whose value `input` is in half precision from now on. Gives the names under which the
-/// outputs are to be had in float32.
+/// Converts the nodes of `graph`, whose value `input` is now in half precision. Returns the names of the outputs in float32.
 pub(super) fn convert(graph: &mut Graph, input: &str, outputs: &[String]) -> Result<Vec<String>, String> {
     let nodes = std::mem::take(&mut graph.node);
     let mut conversion = Conversion::default();
@@ -125,9 +124,9 @@ struct Conversion {
     by_name: HashMap<String, usize>,
     /// What the float values are in the new graph.
     floats: HashMap<String, Float>,
-    /// Values that went away, and which ones stand for them.
+    /// Removed values, and their replacements.
     aliases: HashMap<String, String>,
-    /// Names of values' other form.
+    /// Names of values in their other form.
     casts: HashMap<(String, Float), String>,
 }
 
@@ -170,13 +169,13 @@ impl Conversion {
     }
 
     fn add_float_node(&mut self, node: &mut Node, float: Float) -> Result<(), String> {
-        // A condition comes before what is chosen.
+        // The condition comes before the values to choose from.
         let tells = usize::from(node.is("Where"));
         let is_float = node.input.get(tells).is_some_and(|name| self.floats.contains_key(name));
         for input in &mut node.input {
             *input = self.want(input, float)?;
         }
-        // Other outputs than the first are indices or masks, and comparisons give booleans.
+        // Other outputs than the first are indices or masks, and comparisons return booleans.
         let floats = match node.op_type() {
             "Equal" | "Greater" | "Less" | "ArgMax" => 0,
             "Split" => node.output.len(),
@@ -230,7 +229,7 @@ impl Conversion {
         Ok(())
     }
 
-    /// The name under which a value is to be had as `float`; its own name if it is none of floats.
+    /// The name of a value in type `float`; its own name if it is not a float.
     fn want(&mut self, name: &str, float: Float) -> Result<String, String> {
         let name = self.aliases.get(name).map_or(name, |alias| alias).to_string();
         if self.floats.get(&name).is_none_or(|is| *is == float) {

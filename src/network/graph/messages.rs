@@ -1,5 +1,5 @@
-//! The messages of an ONNX file, field by field as in ONNX's `onnx.proto` of IR version 14, so that a file that is read
-//! and written loses nothing. What is never looked into is kept as its bytes.
+//! The messages of an ONNX file, field by field as in ONNX's `onnx.proto` of IR version 14, so that reading and writing a
+//! file loses nothing. Parts that are never inspected are kept as bytes.
 
 use prost::{Message, bytes::Bytes};
 
@@ -10,7 +10,7 @@ pub mod element_type {
     pub const INT64: i32 = 7;
     pub const FLOAT16: i32 = 10;
 
-    /// The type's name as people who know ONNX write it.
+    /// The type's name in ONNX's terms.
     pub fn name(element_type: i32) -> &'static str {
         const NAMES: [&str; 17] = [
             "no type",

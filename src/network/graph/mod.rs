@@ -1,21 +1,22 @@
-//! An RTMPose file rewritten when it is loaded, so that the normalising before the network and the search for the
-//! peaks behind it run where the network runs, and a crop of bytes goes in and four numbers a key point come out:
+//! The adapted model: an RTMPose file rewritten at load, so that normalisation before the model and the search for peaks
+//! after it run where the model runs. A crop of bytes goes in, and four numbers for each key point come out:
 //!
 //! | | as exported by mmdeploy | adapted |
 //! |---|---|---|
 //! | in | `input`, float32 `[N,3,H,W]`, normalised RGB | `image`, uint8 `[N,H,W,3]`, RGB |
-//! | out | `simcc_x` float32 `[N,K,2W]`, `simcc_y` float32 `[N,K,2H]` | `keypoints`, float32 `[N,K,4]`: x, y in crop pixels, and the maxima of both axes |
+//! | out | `simcc_x` float32 `[N,K,2W]`, `simcc_y` float32 `[N,K,2H]` | `keypoints`, float32 `[N,K,4]`: x, y in crop pixels,
+//! and the maxima of both axes |
 //!
-//! RTMW3D's third answer, `simcc_z`, becomes a fifth number: metres from the middle of the hips.
+//! RTMW3D's third output, `simcc_z`, becomes a fifth number: metres from the middle of the hips.
 //!
-//! A file of heat maps (ViTPose) gets the same beginning; its maps come out as `rtmposebatch/heatmaps`, float32 `[N,K,h,w]`.
-//! Networks that look at whole frames are told of in `detections`.
+//! A file with heat maps (ViTPose) gets the same beginning; its output becomes `rtmposebatch/heatmaps`, float32 `[N,K,h,w]`.
+//! `detections` describes models for whole frames.
 //!
-//! The mean is subtracted before the first convolution, whose zero padding so stays what it was; 1/std is multiplied
-//! into its weights. Where the network begins otherwise, the factor is a node of its own. The first of equal maxima wins,
-//! as in `numpy.argmax`: by its specification TopK gives the lower index first, and so do ONNX Runtime's CPU provider
-//! (tested) and CUDA provider (by its source). ArgMax above opset 11 is not in the CUDA provider. A row that holds NaN
-//! has any position, and NaN or a number of the row as its maximum.
+//! The mean is subtracted before the first convolution, so that its zero padding stays exact; 1/std is multiplied into its
+//! weights. If the model begins with another operator, a separate node multiplies. Of equal maxima the first wins, as in
+//! `numpy.argmax`: by its specification, TopK returns the lower index first, and so do ONNX Runtime's CPU provider (tested)
+//! and CUDA provider (by its source). ArgMax above opset 11 is not in the CUDA provider. A row that contains NaN has any
+//! position, and NaN or a number of the row as its maximum.
 
 mod detections;
 mod half_precision;
@@ -39,33 +40,33 @@ use super::{
 };
 use detections::Ending;
 
-/// Mean and standard deviation of the training pictures' red, green and blue (`data_preprocessor` in mmpose's RTMPose
+/// Mean and standard deviation of the training images' red, green and blue (`data_preprocessor` in mmpose's RTMPose
 /// configs).
 pub(crate) const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 pub(crate) const STD: [f32; 3] = [58.395, 57.12, 57.375];
 
-/// Before the names of all nodes and values that are added, so that they meet none of the file's.
+/// Prefix of all added nodes and values, so that their names differ from the file's.
 const PREFIX: &str = "rtmposebatch";
 
-/// The first version of ONNX's operators whose TopK takes k as an input.
+/// The first opset whose TopK has k as an input.
 const OLDEST_OPSET: i64 = 10;
-/// The first one whose Pad takes its amounts as an input.
+/// The first opset whose Pad has its amounts as an input.
 const OLDEST_OPSET_OF_DETECTORS: i64 = 11;
-/// The first version of files whose constants need not be inputs too.
+/// The first IR version whose constants need not be inputs, too.
 const OLDEST_IR_VERSION: i64 = 4;
 
-/// What an adapted graph is made for.
+/// How to adapt a graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Adaptation {
-    /// Compute in half precision: weights and activations become float16, but for the norms (see `half_precision`).
+    /// Compute in half precision: weights and activations become float16, except for the norms (see `half_precision`).
     pub half: bool,
     /// Fix the batch dimension at this size; none: it stays as in the file.
     pub fixed_batch: Option<usize>,
-    /// A detector's classes that are people; without effect where the file's answer names the class.
+    /// A detector's classes that are people; no effect if the file's answer contains the class.
     pub classes: Classes,
 }
 
-/// What a network takes, by its own order of the colours.
+/// What a model accepts, in its own order of the colours.
 struct Colours {
     is_bgr: bool,
     /// Mean and standard deviation; none: values from 0 to 255.
@@ -78,8 +79,8 @@ pub fn read(bytes: Bytes) -> Result<Model, String> {
     Model::decode(bytes).map_err(|error| error.to_string())
 }
 
-/// Rewrites an official file, whose contract was checked, as the adapted graph. A file in the adapted form only has its
-/// batch dimension fixed. The error says what stands in the way.
+/// Rewrites an official file, whose contract was checked, as the adapted graph. In an adapted file, it only fixes the batch
+/// dimension. The error says what prevents it.
 pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> {
     let mut model = model.clone();
     let opset = opset(&model);
@@ -92,7 +93,7 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         }
         let [height, width] = form.sides.ok_or("its input has no fixed size")?;
         let (batch, half) = (form.batch.clone(), adaptation.half);
-        // Shapes of values inside, which hold for the file's form.
+        // Inner shapes, which are only valid for the file's form.
         graph.value_info.clear();
         let (mut nodes, mut constants) = normalise(graph, &form.input, half, &form.colours())?;
         let answers =
@@ -119,7 +120,7 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         let pixels = [batch, Dimension::of(height), Dimension::of(width), Dimension::of(3)];
         graph.input = vec![ValueInfo::of(IMAGE, element_type::UINT8, pixels.to_vec())];
         graph.output = vec![output];
-        // The constants are no inputs any more.
+        // The constants are no longer inputs.
         model.ir_version = Some(model.ir_version.unwrap_or_default().max(OLDEST_IR_VERSION));
     }
     if let (Some(fixed), Some(graph)) = (adaptation.fixed_batch, &mut model.graph) {
@@ -139,14 +140,14 @@ fn opset(model: &Model) -> i64 {
 }
 
 impl Graph {
-    /// The inputs that must be fed: files of old lists their constants as well.
+    /// The inputs that must be fed. Old files also list their constants as inputs.
     pub fn inputs(&self) -> impl Iterator<Item = &ValueInfo> {
         let is_constant = |name: &str| self.initializer.iter().any(|tensor| tensor.name() == name);
         self.input.iter().filter(move |input| !is_constant(input.name()))
     }
 }
 
-/// A file that takes floats, before it is rewritten.
+/// A file that accepts floats, before it is rewritten.
 struct Plain {
     input: String,
     /// Two SimCC answers, or one output of heat maps.
@@ -154,18 +155,18 @@ struct Plain {
     batch: Dimension,
     /// Height and width of the input.
     sides: Option<[i64; 2]>,
-    /// The number of key points, as one of the outputs says it.
+    /// The number of key points, if one of the outputs has it.
     points: Dimension,
-    /// Bins of the depth's answer, where it says them.
+    /// Bins of the depth's answer, if declared.
     depth_bins: Option<i64>,
     /// Height and width of a heat map.
     map_sides: Vec<Dimension>,
-    /// Of a network that looks at whole frames.
+    /// For a model of whole frames.
     ending: Option<Ending>,
 }
 
 impl Plain {
-    /// RTMPose's and ViTPose's colours, if no others.
+    /// The colours of RTMPose and ViTPose, unless there are others.
     fn colours(&self) -> Colours {
         let usual = Colours { is_bgr: false, normal: Some((MEAN, STD)) };
         self.ending.as_ref().map_or(usual, Ending::colours)
@@ -222,7 +223,7 @@ impl Plain {
     }
 }
 
-/// The nodes that make the float input of the bytes, and their constants. `graph`'s first convolution takes 1/std.
+/// The nodes that turn bytes into the float input, and their constants. `graph`'s first convolution gets 1/std.
 fn normalise(
     graph: &mut Graph,
     input: &str,
@@ -236,7 +237,7 @@ fn normalise(
     };
     let (planes, float, mean, ordered) = (name("planes"), name("float"), name("mean"), name("bgr"));
     let mut nodes = vec![
-        // First, because TensorRT takes bytes for nothing else.
+        // First, because TensorRT accepts bytes in no other operator.
         Node::new("Cast", &[IMAGE], &float)
             .with_int("to", i64::from(if half { element_type::FLOAT16 } else { element_type::FLOAT })),
         Node::new("Transpose", &[&float], &planes).with_ints("perm", &[0, 3, 1, 2]),
@@ -259,14 +260,14 @@ fn normalise(
             constants.push(constant(&factor, deviations.map(|deviation| 1.0 / deviation))?);
         }
     }
-    // The last of them makes what the file's own nodes take.
+    // The last node produces the input of the file's own nodes.
     if let Some(node) = nodes.last_mut() {
         (node.name, node.output) = (Some(input.to_string()), vec![input.to_string()]);
     }
     Ok((nodes, constants))
 }
 
-/// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is none such.
+/// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is no such convolution.
 fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Result<bool, String> {
     let has_subgraphs = |node: &Node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     if graph.node.iter().any(has_subgraphs) {
@@ -291,7 +292,7 @@ fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Resul
     if values.is_empty() {
         return Ok(false);
     }
-    // Without a remainder: the values are as many as the product of the dimensions.
+    // There is no remainder: the number of values is the product of the dimensions.
     let plane = values.len() / (3 * outputs as usize);
     for (index, values) in values.chunks_exact_mut(plane).enumerate() {
         let factor = 1.0 / deviations[index % 3];
@@ -310,8 +311,8 @@ fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Resul
 /// The metres from the middle bin of RTMW3D's depth to its last (`z_range` of mmpose's `SimCC3DLabel`).
 const DEPTH_RANGE: f32 = 2.174_486_9;
 
-/// The nodes that make `keypoints` of the two SimCC answers, and of that of the depth, if there is one, with so many bins: the
-/// middle one is that of the hips (mmpose `projects/rtmpose3d/rtmpose3d/simcc_3d_label.py`).
+/// The nodes that make `keypoints` from the two SimCC answers, and from that of the depth, if there is one, with that many
+/// bins: the middle bin is at the hips (mmpose `projects/rtmpose3d/rtmpose3d/simcc_3d_label.py`).
 fn find_peaks(
     graph: &mut Graph,
     answers: [&String; 2],
@@ -359,7 +360,7 @@ fn find_peaks(
 }
 
 impl Graph {
-    /// The float tensor that a name stands for: an initializer, a Constant node, or one of them cast to float32.
+    /// The float tensor behind a name: an initializer, a Constant node, or one of them cast to float32.
     fn constant(&self, name: &str) -> Option<&Tensor> {
         let direct = |name: &str| {
             let initializer = self.initializer.iter().find(|tensor| tensor.name() == name);
@@ -384,7 +385,7 @@ impl Graph {
 }
 
 impl Node {
-    /// A node with one output, which is its name too.
+    /// A node with one output, whose name is the node's.
     pub(crate) fn new(op_type: &str, inputs: &[&str], output: &str) -> Self {
         Self {
             op_type: Some(op_type.to_string()),
@@ -435,13 +436,13 @@ impl ValueInfo {
         }
     }
 
-    /// The type of a tensor's elements; 0 where it is none.
+    /// The type of a tensor's elements; 0 if it is not a tensor.
     pub fn element_type(&self) -> i32 {
         let tensor_type = self.r#type.as_ref().and_then(|r#type| r#type.tensor_type.as_ref());
         tensor_type.map_or(0, |tensor_type| tensor_type.elem_type())
     }
 
-    /// The dimensions of a tensor; none for those that the file does not fix.
+    /// The dimensions of a tensor; none for each that the file does not fix.
     pub fn dimensions(&self) -> Vec<Option<i64>> {
         let shape = self.shape().map_or(&[][..], |shape| &shape.dim);
         shape.iter().map(|dim| dim.value).collect()

@@ -1,21 +1,22 @@
-//! A look over a file's bytes, which nobody vouches for, before its messages are taken into memory and before ONNX Runtime
-//! sees them. It follows every message of `onnx.proto` that ONNX Runtime reads, also those of which the other modules
-//! keep the bytes only.
+//! Checks a file's untrusted bytes before they are decoded into messages and before ONNX Runtime reads them. It follows
+//! every message of `onnx.proto` that ONNX Runtime reads, also those that other modules keep as bytes.
 //!
 //! - Two bytes can be an empty attribute, which takes hundreds in memory: the parts of a file are counted.
-//! - Graphs can hold graphs: their depth is limited.
-//! - A tensor can say that its numbers are in another file, by any path. ONNX Runtime would look for it from the working
-//!   directory, since it gets the network from memory; some of its versions also take an address in memory for a file.
-//! - A node can hold an engine that another tool compiled, or the path of one. TensorRT and OpenVINO run such code as it is.
+//! - Graphs can contain graphs: their depth is limited.
+//! - A tensor can say that its numbers are in another file, at any path. ONNX Runtime would resolve it from the working
+//!   directory, because it receives the model from memory; some of its versions also accept a memory address instead of a
+//!   file.
+//! - A node can contain an engine that another tool compiled, or the path of one. TensorRT and OpenVINO run such code as it
+//!   is.
 
 use super::messages::EXTERNAL;
 
-/// Messages, texts and strings of bytes in one file. RTMPose's networks have some thousands.
+/// Messages, texts and strings of bytes in one file. RTMPose's models have some thousands.
 const MOST_PARTS: usize = 1 << 18;
-/// Messages inside one another: each graph inside a graph is three deeper.
+/// Nested messages: each graph inside a graph adds three levels.
 const DEEPEST: usize = 48;
 
-/// What a message is, as far as something inside it counts.
+/// The kind of a message, as far as its contents must be checked.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Model,
@@ -30,12 +31,12 @@ enum Kind {
     Type,
     TensorType,
     Shape,
-    /// A text, bytes, numbers, or a message in which nothing counts.
+    /// A text, bytes, numbers, or a message without anything to check.
     Leaf,
 }
 
 impl Kind {
-    /// What the field is, by the numbers of `onnx.proto`.
+    /// The kind of the field with that number in `onnx.proto`.
     fn of_field(self, field: u64) -> Self {
         match (self, field) {
             (Self::Model, 7) | (Self::Training, 1 | 2) | (Self::Attribute, 6 | 11) => Self::Graph,
@@ -54,7 +55,7 @@ impl Kind {
     }
 }
 
-/// Says what is wrong with a file.
+/// Checks a file; the error says what is wrong with it.
 pub(super) fn scan(file: &[u8]) -> Result<(), String> {
     walk(Kind::Model, file, 0, &mut 0)
 }
@@ -175,7 +176,7 @@ mod tests {
         // The graph and the node are parts, too.
         assert_eq!(scan(&attributes(MOST_PARTS - 2)), Ok(()));
         assert_eq!(scan(&attributes(MOST_PARTS - 1)).unwrap_err(), "it has more than 262144 parts");
-        // So much can be taken at most.
+        // This is the most that can be used.
         assert!(MOST_PARTS * size_of::<Attribute>() < 256 << 20);
     }
 
@@ -208,7 +209,7 @@ mod tests {
         {
             assert_eq!(scan(bytes).unwrap_err(), "its bytes are not protobuf");
         }
-        // A length that no memory has.
+        // A length that exceeds any memory.
         let long = [&[7 << 3 | 2][..], &[0xff; 9], &[1]].concat();
         assert_eq!(scan(&long).unwrap_err(), "its bytes are not protobuf");
     }

@@ -1,4 +1,4 @@
-//! Constants of a graph: reading their numbers with every size checked first, and making new ones.
+//! Constants of a graph: reads their numbers after checking every size, and makes new ones.
 
 use half::{f16, slice::HalfFloatSliceExt};
 use prost::bytes::Bytes;
@@ -31,13 +31,13 @@ impl Tensor {
         }
     }
 
-    /// The numbers of a float32 or float16 tensor; what is wrong where it has other ones than it says.
+    /// The numbers of a float32 or float16 tensor; an error if their count differs from its dimensions.
     pub fn to_float32(&self) -> Result<Vec<f32>, String> {
         let complaint = |found: usize| {
             let dims = &self.dims;
             Err(format!("the tensor `{}` of {dims:?} has {found} numbers", self.name()))
         };
-        // Never allocated: only compared with what the file holds.
+        // Never allocated, only compared with the file's contents.
         let count = self
             .dims
             .iter()
@@ -69,7 +69,7 @@ impl Tensor {
         }
     }
 
-    /// The same numbers in half precision, under another name. What is out of its range becomes its largest or, so that
+    /// The same numbers in half precision, under another name. Numbers out of its range become its largest or, so that
     /// nothing is divided by 0, its smallest number.
     pub fn to_float16(&self, name: &str) -> Result<Self, String> {
         let smallest = f16::from_bits(1).to_f32();

@@ -1,4 +1,4 @@
-//! Files rewritten, and what stands in the way.
+//! Rewritten files, and files that cannot be rewritten.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn model(name: &str) -> Model {
     read(Bytes::from(file(name))).unwrap()
 }
 
-/// What is computed in float32, and that nothing else is: weights are halved, whether the file stores them so or not.
+/// What is computed in float32, and that nothing else is. Weights are halved, whether the file stores them so or not.
 #[test]
 fn only_the_norms_stay_in_float32() {
     let adapted = adapt(
@@ -51,7 +51,7 @@ fn unknown_operators_are_named_in_half_precision_only() {
     assert!(error.contains("operator `Shrink`"), "{error}");
 }
 
-/// The places where a file in the adapted form and an adapted file agree: both pass unchanged.
+/// A file in the adapted form and an adapted file are equal here: both pass unchanged.
 #[test]
 fn adapted_files_pass_unchanged() {
     for name in ["packed", "packed-3"] {
@@ -70,7 +70,7 @@ fn adapted_files_pass_unchanged() {
     assert!(once == again);
 }
 
-/// What an adapted file is told to be is what the file was; and it passes unchanged, too.
+/// An adapted file has the same contract as the original; it passes unchanged, too.
 #[test]
 fn adapted_files_of_each_kind_are_known_again() {
     use crate::network::{Classes, check::check};
@@ -93,7 +93,7 @@ fn adapted_files_of_each_kind_are_known_again() {
     }
 }
 
-/// What suppresses boxes cannot be computed in half precision.
+/// Suppression of boxes cannot be computed in half precision.
 #[test]
 fn files_that_suppress_boxes_are_refused_in_half_precision() {
     let model = model("tests/networks/yolox.onnx");
@@ -137,7 +137,7 @@ fn what_stands_in_the_way_is_named() {
         let huge = refusal(&|model| model.graph.as_mut().unwrap().initializer[0].dims = dims.clone());
         assert!(huge.contains("tensor `w` of") && huge.contains("has 9 numbers"), "{huge}");
     }
-    // Empty weights and shapes that are none are ONNX Runtime's to refuse.
+    // ONNX Runtime refuses empty weights and impossible shapes.
     for dims in [vec![0, 3, 1 << 40, 1 << 40], vec![3, 3, 0, 1 << 62], vec![-3, 3, 1, -1]] {
         let mut model = model("tests/networks/dots-small.onnx");
         let weights = &mut model.graph.as_mut().unwrap().initializer[0];

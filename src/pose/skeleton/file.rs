@@ -1,4 +1,4 @@
-//! A skeleton of the user's own, from a small TOML file (`models/skeletons/` has an example).
+//! The user's own skeleton, from a small TOML file (`models/skeletons/` has an example).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,12 +13,12 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// Above this a file is not a skeleton: 4096 points with names, sides and links stay below.
+/// A larger file is not a skeleton: 4096 points with names, sides and links are smaller.
 const MAX_BYTES: u64 = 1 << 20;
-/// As many key points as a network may have.
+/// Most key points of a model.
 const MAX_POINTS: usize = 4096;
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Definition {
@@ -32,11 +32,11 @@ pub(super) struct Definition {
     sigmas: Option<Vec<f32>>,
 }
 
-/// Every distinct definition that was loaded, with its skeleton.
+/// Every definition that was loaded, with its skeleton.
 static LOADED: Mutex<Vec<(Definition, &'static Skeleton)>> = Mutex::new(Vec::new());
 
-/// Loads the file; an error is the end of a sentence that begins with the file's name. A skeleton is kept for the rest
-/// of the process, like those that are built in, but only once however often its file is loaded.
+/// Loads the file; an error completes a sentence that begins with the file's name. A skeleton is kept until the process
+/// ends, like built-in ones, but only once, however often its file is loaded.
 pub(super) fn load(path: &Path) -> Result<&'static Skeleton, String> {
     let bytes = files::read(path, MAX_BYTES).map_err(|why| format!("cannot be read: {why}"))?;
     let text = str::from_utf8(&bytes).map_err(|_| "is not a skeleton: it is not UTF-8 text")?;
@@ -50,11 +50,11 @@ pub(super) fn load(path: &Path) -> Result<&'static Skeleton, String> {
     Ok(skeleton)
 }
 
-/// The definition that a text has; an error is the end of a sentence that begins with the file's name.
+/// The definition in a text; an error completes a sentence that begins with the file's name.
 pub(super) fn parse(text: &str) -> Result<Definition, String> {
     let definition = toml::from_str::<Definition>(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        // The parser's words may go over several lines.
+        // The parser's message may have several lines.
         let words = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("is not a skeleton: line {line}: {}", bounded(&words))
     })?;
@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str) -> Result<Definition, String> {
 }
 
 impl Definition {
-    /// Whether every name is known, and each number of entries right.
+    /// Checks that all names are known, and that the numbers of entries are right.
     fn check(&self) -> Result<(), String> {
         let points = self.names.len();
         if !(1..=MAX_POINTS).contains(&points) {
@@ -110,7 +110,7 @@ impl Definition {
         }
     }
 
-    /// Links and sides by the numbers of the points, of a checked definition.
+    /// Links and sides as point numbers, from a checked definition.
     pub(super) fn resolve(&self) -> (Vec<(u16, u16)>, Vec<Side>) {
         let indices: HashMap<_, _> = self.names.iter().zip(0u16..).collect();
         let links = self.links.iter().map(|[from, to]| (indices[from], indices[to])).collect();
@@ -144,7 +144,7 @@ impl Definition {
 mod tests {
     use super::*;
 
-    /// Loads a text by way of a file.
+    /// Loads a text through a file.
     fn load_text(test: &str, text: impl AsRef<[u8]>) -> Result<&'static Skeleton, String> {
         let path = std::env::temp_dir().join(format!("rtmpose-skeleton-{test}-{}.toml", std::process::id()));
         std::fs::write(&path, text).unwrap();

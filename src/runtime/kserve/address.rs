@@ -1,13 +1,13 @@
-//! Where servers are: the list that users give, and what a name stands for.
+//! Where servers are: the user's list, and the addresses behind a name.
 
 use std::{fmt, net::IpAddr};
 
 use http::Uri;
 
-/// More servers than this in a list are a mistake.
+/// A list with more servers than this is a mistake.
 const MOST: usize = 64;
 
-/// One server of the list, or all those that its name stands for.
+/// One entry of the list: a server, or all servers behind its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// A name, or an address without brackets.
@@ -17,8 +17,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads a list such as `grpc://gpu1:8001,grpcs://gpu2.example.org:8001`. The error ends a sentence such as
-    /// 'inference-server cannot be used: '.
+    /// Reads a list such as `grpc://gpu1:8001,grpcs://gpu2.example.org:8001`. The error completes a sentence that begins
+    /// with 'inference-server cannot be used: '.
     pub fn list(text: &str) -> Result<Vec<Self>, String> {
         let mut addresses = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -36,7 +36,7 @@ impl Address {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // Not quoted: what stands before the @ may be a password.
+        // Not quoted: the part before the @ may be a password.
         if text.contains('@') {
             return Err(
                 "it contains a user name or a password (@): put them into server-metadata".to_string()
@@ -80,7 +80,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Whether what is sent there stays on this machine or in a private network (RFC 1918, RFC 4193, RFC 6598, link-local).
+/// Whether data sent there stays on this machine or in a private network (RFC 1918, RFC 4193, RFC 6598, link-local).
 pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

@@ -1,5 +1,5 @@
-//! One call of gRPC: a message out, a message of bounded size back, within a deadline. The request's message is sent from
-//! where it lies: a batch of pictures is not copied once more into a library's buffer.
+//! One gRPC call: a message out, a message of bounded size back, within a deadline. The request is sent from the buffer it
+//! was written to, so that a batch of images is not copied again into a library's buffer.
 
 use std::{error::Error as _, time::Duration};
 
@@ -15,15 +15,15 @@ use tower::{Service, ServiceExt};
 
 use crate::platform::files::bounded;
 
-/// Bytes before each message: whether it is compressed, and its length.
+/// Bytes before each message: a flag for compression, and the length.
 pub const PREFIX: usize = 5;
 
-/// Why a call, or a connection, came to nothing.
+/// Why a call or a connection failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// Ends a sentence such as 'grpc://gpu1:8001 cannot be used: '.
+    /// Completes a sentence that begins with 'grpc://gpu1:8001 cannot be used: '.
     pub text: String,
-    /// Trying again later would be of no use: what was asked for, or how, is wrong.
+    /// Trying again would not help: the request itself is wrong.
     pub is_final: bool,
     /// The server does not know the call.
     pub is_unknown_call: bool,
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// Of the connection: what lies deepest tells most.
+    /// From a connection's error: the innermost cause says most.
     pub fn of_transport(error: &tonic::transport::Error) -> Self {
         let text = deepest(error).to_string();
         let text = bounded(text.split(" (os error").next().unwrap_or_default());
@@ -74,7 +74,7 @@ impl Failure {
     }
 }
 
-/// A message behind its prefix.
+/// A message after its prefix.
 pub fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX + length);
@@ -88,18 +88,18 @@ pub fn put_prefix(buffer: &mut impl BufMut, length: usize) {
     buffer.put_u32(u32::try_from(length).expect("a batch is under 4 GiB"));
 }
 
-/// How a call is made.
+/// How to make a call.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub path: &'static str,
     pub metadata: &'a HeaderMap,
-    /// Largest message that is taken.
+    /// Largest message that is accepted.
     pub limit: usize,
     pub deadline: Duration,
 }
 
 impl Call<'_> {
-    /// Sends a message behind its prefix; gives the answer's message.
+    /// Sends a message after its prefix; returns the answer's message.
     pub async fn send(&self, channel: &Channel, message: Bytes) -> Result<Bytes, Failure> {
         let exchange = self.exchange(channel.clone(), message);
         tokio::time::timeout(self.deadline, exchange).await.unwrap_or(Err(Failure::late(self.deadline)))
@@ -126,7 +126,7 @@ impl Call<'_> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-timeout", timeout_value(self.deadline));
         let transport = |error: &tonic::transport::Error| {
-            // The library reads the deadline in the head, and counts it, too.
+            // The library reads the deadline from the headers, and enforces it, too.
             if deepest(error).is::<TimeoutExpired>() {
                 Failure::late(self.deadline)
             } else if causes(error).any(|cause| cause.is::<ConnectError>()) {
@@ -138,7 +138,7 @@ impl Call<'_> {
         let ready = channel.ready().await.map_err(|error| transport(&error))?;
         let response = ready.call(request).await.map_err(|error| transport(&error))?;
         let (head, body) = response.into_parts();
-        // A failure may come without a message, in the head alone.
+        // A failure may come without a message, in the headers only.
         if let Some(status) = status_of(&head.headers)
             && status.code() != Code::Ok
         {
@@ -155,7 +155,7 @@ impl Call<'_> {
         self.read(body).await
     }
 
-    /// Reads one message, and that it was all that went well.
+    /// Reads one message, and checks that nothing but success follows.
     async fn read(&self, mut body: Body) -> Result<Bytes, Failure> {
         let mut received = BytesMut::new();
         let mut trailers = None;
@@ -186,7 +186,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whether no more came than is wanted, by what is there so far.
+    /// Whether the answer has at most the expected bytes, judging by what has arrived.
     fn check_length(&self, received: &[u8]) -> Result<(), Failure> {
         if received.first().is_some_and(|flag| *flag != 0) {
             return Err(Failure::passing("its answer is compressed, although no compression was requested"));
@@ -205,7 +205,7 @@ impl Call<'_> {
     }
 }
 
-/// The status in a head or in trailers. Of those only what is read goes to the library, which panics at details that are no
+/// The status in headers or trailers. Only known fields are passed to the library, which panics at details that are not
 /// base64.
 fn status_of(headers: &HeaderMap) -> Option<Status> {
     const READ: [&str; 2] = ["grpc-status", "grpc-message"];
@@ -221,7 +221,7 @@ fn length_of(received: &[u8]) -> Option<usize> {
 
 type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
-/// An error, what it comes from, and so on.
+/// An error, its cause, and so on.
 fn causes<'a>(error: Cause<'a>) -> impl Iterator<Item = Cause<'a>> {
     std::iter::successors(Some(error), |error: &Cause<'a>| (**error).source())
 }
@@ -230,7 +230,7 @@ fn deepest(error: Cause<'_>) -> Cause<'_> {
     causes(error).last().unwrap_or(error)
 }
 
-/// A connection that was there is lost. Whether the answer had begun by then is a matter of chance.
+/// An existing connection was lost. Whether the answer had begun is a matter of chance.
 fn broken(why: &str) -> Failure {
     Failure::passing(format!("the connection broke before its answer was complete ({})", bounded(why)))
 }

@@ -1,4 +1,4 @@
-//! A connection to a server, and whether the server has what is wanted.
+//! A connection to a server, and checks that the server has the required model.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,29 +28,29 @@ macro_rules! path {
 
 /// Largest answer to a question about a server or a model.
 const LARGEST_WORDS: usize = 1 << 20;
-/// What a connection may receive before it is read: a few answers of whole-body heat maps.
+/// What a connection may buffer before it is read: a few answers with whole-body heat maps.
 const LEAST_WINDOW: usize = 1 << 20;
 const LARGEST_WINDOW: usize = 64 << 20;
-/// Crops in a batch, where neither the user nor the server says otherwise.
+/// Crops in a batch, if neither the user nor the server sets it.
 const DEFAULT_BATCH_SIZE: usize = 8;
-/// Connecting and asking takes no less, however short the deadline of a batch is.
+/// Connecting and asking may take at least this long, however short the deadline of a batch is.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The first run of a server may load libraries and choose algorithms.
+/// How much longer a server's first run may take: it may load libraries and choose algorithms.
 pub const FIRST_RUN: u32 = 10;
-/// A server that is not heard of for so long, with something to say, is not there any more.
+/// A server that does not answer for this long is considered lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// What all servers are asked for.
 pub struct Question {
-    /// What the model is to be of use for.
+    /// The task of the model.
     pub wanted: Wanted,
     pub model: String,
     pub version: String,
-    /// Crops in a batch; 0: as many as suit the server.
+    /// Crops in a batch; 0: as many as the server supports.
     pub batch_size: usize,
     pub timeout: Duration,
     pub metadata: Metadata,
-    /// None where no address is of TLS.
+    /// None if no address uses TLS.
     pub tls: Option<ClientTlsConfig>,
     /// Batches in flight at once.
     pub in_flight: usize,
@@ -78,7 +78,7 @@ impl Question {
         self.call(path).ask(channel, message).await
     }
 
-    /// How a batch is sent.
+    /// How to send a batch.
     pub fn infer(&self, limit: usize) -> Call<'_> {
         Call { limit, deadline: self.timeout, ..self.call(path!("ModelInfer")) }
     }
@@ -98,7 +98,7 @@ impl Question {
         if let Some(tls) = self.tls.as_ref().filter(|_| address.tls) {
             endpoint = endpoint.tls_config(tls.clone()).map_err(library)?;
         }
-        // To this address: the name may stand for others, too.
+        // To this address, because the name may have others, too.
         let connector = service_fn(move |_| async move {
             let stream = TcpStream::connect(at).await?;
             stream.set_nodelay(true)?;
@@ -112,7 +112,7 @@ impl Question {
         }
     }
 
-    /// A connection to a server that has the model ready, and what the model is. One run shows that it works.
+    /// Connects to a server that has the model ready; returns what the model is. One run shows that it works.
     pub async fn open(
         &self,
         address: &Address,
@@ -145,7 +145,7 @@ impl Question {
         }
     }
 
-    /// Crops in a batch for a model that takes any number, or for none that is known yet.
+    /// Crops in a batch for a model that accepts any number, or before a model is known.
     pub fn batch_size(&self, model: Option<&Model>) -> usize {
         let most = model.and_then(|model| model.most_crops).unwrap_or(DEFAULT_BATCH_SIZE);
         if self.batch_size == 0 { most.min(DEFAULT_BATCH_SIZE) } else { self.batch_size }
@@ -158,7 +158,7 @@ impl Question {
         let mut model = Model::of(&metadata, &name, self.wanted).map_err(Failure::lasting)?;
         let refused = |error: crate::engine::Error| Failure::lasting(error.message);
         contract::check_batch(&model.contract, self.batch_size, &name).map_err(refused)?;
-        // Only Triton knows this question.
+        // Only Triton supports this question.
         let config: Result<ModelConfigResponse, _> =
             self.ask(channel, path!("ModelConfig"), &self.request()).await;
         match config {
@@ -167,7 +167,7 @@ impl Question {
                 model.most_crops = usize::try_from(config.max_batch_size).ok().filter(|most| *most > 0);
                 let on_gpu = |group: &ModelInstanceGroup| group.kind == ModelInstanceGroup::KIND_GPU;
                 if config.backend == "onnxruntime" && config.instance_group.iter().any(on_gpu) {
-                    // Each change of the number costs it a part of a second.
+                    // Each change of the number costs the server part of a second.
                     model.padded_to = Some(self.batch_size(Some(&model)));
                 }
             }

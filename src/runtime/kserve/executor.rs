@@ -1,4 +1,4 @@
-//! One batch at a time on its way to the servers, and back.
+//! Sends one batch at a time to the servers, and reads the answers.
 
 use std::{
     sync::{
@@ -24,10 +24,10 @@ use crate::{
 
 pub struct RemoteExecutor {
     hub: Arc<Hub>,
-    /// None until a server is there.
+    /// None until a server is ready.
     remote: Option<Remote>,
     local: Option<Arc<Local>>,
-    /// The crops, where no server is there yet or the servers get floats.
+    /// The crops, while no server is ready or if the servers accept floats.
     crops: Vec<u8>,
     shape: Shape,
     batch_size: usize,
@@ -35,7 +35,7 @@ pub struct RemoteExecutor {
     took: Option<Duration>,
 }
 
-/// What goes to the servers, and comes from them.
+/// The buffers for requests and answers.
 struct Remote {
     model: Arc<Model>,
     request: Request,
@@ -91,7 +91,7 @@ impl RemoteExecutor {
         self.remote.as_ref().map_or(self.batch_size, |remote| remote.largest)
     }
 
-    /// Once a server is there, batches go there: this one, too.
+    /// Once a server is ready, batches go there; this one, too.
     fn look_for_servers(&mut self) {
         if self.remote.is_some() {
             return;
@@ -140,7 +140,7 @@ impl RemoteExecutor {
 }
 
 impl Remote {
-    /// The message with a batch, and the batch's crops in it where they are bytes.
+    /// Writes the head of a batch's message, and, if the servers accept bytes, its crops into it.
     fn message(&mut self, rows: usize, crops: &[u8]) -> (Bytes, Option<Bytes>) {
         let floats = self.model.takes_floats();
         if floats {

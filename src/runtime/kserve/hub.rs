@@ -1,4 +1,4 @@
-//! The thread on which all connections of an engine live, and what its executors share.
+//! The thread of all connections of an engine, and the state that its executors share.
 
 use std::{
     cell::RefCell,
@@ -20,16 +20,15 @@ type OpenedLocal = Result<Option<Arc<Local>>, Error>;
 pub struct Hub {
     pub servers: Arc<Servers>,
     pub runtime: runtime::Handle,
-    /// Dropped, it ends the thread.
+    /// Dropping it ends the thread.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// What takes the servers' place, and what was told while it was opened; not there before the first executor has asked
-    /// for it.
+    /// What replaces the servers, and the events while it was opened; not set until the first executor asks for it.
     local: Mutex<Option<(OpenedLocal, Vec<LoadEvent>)>>,
 }
 
 impl Hub {
-    /// Begins to look for the servers.
+    /// Starts to connect to the servers.
     pub fn start(servers: Arc<Servers>) -> Result<Arc<Self>, Error> {
         let failed =
             |error| Error::new(ErrorKind::Run, format!("Cannot start a thread for servers: {error}"));
@@ -41,7 +40,7 @@ impl Hub {
         let body = move || {
             runtime.spawn(opening.open());
             let _ = runtime.block_on(ended);
-            // A name that is being looked up is not waited for.
+            // A name lookup in progress is not waited for.
             runtime.shutdown_background();
         };
         let thread =
@@ -55,8 +54,8 @@ impl Hub {
         }))
     }
 
-    /// Waits until a server has the model ready; none where the network is to begin in this process. What is told meanwhile
-    /// all hear who wait.
+    /// Waits until a server has the model ready; none if the network starts in this process. All waiting callers receive the
+    /// events.
     pub fn wait(&self, loading: &Loading) -> Result<Option<Model>, Error> {
         let waker: Weak<Servers> = Arc::downgrade(&self.servers);
         loading.cancelled.on_cancel(move || {
@@ -86,7 +85,7 @@ impl Hub {
         }
     }
 
-    /// What takes the servers' place, loaded by the first who asks. All hear what was told then.
+    /// What replaces the servers, loaded by the first caller. All callers receive the events.
     pub fn local(&self, fallback: Option<&Fallback>, batch_size: usize, loading: &Loading) -> OpenedLocal {
         let mut local = lock(&self.local);
         if local.is_none() {
@@ -114,11 +113,11 @@ impl Drop for Hub {
     }
 }
 
-/// What runs the network when no server is there.
+/// What runs the network when no server is ready.
 #[derive(Clone)]
 pub struct Fallback {
     pub backend: Arc<Backend>,
-    /// The user has named its file: that it cannot take the servers' place is an error.
+    /// The user has set model-file, so it is an error if that model cannot replace the servers'.
     pub is_named: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The network in this process, for when no server is there: loaded before the first frame, on a thread of its own, which
-//! all executors share.
+//! The model in this process, for times without a server: loaded before the first frame, on its own thread, which all
+//! executors share.
 
 use std::{
     any::Any,
@@ -20,7 +20,7 @@ use crate::{
 
 /// A batch for it.
 struct Batch {
-    /// The crops, one behind the other.
+    /// The crops, one after the other.
     crops: Bytes,
     crop_bytes: usize,
     rows: usize,
@@ -50,7 +50,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Loads the network for batches of so many crops. Warnings go to `report`.
+    /// Loads the model for batches of that many crops. Warnings go to `report`.
     pub fn open(
         backend: Arc<Backend>,
         batch_size: usize,
@@ -101,7 +101,7 @@ impl Local {
         Here { network: self.network.clone(), batch_size }
     }
 
-    /// Runs a batch; rows of numbers go to `answers`.
+    /// Runs a batch; writes rows of numbers to `answers`.
     pub fn run(
         &self,
         crops: Bytes,
@@ -117,7 +117,7 @@ impl Local {
         Ok(())
     }
 
-    /// Makes a run in flight end.
+    /// Ends a run in progress.
     pub fn terminate(&self) {
         (self.terminate)();
     }

@@ -1,4 +1,4 @@
-//! The messages of KServe's v2 protocol (Open Inference Protocol, `grpc_service.proto`), as far as they are used; names and
+//! The messages of KServe's v2 protocol (Open Inference Protocol, `grpc_service.proto`), as far as they are used. Names and
 //! numbers are the protocol's.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ pub struct ServerLiveResponse {
     pub live: bool,
 }
 
-/// `ModelReadyRequest`, `ModelMetadataRequest` and `ModelConfigRequest`, which are alike.
+/// `ModelReadyRequest`, `ModelMetadataRequest` and `ModelConfigRequest`, which are equal.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelRequest {
     #[prost(string, tag = "1")]
@@ -60,7 +60,7 @@ pub struct ModelConfigResponse {
     pub config: Option<ModelConfig>,
 }
 
-/// Of Triton's `model_config.proto`, which says much more.
+/// From Triton's `model_config.proto`, which has many more fields.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelConfig {
     #[prost(int32, tag = "4")]
@@ -109,7 +109,7 @@ pub enum ParameterChoice {
     Int64(i64),
 }
 
-/// `InferInputTensor` and `InferOutputTensor`, which are alike.
+/// `InferInputTensor` and `InferOutputTensor`, which are equal.
 #[derive(Clone, PartialEq, Message)]
 pub struct InferTensor {
     #[prost(string, tag = "1")]
@@ -118,7 +118,7 @@ pub struct InferTensor {
     pub datatype: String,
     #[prost(int64, repeated, tag = "3")]
     pub shape: Vec<i64>,
-    /// Where numbers do not go raw.
+    /// For numbers that are not sent raw.
     #[prost(message, optional, tag = "5")]
     pub contents: Option<InferTensorContents>,
 }

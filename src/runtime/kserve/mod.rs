@@ -1,11 +1,11 @@
-//! The backend that sends batches to inference servers over gRPC: Triton, KServe, MLServer, OpenVINO Model Server, which speak
-//! one protocol (KServe's v2, also called Open Inference Protocol).
+//! The backend that sends batches to inference servers over gRPC: Triton, KServe, MLServer and OpenVINO Model Server, which
+//! share one protocol (KServe's v2, also called Open Inference Protocol).
 //!
-//! An executor writes a batch's crops where the request's message lies (`model`), and hands that to the one thread on which
-//! all connections of the engine live (`hub`). There a task of the batch takes the server with the fewest batches in flight
-//! (`pool`), sends the message (`call`) and reads the answer into rows. What failed is sent once to another server, and then
-//! run in this process, where a network was loaded for that (`local`). Each server has a task (`servers`) that connects, asks
-//! what the model is (`connection`), checks that as a file is checked, and tries again when it was lost.
+//! An executor writes a batch's crops into the request's message (`model`), and passes it to the one thread of all
+//! connections of the engine (`hub`). There, a task for the batch chooses the server with the fewest batches in flight
+//! (`pool`), sends the message (`call`), and reads the answer into rows. A failed batch is sent once to another server, and
+//! then runs in this process, if a model was loaded for that (`local`). Each server has a task (`servers`) that connects,
+//! asks for the model (`connection`), checks it like a file, and tries again when the connection is lost.
 
 mod address;
 mod call;
@@ -45,24 +45,24 @@ use executor::RemoteExecutor;
 use hub::Hub;
 use servers::Servers;
 
-/// Batches in flight at once on a server, where the user does not say otherwise: one travels while the other is run.
+/// Batches in flight at once on a server, unless the user sets it: one is sent while the other runs.
 const IN_FLIGHT: usize = 2;
-/// Batches in flight at once on all servers together: each has a thread.
+/// Batches in flight at once on all servers together: each needs a thread.
 const MOST_EXECUTORS: usize = 64;
 
-/// Inference servers and what is wanted of them.
+/// Inference servers, and what they must do.
 pub struct KserveBackend {
     pub addresses: Vec<Address>,
-    /// What the model is to be of use for.
+    /// The task of the model.
     pub wanted: Wanted,
     pub model: String,
     /// Empty: the server's choice.
     pub version: String,
-    /// Crops in a batch; 0: as many as suit the server, up to 8.
+    /// Crops in a batch; 0: as many as the server supports, up to 8.
     pub batch_size: usize,
     /// Batches in flight at once on each server; 0: two.
     pub in_flight: usize,
-    /// The longest that a batch may take there. The model is waited for ten times as long.
+    /// The longest time that a batch may take on a server. The start waits ten times as long for the model.
     pub timeout: Duration,
     pub metadata: Metadata,
     pub tls: TlsFiles,
@@ -75,12 +75,12 @@ pub struct KserveBackend {
 struct Shared {
     hub: Mutex<Weak<Hub>>,
     news: Mutex<Arc<News>>,
-    /// Servers that were there at the start.
+    /// Servers that were ready at the start.
     servers: AtomicUsize,
 }
 
 impl KserveBackend {
-    /// Batches for a model of these servers.
+    /// Batches for a model on these servers.
     pub fn new(addresses: Vec<Address>, model: String) -> Self {
         Self {
             addresses,
@@ -119,7 +119,7 @@ impl KserveBackend {
             in_flight: self.in_flight(),
         };
         let news = lock(&self.shared.news).clone();
-        // Which network an unnamed file holds may be another than the servers'.
+        // An unnamed file may hold another model than the servers'.
         let can_begin_alone = self.fallback.as_ref().is_some_and(|fallback| fallback.is_named);
         let started = Hub::start(Servers::new(question, self.addresses.clone(), can_begin_alone, news))?;
         *hub = Arc::downgrade(&started);
@@ -157,7 +157,7 @@ impl Backend for KserveBackend {
         lock(&self.shared.hub).upgrade().map_or(Vec::new(), |hub| hub.servers.places())
     }
 
-    /// A name can stand for several servers.
+    /// A name can have several servers.
     fn likely_executors(&self) -> usize {
         const LIKELY: usize = 8;
         (self.in_flight() * self.addresses.len().max(LIKELY)).min(MOST_EXECUTORS)

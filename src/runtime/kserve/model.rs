@@ -1,4 +1,4 @@
-//! What a server tells of its model, checked as a file's graph is; and the requests and answers that go with it.
+//! What a server says about its model, checked like a file's graph; and the requests and answers for it.
 
 use std::time::Duration;
 
@@ -30,35 +30,35 @@ use crate::{
 
 /// The number of `raw_input_contents` in `ModelInferRequest`.
 const RAW_INPUT_CONTENTS: u32 = 7;
-/// More than this nobody needs to say around the numbers of an answer.
+/// Most bytes of an answer beside its numbers.
 const AROUND_AN_ANSWER: usize = 64 << 10;
 
 /// A model of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     pub contract: Contract,
-    /// What the rows mean. Until a run has shown it, of a file that does not say its number of key points.
+    /// What the rows mean. If the model does not declare its number of key points, a run must show it.
     pub kind: Kind,
     input: String,
     outputs: Vec<String>,
-    /// Most crops in a request; none where the server does not say.
+    /// Most crops in a request; none if the server does not say.
     pub most_crops: Option<usize>,
-    /// All requests have so many crops, padded; none where any number will do.
+    /// All requests have this many crops, padded; none if any number works.
     pub padded_to: Option<usize>,
 }
 
-/// Sizes of the batches that a model takes.
+/// The remedy in messages about a server's model.
 pub const MODEL_REMEDY: &str =
     "set model-name to another model, or install the file that models/server-repository makes on the server";
 
 impl Model {
-    /// Of a server's words; `name` is the model's in messages. The error is a sentence.
+    /// From the server's metadata; `name` is the model's name in messages. The error is a sentence.
     pub fn of(metadata: &ModelMetadataResponse, name: &str, wanted: Wanted) -> Result<Self, String> {
         let values = |tensors: &[TensorMetadata]| tensors.iter().map(value_of).collect();
         let graph =
             Graph { input: values(&metadata.inputs), output: values(&metadata.outputs), ..Graph::default() };
         let refused = |error: crate::engine::Error| {
-            // What a file's user can do is not what a server's can.
+            // A file's remedy does not apply to a server.
             let what = error.message.split("; set model-file").next().unwrap_or_default().to_string();
             format!("{what}; {MODEL_REMEDY}")
         };
@@ -87,13 +87,13 @@ impl Model {
         Ok(Self { contract, kind, input, outputs, most_crops: None, padded_to: None })
     }
 
-    /// What it is to the engine.
+    /// The description for the engine.
     pub fn network(&self) -> Network {
         let Contract { width, height, .. } = self.contract;
         Network { width, height, kind: self.kind, provider: Provider::Server, sha256: None }
     }
 
-    /// Whether crops are normalised here, and go out as floats.
+    /// Whether crops are normalised here and sent as floats.
     pub fn takes_floats(&self) -> bool {
         !self.contract.is_adapted()
     }
@@ -107,12 +107,12 @@ impl Model {
         self.crop_bytes() * if self.takes_floats() { size_of::<f32>() } else { 1 }
     }
 
-    /// Crops in a request that holds so many.
+    /// Crops in a request for this many.
     pub fn rows_sent(&self, rows: usize) -> usize {
         self.contract.fixed_batch.or(self.padded_to).unwrap_or(rows)
     }
 
-    /// Largest message of an answer to so many crops.
+    /// Largest message of an answer to this many crops.
     pub fn answer_limit(&self, rows: usize) -> usize {
         let points = self.kind.points();
         let (width, height) = (self.contract.width as usize, self.contract.height as usize);
@@ -123,14 +123,14 @@ impl Model {
         rows * numbers * size_of::<f32>() + AROUND_AN_ANSWER
     }
 
-    /// Largest message that any answer to so many crops can be, before it is known how many key points there are.
+    /// Largest message of any answer to this many crops, before the number of key points is known.
     pub fn any_answer_limit(&self, rows: usize) -> usize {
         const MANY_POINTS: usize = 512;
         let known = self.contract.points.is_some();
         if known { self.answer_limit(rows) } else { MANY_POINTS * (self.answer_limit(rows)) }
     }
 
-    /// The head of a request: all but the pictures, which follow it.
+    /// The head of a request: everything except the images, which follow it.
     fn head(&self, name: &str, version: &str, rows: usize, timeout_micros: i64) -> Vec<u8> {
         let (height, width) = (self.contract.height.into(), self.contract.width.into());
         let (datatype, shape) = if self.takes_floats() {
@@ -161,7 +161,7 @@ impl Model {
         head
     }
 
-    /// Reads the answer to so many crops into `answers`, a row after the other. The error ends a sentence such as
+    /// Reads the answer to this many crops into `answers`, row by row. The error completes a sentence that begins with
     /// 'grpc://gpu1:8001: '.
     pub fn read(&self, message: Bytes, rows: usize, answers: &mut [f32]) -> Result<(), String> {
         let (kind, tensors) = self.tensors(message, self.rows_sent(rows))?;
@@ -190,7 +190,7 @@ impl Model {
         Ok(())
     }
 
-    /// What the rows of the answer to a first request mean.
+    /// What the rows of a first answer mean.
     pub fn kind_of(&self, message: Bytes, rows: usize) -> Result<Kind, String> {
         self.tensors(message, rows).map(|(kind, _)| kind)
     }
@@ -249,7 +249,7 @@ impl Model {
     }
 }
 
-/// Numbers go raw, little-endian, or one by one.
+/// Numbers are sent raw, little-endian, or one by one.
 fn numbers_of(output: &InferTensor, raw: Option<&Bytes>) -> Vec<f32> {
     match (raw, &output.contents) {
         (Some(raw), _) if raw.len() % 4 == 0 => {
@@ -272,7 +272,7 @@ fn value_of(tensor: &TensorMetadata) -> ValueInfo {
     ValueInfo::of(&tensor.name, element_type, tensor.shape.iter().map(side).collect())
 }
 
-/// The buffer of a request: room for its head, then the crops, so that a batch goes out from where it was written.
+/// The buffer of a request: room for its head, then the crops, so that a batch is sent from where it was written.
 pub struct Request {
     name: String,
     version: String,
@@ -285,11 +285,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// For batches of up to so many crops.
+    /// For batches of up to this many crops.
     pub fn new(model: &Model, name: &str, version: &str, rows: usize, timeout: Duration) -> Self {
         let timeout_micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
         let largest = model.rows_sent(rows);
-        // Of fewer crops it is a few bytes shorter at most.
+        // With fewer crops, the head is at most a few bytes shorter.
         let room = PREFIX + model.head(name, version, largest, timeout_micros).len();
         let buffer = BytesMut::zeroed(room + largest * model.wire_bytes());
         Self {
@@ -302,13 +302,13 @@ impl Request {
         }
     }
 
-    /// Where a crop goes.
+    /// The place of a crop.
     pub fn crop_mut(&mut self, model: &Model, row: usize) -> &mut [u8] {
         let length = model.wire_bytes();
         &mut self.buffer[self.room + row * length..][..length]
     }
 
-    /// The message with the first crops, behind its prefix, and those crops. Until `take_back` nothing can be written.
+    /// The message with the first crops, after its prefix. Nothing can be written until `take_back`.
     pub fn send(&mut self, model: &Model, rows: usize) -> (Bytes, Bytes) {
         let rows = model.rows_sent(rows);
         let head = model.head(&self.name, &self.version, rows, self.timeout_micros);
@@ -323,15 +323,14 @@ impl Request {
         parts
     }
 
-    /// The message was answered, or given up. A connection that was given up may have its bytes still: then there are new
-    /// ones.
+    /// The message was answered or abandoned. An abandoned connection may still hold its bytes; then new ones are allocated.
     pub fn take_back(&mut self) {
         let Some(sent) = self.sent.take() else { return };
         self.buffer = sent.try_into_mut().unwrap_or_else(|kept| BytesMut::zeroed(kept.len()));
     }
 }
 
-/// Crops as bytes, `[rows, height, width, 3]`, become normalised planes, `[rows, 3, height, width]`.
+/// Converts crops from bytes, `[rows, height, width, 3]`, to normalised planes, `[rows, 3, height, width]`.
 pub fn normalise(crop: &[u8], out: &mut [u8]) {
     let pixels = crop.len() / 3;
     for (channel, plane) in out.chunks_exact_mut(pixels * 4).enumerate() {

@@ -1,19 +1,19 @@
-//! Which server gets a batch, and when one that failed is tried again. Times and chance come from outside, so that the same
+//! Which server gets a batch, and when a failed one is tried again. Times and random numbers are arguments, so that the same
 //! code runs in the simulation.
 
 use std::time::Duration;
 
 use crate::engine::{Place, Window};
 
-/// A server that failed is left alone for so long, then for twice as long, up to the second; each time up to half less or
-/// more, so that clients do not come back at once.
+/// A failed server is left alone for this long, then for twice as long, up to the second value; each time varied by up to
+/// half, so that clients do not all return at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// How much the last round trip counts in the mean.
+/// Weight of the last round trip in the mean.
 const NEWEST: f64 = 0.2;
 
-/// Names a member for as long as it is one.
+/// Names a member of the pool.
 pub type Id = u64;
 
 /// What is known of a server.
@@ -27,7 +27,7 @@ pub struct Member {
     /// Failures since it last answered a batch.
     in_a_row: u32,
     round_trips: Window,
-    /// Of round trips, in seconds; 0 before the first.
+    /// Mean of round trips, in seconds; 0 before the first.
     mean: f64,
 }
 
@@ -42,7 +42,7 @@ impl Member {
 pub struct Pool {
     members: Vec<Member>,
     next: Id,
-    /// Batches that a server has at once.
+    /// Most batches on a server at once.
     most_in_flight: usize,
     chance: u64,
 }
@@ -52,7 +52,7 @@ impl Pool {
         Self { members: Vec::new(), next: 0, most_in_flight, chance: seed | 1 }
     }
 
-    /// A server that is not ready yet.
+    /// Adds a server that is not ready yet.
     pub fn add(&mut self, name: String) -> Id {
         let id = self.next;
         self.next += 1;
@@ -90,8 +90,8 @@ impl Pool {
         self.members.iter().filter(|member| member.is_ready).count()
     }
 
-    /// The server for the next batch: of those that are ready the one with the fewest in flight, of equals the one that
-    /// answers soonest. None while all have as many as they take; `except` is taken only where there is no other.
+    /// The server for the next batch: among those that are ready, the one with the fewest in flight; among equals, the
+    /// fastest. None while all are full. `except` is used only if there is no other.
     pub fn choose(&self, except: Option<Id>) -> Option<Id> {
         let ready = || self.members.iter().filter(|member| member.is_ready);
         let is_other = |member: &&Member| Some(member.id) != except;
@@ -111,7 +111,7 @@ impl Pool {
         }
     }
 
-    /// A batch was answered, or given up by who wanted it (none).
+    /// A batch was answered, or abandoned by its executor (none).
     pub fn end(&mut self, id: Id, took: Option<Duration>) {
         let Some(member) = self.get_mut(id) else { return };
         member.in_flight -= 1;
@@ -123,8 +123,8 @@ impl Pool {
         member.mean = if member.mean == 0.0 { took } else { member.mean + NEWEST * (took - member.mean) };
     }
 
-    /// A batch failed there: it gets none before it is ready again, unless that was before it was ready again. Tells whether
-    /// it was ready until now.
+    /// A batch failed there: the server gets none until it is ready again, unless the batch is older than its last return.
+    /// Returns whether it was ready until now.
     pub fn failed(&mut self, id: Id, is_news: bool) -> bool {
         let Some(member) = self.get_mut(id) else { return false };
         member.in_flight -= 1;
@@ -132,7 +132,7 @@ impl Pool {
         is_news && self.unready(id)
     }
 
-    /// It is not what it should be. Tells whether it was ready until now.
+    /// The server is faulty. Returns whether it was ready until now.
     pub fn unready(&mut self, id: Id) -> bool {
         let Some(member) = self.get_mut(id) else { return false };
         let was_ready = std::mem::replace(&mut member.is_ready, false);
@@ -147,21 +147,21 @@ impl Pool {
         }
     }
 
-    /// It could not be reached again.
+    /// The server could not be reached again.
     pub fn missed(&mut self, id: Id) {
         if let Some(member) = self.get_mut(id) {
             member.in_a_row = member.in_a_row.saturating_add(1);
         }
     }
 
-    /// How long to leave it alone before it is tried again.
+    /// How long to wait before it is tried again.
     pub fn pause(&mut self, id: Id) -> Duration {
         let doublings = self.get(id).map_or(0, |member| member.in_a_row.saturating_sub(1)).min(16);
         let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
         pause.mul_f64(0.5 + self.random())
     }
 
-    /// From 0 to 1. By a linear congruential generator: it spreads, and has nothing to hide.
+    /// From 0 to 1. A linear congruential generator is enough to spread attempts.
     fn random(&mut self) -> f64 {
         self.chance = self.chance.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.chance >> 11) as f64 / (1u64 << 53) as f64
@@ -187,7 +187,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A pool of that many ready servers, which take two batches each.
+    /// A pool of that many ready servers, which accept two batches each.
     fn pool(servers: usize) -> (Pool, Vec<Id>) {
         let mut pool = Pool::new(2, 7);
         let ids: Vec<_> = (0..servers).map(|number| pool.add(format!("grpc://s{number}:1"))).collect();
@@ -253,7 +253,7 @@ mod tests {
         }
         seen.sort_by(f64::total_cmp);
         assert!(seen[11] - seen[0] > 0.3, "they are spread: {seen:?}");
-        // That it can be reached is no proof that it answers batches.
+        // That it can be reached does not prove that it answers batches.
         pool.set_ready(id);
         assert!(pool.pause(id) > FIRST_PAUSE * 2);
         pool.begin(id);

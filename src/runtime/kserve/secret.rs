@@ -1,10 +1,10 @@
-//! What is sent with each request for the server's gatekeeper, and never shown.
+//! Metadata that is sent with each request to authorise it, and never shown.
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Names and values of a request's metadata. Nothing shows the values.
+/// Names and values of a request's metadata. The values are never shown.
 #[derive(Clone, Default, PartialEq)]
 pub struct Metadata(HeaderMap);
 
@@ -15,8 +15,8 @@ impl fmt::Debug for Metadata {
 }
 
 impl Metadata {
-    /// Reads `name=value`, several with commas in between; `\,` is a comma in a value. The error, which quotes nothing but
-    /// names, ends a sentence such as 'server-metadata cannot be used: '.
+    /// Reads `name=value` entries, separated by commas; `\,` is a comma in a value. The error, which quotes only names,
+    /// completes a sentence that begins with 'server-metadata cannot be used: '.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         for entry in split(text) {
@@ -35,7 +35,7 @@ impl Metadata {
             }
             let mut value = HeaderValue::from_str(value.trim())
                 .map_err(|_| format!("the value of {known} is not valid in metadata: use visible ASCII"))?;
-            // Nor is it compressed into a table that later requests share.
+            // Nor is it stored in a compression table that later requests share.
             value.set_sensitive(true);
             headers.append(known, value);
         }
@@ -47,7 +47,7 @@ impl Metadata {
     }
 }
 
-/// The entries between commas that no \ stands before.
+/// The entries between commas without a \ before them.
 fn split(text: &str) -> Vec<String> {
     let mut entries = vec![String::new()];
     let mut letters = text.chars().peekable();

@@ -1,6 +1,7 @@
-//! Thousands of cameras on many clients and servers, in simulated time: what the pool's choice makes of them, beside others.
+//! Thousands of cameras on many clients and servers, in simulated time: compares the pool's choice of server with other
+//! choices.
 //!
-//! `cargo test --lib kserve::simulation -- --nocapture` prints the table of `docs/servers.md`.
+//! `cargo test --lib kserve::simulation -- --nocapture` prints the table in `docs/servers.md`.
 
 use std::{
     cmp::Reverse,
@@ -11,32 +12,33 @@ use std::{
 use super::pool::{Id, Pool};
 
 const LENGTH: f64 = 5.0;
-/// Of batches that begin before, nothing is counted.
+/// Batches that begin before this time are not counted.
 const WARM_UP: f64 = 0.5;
 const RATE: f64 = 30.0;
 const BATCH_SIZE: usize = 8;
 const BATCH_TIMEOUT: f64 = 0.015;
 const SERVER_TIMEOUT: f64 = 1.0;
-/// On each server, of one client.
+/// On each server, from one client.
 const IN_FLIGHT: usize = 2;
-/// What a server runs at once; others wait there.
+/// What a server runs at once; further batches wait there.
 const INSTANCES: usize = 2;
-/// There and back, at random.
+/// There and back, randomly.
 const NETWORK: [f64; 2] = [0.0002, 0.002];
 
-/// Seconds for a batch of eight, where two are run at once: with RTMPose-m in half precision an H100 runs 3,800 crops a second in
-/// ONNX Runtime without captured graphs, as Triton has it, and 8,430 with them (measured).
+/// Seconds for a batch of eight, two of which run at once: with RTMPose-m in half precision an H100 runs 3,800 crops a
+/// second in ONNX Runtime without captured graphs, as Triton uses it, and 8,430 with them (measured).
 const H100: f64 = 2.0 * 8.0 / 3800.0;
 const CAPTURED: f64 = 2.0 * 8.0 / 8430.0;
-/// Not measured: by its maker's figures for products in half precision (121 and 989 TFLOPS) it has an eighth of that.
+/// Not measured: according to its maker's figures for products in half precision (121 and 989 TFLOPS), it has an eighth of
+/// that.
 const L4: f64 = 8.0 * H100;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Policy {
-    /// The pool's own.
+    /// The pool's own choice.
     Fewest,
     RoundRobin,
-    /// The one with fewer in flight of two that chance names.
+    /// The one with fewer in flight of two random servers.
     TwoChoices,
 }
 
@@ -53,7 +55,7 @@ impl Random {
         least + (most - least) * self.share()
     }
 
-    /// Until the next of events that come so often a second, each for itself.
+    /// Time until the next of random events with this rate per second.
     fn until_next(&mut self, rate: f64) -> f64 {
         -(1.0 - self.share()).ln() / rate
     }
@@ -69,7 +71,7 @@ enum Event {
     Late(usize, u32),
     /// A client tries a server again.
     Probe(usize, Id),
-    /// A server takes no more batches, and answers none; and again it does.
+    /// A server stops to answer batches; and starts again.
     Fail(usize),
     Return(usize),
 }
@@ -77,7 +79,7 @@ enum Event {
 struct Batch {
     client: usize,
     oldest: f64,
-    /// When it went to a server last, and where.
+    /// When and where it was last sent to a server.
     sent: f64,
     server: Id,
     tries: u32,
@@ -149,7 +151,7 @@ impl Simulation {
         self.kinds.push(event);
     }
 
-    /// The first crop of a client's next batch comes, and later enough others, or the deadline.
+    /// The first crop of a client's next batch arrives; later enough others do, or the deadline comes.
     fn begin_batch(&mut self, client: usize) {
         let oldest = self.now + self.random.until_next(self.rate);
         let fills = (1..BATCH_SIZE).fold(oldest, |at, _| at + self.random.until_next(self.rate));
@@ -183,7 +185,7 @@ impl Simulation {
         Some(if other.1 < one.1 { other.0 } else { one.0 })
     }
 
-    /// Sends what a client has, as far as servers have room.
+    /// Sends a client's batches, as far as servers have room.
     fn send(&mut self, client: usize) {
         while let Some(&(batch, except)) = self.clients[client].waiting.front() {
             let Some(id) = self.choose(client, except) else { return };
@@ -233,7 +235,7 @@ impl Simulation {
             }
             Event::Arrive(batch) => {
                 let server = self.batches[batch].server as usize;
-                // One that is down takes what comes, and says nothing.
+                // A stopped server accepts batches and does not answer.
                 if !self.servers[server].is_down {
                     self.servers[server].waiting.push_back(batch);
                     self.serve(server);
@@ -295,15 +297,15 @@ impl Simulation {
 }
 
 struct Figures {
-    /// Batches a second.
+    /// Batches per second.
     rate: f64,
     p50: f64,
     p99: f64,
-    /// Of the client that waits longest.
+    /// For the client that waits longest.
     worst_p99: f64,
     /// Batches that no server answered.
     failed: usize,
-    /// That were still under way when time was over.
+    /// Batches that were still in flight at the end.
     open: usize,
 }
 
@@ -335,7 +337,7 @@ struct Case {
     cameras: usize,
     clients: usize,
     servers: Vec<f64>,
-    /// So many servers hang from the first to the second second.
+    /// This many servers hang from the first to the second value, in seconds.
     hanging: usize,
 }
 
@@ -406,10 +408,10 @@ fn many_cameras_on_many_servers() {
             assert_eq!(failed, 0, "a batch was lost");
             if policy == Policy::Fewest {
                 fewest = p99;
-                // What is asked for is done: nothing piles up.
+                // The required rate is reached: nothing piles up.
                 assert!((open as f64) < 0.1 * rate, "{open} are under way");
                 assert!(worst_p99 <= 1.5 * p99 + 0.001, "a client pays for the others");
-                // A batch waits to be full, for those before it on its server, and for its own run.
+                // A batch waits until it is full, for earlier batches on its server, and for its own run.
                 let slowest = case.servers.iter().copied().fold(0.0, f64::max);
                 assert!(p99 < BATCH_TIMEOUT + NETWORK[1] + 3.0 * slowest, "{p99}");
             } else {

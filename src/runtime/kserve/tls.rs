@@ -1,4 +1,4 @@
-//! TLS, from the files that users name.
+//! TLS, from the user's files.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// Files in PEM.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Files {
-    /// Authorities whose servers are trusted; none: those of the system.
+    /// Authorities whose servers are trusted; none: the system's.
     pub ca: Option<PathBuf>,
     /// The client's own certificate and key.
     pub certificate: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub fn config(files: &Files) -> Result<ClientTlsConfig, String> {
 fn read(property: &str, file: &Path, mark: &str) -> Result<Vec<u8>, String> {
     let bytes = files::read(file, LARGEST_FILE)
         .map_err(|why| format!("The file {} in {property} cannot be read: {why}", file.display()))?;
-    // The library's own words for a file in another form name neither file nor property.
+    // For a file in another form, the library's message names neither file nor property.
     if bytes.windows(mark.len()).any(|window| window == mark.as_bytes()) {
         return Ok(bytes);
     }

@@ -1,4 +1,4 @@
-//! Adapted graphs against plain ones, run by ONNX Runtime's CPU provider.
+//! Compares adapted graphs with plain ones, run by ONNX Runtime's CPU provider.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ fn model(name: &str) -> Model {
     read(Bytes::from(file(name))).unwrap()
 }
 
-/// A crop with large and small structure: blobs of any colour on a ramp, and noise.
+/// A crop with large and small structures: blobs of any colour on a gradient, and noise.
 fn crop(width: usize, height: usize, seed: usize) -> Vec<u8> {
     let mut state = seed as u32 * 77 + 5;
     let mut random = move || {
@@ -139,9 +139,8 @@ fn adapted_graphs_answer_as_the_plain_ones() {
     }
 }
 
-/// Half precision rounds to 11 binary digits: scores of about 1 keep their third decimal, and places move only between
-/// bins whose answers are nearly equal. (The crops are no people, so that such are frequent:
-/// up to a tenth.)
+/// Half precision rounds to 11 binary digits: scores of about 1 keep their third decimal, and places move only between bins
+/// with nearly equal answers. (The crops show no people, so such bins are frequent: up to a tenth.)
 #[test]
 fn half_precision_answers_nearly_as_float32() {
     let model = model("models/rtmpose-t.onnx");
@@ -154,8 +153,8 @@ fn half_precision_answers_nearly_as_float32() {
     assert!(moved * 10 <= expected.len() && worst > 0.0 && worst < 2e-3, "{moved}, {worst}");
 }
 
-/// Networks of other operators, which half precision must keep right: a dot, found within a bin or two, because the top
-/// of their parabola is flat.
+/// Models with other operators, which half precision must keep right: a dot, found within a bin or two, because the top of
+/// their parabola is flat.
 #[test]
 fn half_precision_finds_dots() {
     for (name, [height, width]) in [
@@ -178,7 +177,7 @@ fn half_precision_finds_dots() {
     }
 }
 
-/// A network of two nodes: what comes out is the crop's top row of red, and its left column, normalised.
+/// A model of two nodes, which returns the crop's top row of red and its left column, normalised.
 fn first_rows() -> Model {
     let slice = |name: &str| {
         let bins = format!("{name}_bins");
@@ -211,7 +210,7 @@ fn first_rows() -> Model {
     Model { ir_version: Some(8), graph: Some(graph), opset_import: vec![opset], ..Model::default() }
 }
 
-/// TopK's order among equal values is numpy's argmax's: the lowest index.
+/// TopK's order of equal values is that of numpy's argmax: the lowest index first.
 #[test]
 fn the_first_of_equal_maxima_wins() {
     let mut adapted = session(&adapt(&first_rows(), &Adaptation::default()).unwrap());
@@ -226,7 +225,7 @@ fn the_first_of_equal_maxima_wins() {
     assert!((peaks[0].max_x - maximum).abs() < 1e-6 && (peaks[0].max_y - maximum).abs() < 1e-6);
 }
 
-/// Files of before IR version 4 list their constants as inputs.
+/// Files from before IR version 4 list their constants as inputs.
 #[test]
 fn constants_among_the_inputs_are_no_inputs() {
     let name = "tests/networks/dots-small.onnx";

@@ -2,8 +2,8 @@
 
 use crate::platform::gpu::GpuMemory;
 
-/// Crops in one run that suit the card: 8; 6 where it has less than 6 GiB in all; 16 where 16 GiB are free, for a card
-/// of that size has the arithmetic that twice the batch needs to be gone through in nearly the same time.
+/// Crops in one run that suit the GPU: 8; 6 if it has less than 6 GiB of memory; 16 if 16 GiB are free, because a GPU of
+/// that size runs twice the batch in nearly the same time.
 pub(super) fn batch_size(memory: GpuMemory) -> usize {
     const GIB: u64 = 1 << 30;
     match memory {

@@ -1,18 +1,18 @@
-//! Which NVIDIA cards a network runs on, where the user names several.
+//! Which NVIDIA GPUs run the model, if the user sets several.
 
 /// More than any machine has.
 const MOST: usize = 64;
 
-/// Several cards, each with executors of its own.
+/// Several GPUs, each with its own executors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cards {
-    /// By their numbers, as CUDA counts.
+    /// By number, in CUDA's order.
     These(Vec<u32>),
     All,
 }
 
 impl Cards {
-    /// Reads `0,1,3` or `all`. The error ends a sentence such as 'device-ids=... cannot be used: '.
+    /// Reads `0,1,3` or `all`. The error completes a sentence that begins with 'device-ids cannot be used: '.
     pub fn parse(text: &str) -> Result<Self, String> {
         const FORM: &str = "set GPU numbers, separated by commas, such as 0,1, or all";
         if text.trim() == "all" {
@@ -41,7 +41,7 @@ impl Cards {
         Ok(Self::These(numbers))
     }
 
-    /// The cards' numbers, on a machine with so many. The error ends such a sentence, too.
+    /// The GPUs' numbers, on a machine with `count` GPUs. The error completes such a sentence, too.
     pub(super) fn numbers(&self, count: u32) -> Result<Vec<u32>, String> {
         match self {
             Self::All => Ok((0..count).collect()),

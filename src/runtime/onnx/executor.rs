@@ -17,26 +17,26 @@ use crate::{
 };
 
 pub(super) struct OnnxExecutor {
-    /// One session for all sizes, or one for each. On a GPU of NVIDIA, where captures must be alone, they are run and
-    /// dropped under the capture lock.
+    /// One session for all sizes, or one for each. On an NVIDIA GPU, where captures must be alone, they are run and dropped
+    /// under the capture lock.
     sessions: DroppedUnderLock<Vec<Session>>,
     /// Batch sizes that can be run, ascending.
     sizes: Vec<usize>,
     contract: Contract,
     kind: Kind,
-    /// The network fails on several pictures at once, but not on each of them.
+    /// The model fails on several images at once, but not on each of them.
     one_by_one: bool,
     /// Crops, [largest size, height, width, 3].
     input: Vec<u8>,
-    /// Rows whose crop could not be fetched from a card.
+    /// Rows whose crop could not be copied from a GPU.
     refused: Vec<(usize, Error)>,
     run_options: Arc<RunOptions>,
     name: String,
 }
 
 impl OnnxExecutor {
-    /// Runs the largest size once, which shows the number of key points where the file does not say it, and whether a file that
-    /// suppresses boxes takes several pictures at once.
+    /// Runs the largest size once. This shows the number of key points if the file does not declare it, and whether a file
+    /// with suppression of boxes accepts several images at once.
     pub(super) fn new(
         runtime: Runtime,
         sessions: Vec<Session>,
@@ -81,13 +81,13 @@ impl OnnxExecutor {
         (network, Box::new(self))
     }
 
-    /// Whether rows that have failed together may be right alone: that depends on the pictures where the file suppresses boxes.
+    /// Whether rows that failed together may succeed alone: that depends on the images, if the file suppresses boxes.
     fn may_take_one_by_one(&self, rows: usize, error: &Error) -> bool {
         let is_the_files = matches!(error.kind, ErrorKind::Run | ErrorKind::ModelRefused);
         rows > 1 && is_the_files && self.contract.depends_on_pictures() && self.sizes.first() == Some(&1)
     }
 
-    /// Runs these rows, as many as one of `sizes`; gives their answers to `read`, and tells what these mean.
+    /// Runs these rows, as many as one of `sizes`; passes their answers to `read`, and returns what they mean.
     fn forward(&mut self, rows: Range<usize>, read: impl FnOnce(&[f32])) -> Result<Kind, Error> {
         let (width, height) = (self.contract.width as usize, self.contract.height as usize);
         let (first, rows) = (rows.start, rows.len());
@@ -146,14 +146,14 @@ impl Executor for OnnxExecutor {
             return vec![1];
         }
         if self.sessions.len() == 1 {
-            // One session takes any size: its memory is laid out for the largest.
+            // One session accepts any size: its memory is laid out for the largest.
             return self.sizes.last().copied().into_iter().collect();
         }
         self.sizes.clone()
     }
 
     fn most_rows(&self) -> Option<usize> {
-        // More at once gain nothing.
+        // More at once would not be faster.
         if self.one_by_one { Some(1) } else { self.sizes.last().copied() }
     }
 

@@ -1,4 +1,4 @@
-//! Finds and loads ONNX Runtime's shared library, once in a process.
+//! Finds and loads ONNX Runtime's shared library, once per process.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,44 +17,44 @@ use crate::{
 /// Receives ONNX Runtime's own log.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
-    /// The least important level that is wanted: ONNX Runtime spends time on all that it writes.
+    /// The lowest level to log: ONNX Runtime spends time on everything that it logs.
     pub level: LogLevel,
     /// Called with level, place in ONNX Runtime's code, and message.
     pub write: fn(LogLevel, &str, &str),
 }
 
-/// The one environment that a process can have, kept for ever, and the library it came from.
+/// The only environment that a process can have, kept forever, and the library that it came from.
 static LIBRARY: OnceCell<Library> = OnceCell::new();
 
 struct Library {
     environment: Environment,
-    /// As it was named.
+    /// The path as given.
     named: PathBuf,
-    /// Behind links.
+    /// The path without links.
     real: PathBuf,
 }
 
 impl Library {
-    /// Whether that name means this library. The name it was loaded by still does when the file is gone.
+    /// Whether that path is this library. The path that it was loaded from still is, after the file is gone.
     fn is(&self, name: &Path) -> bool {
         name == self.named || name == self.real || name.canonicalize().is_ok_and(|real| real == self.real)
     }
 }
 
-/// Versions of ONNX Runtime whose names are tried, newest first: 1.20 is the oldest with the API that is called.
+/// Versions of ONNX Runtime whose names are tried, newest first: 1.20 is the oldest with the API that is used.
 const MINOR_VERSIONS: std::ops::RangeInclusive<u32> = 20..=40;
 
-/// Where ONNX Runtime is looked for.
+/// Where to search for ONNX Runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// Named by the user: nothing else is tried.
+    /// The user's file: nothing else is tried.
     pub file: Option<PathBuf>,
     /// Folders that are tried in this order, before the loader's own: the plugin's, the program's.
     pub folders: Vec<PathBuf>,
 }
 
 impl Search {
-    /// Who named the library, and the files to try in order.
+    /// The origin of the path, and the files to try in order.
     fn candidates(&self) -> (Origin, Vec<PathBuf>) {
         if let Some(file) = &self.file {
             return (Origin::Property, vec![absolute(file)]);
@@ -78,25 +78,25 @@ enum Origin {
     Search,
 }
 
-/// `ort` would resolve a relative path against the executable; people mean the working directory.
+/// `ort` would resolve a relative path against the executable; users mean the working directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Hands in the environment of an application that uses `ort` itself: a process can have only one. Gives it back if
-/// there is one already.
+/// Sets the environment of an application that uses `ort` itself, because a process can have only one. Returns it if there
+/// is already one.
 pub fn set_environment(environment: Environment) -> Result<(), Environment> {
     let name = PathBuf::from("the application's own ONNX Runtime");
     let library = Library { environment, named: name.clone(), real: name };
     LIBRARY.set(library).map_err(|library| library.environment)
 }
 
-/// Proof that this process has ONNX Runtime loaded, and its environment made: what calls into it is made from this.
+/// Proof that this process has loaded ONNX Runtime and made its environment. All calls into the library are made from it.
 #[derive(Clone, Copy)]
 pub(crate) struct Runtime(&'static Library);
 
 impl Runtime {
-    /// Loads the library if that has not been done. A failure may be tried again.
+    /// Loads the library, unless it is loaded. After a failure it may be called again.
     pub fn load(search: &Search, log: Log) -> Result<Self, Error> {
         static LOADING: Mutex<()> = Mutex::new(());
         let _loading = lock(&LOADING);
@@ -122,29 +122,29 @@ impl Runtime {
         &self.0.environment
     }
 
-    /// The library's file, behind links.
+    /// The library's file, without links.
     pub fn file(self) -> &'static Path {
         &self.0.real
     }
 }
 
-/// Loads a library that others will ask for by its name, for as long as the process runs.
+/// Loads a library that others will request by its name, for as long as the process runs.
 pub(super) fn preload(file: &Path) -> Result<(), impl std::fmt::Display + use<>> {
     ort::util::preload_dylib(file)
 }
 
-/// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder and sends figures of its use
-/// to its makers, beginning before `with_telemetry(false)` reaches it. Only this variable keeps it from that: the
-/// library reads nothing else for it, and its programming interface comes too late.
+/// ONNX Runtime 1.31 for Linux writes a number for the machine into the user's cache folder, and sends statistics of its use
+/// to its makers, before `with_telemetry(false)` reaches it. Only this variable prevents that: the library reads nothing
+/// else for it, and its API comes too late.
 const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
 /// What the user has set stays.
 fn disable_telemetry() {
     let (name, value) = NO_TELEMETRY;
     if std::env::var_os(name).is_none() {
-        // SAFETY: a thread that reads the environment by C's getenv at this moment could see it move. It moves here
-        // alone, at one moment in a process, before the library is loaded that this variable is for; glibc keeps the
-        // environment that the process was started with where it is.
+        // SAFETY: a thread that calls C's getenv at this moment could see the environment move. It moves only here, once per
+        // process, before the library is loaded that reads this variable; glibc keeps the process's first environment where
+        // it is.
         unsafe { std::env::set_var(name, value) };
     }
 }
@@ -152,7 +152,7 @@ fn disable_telemetry() {
 fn load(search: &Search, log: Log) -> Result<Library, Error> {
     disable_telemetry();
     let (origin, candidates) = search.candidates();
-    // That a file is not there says nothing that the list of names does not say; the first other answer does.
+    // A missing file says no more than the list of names; the first other error is kept.
     let mut telling = None;
     for file in candidates {
         // Through a link, ONNX Runtime would look for its execution providers beside the link.
@@ -213,11 +213,11 @@ fn reason(file: &Path, error: &ort::LoadDynamicError) -> Option<String> {
     Some(match error {
         ort::LoadDynamicError::Dlopen { .. } if file.is_dir() => "it is a folder".to_string(),
         ort::LoadDynamicError::Dlopen { error, .. } => {
-            // The outer error only says that dlopen failed; its source is the loader's text, `FILE: what is wrong`.
+            // The outer error only says that dlopen failed; its source is the loader's text, `FILE: reason`.
             let source = std::error::Error::source(error).map(ToString::to_string);
             let text = source.unwrap_or_else(|| error.to_string());
             match text.strip_prefix(&format!("{}: ", file.display())) {
-                // Said of a library that this one needs, it is worth telling.
+                // If it is about a library that this one needs, it is kept.
                 Some(text) if text.contains("No such file or directory") => return None,
                 stripped => format!("the loader says `{}`", stripped.unwrap_or(&text)),
             }

@@ -15,8 +15,8 @@ pub(super) fn load(file: &ModelFile, builder: Builder, adaptation: &Adaptation) 
     builder.load(&file.adapted(adaptation)?).map_err(|error| load_error(file, error))
 }
 
-/// Where the file does not say how many bins its answers have, one run of the plain graph on the CPU shows it: the
-/// adapted graph gives nothing that would tell.
+/// If the file does not declare how many bins its answers have, one run of the plain graph on the CPU shows it; the adapted
+/// graph's answers do not.
 pub(super) fn probe(file: &ModelFile, builder: impl FnOnce() -> Result<Builder, Error>) -> Result<(), Error> {
     if !matches!(file.contract.form, Form::Official { bins_declared: false, .. }) {
         return Ok(());

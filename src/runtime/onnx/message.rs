@@ -1,19 +1,19 @@
-//! ONNX Runtime's error texts, made fit for a message to users.
+//! Makes ONNX Runtime's error texts readable for users.
 
 use crate::platform::files::bounded;
 
-/// Behind it CUDA's failures name the machine, a place in ONNX Runtime's code and the call.
+/// After this, CUDA's failures contain the machine's name, a place in ONNX Runtime's code and the call.
 const DETAILS: &str = " ; GPU=";
 
-/// The sentence in a message of ONNX Runtime: without the places in its own code, without what follows on further lines.
+/// The sentence in a message of ONNX Runtime: without places in its code, and without further lines.
 pub(super) fn readable(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let line = line.split(DETAILS).next().unwrap_or_default();
     bounded(without_place(line).trim_end_matches('.'))
 }
 
-/// Cuts `/path/file.cc:123 type namespace::function(arguments) const ` out of the line's beginning; what stands before
-/// it, such as `Exception during initialization:`, goes too.
+/// Removes `/path/file.cc:123 type namespace::function(arguments) const ` from the beginning of the line, with what precedes
+/// it, such as `Exception during initialization:`.
 fn without_place(line: &str) -> &str {
     let is_place = |word: &&str| {
         let Some((file, number)) = word.rsplit_once(':') else { return false };
@@ -32,9 +32,9 @@ fn without_place(line: &str) -> &str {
     }
 }
 
-/// Cuts a C++ function's signature off the beginning, if there is one.
+/// Removes a C++ function's signature from the beginning, if there is one.
 fn without_signature(text: &str) -> &str {
-    // Only a qualified name with arguments is taken for one.
+    // Only a qualified name with arguments counts.
     let Some(open) = text.find('(').filter(|open| text[..*open].contains("::")) else { return text };
     let Some(arguments) = balanced(&text[open..], '(', ')') else { return text };
     let mut rest = &text[open + arguments..];
@@ -51,7 +51,7 @@ fn without_signature(text: &str) -> &str {
     }
 }
 
-/// Bytes up to the end of what the opening bracket at the beginning begins.
+/// Bytes up to the bracket that closes the one at the beginning.
 fn balanced(text: &str, open: char, close: char) -> Option<usize> {
     let mut depth = 0usize;
     for (at, letter) in text.char_indices() {

@@ -36,7 +36,7 @@ use library::Runtime;
 use message::readable;
 use session::{Builder, Session};
 
-/// Files that NVIDIA's driver shows when it runs; the last one is the driver of WSL.
+/// Files that exist while NVIDIA's driver runs; the last one is the driver of WSL.
 const DRIVER_FILES: [&str; 3] = ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"];
 
 /// The copies of one batch overlap with the run of another.
@@ -49,7 +49,7 @@ fn has_driver() -> bool {
 /// The execution provider asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provider {
-    /// CUDA, or the CPU where CUDA cannot be used.
+    /// CUDA, or the CPU if CUDA cannot be used.
     #[default]
     Auto,
     Cuda,
@@ -61,14 +61,14 @@ pub enum Provider {
 /// Number formats of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// As the file says; float32 products may use TF32. The embedded network has a form in 8-bit integers, too, which the
-    /// CPU provider takes where the processor has VNNI instructions.
+    /// As the file says; float32 products may use TF32. The embedded model also has a form in 8-bit integers, which the CPU
+    /// provider uses if the CPU has VNNI instructions.
     #[default]
     Model,
     Tf32,
     /// float32 without TF32.
     Fp32,
-    /// Half precision, converted at load where the provider gains from it.
+    /// Half precision, converted at load if the provider gains from it.
     Fp16,
 }
 
@@ -98,29 +98,30 @@ pub struct OnnxBackend {
     pub wanted: Wanted,
     /// Crops in one run; 0: as many as suit the device and its memory.
     pub batch_size: usize,
-    /// Batches in flight at once, which share the processor; 0: as many as suit the provider.
+    /// Batches in flight at once, which share the CPU; 0: as many as suit the provider.
     pub executors: usize,
-    /// Threads that compute one batch on the processor; 0: its cores, divided by the batches in flight.
+    /// Threads for one batch on the CPU; 0: its cores, divided by the batches in flight.
     pub threads: usize,
     pub provider: Provider,
     pub device_id: i32,
-    /// Several cards, each with executors of its own, in the place of `device_id`.
+    /// Several GPUs, each with its own executors, instead of `device_id`.
     pub cards: Option<Cards>,
     pub precision: Precision,
     pub conv_algo_search: ConvAlgoSearch,
     pub fuse_conv_bias: FuseConvBias,
-    /// Bytes that ONNX Runtime's CUDA provider may take for tensors, for each prepared batch size of each executor; 0: any.
+    /// Bytes that ONNX Runtime's CUDA provider may use for tensors, for each prepared batch size of each executor; 0: no
+    /// limit.
     pub gpu_memory_limit: u64,
-    /// Where what takes long to build (TensorRT's engines) is kept; none: it is built at every load.
+    /// The folder for what takes long to build (TensorRT's engines); none: it is built at every load.
     pub cache_folder: Option<PathBuf>,
-    /// NVIDIA's driver is on this machine: CUDA is worth a try.
+    /// This machine has NVIDIA's driver, so CUDA is tried.
     pub has_driver: bool,
     pub library: Search,
     pub log: Log,
 }
 
 impl Default for OnnxBackend {
-    /// The embedded model on the best provider, with ONNX Runtime's log unheard.
+    /// The embedded model on the best provider, without ONNX Runtime's log.
     fn default() -> Self {
         Self {
             model_file: None,
@@ -143,7 +144,7 @@ impl Default for OnnxBackend {
     }
 }
 
-/// Crops in one run where neither the user nor the device says otherwise.
+/// Crops in one run, if neither the user nor the device decides.
 const DEFAULT_BATCH_SIZE: usize = 8;
 
 impl Backend for OnnxBackend {
@@ -178,7 +179,7 @@ impl Backend for OnnxBackend {
             Provider::Auto => self.has_driver,
             Provider::OpenVino | Provider::Cpu => false,
         };
-        // Where CUDA knows none, opening the network tells why.
+        // If CUDA finds none, opening the model reports why.
         let count = if runs_on_cards && self.cards.is_some() { driver::count() } else { 0 };
         let Some(cards) = self.cards.as_ref().filter(|_| count > 0) else { return Ok(Vec::new()) };
         let refused = |why| Error::new(ErrorKind::Settings, format!("device-ids cannot be used: {why}"));
@@ -202,7 +203,7 @@ impl Backend for OnnxBackend {
     }
 
     fn takes_smaller_batches(&self) -> bool {
-        // A file that fixes the batch is run as it is, whatever it is asked for.
+        // A file with a fixed batch is run unchanged, whatever is asked for.
         self.read().is_ok_and(|file| file.contract.fixed_batch.is_none())
     }
 
@@ -217,14 +218,14 @@ impl Backend for OnnxBackend {
     }
 
     fn fallback(&self, network: &Network, batch_size: usize) -> Option<Arc<BackendOf<Network>>> {
-        // Half precision was for the device that is lost.
+        // Half precision was for the lost device.
         let precision = if self.precision == Precision::Fp16 { Precision::Model } else { self.precision };
         let on_the_cpu = Self { provider: Provider::Cpu, cards: None, precision, batch_size, ..self.clone() };
         (network.provider != network::Provider::Cpu).then(|| Arc::new(on_the_cpu) as Arc<BackendOf<Network>>)
     }
 }
 
-/// Tells the user of a provider that was asked for and cannot be used what to do without it.
+/// Adds to the error of a requested provider what to do without it.
 fn with_remedy(error: Error) -> Error {
     match error.kind {
         ErrorKind::Provider => {
@@ -234,7 +235,7 @@ fn with_remedy(error: Error) -> Error {
     }
 }
 
-/// Tells the user of a file that cannot be run in smaller batches where memory is short.
+/// Adds to an out-of-memory error that the file cannot run smaller batches.
 fn explain_fixed_batch(error: Error, fixed_batch: Option<usize>) -> Error {
     match fixed_batch {
         Some(batch) if batch > 1 && error.kind == ErrorKind::OutOfMemory => Error::new(
@@ -253,7 +254,7 @@ impl OnnxBackend {
         ModelFile::read(self.model_file.as_deref(), self.wanted)
     }
 
-    /// What the user may not expect of a file of whole frames.
+    /// Reports restrictions of a file for whole frames.
     fn tell_of_shape(&self, file: &ModelFile, loading: &Loading) {
         let contract = file.contract;
         if !contract.has_sides {
@@ -271,7 +272,7 @@ impl OnnxBackend {
         }
     }
 
-    /// CUDA where there is a driver for it; where that fails nevertheless, the CPU with a warning.
+    /// CUDA if there is a driver for it; if CUDA still fails, the CPU with a warning.
     fn open_on_the_best(
         &self,
         runtime: Runtime,
@@ -318,7 +319,7 @@ impl OnnxBackend {
         .map_err(|error| file.first_run_error(error))
     }
 
-    /// An executor on a provider that takes any size as it is, unless the file fixes one.
+    /// An executor on a provider that accepts any size, unless the file fixes one.
     fn any_size(
         &self,
         runtime: Runtime,
@@ -336,13 +337,13 @@ impl OnnxBackend {
         Ok(executor.with_network(provider, file.sha256.clone()))
     }
 
-    /// Whether the embedded network is run in 8-bit integers: .53 to .67 of the time where the processor has instructions
-    /// for them (measured with VNNI), on others less is gained and sums can saturate.
+    /// Whether the embedded model runs in 8-bit integers: .53 to .67 of the time if the CPU has instructions for it
+    /// (measured with VNNI). On other CPUs the gain is smaller, and sums can saturate.
     fn takes_int8(&self) -> bool {
         self.model_file.is_none() && self.precision == Precision::Model && threads::multiplies_bytes()
     }
 
-    /// Threads of one executor on the processor.
+    /// Threads of one executor on the CPU.
     fn cpu_threads(&self) -> usize {
         match self.threads {
             0 => threads::of_an_executor(threads::cores(), self.executors),
@@ -354,18 +355,18 @@ impl OnnxBackend {
         if self.batch_size == 0 { best } else { self.batch_size }
     }
 
-    /// The batch size on the processor.
+    /// The batch size on the CPU.
     fn processor_batch_size(&self, loading: &Loading) -> usize {
         self.batch_size_or(DEFAULT_BATCH_SIZE).min(loading.most_crops)
     }
 
-    /// The network on each of these cards.
+    /// The model on each of these GPUs.
     fn on_each(&self, numbers: &[u32]) -> Vec<Device<Network>> {
         let on = |number: &u32| Self { device_id: *number as i32, cards: None, ..self.clone() };
-        // With several cards it is the engine that goes on elsewhere.
+        // With several GPUs, the engine moves batches to others.
         let provider =
             if numbers.len() > 1 && self.provider == Provider::Auto { Provider::Cuda } else { self.provider };
-        // A batch that suits one card is padded on another whose sizes are larger.
+        // A batch that suits one GPU is padded on another whose sizes are larger.
         let batch_size = numbers.iter().map(|number| self.batch_size_or(on(number).gpu_batch_size())).min();
         let device = |number: &u32| Device {
             number: *number,
@@ -385,7 +386,7 @@ impl OnnxBackend {
         memory.map_or(DEFAULT_BATCH_SIZE, batch_size::batch_size)
     }
 
-    /// Where half precision gains nothing it is not used, but not silently.
+    /// If half precision brings no gain, it is not used, and a warning says so.
     fn explain_half_precision(&self, place: &str, loading: &Loading) {
         if self.precision == Precision::Fp16 {
             (loading.report)(LoadEvent::Warning(format!(
@@ -426,7 +427,7 @@ impl OnnxBackend {
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| match error.kind {
-                // A file that the CPU cannot read either is refused as such; whatever else fails is the device's.
+                // A file that the CPU cannot read either is refused; any other failure is the device's.
                 ErrorKind::Run => unusable(&error),
                 _ => error,
             })
@@ -448,7 +449,7 @@ impl OnnxBackend {
                 Err(error) => return Err(error),
             }
         };
-        // A change of shape costs the CUDA provider seconds: each size that can occur has a session of its own.
+        // A change of shape costs the CUDA provider seconds, so each possible size has its own session.
         let open = || -> Result<OnnxExecutor, Error> {
             let _permit = cuda::capture_lock::load();
             let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
@@ -464,7 +465,7 @@ impl OnnxBackend {
         Ok(executor.with_network(network::Provider::Cuda, file.sha256.clone()))
     }
 
-    /// Whether the network is to be computed in half precision, on providers that gain from it.
+    /// Whether to compute the model in half precision, on providers that gain from it.
     fn half(&self) -> bool {
         self.precision == Precision::Fp16
     }
@@ -485,8 +486,8 @@ impl OnnxBackend {
     }
 }
 
-/// The batch sizes that are prepared where each one costs start-up time and memory, ascending: the whole, and a quarter
-/// of the one before as long as padding up to that would cost much; 1 at last, for a camera alone.
+/// The batch sizes to prepare if each costs start-up time and memory, ascending: the whole, then a quarter of the previous
+/// one while padding to that would cost much, and finally 1, for a single camera.
 fn fixed_sizes(batch_size: usize) -> Vec<usize> {
     let mut sizes: Vec<_> =
         std::iter::successors(Some(batch_size), |size| Some(size / 4).filter(|size| *size > 2)).collect();

@@ -1,5 +1,5 @@
-//! NVIDIA's CUDA and cuDNN libraries as pip installs them beside ONNX Runtime: loaded before the CUDA provider asks for
-//! them by name, so that nobody has to set the loader's path.
+//! NVIDIA's CUDA and cuDNN libraries, as pip installs them beside ONNX Runtime: loaded before the CUDA provider requests
+//! them by name, so that users need not set the loader's path.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use once_cell::sync::OnceCell;
 
 use super::library;
 
-/// What ONNX Runtime's CUDA provider and cuDNN load by name, in an order in which each finds what it needs itself. The
-/// version follows the point.
+/// What ONNX Runtime's CUDA provider and cuDNN load by name, each after the libraries that it needs. The version follows the
+/// point.
 const LIBRARIES: [&str; 14] = [
     "libcudart.so.",
     "libcublasLt.so.",
@@ -26,8 +26,8 @@ const LIBRARIES: [&str; 14] = [
     "libcudnn_engines_runtime_compiled.so.",
 ];
 
-/// Loads what lies in pip's folders `nvidia/*/lib` beside `onnxruntime`, once in a process. Gives the libraries that
-/// could not be loaded, with the loader's words.
+/// Loads the libraries in pip's folders `nvidia/*/lib` beside `onnxruntime`, once per process. Returns those that could not
+/// be loaded, with the loader's messages.
 pub(super) fn preload(onnxruntime: &Path) -> &'static [String] {
     static FAILED: OnceCell<Vec<String>> = OnceCell::new();
     FAILED.get_or_init(|| {
@@ -39,7 +39,7 @@ pub(super) fn preload(onnxruntime: &Path) -> &'static [String] {
     })
 }
 
-/// The libraries that are there, in the order in which they are to be loaded. The wheel of ONNX Runtime is unpacked as
+/// The libraries that exist, in the order of loading. The wheel of ONNX Runtime is unpacked as
 /// `SITE/onnxruntime/capi/libonnxruntime.so.1.X`, NVIDIA's as `SITE/nvidia/*/lib/*.so.N`.
 fn libraries(onnxruntime: &Path) -> Vec<PathBuf> {
     let Some(site) = onnxruntime.ancestors().nth(3) else { return Vec::new() };

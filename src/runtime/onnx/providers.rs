@@ -1,4 +1,4 @@
-//! How the execution providers other than the CPU's are asked for.
+//! Options of the execution providers other than the CPU's.
 
 use std::fmt::Display;
 
@@ -17,7 +17,7 @@ use crate::{
     network::{Network, Provider, file::ModelFile, graph::Adaptation},
 };
 
-/// Loads NVIDIA's libraries that lie beside ONNX Runtime.
+/// Loads NVIDIA's libraries beside ONNX Runtime.
 pub(super) fn preload_nvidia(runtime: Runtime, loading: &Loading) {
     let failed = nvidia::preload(runtime.file());
     if !failed.is_empty() {
@@ -27,7 +27,7 @@ pub(super) fn preload_nvidia(runtime: Runtime, loading: &Loading) {
 }
 
 impl OnnxBackend {
-    /// CUDA with the user's settings; to be captured on a stream, which must outlive the session.
+    /// CUDA with the user's settings; captured on a stream, which must outlive the session.
     pub(super) fn cuda(&self, captured_on: Option<&Stream>) -> ExecutionProviderDispatch {
         let cuda = match captured_on {
             // SAFETY: `OnStream` keeps it with the session, and drops it afterwards.
@@ -38,16 +38,16 @@ impl OnnxBackend {
         };
         let cuda = cuda
             .with_device_id(self.device_id)
-            // Tensor cores want channels last: in half precision a seventh faster. In float32 it is a quarter, but takes
-            // ten seconds of choosing kernels instead of two (measured on an H100).
+            // Tensor cores prefer channels last: a seventh faster in half precision. In float32 a quarter, but choosing
+            // kernels then takes ten seconds instead of two (measured on an H100).
             .with_prefer_nhwc(self.half())
             .with_tf32(self.precision != Precision::Fp32)
             .with_conv_algorithm_search(self.conv_algo_search.into());
-        // Not named where it is off: ONNX Runtime refuses what an older build does not know.
+        // Not set if it is off: older builds of ONNX Runtime refuse unknown options.
         let cuda = if self.fuses_conv_bias() { cuda.with_fuse_conv_bias(true) } else { cuda };
         let cuda = match usize::try_from(self.gpu_memory_limit) {
             Ok(0) | Err(_) => cuda,
-            // Without doubling what is there, which would pass the limit early.
+            // Without doubling, which would reach the limit early.
             Ok(limit) => cuda
                 .with_memory_limit(limit)
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested),
@@ -62,8 +62,8 @@ impl OnnxBackend {
         }
     }
 
-    /// TensorRT, and CUDA for what TensorRT does not take. One engine for batches of 1 to the largest, tuned for half of
-    /// it; building it takes minutes, so it is kept in the cache folder.
+    /// TensorRT, and CUDA for operators that TensorRT does not support. One engine for batches of 1 to the largest, tuned
+    /// for half of that; building it takes minutes, so it is kept in the cache folder.
     pub(super) fn open_on_tensorrt(
         &self,
         runtime: Runtime,
@@ -92,7 +92,7 @@ impl OnnxBackend {
                 .with_profile_max_shapes(shape(batch_size));
         }
         if let Some(folder) = &self.cache_folder {
-            // TensorRT tells models apart by their graph, but not by their weights: each has a folder of its own.
+            // TensorRT distinguishes models by their graph, but not by their weights, so each has its own folder.
             let folder = folder.join("tensorrt").join(&file.sha256);
             match std::fs::create_dir_all(&folder) {
                 Ok(()) => {
@@ -119,7 +119,7 @@ impl OnnxBackend {
         self.any_size(runtime, file, session, Provider::TensorRt, batch_size, loading)
     }
 
-    /// OpenVINO on the CPU, held to float32: its own default may be bfloat16 where the processor can.
+    /// OpenVINO on the CPU, restricted to float32: its own default may be bfloat16 if the CPU supports it.
     pub(super) fn open_on_openvino(
         &self,
         runtime: Runtime,

@@ -1,8 +1,8 @@
 //! ONNX Runtime as this room uses it, over the crate `ort`.
 //!
-//! A call of `ort` that finds no library loaded looks for one by itself, elsewhere than [`Search`](super::Search) does,
-//! and panics where there is none. So all that calls into the library is made from a [`Runtime`], which only exists once
-//! the library is loaded. Beside this file only `library.rs`, which loads it, and `providers.rs`, which fills in the
+//! A call of `ort` without a loaded library searches for one by itself, in other places than [`Search`](super::Search) does,
+//! and panics if there is none. So all calls into the library are made from a [`Runtime`], which exists only after the
+//! library is loaded. Besides this file, only `library.rs`, which loads it, and `providers.rs`, which fills in the
 //! providers' options, use `ort`.
 
 use std::fmt::Debug;
@@ -20,10 +20,10 @@ use crate::engine::{Error, ErrorKind};
 impl Runtime {
     pub fn builder(self) -> Result<Builder, Error> {
         SessionBuilder::new(self.environment())
-            // With a busy neighbour spinning threads cost half again as much time (measured).
+            // Next to other work, spinning threads cost half again as much time (measured).
             .and_then(|builder| Ok(builder.with_intra_op_spinning(false)?))
             .and_then(|builder| Ok(builder.with_inter_op_spinning(false)?))
-            // Or a file whose producer's name begins with ORTM would be taken for ONNX Runtime's own format.
+            // Otherwise a file whose producer's name begins with ORTM would be read as ONNX Runtime's own format.
             .and_then(|builder| Ok(builder.with_config_entry("session.load_model_format", "ONNX")?))
             .map(Builder)
             .map_err(run_error)
@@ -35,16 +35,16 @@ impl Runtime {
     }
 }
 
-/// The settings of a session that is yet to be loaded.
+/// The settings of a session to be loaded.
 pub struct Builder(SessionBuilder);
 
 impl Builder {
-    /// Threads that compute one run on the processor.
+    /// Threads that compute one run on the CPU.
     pub fn with_threads(self, number: usize) -> Result<Self, Error> {
         self.0.with_intra_threads(number).map(Self).map_err(|error| run_error(error.into()))
     }
 
-    /// Execution providers, the one that is asked first in front; the CPU's comes behind them by itself.
+    /// Execution providers, in order of preference; the CPU's is added at the end.
     pub fn with_providers(self, providers: &[ExecutionProviderDispatch]) -> Result<Self, Error> {
         self.0.with_execution_providers(providers).map(Self).map_err(|error| run_error(error.into()))
     }
@@ -57,7 +57,7 @@ impl Builder {
 
 /// Why a model file was not loaded.
 pub enum LoadError {
-    /// Because of what is in it, in ONNX Runtime's words.
+    /// Because of its contents, in ONNX Runtime's words.
     File(String),
     Other(Error),
 }
@@ -72,7 +72,7 @@ impl LoadError {
             | ort::ErrorCode::NotImplemented
             | ort::ErrorCode::ModelLoaded
             | ort::ErrorCode::NoModel => Self::File(text),
-            // The general code, also for what is wrong with a device.
+            // The general code, also for a device's faults.
             _ if ["Invalid model", "invalid model", "ShapeInferenceError"]
                 .iter()
                 .any(|hint| text.contains(hint)) =>
@@ -84,7 +84,7 @@ impl LoadError {
     }
 }
 
-/// How runs are made, and their end from another thread.
+/// Options of runs, and a way to end them from another thread.
 pub struct RunOptions(ort::session::RunOptions);
 
 impl RunOptions {
@@ -92,14 +92,14 @@ impl RunOptions {
         self.0.set(name, value).map_err(run_error)
     }
 
-    /// Ends the runs that go on with these options.
+    /// Ends the runs in progress with these options.
     pub fn terminate(&self) {
-        // It fails where nothing runs any more.
+        // It fails if nothing is running.
         let _ = self.0.terminate();
     }
 }
 
-/// A network that is loaded.
+/// A loaded model.
 pub struct Session(ort::session::Session);
 
 impl Session {
@@ -119,7 +119,7 @@ impl Session {
         .map_err(run_error)
     }
 
-    /// Makes a tensor of bytes and one of float32 in the memory of a CUDA device, and ties input and output to them.
+    /// Makes a byte tensor and a float32 tensor in the memory of a CUDA device, and binds input and output to them.
     #[expect(clippy::disallowed_methods, reason = "there is a session, so the library is loaded")]
     pub fn bind(
         &self,
@@ -142,7 +142,7 @@ impl Session {
         bind().map_err(run_error)
     }
 
-    /// Runs it on the tensors that it is bound to.
+    /// Runs it on its bound tensors.
     pub fn run_bound(&mut self, binding: &Binding, options: &RunOptions) -> Result<(), Error> {
         self.0.run_binding_with_options(&binding.tensors, &options.0).map(drop).map_err(run_error)
     }
@@ -175,7 +175,7 @@ fn run_error(error: ort::Error) -> Error {
     Error::new(kind, text)
 }
 
-/// Whether ONNX Runtime, CUDA or one of its libraries says so: they have no code for it in common.
+/// Whether ONNX Runtime, CUDA or one of its libraries reports a lack of memory: they share no code for it.
 fn is_out_of_memory(text: &str) -> bool {
     [
         "out of memory",

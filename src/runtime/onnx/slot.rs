@@ -1,4 +1,4 @@
-//! Where a crop waits for ONNX Runtime: its bytes, or where on a card it is to be sampled.
+//! Where a crop waits for ONNX Runtime: its bytes, or its place in GPU memory, where it will be sampled.
 
 use std::{any::Any, sync::Arc};
 
@@ -13,7 +13,7 @@ pub struct CropSlot {
     on_a_card: Option<CardCrop>,
 }
 
-/// A crop that is to be sampled on a card.
+/// A crop to be sampled on a GPU.
 #[derive(Clone)]
 pub struct CardCrop {
     pub frame: Arc<DeviceFrame>,
@@ -25,18 +25,18 @@ impl CropSlot {
         Self { bytes: vec![0; shape.crop_bytes()].into_boxed_slice(), on_a_card: None }
     }
 
-    /// The crop is to be sampled there.
+    /// Sets a crop to be sampled there.
     pub fn set_on_a_card(&mut self, crop: CardCrop) {
         self.on_a_card = Some(crop);
     }
 
-    /// The crop of a slot that is to be sampled on a card.
+    /// The slot's crop, if it is to be sampled on a GPU.
     pub(super) fn on_a_card(slot: &dyn Slot) -> Option<&CardCrop> {
         (slot as &dyn Any).downcast_ref::<Self>()?.on_a_card.as_ref()
     }
 }
 
-/// Why a crop that lies on a card elsewhere was not loaded.
+/// Why a crop on another GPU was not loaded.
 pub(super) fn unfetched_crop(why: &str) -> Error {
     Error::new(ErrorKind::Run, format!("a frame's crop cannot be copied from its GPU: {why}"))
 }

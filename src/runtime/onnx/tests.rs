@@ -1,6 +1,6 @@
 use super::*;
 
-/// With a driver but an ONNX Runtime that cannot use it, as the CPU build of the tests.
+/// With a driver, but an ONNX Runtime that cannot use it, such as the CPU build of the tests.
 #[test]
 fn auto_warns_and_takes_the_cpu_where_cuda_fails() {
     for has_driver in [true, false] {
@@ -17,7 +17,7 @@ fn auto_warns_and_takes_the_cpu_where_cuda_fails() {
         let is_warning =
             |event: &&LoadEvent| matches!(event, LoadEvent::Warning(text) if text.contains("CUDA"));
         let warnings = events.borrow().iter().filter(is_warning).count();
-        // A GPU build on a machine with a GPU has nothing to warn of.
+        // A GPU build on a machine with a GPU does not warn.
         let expected = usize::from(has_driver && network.provider == network::Provider::Cpu);
         assert_eq!(warnings, expected, "driver {has_driver}, {:?}", network.provider);
     }
@@ -29,7 +29,7 @@ fn several_cards_each_have_the_network_and_one_batch_size() {
     let devices = backend.on_each(&[3, 1]);
     assert_eq!(devices.iter().map(|device| device.number).collect::<Vec<_>>(), [3, 1]);
     assert_eq!(devices[1].name, "GPU 1");
-    // As many on each as on one alone, whatever the machine; and none of them goes to the CPU by itself.
+    // As many on each as on one alone, whatever the machine; none of them moves to the CPU by itself.
     for device in &devices {
         assert_eq!(device.backend.likely_executors(), EXECUTORS_ON_A_GPU);
         assert!(device.backend.elsewhere().is_none() && device.backend.devices().unwrap().is_empty());
@@ -37,7 +37,7 @@ fn several_cards_each_have_the_network_and_one_batch_size() {
     assert!(backend.on_each(&[2])[0].backend.elsewhere().is_some(), "one alone does as device-id does");
 }
 
-/// What all cards are without a driver: as if none had been named.
+/// Without a driver, `all` is the same as no GPUs.
 #[test]
 fn without_a_card_the_network_runs_where_it_would_without_device_ids() {
     let backend = |provider| OnnxBackend {
@@ -62,7 +62,7 @@ fn prepared_sizes_are_the_whole_its_quarters_and_one() {
     assert_eq!(fixed_sizes(1), [1]);
 }
 
-/// On the providers that take any size, each asked for batches of 8 where there is room for 2.
+/// On the providers that accept any size, each asked for batches of 8 with room for 2.
 #[test]
 fn where_memory_is_short_fewer_crops_are_run_at_once() {
     let backend = OnnxBackend {
@@ -74,7 +74,7 @@ fn where_memory_is_short_fewer_crops_are_run_at_once() {
     let loading = Loading { report: &|_| (), cancelled: &Default::default(), most_crops: 2 };
     let (_, executor) = OnnxBackend { provider: Provider::Cpu, ..backend.clone() }.open(&loading).unwrap();
     assert_eq!(executor.warm_up_sizes(), [2]);
-    // Where this build of ONNX Runtime has no OpenVINO, it says so.
+    // If this build of ONNX Runtime has no OpenVINO, it says so.
     match (OnnxBackend { provider: Provider::OpenVino, ..backend }).open(&loading) {
         Ok((_, executor)) => assert_eq!(executor.warm_up_sizes(), [2]),
         Err(error) => assert_eq!(error.kind, ErrorKind::Provider, "{error}"),
@@ -88,7 +88,7 @@ fn where_even_the_smallest_batch_has_no_room_auto_takes_the_cpu() {
         backend.elsewhere().map(|(place, _)| place)
     };
     assert_eq!(elsewhere(Provider::Auto, true), Some("the CPU"));
-    // It was there already, or the user wants no other place.
+    // It was there already, or the user allows no other place.
     assert_eq!(elsewhere(Provider::Auto, false), None);
     assert_eq!(elsewhere(Provider::Cuda, true), None);
 }

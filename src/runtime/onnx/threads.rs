@@ -1,10 +1,9 @@
-//! What the processor has for the network: how its cores are divided among the batches in flight, and its instructions.
+//! What the CPU has for the model: how its cores are divided among the batches in flight, and its instructions.
 //!
-//! The streaming threads sample crops and draw; the network takes a hundred times as long, so they get no core of their
-//! own. ONNX Runtime's own choice (0 threads) is not taken: it ties each thread to a core, also to one that a decoder
-//! keeps busy.
+//! The streaming threads sample crops and draw; the model takes a hundred times as long, so they get no core of their own.
+//! ONNX Runtime's own choice (0 threads) is not used: it binds each thread to a core, even to one that a decoder keeps busy.
 
-/// A batch on more threads than this gains little from the next.
+/// A batch on more threads than this gains little.
 const MOST_FOR_ONE: usize = 8;
 
 /// Cores that this process may use.
@@ -12,19 +11,18 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How many batches make the most of the cores. More than on a GPU would make the boxes of people who are followed older.
+/// How many batches use the cores best. More than on a GPU would delay the boxes of tracked people.
 pub(super) fn executors(cores: usize) -> usize {
     if cores >= MOST_FOR_ONE { 2 } else { 1 }
 }
 
-/// Threads of each of so many executors; 0: as many as `executors` says.
+/// Threads for each of that many executors; 0: as `executors` says.
 pub(super) fn of_an_executor(cores: usize, number: usize) -> usize {
     let number = if number == 0 { executors(cores) } else { number };
     (cores / number).clamp(1, MOST_FOR_ONE)
 }
 
-/// Whether the processor multiplies 8-bit integers into 32-bit sums in one instruction: VNNI on x86-64, the dot products of
-/// ARM64.
+/// Whether the CPU multiplies 8-bit integers into 32-bit sums in one instruction: VNNI on x86-64, the dot products of ARM64.
 pub(super) fn multiplies_bytes() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");

@@ -1,4 +1,4 @@
-//! What a set of key points says of a body, and bodies that the picture's edge cuts off.
+//! What a set of key points says about a body, and bodies that the frame's edge cuts off.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn similarities_are_those_of_their_definitions() {
 
 #[test]
 fn pairs_have_the_largest_sum() {
-    // Taking the best pair first would leave the second row with nothing.
+    // Taking the best pair first would leave nothing for the second row.
     let weights = [[0.9, 0.8], [0.85, 0.1]];
     assert_eq!(assign(2, 2, 0.15, |row, column| weights[row][column]), [(0, 1), (1, 0)]);
     let tall = [[0.2], [0.9], [0.5]];
@@ -72,12 +72,12 @@ fn pairs_have_the_largest_sum() {
     assert!(pairs.iter().all(|(row, column)| (row + column) % 64 == 0) && pairs.len() == 64);
 }
 
-/// Somebody whose shoulders are so far above the picture's lower edge, as the network sees him.
+/// A person whose shoulders are that far above the frame's lower edge, as the model sees them.
 fn before_a_webcam(height: f32, above: f32) -> Someone {
     someone(640.0, SIZE.1 as f32 - above + 0.3 * height, height)
 }
 
-/// What is outside of the picture is not seen, wherever the network may put it.
+/// What is outside the frame cannot be seen, wherever the model may put it.
 fn seen(person: Someone) -> Vec<KeyPoint> {
     let mut points = person.points();
     for point in points.iter_mut().filter(|point| point.y >= SIZE.1 as f32) {
@@ -98,10 +98,10 @@ fn a_head_two_shoulders_and_an_arm_at_the_pictures_edge_are_a_person() {
         assert!((y + height - SIZE.1 as f32).abs() < 1.0 && y >= 0.0, "{:?}", pose.region);
     }
     let person = before_a_webcam(1500.0, 420.0);
-    // In a picture that goes on below, the same points are half a body, of which half was not seen.
+    // In a frame that continues below, the same points are half a body, the other half of which was not seen.
     let pose = anatomy.pose(seen(person), (SIZE.0, 3 * SIZE.1)).unwrap();
     assert!(!anatomy.is_plausible(&pose) && pose.score < 0.5 && pose.cut_off.is_empty());
-    // Without an arm that could be seen, a shoulder or most of a head it is nobody.
+    // Without a visible arm, a shoulder or most of a head, it is not a person.
     for missing in [&[7, 8, 9, 10][..], &[5], &[0, 1, 2]] {
         let mut points = seen(person);
         missing.iter().for_each(|index| points[*index].score = 0.1);

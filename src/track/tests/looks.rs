@@ -1,4 +1,4 @@
-//! Looks that are far apart, and several at one frame.
+//! Looks that are far apart, and several looks at one frame.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn who_stands_there_is_known_by_the_sixth_look_however_far_apart_they_are() {
     }
 }
 
-/// Results come some looks late, as from a slow processor that gets live frames.
+/// Results come some looks late, as from a slow CPU with live frames.
 #[test]
 fn looks_far_apart_with_frames_in_flight_find_somebody_too() {
     for lookahead in [2, 4] {
@@ -56,7 +56,7 @@ fn everybody_in_a_picture_is_found_in_that_picture() {
     let found = stage.frame(&people);
     let found: Vec<_> = people.iter().map(|person| id_at(&found, *person)).collect();
     assert!(found.iter().all(Option::is_some), "{found:?}");
-    // What only looks a little like somebody is nobody there.
+    // What resembles a person only a little is not a person there, either.
     let mut stage = Stage { still: true, ..Stage::new(1) };
     let weak = Someone { score: 0.45, ..people[0] };
     assert!(stage.frame(&[weak]).is_empty());
@@ -74,7 +74,7 @@ fn no_more_than_max_people_are_looked_at_closely_in_a_picture() {
     assert_eq!(stage.frame(&crowd).len(), 3);
 }
 
-/// However many frames are with the network, nobody is missing in the frames behind that of the first sight.
+/// However many frames are in flight, no person is missing in the frames after the one in which the person was first found.
 #[test]
 fn a_newcomer_in_a_file_is_there_from_the_first_sight_on() {
     for lookahead in [1, 4, 8] {
@@ -126,7 +126,7 @@ fn decisions_are_told() {
     assert!(told.iter().any(|told| told.starts_with("Candidate 0 is rejected: ")), "{told:?}");
 }
 
-/// Each live frame is searched for a quarter of a second at most, which is some 40 boxes on a processor.
+/// Each live frame is searched for at most a quarter of a second, about 40 boxes on a CPU.
 #[test]
 fn live_frames_far_apart_are_searched_for_as_long_as_may_be() {
     for step in [0.5, 1.0, 2.0, 5.0] {

@@ -7,7 +7,7 @@ fn region(person: Someone) -> (Region, Option<i64>) {
     (Region::new(x - 0.2 * height, y - 0.5 * height, 0.4 * height, height), None)
 }
 
-/// A box as a detector draws it that is never quite sure.
+/// A box from a detector that is never quite certain.
 fn jittered(person: Someone, frame: usize) -> (Region, Option<i64>) {
     let noise = |n: usize| ((frame * 37 + n * 101) % 17) as f32 / 17.0 - 0.5;
     let (Region { x, y, width, height }, id) = region(person);
@@ -59,7 +59,7 @@ fn nobody_is_nobody_until_upstream_says_otherwise_but_the_id_waits() {
         let person = someone(600.0, 400.0, 400.0);
         (0..10).for_each(|_| assert_eq!(ids(&stage.detected(&[region(person)], &[person])), [Some(1)]));
         for frame in 0..away {
-            // Upstream says so now and then; between, it says nothing.
+            // Upstream reports only now and then.
             let found = if frame % 4 == 0 {
                 stage.detected(&[], &[person])
             } else {
@@ -84,7 +84,7 @@ fn who_is_omitted_is_not_looked_for() {
     assert!(looks.is_empty(), "{looks:?}");
 }
 
-/// A detector often misses somebody who falls or jumps, and he is not where he was going.
+/// Detectors often miss a person who falls or jumps, and who is not at the predicted place.
 #[test]
 fn who_moves_far_while_the_detector_misses_him_keeps_the_id_unless_he_cannot_have_come_there() {
     for (far, expected) in [(200.0, Some(1)), (420.0, Some(2))] {

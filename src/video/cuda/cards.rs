@@ -1,4 +1,4 @@
-//! The cards on which an element's frames can stay: one, or several.
+//! The GPUs in whose memory an element's frames can stay: one, or several.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use super::{Device, library::Mapped};
 #[derive(Default)]
 pub struct Cards {
     devices: Vec<Arc<Device>>,
-    /// Counts the frames that lie on none of them.
+    /// Counts the frames that are on none of them.
     turn: AtomicUsize,
 }
 
@@ -27,8 +27,8 @@ impl Cards {
         self.devices.iter()
     }
 
-    /// The card that reads this memory: its own, in our context or in another one, else one of those that are not lost, in
-    /// turn.
+    /// The GPU that reads this memory: the memory's own GPU, in our context or in another one; else one of those that are
+    /// not lost, in turn.
     pub(super) fn for_memory(&self, mapped: &Mapped, is_lost: &dyn Fn(u32) -> bool) -> Option<&Arc<Device>> {
         let own = self.devices.iter().position(|device| device.is_own(mapped.context()));
         let same = || {
@@ -43,7 +43,7 @@ impl Cards {
     }
 }
 
-/// The card whose turn it is, of those that are not lost; of all, where all are.
+/// The next GPU in turn among those that are not lost; among all, if all are lost.
 fn in_turn(lost: &[bool], turn: usize) -> Option<usize> {
     let living: Vec<_> = (0..lost.len()).filter(|index| !lost[*index]).collect();
     match (living.len(), lost.len()) {

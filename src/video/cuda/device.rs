@@ -1,4 +1,4 @@
-//! A card whose frames are sampled: its context, the kernels, and what GStreamer's elements share it by.
+//! A GPU whose frames are sampled: its context, the kernels, and the context's form for GStreamer's elements.
 
 use std::{
     ffi::{CStr, CString, c_void},
@@ -20,24 +20,24 @@ use crate::{
 /// Threads of a block, across and down.
 const BLOCK: [u32; 2] = [32, 8];
 
-/// A card with the kernels in its primary context, which ONNX Runtime uses, too. It lives as long as the process: GStreamer's
-/// elements may have its context still when nobody here uses it any more.
+/// A GPU with the kernels in its primary context, which ONNX Runtime also uses. It lives as long as the process: GStreamer's
+/// elements may hold its context when nothing here uses it any more.
 pub struct Device {
     number: u32,
     context: Arc<CudaContext>,
     shared: gst::Context,
     crop: Kernel,
     glimpse: Kernel,
-    /// For what is waited for, one at a time.
+    /// For work that is waited for, one task at a time.
     scratch: Mutex<Scratch>,
-    /// Memory of copies that are not used any more: giving it back to the driver would wait for all that runs.
+    /// Memory of unused copies: returning it to the driver would wait for everything that runs.
     spare: Mutex<Vec<Memory>>,
 }
 
 /// A function of a module that is never unloaded.
 struct Kernel(sys::CUfunction);
 
-/// Compiles the file `NAME.cu` for the context that is current, and finds the kernel `NAME` in it.
+/// Compiles the file `NAME.cu` for the current context, and finds the kernel `NAME` in it.
 pub(super) fn load_kernel(name: &CStr, source: &str) -> Result<(sys::CUmodule, sys::CUfunction), String> {
     let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
     let source = CString::new(source).map_err(|error| error.to_string())?;
@@ -48,7 +48,7 @@ pub(super) fn load_kernel(name: &CStr, source: &str) -> Result<(sys::CUmodule, s
     match unsafe { result::module::get_function(module, name.to_owned()) } {
         Ok(kernel) => Ok((module, kernel)),
         Err(error) => {
-            // SAFETY: nobody has anything of it.
+            // SAFETY: nothing uses it.
             let _ = unsafe { result::module::unload(module) };
             Err(failed(error))
         }
@@ -66,7 +66,7 @@ struct Scratch {
 }
 
 impl Device {
-    /// The card with that number. Not to be called while another thread captures a CUDA graph.
+    /// The GPU with that number. Do not call it while another thread captures a CUDA graph.
     pub fn open(number: i32) -> Result<Self, String> {
         if !has_cuda() {
             return Err("NVIDIA's driver library libcuda.so.1 is missing".to_string());
@@ -88,12 +88,12 @@ impl Device {
         Ok(Self { number, context, shared, crop, glimpse, scratch, spare: Mutex::default() })
     }
 
-    /// As CUDA counts.
+    /// In CUDA's order.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// What GStreamer's elements share it by: of type `gst.cuda.context`.
+    /// The form for GStreamer's elements: of type `gst.cuda.context`.
     pub fn shared_context(&self) -> &gst::Context {
         &self.shared
     }
@@ -103,12 +103,12 @@ impl Device {
         ptr::eq(context, self.context.cu_ctx().cast())
     }
 
-    /// Copies memory of another context, maybe on another card, into memory of ours, and waits for it.
+    /// Copies memory of another context, maybe on another GPU, into memory of ours, and waits for it.
     pub(super) fn fetch(&self, from: (u64, u64), context: *mut c_void) -> Result<Memory, DriverError> {
         let (address, bytes) = from;
         let memory = {
             let mut spare = lock(&self.spare);
-            // Of frames of another size none will come back.
+            // Copies for frames of another size are not reused.
             spare.retain(|memory| memory.bytes == bytes as usize);
             spare.pop()
         };
@@ -119,7 +119,7 @@ impl Device {
         let scratch = lock(&self.scratch);
         self.context.bind_to_thread()?;
         let (own, stream) = (self.context.cu_ctx(), scratch.stream.cu_stream());
-        // SAFETY: there are so many bytes at both addresses, until the copy has ended.
+        // SAFETY: there are that many bytes at both addresses, until the copy has ended.
         unsafe {
             result::memcpy_peer_async(own, memory.address, context.cast(), address, bytes as usize, stream)?;
         }
@@ -127,16 +127,16 @@ impl Device {
         Ok(memory)
     }
 
-    /// Takes the memory of a copy back.
+    /// Keeps the memory of a copy for later.
     pub(super) fn give_back(&self, memory: Memory) {
         lock(&self.spare).push(memory);
     }
 
-    /// Begins to sample the crops of the tasks into their rows of `batch`.
+    /// Starts to sample the tasks' crops into their rows of `batch`.
     ///
     /// # Safety
-    /// `tasks` is the address on the card of `count` tasks, whose frames live, as do tasks and batch, until the stream has come
-    /// to its end. `batch` has room for the row of each.
+    /// `tasks` is the address on the GPU of `count` tasks. Their frames, the tasks and the batch must live until the stream
+    /// has finished. `batch` has room for each row.
     pub unsafe fn sample(
         &self,
         stream: *mut (),
@@ -176,7 +176,7 @@ impl Device {
         let mut grid = *grid;
         let mut parameters = [ptr::from_mut(&mut grid).cast(), ptr::from_mut(&mut cells.address).cast()];
         let mut found = vec![0u8; count];
-        // SAFETY: the caller answers for the frame; the rest is here until the stream has come to its end.
+        // SAFETY: the caller guarantees the frame; the rest lives until the stream has finished.
         let begun = unsafe {
             result::launch_kernel(
                 self.glimpse.0,
@@ -211,7 +211,7 @@ impl Device {
         }
         let Scratch { stream, cells } = &mut *scratch;
         let (task_at, crop_at) = (cells.address, cells.address + size_of::<Task>() as u64);
-        // SAFETY: there is room for both; all of it lives until the stream has come to its end.
+        // SAFETY: there is room for both; all of it lives until the stream has finished.
         let begun = unsafe {
             result::memcpy_htod_async(task_at, std::slice::from_ref(task), stream.cu_stream())
                 .map_err(failed)
@@ -222,14 +222,14 @@ impl Device {
         begun.and(stream.synchronize().map_err(failed))
     }
 
-    /// Room on the card for so many tasks.
+    /// Allocates room on the GPU for that many tasks.
     pub fn tasks(&self, count: usize) -> Result<Memory, String> {
         let memory = Memory::new(&self.context, count * size_of::<Task>());
         memory.map_err(|error| format!("CUDA memory: {:?}", error.0))
     }
 }
 
-/// Memory on a card.
+/// Memory on a GPU.
 pub struct Memory {
     pub address: u64,
     bytes: usize,
@@ -242,7 +242,7 @@ impl Memory {
             return Ok(Self { address: 0, bytes, context: context.clone() });
         }
         context.bind_to_thread()?;
-        // SAFETY: what is read of it was written before.
+        // SAFETY: it is written before it is read.
         let address = unsafe { result::malloc_sync(bytes)? };
         Ok(Self { address, bytes, context: context.clone() })
     }
@@ -251,7 +251,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if self.bytes > 0 && self.context.bind_to_thread().is_ok() {
-            // SAFETY: it came from `malloc_sync`, and nobody uses it any more.
+            // SAFETY: it came from `malloc_sync`, and nothing uses it any more.
             let _ = unsafe { result::free_sync(self.address) };
         }
     }
@@ -261,7 +261,7 @@ impl Drop for Memory {
 mod tests {
     use super::*;
 
-    /// Without a driver, and on a machine with one, where no card has this number.
+    /// Without a driver, or on a machine without a GPU of this number.
     #[test]
     fn a_card_that_is_not_there_is_an_error() {
         for number in [-1, 4096] {

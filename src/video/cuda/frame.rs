@@ -1,4 +1,4 @@
-//! A frame in a card's memory.
+//! A frame in GPU memory.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use super::{
     task::{Component, Grid, Layout, Task},
 };
 
-/// A frame that is mapped on its card: its memory is held until this is dropped.
+/// A frame that is mapped on its GPU; its memory is held until this is dropped.
 pub struct DeviceFrame {
     device: Arc<Device>,
     layout: Layout,
-    /// None where the frame's bytes were copied.
+    /// None if the frame's bytes were copied.
     _mapped: Option<Mapped>,
-    /// The frame's bytes where its own belong to another context.
+    /// The frame's bytes, if its own belong to another context.
     copy: Option<Memory>,
 }
 
-/// Whether the buffer's memory is a card's, of GStreamer's CUDA library.
+/// Whether the buffer's memory is GPU memory of GStreamer's CUDA library.
 pub fn is_on_a_card(buffer: &gst::BufferRef) -> bool {
     buffer.n_memory() == 1 && buffer.peek_memory(0).is_type(MEMORY_TYPE)
 }
 
 impl DeviceFrame {
-    /// Maps the buffer, whose memory is a card's, on that one of the cards where it lies, or to which it is copied. The error
-    /// ends a sentence such as 'A frame of '.
+    /// Maps the buffer, whose memory is GPU memory, on the GPU of `cards` where it is, or to which it is copied. The error
+    /// completes a sentence that begins with 'A frame of '.
     pub(crate) fn map(
         cards: &Cards,
         is_lost: &dyn Fn(u32) -> bool,
@@ -58,34 +58,34 @@ impl DeviceFrame {
         Ok(Self { device: device.clone(), layout, _mapped: mapped, copy })
     }
 
-    /// The number of the card that it is read on.
+    /// The number of the GPU that reads it.
     pub fn card(&self) -> u32 {
         self.device.number()
     }
 
-    /// Whether it had to be copied, as it belongs to another context.
+    /// Whether it had to be copied, because it belongs to another context.
     pub fn is_copy(&self) -> bool {
         self.copy.is_some()
     }
 
-    /// What the kernel is told to cut the crop, in the frame's own pixels, out of it.
+    /// The kernel's task to sample the crop, in the frame's own pixels.
     pub fn crop(&self, crop: &Crop, network: [i32; 2], inference_scale: f64) -> Task {
         Task::new(&self.layout, crop, network, inference_scale)
     }
 
-    /// What the kernel is told to fit all of it into the network's input.
+    /// The kernel's task to fit the whole frame into the model's input.
     pub fn whole(&self, whole: &Whole, network: [i32; 2]) -> Task {
         Task::whole(&self.layout, whole, network)
     }
 
-    /// Samples a crop into rows of RGB in host memory: for a network that does not run on the card.
+    /// Samples a crop into rows of RGB in host memory: for a model that does not run on the GPU.
     pub fn fetch_crop(&self, task: &Task, out: &mut [u8]) -> Result<(), String> {
         let task = task.for_row(0);
         // SAFETY: the frame lives.
         unsafe { self.device.fetch_crop(&task, task.network(), out) }
     }
 
-    /// A grid of brightnesses, each the mean of `samples` x `samples`, row by row; black where the card does not answer.
+    /// A grid of brightnesses, each the mean of `samples` x `samples`, row by row; black if the GPU does not answer.
     pub fn brightness(&self, columns: usize, rows: usize, samples: usize) -> Vec<u8> {
         let grid = Grid::new(&self.layout, [columns as i32, rows as i32], samples as i32);
         // SAFETY: the frame lives.
@@ -102,7 +102,7 @@ impl Drop for DeviceFrame {
     }
 }
 
-/// Where each plane begins in the buffer's memory, and its bytes from row to row: as its GstVideoMeta says, else its caps.
+/// Where each plane begins in the buffer's memory, and its bytes from row to row: from its GstVideoMeta, or else its caps.
 pub(crate) fn places_of_planes(
     buffer: &gst::BufferRef,
     info: &gst_video::VideoInfo,
@@ -113,7 +113,7 @@ pub(crate) fn places_of_planes(
     }
 }
 
-/// Where the components lie, from the first byte of the memory on; none where they leave it.
+/// Where the components are, relative to the memory's first byte; none if they leave it.
 pub(super) fn layout(
     buffer: &gst::BufferRef,
     info: &gst_video::VideoInfo,
@@ -129,7 +129,7 @@ pub(super) fn layout(
         let plane = format.plane()[index] as usize;
         let (row_stride, pixel_stride) = (*strides.get(plane)?, info.comp_pstride(number));
         let (width, height) = (info.comp_width(number) as i32, info.comp_height(number) as i32);
-        // Of P010 GStreamer's table says that V lies one byte behind U.
+        // GStreamer's table for P010 puts V one byte after U.
         let before = format.plane()[..index].iter().filter(|other| **other as usize == plane).count() as u64;
         let in_the_pixel =
             if sample_bytes == 1 { format.poffset()[index].into() } else { before * sample_bytes as u64 };

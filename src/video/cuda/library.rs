@@ -1,5 +1,5 @@
-//! GStreamer's CUDA library, `libgstcuda-1.0.so.0`: loaded when it is there, as no binding and, in Debian 12, no header for it is.
-//! Its functions are public since GStreamer 1.22.
+//! GStreamer's CUDA library, `libgstcuda-1.0.so.0`: loaded if it is there, because there is no binding and, in Debian 12, no
+//! header for it. Its functions are public since GStreamer 1.22.
 
 use std::ffi::{c_int, c_void};
 
@@ -9,26 +9,26 @@ use once_cell::sync::OnceCell;
 
 const NAME: &str = "libgstcuda-1.0.so.0";
 
-/// The type of memory that lies on a card.
+/// The type of GPU memory.
 pub const MEMORY_TYPE: &str = "gst.cuda.memory";
 /// The type of a GstContext that holds a GstCudaContext.
 pub const CONTEXT_TYPE: &str = "gst.cuda.context";
-/// `GST_MAP_CUDA`: the address that a map gives is one of the card's.
+/// `GST_MAP_CUDA`: the mapped address is on the GPU.
 const MAP_CUDA: gst::ffi::GstMapFlags = gst::ffi::GST_MAP_FLAG_LAST << 1;
 
-/// How `GstCudaMemory` begins.
+/// The beginning of `GstCudaMemory`.
 #[repr(C)]
 struct CudaMemory {
     memory: gst::ffi::GstMemory,
     context: *mut gst::ffi::GstObject,
 }
 
-/// The functions that are called.
+/// The functions that are used.
 pub struct GstCuda {
     handle: unsafe extern "C" fn(*mut gst::ffi::GstObject) -> *mut c_void,
     wrap: unsafe extern "C" fn(*mut c_void, c_int) -> *mut gst::ffi::GstObject,
     share: unsafe extern "C" fn(*mut gst::ffi::GstObject) -> *mut gst::ffi::GstContext,
-    /// Waits for what was begun on the memory; GStreamer before 1.24 has waited when it hands a frame on.
+    /// Waits for work on the memory; GStreamer before 1.24 waits before it passes a frame on.
     sync: Option<unsafe extern "C" fn(*mut gst::ffi::GstMemory)>,
     _library: Library,
 }
@@ -63,7 +63,7 @@ impl GstCuda {
         }
     }
 
-    /// A CUDA context of ours as GStreamer's elements share it. The context lives longer than what is made of it.
+    /// A CUDA context of ours, in the form for GStreamer's elements. The context must outlive it.
     pub(super) fn context(&self, handle: *mut c_void, device: i32) -> Result<gst::Context, String> {
         // SAFETY: the handle is a context of that device.
         unsafe {
@@ -77,7 +77,7 @@ impl GstCuda {
         }
     }
 
-    /// Maps memory on a card for reading there, once what was begun on it is done. The memory must be of `MEMORY_TYPE`.
+    /// Maps GPU memory for reading, after work on it has finished. The memory must be of `MEMORY_TYPE`.
     pub(super) fn map(&'static self, memory: gst::Memory) -> Option<Mapped> {
         // SAFETY: memory of that type begins so.
         let owner = unsafe { (*memory.as_mut_ptr().cast::<CudaMemory>()).context };
@@ -98,7 +98,7 @@ impl GstCuda {
     }
 }
 
-/// A buffer whose one memory lies on a card, mapped there for reading and writing.
+/// A buffer whose only memory is GPU memory, mapped for reading and writing.
 pub struct MappedMut<'a> {
     buffer: &'a mut gst::BufferRef,
     info: gst::ffi::GstMapInfo,
@@ -107,7 +107,7 @@ pub struct MappedMut<'a> {
 }
 
 impl<'a> MappedMut<'a> {
-    /// None where it cannot be mapped. The buffer's memory must be of `MEMORY_TYPE`; where others have it, too, it is copied.
+    /// None if it cannot be mapped. The buffer's memory must be of `MEMORY_TYPE`; memory that is shared is copied.
     pub fn new(gst: &GstCuda, buffer: &'a mut gst::BufferRef) -> Option<Self> {
         // SAFETY: `info` is written by the call; where that succeeds the buffer is unmapped in `drop`. Memory of that type
         // begins as `CudaMemory`, and its context lives as long as it.
@@ -126,12 +126,12 @@ impl<'a> MappedMut<'a> {
         }
     }
 
-    /// Address on the card, and bytes.
+    /// Address on the GPU, and bytes.
     pub fn place(&self) -> (u64, u64) {
         (self.info.data.addr() as u64, self.info.size as u64)
     }
 
-    /// The CUDA context that it belongs to, and the object that keeps that.
+    /// The CUDA context that it belongs to, and the object that keeps the context alive.
     pub fn context(&self) -> *mut c_void {
         self.context
     }
@@ -148,22 +148,22 @@ impl Drop for MappedMut<'_> {
     }
 }
 
-/// Memory that is mapped on its card. It is held until this is dropped.
+/// Memory that is mapped on its GPU; held until this is dropped.
 pub struct Mapped {
     memory: gst::Memory,
     info: gst::ffi::GstMapInfo,
     context: *mut c_void,
-    /// The object that keeps the context; lives as long as the memory.
+    /// The object that keeps the context alive; lives as long as the memory.
     owner: *mut gst::ffi::GstObject,
 }
 
 // SAFETY: memory may be unmapped by another thread than the one that has mapped it.
 unsafe impl Send for Mapped {}
-// SAFETY: what it points to is only read, and by the card.
+// SAFETY: what it points to is only read, and by the GPU.
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    /// Address on the card, and bytes.
+    /// Address on the GPU, and bytes.
     pub fn place(&self) -> (u64, u64) {
         (self.info.data.addr() as u64, self.info.size as u64)
     }
@@ -175,7 +175,7 @@ impl Mapped {
 }
 
 impl Mapped {
-    /// The number of the card that it lies on, if GStreamer tells.
+    /// The number of its GPU, if GStreamer knows it.
     pub(super) fn card(&self) -> Option<u32> {
         const NUMBER: &str = "cuda-device-id";
         // SAFETY: it lives.

@@ -1,5 +1,5 @@
-//! Frames that stay in the memory of an NVIDIA card, as GStreamer's decoders leave them there: crops are sampled by a kernel,
-//! straight into the network's input. The kernels stand in files of their own, which the tests run on the processor, too.
+//! Frames in the memory of an NVIDIA GPU, where GStreamer's decoders leave them: a kernel samples crops directly into the
+//! model's input. The kernels are in separate files, which the tests also run on the CPU.
 
 mod cards;
 mod device;
@@ -20,14 +20,14 @@ pub use task::Task;
 
 use gst_video::VideoFormat;
 
-/// The caps feature of frames in a card's memory.
+/// The caps feature of frames in GPU memory.
 pub const FEATURE: &str = "memory:CUDAMemory";
 
-/// The pixel formats that are drawn on there.
+/// The pixel formats that can be drawn on there.
 pub const PAINTED_FORMATS: [VideoFormat; 5] =
     [VideoFormat::Nv12, VideoFormat::Rgba, VideoFormat::Bgra, VideoFormat::Rgbx, VideoFormat::Bgrx];
 
-/// The pixel formats that are sampled there.
+/// The pixel formats that can be sampled there.
 pub const FORMATS: [VideoFormat; 6] = [
     VideoFormat::Nv12,
     VideoFormat::P01010le,

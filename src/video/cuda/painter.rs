@@ -1,4 +1,4 @@
-//! Lines drawn on a frame in a card's memory.
+//! Draws lines on a frame in GPU memory.
 
 use std::ffi::c_void;
 
@@ -23,11 +23,11 @@ pub struct Stroke {
 }
 
 impl Stroke {
-    /// In square pixels, finite, and clipped to what can be seen; `paint` in the frame's own format.
+    /// In square pixels, finite, and clipped to the visible part; `paint` in the frame's own format.
     pub fn new(from: (f32, f32), to: (f32, f32), radius: f32, paint: [u8; 4]) -> Self {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
-        // Direction of the line; any will do for a disc.
+        // Direction of the line; for a disc, any direction is correct.
         let direction = if length > 0.0 { [dx / length, dy / length] } else { [1.0, 0.0] };
         Self { from: [from.0, from.1], direction, length, radius, paint }
     }
@@ -45,11 +45,11 @@ pub struct Layer {
     /// In samples.
     pub width: i32,
     pub height: i32,
-    /// Square pixels from one sample to the next, and where the first one lies: x and y.
+    /// Square pixels between two samples, and the position of the first one: x and y.
     pub step: [f32; 2],
     pub origin: [f32; 2],
     pub components: i32,
-    /// Which byte of the paint is each component's.
+    /// Which byte of the paint belongs to each component.
     pub part: [i32; 4],
 }
 
@@ -63,7 +63,7 @@ struct Tile {
     count: i32,
 }
 
-/// The tiles of a layer on which something is drawn, each with its lines in their order.
+/// The tiles of a layer that lines touch, each with its lines in order.
 #[derive(Debug, Default)]
 pub(super) struct Tiles {
     tiles: Vec<Tile>,
@@ -77,7 +77,7 @@ impl Tiles {
         let softness = (layer.step[0] + layer.step[1]) / 2.0;
         for (number, stroke) in strokes.iter().enumerate() {
             let outer = stroke.radius + softness / 2.0;
-            // From a sample before the line's box to one behind it.
+            // From a sample before the line's box to one after it.
             let range = |axis: usize, count: usize| {
                 let to = stroke.from[axis] + stroke.direction[axis] * stroke.length;
                 let index = |position: f32| (position - layer.origin[axis]) / layer.step[axis] / SIDE as f32;
@@ -106,15 +106,15 @@ impl Tiles {
     }
 }
 
-/// Draws on frames of one CUDA context, whichever element's it is.
+/// Draws on frames of one CUDA context, whichever element owns it.
 pub struct Painter {
     context: sys::CUcontext,
     module: sys::CUmodule,
     kernel: sys::CUfunction,
     stream: sys::CUstream,
-    /// What the kernel is told.
+    /// The kernel's data.
     told: (sys::CUdeviceptr, usize),
-    /// Keeps the context.
+    /// Keeps the context alive.
     _owner: gst::Object,
 }
 
@@ -140,8 +140,8 @@ impl Painter {
         }
     }
 
-    /// Draws on a frame, with the painter of its context: `painter`, or a new one. Layers give places from the first byte of the
-    /// frame's memory on. Waits for the end.
+    /// Draws on a frame with the painter of its context: `painter`, or a new one. Layers have places relative to the first
+    /// byte of the frame's memory. Waits for the end.
     pub fn draw(
         painter: &mut Option<Self>,
         frame: &MappedMut<'_>,
@@ -179,7 +179,7 @@ impl Painter {
         }
         let parts = [as_bytes(strokes), as_bytes(&tiles), as_bytes(&list)];
         let needed = parts.iter().map(|part| part.len()).sum::<usize>();
-        // SAFETY: all that the kernel reads lives until the stream has come to its end.
+        // SAFETY: everything that the kernel reads lives until the stream has finished.
         unsafe {
             result::ctx::set_current(self.context)?;
             if self.told.1 < needed {
@@ -195,16 +195,16 @@ impl Painter {
         }
     }
 
-    /// Where on the card lines, tiles and their lists lie.
+    /// Where on the GPU lines, tiles and their lists are.
     fn places(&self, strokes: &[Stroke], tiles: &[Tile]) -> [sys::CUdeviceptr; 3] {
         let tiles_at = self.told.0 + size_of_val(strokes) as u64;
         [self.told.0, tiles_at, tiles_at + size_of_val(tiles) as u64]
     }
 
-    /// Begins to draw.
+    /// Starts to draw.
     ///
     /// # Safety
-    /// The layer's frame and what lies at these places live until the stream has come to its end.
+    /// The layer's frame and the data at these places live until the stream has finished.
     unsafe fn launch(
         &self,
         layer: &Layer,
@@ -220,11 +220,11 @@ impl Painter {
             std::ptr::from_mut(list_at).cast(),
         ];
         let (grid, block) = ((tiles as u32, 1, 1), (SIDE as u32, ROWS, 1));
-        // SAFETY: the caller answers for what the kernel reads and writes.
+        // SAFETY: the caller guarantees what the kernel reads and writes.
         unsafe { result::launch_kernel(self.kernel, grid, block, 0, self.stream, &mut parameters) }
     }
 
-    /// Frees the room of what the kernel is told.
+    /// Frees the room for the kernel's data.
     unsafe fn forget(&mut self) -> Result<(), DriverError> {
         match std::mem::take(&mut self.told) {
             (0, _) => Ok(()),
@@ -251,7 +251,7 @@ fn as_bytes<T: Copy>(values: &[T]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
-/// For the tests: what the kernel is told of a layer.
+/// For the tests: the kernel's data for a layer.
 #[cfg(test)]
 pub(super) type Told = (Vec<[i32; 4]>, Vec<u32>);
 

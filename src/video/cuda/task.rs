@@ -1,4 +1,4 @@
-//! What the kernels are told, in the layout that they read: `Task` and `Component` of `crop.cu`, `Grid` of `glimpse.cu`.
+//! The kernels' tasks, in the layout that they read: `Task` and `Component` of `crop.cu`, `Grid` of `glimpse.cu`.
 
 use super::super::{ChromaSite, Colour, Crop, Region, Whole, whole::BORDER};
 
@@ -6,7 +6,7 @@ use super::super::{ChromaSite, Colour, Crop, Region, Whole, whole::BORDER};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Component {
-    /// Address of its first sample, in the memory of who samples.
+    /// Address of its first sample, in the memory of the sampler.
     pub data: u64,
     /// In bytes.
     pub row_stride: i32,
@@ -19,7 +19,7 @@ pub struct Component {
 /// A frame as the kernels see it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
-    /// R, G, B or Y, U, V; of grey only the first counts.
+    /// R, G, B or Y, U, V; only the first of grey.
     pub components: [Component; 3],
     /// In pixels.
     pub width: i32,
@@ -30,7 +30,7 @@ pub struct Layout {
     pub chroma_site: ChromaSite,
 }
 
-/// What to cut out of a frame, for one row of a batch.
+/// What to sample from a frame, for one row of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Task {
@@ -64,8 +64,8 @@ pub struct Grid {
 }
 
 impl Task {
-    /// The crop, in the frame's own pixels, for a network input of `network` pixels and an inference scale as
-    /// [`Sampler::new`](super::super::Sampler::new) takes it.
+    /// The crop, in the frame's own pixels, for a model input of `network` pixels and an inference scale as in
+    /// [`Sampler::new`](super::super::Sampler::new).
     pub fn new(layout: &Layout, crop: &Crop, network: [i32; 2], inference_scale: f64) -> Self {
         let (centre, size) = (crop.centre(), crop.size());
         let Layout { components, width, height, sample_bytes, colour, chroma_site } = *layout;
@@ -94,7 +94,7 @@ impl Task {
 }
 
 impl Task {
-    /// The whole frame, fitted into a network input of `network` pixels.
+    /// The whole frame, fitted into a model input of `network` pixels.
     pub fn whole(layout: &Layout, whole: &Whole, network: [i32; 2]) -> Self {
         let inside = whole.inside().map(|side| side as i32);
         let inside = [inside[0].min(network[0]), inside[1].min(network[1])];
@@ -104,21 +104,21 @@ impl Task {
         Self { inside, ground, ..Self::new(layout, &any, network, 1.0) }
     }
 
-    /// The same for that row of a batch; at first it is row 0.
+    /// The same task for that row of a batch; it begins with row 0.
     pub fn for_row(&self, row: usize) -> Self {
         Self { row: row as i32, ..*self }
     }
 
-    /// Pixels of the network's input, across and down.
+    /// Pixels of the model's input, across and down.
     pub fn network(&self) -> [u32; 2] {
         self.network.map(|side| side as u32)
     }
 }
 
 impl Grid {
-    /// So many cells, each the mean of `samples` x `samples` brightnesses.
+    /// That many cells, each the mean of `samples` x `samples` brightnesses.
     pub fn new(layout: &Layout, [columns, rows]: [i32; 2], samples: i32) -> Self {
-        // Green stands for brightness.
+        // Green is used as brightness.
         let Component { data, row_stride, pixel_stride, width, height } =
             layout.components[usize::from(layout.colour.is_rgb())];
         let data = data + layout.sample_bytes as u64 - 1;

@@ -1,4 +1,4 @@
-//! The kernels' arithmetic, compiled for the processor by its C compiler, beside the sampler's.
+//! The kernels' arithmetic, compiled for the CPU by its C compiler, compared with the sampler's.
 
 mod on_a_card;
 
@@ -24,7 +24,7 @@ use super::{
     task::{Component, Grid, Layout, Task},
 };
 
-/// A kernel's file as a library for the processor.
+/// A kernel's file as a library for the CPU.
 fn compiled(name: &str) -> Library {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +51,7 @@ fn compiled(name: &str) -> Library {
         .status()
         .expect("Rust links with a C compiler");
     assert!(status.success());
-    // SAFETY: it is what was compiled here.
+    // SAFETY: it was compiled here.
     let library = unsafe { Library::new(&file) }.unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     library
@@ -64,7 +64,7 @@ fn crop() -> libloading::Symbol<'static, unsafe extern "C" fn(*const Task, *mut 
     unsafe { LIBRARY.get(c"crop") }.unwrap()
 }
 
-/// Draws on bytes in host memory as the kernel does on a card's.
+/// Draws on bytes in host memory as the kernel does in GPU memory.
 pub(crate) fn draw_on_the_host(bytes: &mut [u8], layers: &[Layer], strokes: &[Stroke]) {
     type Draw = unsafe extern "C" fn(*const Layer, *const Stroke, *const [i32; 4], i32, *const u32);
     let library = compiled("draw");
@@ -128,7 +128,7 @@ fn crops(width: f32, height: f32, network: [u32; 2]) -> Vec<Crop> {
     regions.iter().map(|region| Crop::new(region, network[0], network[1]).unwrap()).collect()
 }
 
-/// A picture, the bytes that it lies in, what the processor samples, and how a kernel is told of the same.
+/// A picture, its bytes, the sampler's form of it, and the kernel's.
 type Check<'a> = dyn FnMut(&Picture, &[&[u8]], &[u8], &dyn Fn(&Layout) -> Task) + 'a;
 
 /// Pictures of all colours, fitted whole into a network's input, and crops of them at all scales.
@@ -204,7 +204,7 @@ fn the_crop_kernel_samples_as_the_processor_does() {
     assert_eq!(compared, 3 * 6 * (2 + 3 * 7));
 }
 
-/// Ten bits in the upper ones of two bytes: the same picture, and what lies between two levels of 8 bits.
+/// Ten bits in the upper bits of two bytes: the same picture, and values between two levels of 8 bits.
 #[test]
 fn samples_of_two_bytes_are_as_fine_as_they_are() {
     let crop = crop();
@@ -269,7 +269,7 @@ fn the_glimpse_kernel_sees_what_the_processor_does() {
     }
 }
 
-/// GStreamer's own frames of a picture in every format of a card: the same crops.
+/// GStreamer's own frames of a picture in every format for GPU memory: the same crops.
 #[test]
 fn gstreamers_formats_are_laid_out_as_the_kernel_reads_them() {
     gst::init().unwrap();

@@ -1,6 +1,6 @@
-//! Where the network's columns (or rows) lie in the frame, as tables: each axis is worked out once per crop.
+//! Where the model's columns (or rows) are in the frame, as tables: each axis is computed once per crop.
 
-/// Coverage of a column or row that lies wholly inside the frame.
+/// Coverage of a column or row completely inside the frame.
 pub(super) const FULL: u32 = 1 << 12;
 
 /// Column weights add up to 1 << COLUMN_BITS.
@@ -8,26 +8,26 @@ pub(super) const COLUMN_BITS: u32 = 14;
 /// Row weights add up to 1 << ROW_WEIGHT_BITS: 255 times this still fits into i16.
 pub(super) const ROW_WEIGHT_BITS: u32 = 7;
 
-/// Two neighbouring samples, `at` and the one after it, and how much each counts. The weights of all pairs of one
-/// output sample add up to the unit they were made with, so that an even picture stays exactly even.
+/// Two neighbouring samples, `at` and the one after it, and their weights. The weights of all pairs of one output sample add
+/// up to the unit they were made with, so that a uniform picture stays exactly uniform.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pair {
     pub at: u32,
     pub weights: [i16; 2],
 }
 
-/// One network column (or row) that touches the frame.
+/// One model column (or row) that touches the frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// Frame pixels to take the sample from; the second counts only where the frame is resized first.
+    /// Frame pixels to take the sample from; the second is used only if the frame is resized first.
     positions: [f64; 2],
-    /// How much the second position counts, 0 to 1.
+    /// Weight of the second position, 0 to 1.
     share: f64,
-    /// How much of the sample lies inside the frame, 1 to `FULL`.
+    /// How much of the sample is inside the frame, 1 to `FULL`.
     pub coverage: u32,
 }
 
-/// One axis of a crop: the network columns (or rows) `first..first + places.len()` touch the frame, in order.
+/// One axis of a crop: the model columns (or rows) `first..first + places.len()` touch the frame, in order.
 #[derive(Debug, Default)]
 pub(super) struct Axis {
     pub first: usize,
@@ -35,17 +35,16 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Lays `network` output samples over `size` frame pixels around `centre`.
+    /// Distributes `network` output samples over `size` frame pixels around `centre`.
     ///
-    /// Output sample d lies at frame pixel `centre + (d - network / 2) * size / network`, the inverse of the matrix
-    /// that mmpose hands to `cv2.warpAffine` (`structures/bbox/transforms.py` `get_warp_matrix`), without a half-pixel
-    /// offset. `warpAffine` interpolates with black beyond the border. That is the same as interpolating with the
-    /// border's samples repeated and then weighting by how much of the sample lies inside: its coverage.
+    /// Output sample d is at frame pixel `centre + (d - network / 2) * size / network`, the inverse of the matrix that
+    /// mmpose passes to `cv2.warpAffine` (`structures/bbox/transforms.py` `get_warp_matrix`), without a half-pixel offset.
+    /// `warpAffine` interpolates with black beyond the border. That equals interpolating with the border's samples repeated,
+    /// and then weighting by how much of the sample is inside: its coverage.
     ///
-    /// With `scale` < 1 the frame is thought of as resized first to `round(frame * scale)` pixels as `cv2.resize`
-    /// does it (bilinear, half-pixel centres, border repeated), and the crop is laid over the same part of the scene
-    /// in the small frame. Each output sample then lies between two of the small frame's pixels, each of which lies
-    /// between two of the frame's.
+    /// With `scale` < 1, the result is that of a frame resized first to `round(frame * scale)` pixels by `cv2.resize`
+    /// (bilinear, half-pixel centres, border repeated), with the crop over the same part of the scene. Each output sample is
+    /// then between two of the small frame's pixels, each of which is between two of the frame's.
     pub fn plan(&mut self, centre: f64, size: f64, network: usize, frame: usize, scale: f64) {
         self.first = 0;
         self.places.clear();
@@ -82,8 +81,8 @@ impl Axis {
         }
     }
 
-    /// Lays the first `inside` output samples over all of `frame` pixels, as `cv2.resize` does it: bilinear, with half-pixel
-    /// centres, and the border repeated.
+    /// Distributes the first `inside` output samples over all of `frame` pixels, as `cv2.resize` does: bilinear, with
+    /// half-pixel centres, and the border repeated.
     pub fn plan_whole(&mut self, inside: usize, frame: usize) {
         self.first = 0;
         self.places.clear();
@@ -95,9 +94,9 @@ impl Axis {
         }));
     }
 
-    /// The pairs of samples for each place, in a component that has one sample for every `step` frame pixels, `len` in
-    /// all. `cosited`: its first sample lies on the first pixel, else in the middle of the first `step` pixels.
-    /// `PAIRS` is 2 where the frame is resized first, else 1.
+    /// The pairs of samples for each place, in a component with one sample for every `step` frame pixels, `len` in total.
+    /// `cosited`: its first sample is on the first pixel, else in the middle of the first `step` pixels. `PAIRS` is 2 if the
+    /// frame is resized first, else 1.
     pub fn pairs<const PAIRS: usize>(
         &self,
         step: usize,
@@ -109,7 +108,7 @@ impl Axis {
         let offset = if cosited { 0.0 } else { (step as f64 - 1.0) / (2.0 * step as f64) };
         let samples_per_pixel = 1.0 / step as f64;
         let last = len.saturating_sub(1) as f64;
-        // The last pair ends on the last sample, so that a pair never reaches past it.
+        // The last pair ends at the last sample, so that no pair reaches beyond it.
         let last_pair = len.saturating_sub(2) as u32;
         let unit = f64::from(1 << bits);
         out.clear();
@@ -134,7 +133,7 @@ impl Axis {
     }
 }
 
-/// To the nearest integer, of numbers from 0 on: without the call that `f64::round` is on a plain x86-64.
+/// Rounds numbers from 0 on to the nearest integer, without the call that `f64::round` is on a plain x86-64.
 fn rounded(value: f64) -> u32 {
     (value + 0.5) as u32
 }

@@ -1,8 +1,8 @@
 //! From interpolated rows of components to rows of RGB.
 
-/// Fraction bits of the interpolated rows: enough that converting them adds no rounding of its own.
+/// Fraction bits of the interpolated rows: enough that converting them adds no rounding.
 pub(super) const ROW_BITS: u32 = 6;
-/// Fraction bits of the matrix: its largest entry (about 2.3) has to fit into i16.
+/// Fraction bits of the matrix: its largest entry (about 2.3) must fit into i16.
 pub(super) const MATRIX_BITS: u32 = 13;
 
 /// What a picture's three components mean.
@@ -24,7 +24,7 @@ pub struct YuvMatrix {
     pub(super) u_to_g: i16,
     pub(super) v_to_g: i16,
     pub(super) u_to_b: i16,
-    /// What Y is at black.
+    /// The value of Y for black.
     pub(super) black: i16,
 }
 
@@ -35,24 +35,24 @@ impl Colour {
     }
 }
 
-/// Black of limited range, and what is above it times 255 / 219, with `MATRIX_BITS` fraction bits, for full range.
+/// Black in limited range; values above it times 255 / 219, with `MATRIX_BITS` fraction bits, give full range.
 pub(super) const LIMITED_BLACK: i16 = 16;
 pub(super) const LIMITED_TO_FULL: i16 = ((255 << MATRIX_BITS) as f64 / 219.0 + 0.5) as i16;
 
-/// A level with `ROW_BITS` fraction bits, held to 0..=255, from a sum of products with `MATRIX_BITS` more.
+/// A level with `ROW_BITS` fraction bits, limited to 0..=255, from a sum of products with `MATRIX_BITS` more.
 fn level(sum: i32) -> i16 {
     (sum >> MATRIX_BITS).clamp(0, 255 << ROW_BITS) as i16
 }
 
 impl YuvMatrix {
-    /// From the shares of red and blue in luma. Shares that no picture can have (not finite, below 0, or no green
-    /// left) are taken as BT.601's.
+    /// From the shares of red and blue in luma. Impossible shares (not finite, below 0, or no green left) are replaced by
+    /// BT.601's.
     pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
         let possible = kr >= 0.0 && kb >= 0.0 && kr + kb <= 0.99;
         let (kr, kb) = if possible { (kr, kb) } else { (0.299, 0.114) };
         let kg = 1.0 - kr - kb;
         let (luma, chroma) = if full_range { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
-        // The casts saturate, so that even an absurd matrix is only an absurd colour.
+        // The casts saturate, so that even an absurd matrix only gives an absurd colour.
         let fixed = |value: f64| (value * f64::from(1 << MATRIX_BITS)).round() as i16;
         Self {
             y: fixed(luma),
@@ -64,7 +64,7 @@ impl YuvMatrix {
         }
     }
 
-    /// Turns rows of Y, U, V into rows of R, G, B. Apart from the writing of bytes, because this loop vectorises.
+    /// Converts rows of Y, U, V to rows of R, G, B. Separate from writing bytes, because this loop vectorises.
     fn convert(&self, first: &mut [i16], second: &mut [i16], third: &mut [i16]) {
         // i16 x i16 -> i32 is what vector units multiply fastest.
         let times = |a: i16, b: i16| i32::from(a) * i32::from(b);
@@ -77,7 +77,7 @@ impl YuvMatrix {
         }
     }
 
-    /// Y; V to R; U to G; V to G; U to B, each with 13 fraction bits; and what Y is at black.
+    /// Factors of Y; V to R; U to G; V to G; U to B, each with 13 fraction bits; and the value of Y for black.
     pub(in crate::video) fn entries(&self) -> [i32; 6] {
         [self.y, self.v_to_r, self.u_to_g, self.v_to_g, self.u_to_b, self.black].map(i32::from)
     }
@@ -95,8 +95,8 @@ impl YuvMatrix {
     }
 }
 
-/// Writes one row of RGB from rows of components (R, G, B or Y, U, V) with `ROW_BITS` fraction bits; all as long.
-/// Rows of YUV and of limited range are turned into RGB rows in place.
+/// Writes one row of RGB from rows of components (R, G, B or Y, U, V) with `ROW_BITS` fraction bits, all of the same length.
+/// Rows of YUV and of limited range are converted to RGB in place.
 pub(super) fn write_rgb(colour: Colour, rows: [&mut [i16]; 3], out: &mut [u8]) {
     let [first, second, third] = rows;
     match colour {

@@ -1,10 +1,10 @@
-//! Which components lie together in memory, so that one pass serves them all.
+//! Which components are adjacent in memory, so that one pass handles them all.
 
 use super::axis::Pair;
 use super::{Colour, Component, Picture};
 
-/// Components that share their memory and their geometry (R, G and B of a packed format, U and V of NV12); planes and
-/// luma stand alone.
+/// Components that share their memory and their geometry (R, G and B of a packed format, U and V of NV12); planes and luma
+/// are alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group<'a> {
     /// From the first sample of the component that comes first in memory.
@@ -14,19 +14,19 @@ pub(super) struct Group<'a> {
     /// Samples in a row, and rows.
     pub width: usize,
     pub height: usize,
-    /// The picture's component that comes first in it, how many follow each other, and the bytes from one to the next.
+    /// The picture's component that comes first in it, how many follow, and the bytes between them.
     pub component: usize,
     pub count: usize,
     pub apart: usize,
-    /// For each of its components, in the picture's order, which one in memory it is.
+    /// For each of its components, in the picture's order, its place in memory.
     pub places: [usize; 3],
 }
 
-/// A group, and what one crop takes of it.
+/// A group, and the part of it that one crop uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a, const PAIRS: usize> {
     pub group: Group<'a>,
-    /// Bytes from the start of a row to the first sample that is taken, and from there to the end of the last.
+    /// Bytes from the start of a row to the first sample that is used, and from there to the end of the last.
     pub start: usize,
     pub len: usize,
     /// For each output column, its pairs; `at` counts bytes from `start`.
@@ -40,7 +40,7 @@ impl<'a> Group<'a> {
         Self {
             data: of.data,
             row_stride: of.row_stride,
-            // Without effect where `data` is whole, unless there is but one sample in a row.
+            // No effect if `data` is complete, unless there is only one sample in a row.
             pixel_stride: of.pixel_stride.min(of.data.len()),
             width: of.width,
             height: of.height,
@@ -51,8 +51,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// One group of `components`, the first of which is the picture's number `component`, if their samples lie in the
-    /// same pixels at even distances.
+    /// One group of `components`, the first of which is the picture's number `component`, if their samples are in the same
+    /// pixels at even distances.
     fn together<const COUNT: usize>(component: usize, components: [&Component<'a>; COUNT]) -> Option<Self> {
         let base = components.iter().min_by_key(|component| component.data.as_ptr().addr())?;
         let shape = |c: &Component| (c.row_stride, c.pixel_stride, c.width, c.height);
@@ -71,8 +71,7 @@ impl<'a> Group<'a> {
             seen[*place] = true;
         }
         let group = Self { count: COUNT, apart, places, ..Self::alone(component, base) };
-        // Reading only through the first component's data makes this right even if the addresses are neighbours by
-        // chance.
+        // Reading only through the first component's data makes this right even if the addresses are neighbours by chance.
         let complete = seen.iter().all(|seen| *seen);
         (complete && group.pixel_span() <= group.pixel_stride && group.is_whole()).then_some(group)
     }

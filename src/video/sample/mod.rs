@@ -1,10 +1,10 @@
-//! Samples a crop straight from a frame's own pixel format: no frame is ever converted or copied as a whole.
+//! Samples a crop directly from a frame's own pixel format: no frame is ever converted or copied as a whole.
 //!
-//! Every format is described as three components, each with its own strides and size, so that one code serves packed
-//! RGB in any order, NV12 and NV21, I420 and YV12, YUY2 and UYVY, and grey. Where each output column and row lies is
-//! worked out once per crop (`axis.rs`); rows are then drawn by portable code (`scalar.rs`, `colour.rs`) or, where the
-//! CPU has them, by vector instructions (`simd`), with the same results bit for bit. What lies partly outside the frame is
-//! darkened afterwards, for both, here.
+//! Every format is described as three components, each with its own strides and size, so that the same code handles packed
+//! RGB in any order, NV12 and NV21, I420 and YV12, YUY2 and UYVY, and grey. The places of output columns and rows are
+//! computed once per crop (`axis.rs`). Rows are then drawn by portable code (`scalar.rs`, `colour.rs`) or, if the CPU has
+//! them, by vector instructions (`simd`), with the same results bit for bit. Places partly outside the frame are darkened
+//! afterwards, for both, here.
 
 mod axis;
 mod colour;
@@ -23,8 +23,8 @@ use group::{Group, Part};
 pub use picture::{ChromaSite, Component, Picture};
 use simd::Vectors;
 
-/// Cuts crops out of pictures, for one size of network input. It keeps its tables from crop to crop, so that sampling
-/// allocates nothing once it has run: one sampler per stream.
+/// Samples crops from pictures, for one size of model input. It keeps its tables between crops, so that sampling allocates
+/// nothing after the first one: use one sampler per stream.
 #[derive(Debug)]
 pub struct Sampler {
     network: [usize; 2],
@@ -52,9 +52,8 @@ struct Pairs<const PAIRS: usize> {
 }
 
 impl Sampler {
-    /// For network inputs of that many pixels. With an `inference_scale` below 1 a crop equals one from the frame
-    /// resized by it first (as `cv2.resize` does, bilinear; sizes `round(w * scale)`, at least 1). It is held to
-    /// 0.01..=1; NaN counts as 1.
+    /// For model inputs of that many pixels. With an `inference_scale` below 1, a crop equals one from the frame resized by
+    /// it first (as by `cv2.resize`, bilinear; sizes `round(w * scale)`, at least 1). It is limited to 0.01..=1; NaN is 1.
     pub fn new(network_width: u32, network_height: u32, inference_scale: f64) -> Self {
         let scale = if inference_scale < 1.0 { inference_scale.max(0.01) } else { 1.0 };
         Self {
@@ -68,23 +67,23 @@ impl Sampler {
         }
     }
 
-    /// The scale at which crops are sampled, as it is held to.
+    /// The scale at which crops are sampled, after limiting.
     pub fn inference_scale(&self) -> f64 {
         self.scale
     }
 
-    /// Keeps to the portable code, whatever the CPU has: to compare with. Its crops are the same, byte for byte.
+    /// Uses the portable code, whatever the CPU has: for comparison. Its crops are the same, byte for byte.
     pub fn portable(self) -> Self {
         Self { vectors: None, ..self }
     }
 
-    /// Fills `out` (`H * W * 3` bytes, rows of RGB) with the crop, as `cv2.warpAffine` would from the frame converted
-    /// to RGB: bilinear, without half-pixel offset, black outside the frame (mmpose
-    /// `datasets/transforms/topdown_transforms.py` `TopdownAffine`).
+    /// Fills `out` (`H * W * 3` bytes, rows of RGB) with the crop, as `cv2.warpAffine` would from the frame converted to
+    /// RGB: bilinear, without half-pixel offset, black outside the frame (mmpose `datasets/transforms/topdown_transforms.py`
+    /// `TopdownAffine`).
     ///
-    /// All black where there is nothing to take: no picture, a component whose data is too short for its size, a crop
-    /// wholly outside the frame. Bytes of `out` beyond `H * W * 3` become 0 too; in one that is too short, the rows
-    /// that fit are filled.
+    /// All black if there is nothing to sample: no picture, a component whose data is too short for its size, or a crop
+    /// completely outside the frame. Bytes of `out` beyond `H * W * 3` become 0, too; if it is too short, the rows that fit
+    /// are filled.
     pub fn sample(&mut self, picture: &Picture, crop: &Crop, out: &mut [u8]) {
         let ((cx, cy), (width, height)) = (crop.centre(), crop.size());
         let Self { network, scale, columns, rows, .. } = self;
@@ -94,8 +93,8 @@ impl Sampler {
     }
 
     /// Fills `out` with the whole picture, fitted in as `whole` says, as `cv2.resize` would with the frame converted to RGB
-    /// (bilinear, whatever the `inference_scale`), at the top left of grey 114. All grey where there is no picture, or a component
-    /// whose data is too short for its size.
+    /// (bilinear, whatever the `inference_scale`), at the top left of grey 114. All grey if there is no picture, or a
+    /// component's data is too short for its size.
     pub fn sample_whole(&mut self, picture: &Picture, whole: &Whole, out: &mut [u8]) {
         let inside = whole.inside().map(|side| side as usize);
         self.columns.plan_whole(inside[0].min(self.network[0]), picture.width);
@@ -103,7 +102,7 @@ impl Sampler {
         self.draw(picture, false, BORDER, out);
     }
 
-    /// Draws what is planned, over a ground where it does not fill `out`.
+    /// Draws what is planned, over a ground if it does not fill `out`.
     fn draw(&mut self, picture: &Picture, is_resized: bool, ground: u8, out: &mut [u8]) {
         let Self { network, columns, rows, vectors, .. } = self;
         let groups = Group::all(picture);
@@ -178,7 +177,7 @@ impl<const PAIRS: usize> Pairs<PAIRS> {
     }
 }
 
-/// Fills what is beside the places that are drawn, in rows of so many bytes: all, where none are.
+/// Fills what is beside the drawn places, in rows of that many bytes: everything, if nothing is drawn.
 fn fill_beside([columns, rows]: [&Axis; 2], line: usize, ground: u8, out: &mut [u8]) {
     let (left, right) = (columns.first * 3, (columns.first + columns.places.len()) * 3);
     if right == left || rows.places.is_empty() || line == 0 {
@@ -199,7 +198,7 @@ fn fill_beside([columns, rows]: [&Axis; 2], line: usize, ground: u8, out: &mut [
     }
 }
 
-/// Darkens what lies only partly inside the frame.
+/// Darkens places that are only partly inside the frame.
 fn shade(line: &mut [u8], columns: &Axis, row_coverage: u32) {
     let (pixels, _) = line.as_chunks_mut::<3>();
     let partly = |place: &&Place| place.coverage < FULL;
@@ -207,7 +206,7 @@ fn shade(line: &mut [u8], columns: &Axis, row_coverage: u32) {
     let (left, right) = if row_coverage < FULL {
         (places.len(), 0)
     } else {
-        // In a whole row only the ends can be covered in part.
+        // In a complete row, only the ends can be partly covered.
         let left = places.iter().take_while(partly).count();
         (left, places[left..].iter().rev().take_while(partly).count())
     };

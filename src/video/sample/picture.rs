@@ -1,25 +1,25 @@
-//! A frame as the sampler sees it: three components in memory.
+//! A frame in the sampler's form: three components in memory.
 
 use super::Colour;
 
 /// One colour component's samples inside a plane: 8 bits each, sample (x, y) at `y * row_stride + x * pixel_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct Component<'a> {
-    /// Starts at the component's first sample (so the R of BGR starts two bytes into the plane); may reach to the
-    /// plane's end.
+    /// Starts at the component's first sample (so the R of BGR starts two bytes into the plane); may extend to the plane's
+    /// end.
     pub data: &'a [u8],
     /// Bytes from a row to the next.
     pub row_stride: usize,
     /// Bytes from a sample to the next in its row.
     pub pixel_stride: usize,
-    /// The component's own number of samples in a row, and of rows: for subsampled chroma of a picture w pixels wide,
+    /// The component's number of samples in a row, and of rows: for subsampled chroma of a picture w pixels wide,
     /// `w.div_ceil(2)`.
     pub width: usize,
     pub height: usize,
 }
 
-/// Where the first sample of subsampled chroma lies, by direction: on the first pixel (cosited), or in the middle of
-/// the pixels it stands for. Without effect on components that are not subsampled.
+/// Where the first sample of subsampled chroma is, in each direction: on the first pixel (cosited), or in the middle of its
+/// pixels. No effect on components that are not subsampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChromaSite {
     pub horizontally_cosited: bool,
@@ -41,22 +41,22 @@ impl Default for ChromaSite {
     }
 }
 
-/// A frame, as the sampler sees it.
+/// A frame in the sampler's form.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
     /// In pixels.
     pub width: usize,
     pub height: usize,
-    /// R, G, B or Y, U, V; of grey only the first counts.
+    /// R, G, B or Y, U, V; only the first of grey.
     pub components: [Component<'a>; 3],
     pub colour: Colour,
     pub chroma_site: ChromaSite,
 }
 
 impl Picture<'_> {
-    /// A grid of brightnesses, each the mean of `samples` x `samples`, row by row; black where there is nothing to read.
+    /// A grid of brightnesses, each the mean of `samples` x `samples`, row by row; black if there is nothing to read.
     pub fn brightness(&self, columns: usize, rows: usize, samples: usize) -> Vec<u8> {
-        // Green stands for brightness.
+        // Green is used as brightness.
         let plane = &self.components[usize::from(self.colour.is_rgb())];
         let (width, height) = (plane.width.max(1), plane.height.max(1));
         let at = |index: usize, of: usize, side: usize| (2 * index + 1) * side / (2 * of * samples);

@@ -1,5 +1,5 @@
-//! Rows of a crop in portable code, for every layout. The source rows of one output row are blended into one (straight
-//! through memory, so the compiler vectorises it), then the output columns are gathered from that.
+//! Rows of a crop in portable code, for every layout. The source rows of one output row are blended into one (sequentially,
+//! so the compiler vectorises it), then the output columns are gathered from that.
 
 use super::axis::{COLUMN_BITS, Pair, ROW_WEIGHT_BITS};
 use super::colour::{self, Colour, ROW_BITS};
@@ -13,7 +13,7 @@ const SHIFT: u32 = ROW_WEIGHT_BITS + COLUMN_BITS - ROW_BITS;
 pub(super) struct Rows {
     /// The source rows of one output row, blended.
     blended: Vec<i16>,
-    /// One output row of each component; those of a group in the order they have in memory.
+    /// One output row of each component; those of a group in memory order.
     output: [Vec<i16>; 3],
 }
 
@@ -32,7 +32,7 @@ impl Rows {
         }
         for part in parts.iter().flatten() {
             let (first, count) = (part.group.component, part.group.count);
-            // Where a row has but one sample, the second of a pair lies beyond it, and counts 0.
+            // If a row has only one sample, the second of a pair is beyond it, with weight 0.
             let room = part.len + part.group.pixel_stride;
             if self.blended.len() < room {
                 self.blended.resize(room, 0);
@@ -69,7 +69,7 @@ fn blend<const PAIRS: usize>(part: &Part<PAIRS>, pairs: &[Pair; PAIRS], out: &mu
 /// Gathers the output columns of a group into one row for each of its components.
 fn gather_group<const PAIRS: usize>(part: &Part<PAIRS>, blended: &[i16], rows: &mut [Vec<i16>]) {
     let pairs = part.columns;
-    // The layouts of the formats we know get code of their own, in which the strides are constants.
+    // The layouts of known formats get their own code, in which the strides are constants.
     match (rows, part.group.pixel_stride, part.group.apart) {
         ([a], 1, _) => gather(blended, pairs, [a], 1, 0),
         ([a], 2, _) => gather(blended, pairs, [a], 2, 0),

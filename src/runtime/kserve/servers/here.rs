@@ -1,9 +1,9 @@
-//! The network in this process beside the servers'.
+//! The model in this process, beside the servers'.
 
 use super::Model;
 use crate::{engine, network::Network};
 
-/// The network in this process, which runs when no server is there.
+/// The model in this process, which runs when no server is ready.
 #[derive(Clone)]
 pub struct Here {
     pub network: Network,
@@ -12,7 +12,7 @@ pub struct Here {
 }
 
 impl Here {
-    /// Whether the batches that it takes can go to that model, too. The error is half a sentence.
+    /// Checks that its batches can also run on that server's model. The error is half a sentence.
     pub fn check(&self, model: &Model) -> Result<(), String> {
         let there = model.network();
         if !engine::Network::answers_like(&self.network, &there) {

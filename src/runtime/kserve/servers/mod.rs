@@ -1,5 +1,5 @@
-//! The servers while batches run: who is there, who gets the next batch, and what is told of them. All of it happens on one
-//! thread, whose tasks these are.
+//! The servers while batches run: which are ready, which gets the next batch, and what users are told about them. All of
+//! this runs as tasks on one thread.
 
 mod here;
 mod opening;
@@ -30,49 +30,50 @@ use crate::{
     sync::{Condvar, Mutex, MutexGuard, lock},
 };
 
-/// A batch that failed on one server is sent to another, once.
+/// A batch that failed on one server is sent to another one, once.
 const TRIES: usize = 2;
-/// A server without batches is asked so often whether it is still there.
+/// How often a server without batches is asked whether it is still ready.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// What a name stands for is looked up so often; at once when a server of it failed, but no more often than the second.
+/// How often a name is looked up: at this interval, and at once when one of its servers failed, but no more often than the
+/// second value.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_RESOLVE_INTERVAL: Duration = Duration::from_millis(200);
 
 pub struct Servers {
     pub question: Question,
     addresses: Vec<Address>,
-    /// With no server at the start the network runs in this process until one is there.
+    /// If no server is ready at the start, the model runs in this process until one is.
     can_begin_alone: bool,
     pub news: Arc<News>,
     state: Mutex<State>,
-    /// A server has room, or is there again; while they are opened, anything.
+    /// A server has room or is ready again; during the opening, anything.
     changed: Notify,
     opening: Mutex<Opening>,
-    /// The opening went on.
+    /// The opening has made progress.
     opened: Condvar,
 }
 
 struct State {
     pool: Pool,
     connections: HashMap<Id, Connection>,
-    /// What all of them must have; none before the first is ready.
+    /// What all servers must have; none before the first is ready.
     model: Option<Model>,
-    /// Why a server, or a name of the list, was not there when it was tried last.
+    /// Why a server, or an entry of the list, was not ready when last tried.
     trouble: BTreeMap<Source, Failure>,
-    /// The opening is over: changes are told.
+    /// The opening is over: changes are reported.
     is_open: bool,
-    /// The network runs in this process when no server is there.
+    /// The model in this process, for times without a server.
     here: Option<Here>,
 }
 
 impl State {
-    /// Servers that are not there when the opening ends are told of when they come.
+    /// Servers that are not ready when the opening ends are reported when they become ready.
     fn tell_who_comes(&mut self) {
         self.connections.values_mut().for_each(|other| other.is_told_out = other.channel.is_none());
     }
 }
 
-/// A server, or an address of the list by its place there.
+/// A server, or an entry of the list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Address(usize),
@@ -82,27 +83,27 @@ enum Source {
 struct Connection {
     /// None while it is not ready.
     channel: Option<Channel>,
-    /// Which of its channels that is: a batch that fails late on one of before says nothing of this one.
+    /// Number of its channel: a late failure on an earlier channel says nothing about this one.
     number: u64,
-    /// Its place in the list.
+    /// Its entry in the list.
     address: usize,
     at: SocketAddr,
     failed: Arc<Notify>,
-    /// The user was told that it is out.
+    /// The user was told that it has failed.
     is_told_out: bool,
-    /// Why it cannot be used, as the user was told.
+    /// The reason why it cannot be used, as reported to the user.
     told_refusal: Option<String>,
 }
 
-/// What those who wait for the servers hear.
+/// The result for callers that wait for the servers.
 #[derive(Default)]
 pub struct Opening {
     pub events: Vec<LoadEvent>,
-    /// Without a model no server is there, and the network in this process begins.
+    /// Without a model no server is ready, and the model in this process starts.
     pub result: Option<Result<Option<Model>, Error>>,
 }
 
-/// A batch's place on a server. Dropped, the batch was given up.
+/// A batch's place on a server. If it is dropped, the batch was abandoned.
 struct Slot<'a> {
     servers: &'a Servers,
     id: Id,
@@ -131,7 +132,7 @@ impl Servers {
         news: Arc<News>,
     ) -> Arc<Self> {
         use std::hash::BuildHasher;
-        // Clients that were started together do not come back together.
+        // Clients that were started together do not return together.
         let seed = std::hash::RandomState::new().hash_one(0);
         let state = State {
             pool: Pool::new(question.in_flight, seed),
@@ -161,7 +162,7 @@ impl Servers {
         (lock(&self.opening), &self.opened)
     }
 
-    /// The network is in this process, too. With no server so far it begins there. The error is half a sentence.
+    /// Adds the model in this process. If no server is ready yet, it starts now. The error is half a sentence.
     pub fn set_here(&self, here: Here) -> Result<(), String> {
         let troubles = self.troubles().join("; ");
         let mut state = self.state();
@@ -183,7 +184,7 @@ impl Servers {
         self.news.moved(Some(provider.name()), Change::Warning(text));
     }
 
-    /// What the servers have; none before the first is ready.
+    /// The servers' model; none before the first is ready.
     pub fn model(&self) -> Option<Model> {
         self.state().model.clone()
     }
@@ -218,14 +219,14 @@ impl Servers {
             self.changed.notify_waiters();
             tokio::time::sleep(SHORTEST_RESOLVE_INTERVAL).await;
             let told = tokio::time::timeout(RESOLVE_INTERVAL, failed.notified()).await.is_ok();
-            // A server that listens at one of a machine's two kinds of addresses only.
+            // A server that listens at only one of the machine's two kinds of addresses.
             let state = self.state();
             let mut others = state.connections.values().filter(|other| other.address == index);
             second_family ^= told && others.all(|other| other.channel.is_none());
         }
     }
 
-    /// The servers of a name are these.
+    /// Sets the servers of a name.
     fn set_members(self: &Arc<Self>, index: usize, found: &[SocketAddr], failed_address: &Arc<Notify>) {
         let address = &self.addresses[index];
         let mut state = self.state();
@@ -264,7 +265,7 @@ impl Servers {
         }
     }
 
-    /// Keeps a server's connection, until the server is none any more.
+    /// Keeps the connection of a server until it is removed.
     async fn tend(
         self: Arc<Self>,
         id: Id,
@@ -326,7 +327,7 @@ impl Servers {
         }
     }
 
-    /// A server is ready, if it has the network that the others have.
+    /// A server is ready, if it has the same model as the others.
     fn take_in(&self, id: Id, channel: Channel, model: Model) -> Result<(), Failure> {
         let mut state = self.state();
         let state = &mut *state;
@@ -361,7 +362,7 @@ impl Servers {
         Ok(())
     }
 
-    /// A server has failed. Tells of it if it was ready until now.
+    /// A server has failed. Reports it if it was ready until now.
     fn tell_failure(&self, id: Id, was_ready: bool, failure: &Failure) {
         let mut state = self.state();
         let state = &mut *state;
@@ -393,7 +394,7 @@ impl Servers {
         }
     }
 
-    /// A server that came later cannot be used, which trying again does not mend. Each reason is told once.
+    /// A server that came later cannot be used, and trying again would not help. Each reason is reported once.
     fn tell_refusal(&self, state: &mut State, id: Id, failure: &Failure) {
         if !failure.is_final || !state.is_open {
             return;
@@ -417,7 +418,7 @@ impl Servers {
         }
     }
 
-    /// A place on a server, which may have to be waited for. None where there is no server, or none has room in time.
+    /// A place on a server, which may have to be waited for. None if no server has room in time.
     async fn slot(&self, except: Option<Id>, deadline: Instant) -> Option<Slot<'_>> {
         let mut since = Some(Instant::now());
         loop {
@@ -442,8 +443,8 @@ impl Servers {
         }
     }
 
-    /// Runs a batch of so many crops; its answers go to `answers`. Tells how long it took on the server that answered: what one that
-    /// did not has cost is no measure of the next run. The error is a sentence.
+    /// Runs a batch of this many crops; writes its answers to `answers`. Returns how long the server that answered took: the time
+    /// of a server that did not answer says nothing about the next run. The error is a sentence.
     pub async fn run(
         &self,
         model: &Model,
@@ -480,7 +481,7 @@ impl Servers {
     }
 }
 
-/// Of a machine's addresses of both kinds one kind, so that it is not taken for two servers.
+/// If a machine has addresses of both kinds, keeps one kind, so that it does not count as two servers.
 fn one_family(found: Vec<SocketAddr>, second: bool) -> Vec<SocketAddr> {
     let first = found[0].is_ipv4();
     let is_mixed = found.iter().any(|at| at.is_ipv4() != first);

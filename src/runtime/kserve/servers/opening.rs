@@ -1,4 +1,4 @@
-//! The servers are looked for before the first frame: how long, and how that ends.
+//! The connection to the servers before the first frame: how long it may take, and how it ends.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     sync::lock,
 };
 
-/// While the model is waited for, progress is told so often.
+/// How often progress is reported while waiting for the model.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Servers {
@@ -20,7 +20,7 @@ impl Servers {
         self.opened.notify_all();
     }
 
-    /// Begins to look for the servers, and waits until that has come to an end, good or bad.
+    /// Starts to connect to the servers, and waits for the result, good or bad.
     pub async fn open(self: Arc<Self>) {
         for index in 0..self.addresses.len() {
             tokio::spawn(self.clone().follow_address(index));
@@ -61,7 +61,7 @@ impl Servers {
         names.join(", ")
     }
 
-    /// What is wrong with servers, each as half a sentence.
+    /// The servers' problems, each as half a sentence.
     pub(super) fn troubles(&self) -> Vec<String> {
         let state = self.state();
         let text = |(source, failure): (&Source, &Failure)| {
@@ -77,7 +77,7 @@ impl Servers {
         }
     }
 
-    /// How the opening ends; none while it goes on.
+    /// How the opening ends; none while it continues.
     fn verdict(&self, is_over: bool) -> Option<Result<Option<Model>, Error>> {
         let troubles = self.troubles();
         let mut state = self.state();
@@ -143,7 +143,7 @@ impl Servers {
         }
     }
 
-    /// Pictures of people, and secrets, are not for everybody on the way.
+    /// Images of people, and secrets, must not be readable on the way.
     fn warn_of_plain_text(&self) {
         let open = {
             let state = self.state();

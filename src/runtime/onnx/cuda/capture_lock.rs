@@ -1,8 +1,9 @@
-//! Who may call CUDA when. ONNX Runtime captures a graph in CUDA's global mode: an allocation or a synchronous copy by
-//! any thread of the process spoils the capture. So captures are alone in the process.
+//! Which thread may call CUDA when. ONNX Runtime captures a graph in CUDA's global mode: an allocation or a synchronous copy
+//! by any thread of the process spoils the capture. So nothing else may use CUDA during a capture.
 //!
-//! A run can hang with its device. A capture waits for it no longer than its limit, in which it holds the others up, and
-//! not at all once the thread that runs was left behind: others give its permit back, which no lock of a library allows.
+//! A run can hang with its device. A capture waits for such a run no longer than its limit, during which it blocks other
+//! threads, and not at all once the hanging thread was left behind: another thread returns its permit, which no library's
+//! lock allows.
 
 use std::{
     mem::ManuallyDrop,
@@ -29,14 +30,14 @@ pub(in crate::runtime::onnx) fn run() -> Permit<'static> {
     CAPTURE_LOCK.take(Kind::Run)
 }
 
-/// Held during a capture: milliseconds, in which nobody else loads, runs or closes. An error if it is cancelled, or if
-/// the others do not end.
+/// Held during a capture, which takes milliseconds; no other thread loads, runs or closes meanwhile. An error if it is
+/// cancelled, or if other threads do not end in time.
 pub(super) fn capture(cancel: &Cancel) -> Result<Permit<'static>, Error> {
     cancel.on_cancel(|| CAPTURE_LOCK.wake());
     CAPTURE_LOCK.capture(cancel)
 }
 
-/// The thread was left behind: its permits are over, whatever it still does.
+/// The thread was left behind: its permits end, whatever it still does.
 pub(in crate::runtime::onnx) fn give_up(thread: ThreadId) {
     CAPTURE_LOCK.give_up(thread);
 }
@@ -44,19 +45,19 @@ pub(in crate::runtime::onnx) fn give_up(thread: ThreadId) {
 /// How long a capture waits.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// For the end of every load, in which the others go on: building an engine for TensorRT takes minutes.
+    /// For the end of every load, while other threads continue: building an engine for TensorRT takes minutes.
     loads: Duration,
-    /// For the end of runs, in which nobody begins another one.
+    /// For the end of runs, while no other thread starts one.
     runs: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Takes seconds: a capture waits for its end without holding up those who run and close.
+    /// Takes seconds: a capture waits for its end without blocking runs and closing.
     Load,
     /// Takes milliseconds.
     Run,
-    /// From the moment on at which nobody loads.
+    /// From the moment on when no thread loads.
     Capture,
 }
 
@@ -117,15 +118,15 @@ impl CaptureLock {
             self.wait(self.lock(), self.limits.loads, |state| cancel.is_cancelled() || is_free(state));
         cancel.check()?;
         if !is_free(&state) {
-            return Err(still("another network is still loaded", self.limits.loads));
+            return Err(still("another model is still being loaded", self.limits.loads));
         }
-        // From here on the others wait.
+        // From here on, other threads wait.
         let permit = Permit { number: state.add(Kind::Capture), lock: self };
         let state = self.wait(state, self.limits.runs, |state| !state.has(Kind::Run));
         let ran = state.has(Kind::Run);
-        // The permit that is dropped takes the lock.
+        // Dropping the permit takes the lock.
         drop(state);
-        if ran { Err(still("a run of another network does not end", self.limits.runs)) } else { Ok(permit) }
+        if ran { Err(still("a run of another model does not end", self.limits.runs)) } else { Ok(permit) }
     }
 
     fn wait<'a>(
@@ -156,7 +157,7 @@ fn still(what: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Run, format!("CUDA graphs: {what} after {limit:?}"))
 }
 
-/// Ends when it is dropped.
+/// Ends when dropped.
 pub(in crate::runtime::onnx) struct Permit<'a> {
     lock: &'a CaptureLock,
     number: u64,
@@ -165,14 +166,14 @@ pub(in crate::runtime::onnx) struct Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.lock.lock();
-        // It may have been given up.
+        // It may already have been returned by another thread.
         state.held.retain(|held| held.number != self.number);
         drop(state);
         self.lock.changed.notify_all();
     }
 }
 
-/// Something that may free device memory when it is dropped, which waits for the end of a capture then.
+/// A value that may free device memory when it is dropped; the drop waits for the end of a capture.
 pub(in crate::runtime::onnx) struct DroppedUnderLock<T> {
     value: ManuallyDrop<T>,
     takes_lock: bool,
@@ -220,7 +221,7 @@ impl<T> Drop for DroppedUnderLock<T> {
     }
 }
 
-// On the system's threads.
+// On real threads.
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::sync::mpsc;
@@ -246,7 +247,8 @@ mod tests {
                 drop(state);
                 drop(permit);
             });
-            // Whether the capture waits already or not: runs go on, networks are closed and loaded, and nothing was captured.
+            // Whether the capture already waits or not: runs continue, networks are closed and loaded, and nothing is
+            // captured.
             for kind in [Kind::Run, Kind::Run, Kind::Load] {
                 drop(lock.take(kind));
             }
@@ -282,8 +284,8 @@ mod tests {
         let hangs = lock.take(Kind::Run);
         for _ in 0..3 {
             let error = lock.capture(&Cancel::default()).err().expect("it does not end");
-            assert!(error.message.contains("a run of another network does not end"), "{error}");
-            // The others go on, also to load.
+            assert!(error.message.contains("a run of another model does not end"), "{error}");
+            // Other threads continue, also to load.
             drop((lock.take(Kind::Run), lock.take(Kind::Load)));
         }
         drop(hangs);
@@ -317,14 +319,14 @@ mod tests {
             is_taken.recv().unwrap();
             lock.give_up(hangs.thread().id());
             let captured = lock.capture(&Cancel::default()).unwrap();
-            // It ends after all, and the capture is none the less alone.
+            // It ends at last, and the capture is still alone.
             drop(release);
             hangs.join().unwrap();
             assert!(lock.lock().has(Kind::Capture));
             drop(captured);
         });
         assert!(lock.lock().held.is_empty());
-        // Who hangs in a capture, too.
+        // Also a thread that hangs in a capture.
         let captured = lock.capture(&Cancel::default()).unwrap();
         lock.give_up(std::thread::current().id());
         drop(lock.take(Kind::Run));

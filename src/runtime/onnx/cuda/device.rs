@@ -1,4 +1,5 @@
-//! The CUDA driver behind a few calls: a stream, pinned host memory, and copies between that and tensors on the device.
+//! The CUDA driver behind a few calls: a stream, pinned host memory, and copies between host memory and tensors on the
+//! device.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -15,7 +16,7 @@ use crate::{
 /// An address in device memory.
 pub(super) type Address = sys::CUdeviceptr;
 
-/// A stream of its own in the device's primary context, which ONNX Runtime uses too.
+/// A separate stream in the device's primary context, which ONNX Runtime also uses.
 pub struct Stream(Arc<CudaStream>);
 
 impl Stream {
@@ -29,7 +30,7 @@ impl Stream {
         open().map(Self).map_err(|error| failed("device or stream", error))
     }
 
-    /// The stream as CUDA's C interface knows it; lives as long as this value.
+    /// The stream in CUDA's C interface; it lives as long as this value.
     pub fn handle(&self) -> *mut () {
         self.0.cu_stream().cast()
     }
@@ -39,10 +40,10 @@ impl Stream {
         Pinned::new(self.0.context().clone(), len).map_err(|error| failed("pinned memory", error))
     }
 
-    /// Begins to copy values to the device.
+    /// Starts to copy values to the device.
     ///
     /// # Safety
-    /// At `to` is room for them. They are not written before `wait` has returned.
+    /// There is room for them at `to`. They are not written before `wait` has returned.
     pub(super) unsafe fn copy_in<T: Copy>(&self, from: &[T], to: Address) -> Result<(), Error> {
         self.0
             .context()
@@ -51,10 +52,10 @@ impl Stream {
             .map_err(|error| failed("copy to the device", error))
     }
 
-    /// Begins to copy values from the device.
+    /// Starts to copy values from the device.
     ///
     /// # Safety
-    /// At `from` are as many values of this type. `to` is not touched before `wait` has returned.
+    /// There are as many values of this type at `from`. `to` is not touched before `wait` has returned.
     pub(super) unsafe fn copy_out<T: Copy>(&self, from: Address, to: &mut [T]) -> Result<(), Error> {
         self.0
             .context()
@@ -63,20 +64,20 @@ impl Stream {
             .map_err(|error| failed("copy from the device", error))
     }
 
-    /// Whether the device still does what was begun.
+    /// Whether the device is still working on what was started.
     pub(super) fn is_busy(&self) -> bool {
         // SAFETY: the stream lives as long as this value.
         let state = unsafe { sys::cuStreamQuery(self.0.cu_stream()) };
         state == sys::CUresult::CUDA_ERROR_NOT_READY
     }
 
-    /// Waits until all that was begun is done.
+    /// Waits until everything that was started is done.
     pub(super) fn wait(&self) -> Result<(), Error> {
         self.0.synchronize().map_err(|error| failed("wait for the device", error))
     }
 }
 
-/// What uses a stream, together with that stream, which lives longer: on every way, the value is dropped first.
+/// A value that uses a stream, together with that stream, which lives longer: the value is always dropped first.
 pub(super) struct OnStream<T, S = Stream> {
     // Dropped in this order.
     value: T,
@@ -89,10 +90,10 @@ impl<T, S> OnStream<T, S> {
         Ok(Self { value, stream })
     }
 
-    /// Makes something else of the value, which is dropped with what was made of it where that fails.
+    /// Replaces the value by what `make` returns. If `make` fails, the value is dropped, too.
     pub(super) fn try_map<U, E>(self, make: impl FnOnce(T) -> Result<U, E>) -> Result<OnStream<U, S>, E> {
         let Self { value, stream } = self;
-        // Whatever comes of it, `make` has the value: only the stream is dropped here.
+        // In any case `make` owns the value; only the stream is dropped here.
         let value = make(value)?;
         Ok(OnStream { value, stream })
     }
@@ -126,7 +127,7 @@ fn failed(what: &str, error: DriverError) -> Error {
     } else {
         ErrorKind::Run
     };
-    // CUresult's names are those of NVIDIA's documentation.
+    // CUresult's names are those in NVIDIA's documentation.
     Error::new(kind, format!("CUDA {what}: {:?}", error.0))
 }
 
@@ -143,7 +144,7 @@ unsafe impl<T: Copy + Send> Send for Pinned<T> {}
 impl<T: Copy + Default> Pinned<T> {
     fn new(context: Arc<CudaContext>, len: usize) -> Result<Self, DriverError> {
         context.bind_to_thread()?;
-        // CUDA gives no memory for 0 bytes.
+        // CUDA does not allocate 0 bytes.
         let bytes = (len * size_of::<T>()).max(1);
         // SAFETY: the memory is freed in `drop`, and filled before anyone reads it. Its start is that of a page.
         let start = unsafe { result::malloc_host(bytes, 0) }?.cast::<T>();
@@ -156,14 +157,14 @@ impl<T: Copy> Deref for Pinned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` has filled so many.
+        // SAFETY: `new` has filled this many.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }
 
 impl<T: Copy> DerefMut for Pinned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above; the value is borrowed alone.
+        // SAFETY: as above; the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 }
@@ -171,7 +172,7 @@ impl<T: Copy> DerefMut for Pinned<T> {
 impl<T: Copy> Drop for Pinned<T> {
     fn drop(&mut self) {
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: `malloc_host` gave it, and nobody uses it any more.
+            // SAFETY: `malloc_host` allocated it, and nothing uses it any more.
             let _ = unsafe { result::free_host(self.start.cast()) };
         }
     }
@@ -181,7 +182,7 @@ impl<T: Copy> Drop for Pinned<T> {
 mod tests {
     use super::*;
 
-    /// Without a driver, and on a machine with one, where no card has this number.
+    /// Without a driver, or on a machine without a GPU of this number.
     #[test]
     fn a_device_that_is_not_there_is_an_error() {
         for device_id in [-1, 4096] {
@@ -201,7 +202,7 @@ mod tests {
         let dropped = std::cell::RefCell::new(Vec::new());
         let noting = |name| Noting(name, &dropped);
         let session = || OnStream::try_new(noting("stream"), |_| Ok::<_, ()>(noting("session"))).unwrap();
-        // As it is.
+        // It succeeds.
         drop(session());
         assert_eq!(dropped.take(), ["session", "stream"]);
         // It cannot be made.
@@ -219,12 +220,12 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(dropped.take(), ["session", "tensors", "stream"]);
-        // They can.
+        // They can be bound.
         let bound = session().try_map(|session| Ok::<_, ()>((noting("tensors"), session))).ok();
         assert_eq!(dropped.take(), [""; 0]);
         drop(bound);
         assert_eq!(dropped.take(), ["tensors", "session", "stream"]);
-        // A panic on the way.
+        // A panic meanwhile.
         let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = session().try_map(|_session| -> Result<(), ()> { panic!("on purpose") });
         }));

@@ -1,11 +1,11 @@
-//! Runs a network on an NVIDIA GPU as captured CUDA graphs, one for each of a few batch sizes: without them a change of
-//! the batch size costs ONNX Runtime seconds, and a run spends its time on launching kernels.
+//! Runs a model on an NVIDIA GPU as captured CUDA graphs, one for each of a few batch sizes. Without them, a change of the
+//! batch size costs ONNX Runtime seconds, and a run spends its time on launching kernels.
 //!
-//! Each size has a session of its own. (One session can hold several graphs, but what it frees when it sees the next
-//! size, a graph captured before may still use: with `prefer_nhwc` the replay read freed memory.) Its tensors on the
-//! device are bound once, since a replay knows only their addresses. Crops come from pinned memory and key points go to
-//! pinned memory, on the session's own stream. Pinned memory holds two batches: while one runs the next one is loaded,
-//! where ONNX Runtime replays a graph without waiting for its end (1.31 does, 1.24 does not).
+//! Each size has its own session. (One session can hold several graphs, but memory that it frees when it sees the next size
+//! may still be used by a graph captured before: with `prefer_nhwc`, the replay read freed memory.) Its tensors on the
+//! device are bound once, because a replay knows only their addresses. Crops come from pinned memory and key points go to
+//! pinned memory, on the session's own stream. Pinned memory holds two batches: the next one is loaded while one runs, if
+//! ONNX Runtime replays a graph without waiting for its end (1.31 does, 1.24 does not).
 
 pub(super) mod capture_lock;
 mod device;
@@ -31,7 +31,7 @@ pub use device::Stream;
 use device::{OnStream, Pinned};
 use sampling::Sampling;
 
-/// The card with that number, for frames that stay there; an error where the machine lacks something. It is opened once.
+/// The GPU with that number, for frames that stay there; an error if the machine lacks something. It is opened once.
 pub fn device(number: i32) -> Result<Arc<Device>, String> {
     static DEVICES: Mutex<Vec<(i32, Arc<Device>)>> = Mutex::new(Vec::new());
     let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,11 +44,11 @@ pub fn device(number: i32) -> Result<Arc<Device>, String> {
     Ok(device)
 }
 
-/// How often captures are tried: what others do in the process can spoil one.
+/// How often captures are tried: other threads of the process can spoil one.
 const ATTEMPTS: usize = 3;
 
-/// Runs of a size, with its tensors bound, before it is captured: even a second run can allocate memory, which a
-/// capture must not.
+/// Runs of a size, with its tensors bound, before it is captured: even a second run can allocate memory, which is not
+/// allowed in a capture.
 const RUNS_BEFORE_CAPTURE: usize = 2;
 
 /// `gpu_graph_id` of runs that are not captured, and of those that are.
@@ -58,7 +58,7 @@ const CAPTURED: &str = "0";
 /// What to capture.
 pub(super) struct Plan<'a> {
     pub runtime: Runtime,
-    /// Makes the session of the adapted graph for a batch size, to be captured on a stream that it must not outlive.
+    /// Makes the session of the adapted graph for a batch size, to be captured on a stream that must outlive it.
     pub session: &'a dyn Fn(usize, &Stream) -> Result<Session, Error>,
     pub contract: Contract,
     /// The model's name in messages.
@@ -74,7 +74,7 @@ impl Plan<'_> {
     }
 }
 
-/// Runs prepared batch sizes. Closed when nobody captures.
+/// Runs prepared batch sizes. Closed when no thread captures.
 pub(super) struct CapturedExecutor(DroppedUnderLock<Captured>);
 
 struct Captured {
@@ -89,31 +89,31 @@ struct Captured {
     begun: Option<Begun>,
 }
 
-/// A run that the device is busy with.
+/// A run in progress on the device.
 struct Begun {
     graph: usize,
     rows: usize,
     _permit: Permit<'static>,
 }
 
-/// What is copied to the device and back.
+/// Buffers that are copied to the device and back.
 struct Host {
     /// Crops of two runs, [largest size, height, width, 3] each.
     inputs: [Pinned<u8>; 2],
-    /// Which of them is loaded for the next run; the other one can be on its way to the device.
+    /// The half that is loaded for the next run; the other half may be in use by the device.
     loading: usize,
     /// Answers, [largest size, R].
     output: Pinned<f32>,
-    /// Crops of the same two runs that lie on the card: their rows.
+    /// Crops of the same two runs that are in GPU memory: their rows.
     cards: [Vec<(usize, CardCrop)>; 2],
-    /// Rows of the same two runs whose crop could not be fetched from another card, and of the run that has ended.
+    /// Rows of the same two runs whose crop could not be copied from another GPU, and of the last run.
     unfetched: [Vec<(usize, Error)>; 2],
     refused: Vec<(usize, Error)>,
-    /// The card's own number.
+    /// The GPU's number.
     card: Option<u32>,
-    /// None where frames cannot be read on the card.
+    /// None if frames cannot be read on the GPU.
     sampling: Option<Sampling>,
-    /// Values of one row of both.
+    /// Values of one row of each.
     crop_values: usize,
     answer_values: usize,
     kind: Kind,
@@ -135,12 +135,12 @@ struct Graph {
 
 /// A session and its tensors.
 struct Bound {
-    /// Keeps the tensors. Dropped before the session, whose allocator they came from.
+    /// Keeps the tensors alive. Dropped before the session, whose allocator they came from.
     binding: Binding,
     session: Session,
 }
 
-/// A session that has run once, in which cuDNN chose its kernels: that takes most of the time of loading.
+/// A session that has run once, when cuDNN chose its kernels: that is most of the loading time.
 struct Loaded {
     rows: usize,
     kind: Kind,
@@ -161,7 +161,7 @@ impl From<Error> for Failure {
 }
 
 impl CapturedExecutor {
-    /// Loads the network and captures a graph of each size.
+    /// Loads the model and captures a graph of each size.
     pub(super) fn open(plan: &Plan, loading: &Loading) -> Result<Self, Error> {
         retried(loading, || Self::try_open(plan, loading))
     }
@@ -256,7 +256,7 @@ impl CapturedExecutor {
     }
 }
 
-/// Opens anew what a spoiled capture has made useless, a few times.
+/// Opens sessions again that a spoiled capture has made unusable, a few times.
 fn retried<T>(loading: &Loading, mut open: impl FnMut() -> Result<T, Failure>) -> Result<T, Error> {
     let mut attempt = 1;
     loop {
@@ -285,7 +285,7 @@ impl Loaded {
     }
 }
 
-/// Runs the session with tensors in host memory: not every file says the number of key points.
+/// Runs the session with tensors in host memory: not every file declares the number of key points.
 fn see_kind(session: &mut Session, plan: &Plan, rows: usize, options: &RunOptions) -> Result<Kind, Error> {
     let shape = plan.input_shape(rows);
     let crops = vec![0u8; shape.iter().product()];
@@ -301,7 +301,7 @@ fn run_options(runtime: Runtime, graph: &str) -> Result<RunOptions, Error> {
 }
 
 impl Graph {
-    /// Gives a session its tensors.
+    /// Binds a session's tensors.
     fn bind(loaded: Loaded, plan: &Plan) -> Result<Self, Error> {
         let Loaded { rows, kind, session } = loaded;
         let input = (IMAGE, plan.input_shape(rows));
@@ -313,27 +313,27 @@ impl Graph {
         Ok(Self { rows, bound: session.try_map(bind)? })
     }
 
-    /// Runs the first rows that are loaded, whose key points are in `host.output` then. The first run with the graph's
-    /// own options captures it.
+    /// Runs the first rows that are loaded; their key points are then in `host.output`. The first run with the graph's own
+    /// options captures it.
     fn run(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
         // SAFETY: `wait` comes next.
         let begun = unsafe { self.begin(host, rows, options) };
-        // Also after a failure: the device must not read or write any more when this returns.
+        // Also after a failure: the device must not read or write after this returns.
         begun.and(self.bound.stream().wait())
     }
 
-    /// Begins that run, and waits for its end only where ONNX Runtime does.
+    /// Starts that run, and waits for its end only if ONNX Runtime does.
     ///
     /// # Safety
-    /// Before the stream was waited for, which must be done after a failure too, the rows are not written to and
-    /// `host.output` is not touched.
+    /// Until the stream was waited for, which is required after a failure, too, the rows must not be written, and
+    /// `host.output` must not be touched.
     unsafe fn begin(&mut self, host: &mut Host, rows: usize, options: &RunOptions) -> Result<(), Error> {
         let input = &host.inputs[host.loading][..rows * host.crop_values];
         let cards = &mut host.cards[host.loading];
-        // Of a batch that was loaded and not run.
+        // From a batch that was loaded and not run.
         cards.retain(|(row, _)| *row < rows);
         let (Bound { binding, session }, stream) = self.bound.parts();
-        // SAFETY: the tensors hold `self.rows` rows, which is as many or more; for the rest the caller answers.
+        // SAFETY: the tensors hold `self.rows` rows, which is as many or more; the caller guarantees the rest.
         unsafe {
             if cards.len() < rows {
                 stream.copy_in(input, binding.input)?;
@@ -351,7 +351,7 @@ impl Graph {
 }
 
 impl Captured {
-    /// The smallest graph that has room for the rows.
+    /// The smallest graph with room for the rows.
     fn graph_for(&self, rows: usize) -> Result<usize, Error> {
         let found = self.graphs.iter().position(|graph| graph.rows >= rows);
         found.ok_or_else(|| Error::new(ErrorKind::Run, format!("No batch size for {rows} crops")))
@@ -362,14 +362,14 @@ impl Captured {
         answers[..values].copy_from_slice(&self.host.output[..values]);
     }
 
-    /// Sees whether the device is still busy when ONNX Runtime has begun a run of the largest size: older versions wait
+    /// Checks whether the device is still busy after ONNX Runtime has started a run of the largest size: older versions wait
     /// for the end of a replay, whatever the options say.
     fn try_overlapping(&mut self) -> Result<(), Error> {
         let Some(graph) = self.graphs.last_mut() else { return Ok(()) };
         for _ in 0..3 {
             let _permit = capture_lock::run();
             let rows = graph.rows;
-            // SAFETY: nobody loads here, and `wait` comes below.
+            // SAFETY: no thread loads here, and `wait` comes below.
             let begun = unsafe { graph.begin(&mut self.host, rows, &self.options) };
             self.overlaps |= graph.bound.stream().is_busy();
             begun.and(graph.bound.stream().wait())?;
@@ -379,8 +379,8 @@ impl Captured {
 }
 
 impl Drop for CapturedExecutor {
-    /// After a panic in mid-run: the device must not read or write host memory that is freed, and the permit must be given back
-    /// before the one for closing is asked for.
+    /// After a panic in mid-run: the device must not use host memory after it is freed, and the permit must be returned
+    /// before the one for closing is requested.
     fn drop(&mut self) {
         if let Some(Begun { graph, .. }) = self.0.begun.take() {
             let _ = self.0.graphs[graph].bound.stream().wait();
@@ -399,9 +399,9 @@ impl Executor for CapturedExecutor {
         match CropSlot::on_a_card(crop) {
             None => input.copy_from_slice(crop.bytes()),
             Some(crop) if *card == Some(crop.frame.card()) => cards.push((row, crop.clone())),
-            // Its own card is lost to the engine.
+            // Its own GPU is lost to the engine.
             Some(CardCrop { frame, task }) => {
-                // During a run its permit is enough.
+                // During a run, its permit is enough.
                 let _permit = begun.is_none().then(capture_lock::run);
                 unfetched.extend(frame.fetch_crop(task, input).err().map(|why| (row, unfetched_crop(&why))));
             }
@@ -438,8 +438,7 @@ impl Overlapping for CapturedExecutor {
         let Captured { graphs, options, host, begun, .. } = &mut *self.0;
         let permit = capture_lock::run();
         let graph = &mut graphs[index];
-        // SAFETY: `load` takes the other half from now on; `finish` waits before it reads, and `drop` before memory is
-        // freed.
+        // SAFETY: `load` uses the other half from now on; `finish` waits before it reads, and `drop` before memory is freed.
         if let Err(error) = unsafe { graph.begin(host, rows, options) } {
             let _ = graph.bound.stream().wait();
             host.end(host.loading);
@@ -470,7 +469,7 @@ impl Overlapping for CapturedExecutor {
 mod tests {
     use super::*;
 
-    /// What becomes of results that come one after another, how many were asked for, and how much was told.
+    /// Applies to a sequence of results: how many are requested, and what is reported.
     fn attempts(results: Vec<Result<u32, Failure>>) -> (Result<u32, String>, usize, usize) {
         let told = std::cell::Cell::new(0);
         let report = |_| told.set(told.get() + 1);

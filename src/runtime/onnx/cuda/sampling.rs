@@ -1,4 +1,4 @@
-//! Crops of frames on the card, sampled into the network's input.
+//! Crops of frames in GPU memory, sampled into the model's input.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::{
     video::cuda::{Device, Memory, Task},
 };
 
-/// What samples crops on the card.
+/// What samples crops on the GPU.
 pub(super) struct Sampling {
     device: Arc<Device>,
-    /// What the kernel is told, on the host and on the card.
+    /// The kernel's tasks, on the host and on the GPU.
     tasks: Pinned<Task>,
     on_the_card: Memory,
-    /// Pixels of the network's input.
+    /// Pixels of the model's input.
     network: [u32; 2],
 }
 
@@ -29,10 +29,11 @@ impl Sampling {
         Ok(Self { device, tasks: stream.pinned(rows)?, on_the_card, network })
     }
 
-    /// Begins to sample crops into their rows of the tensor at that address.
+    /// Starts to sample crops into their rows of the tensor at that address.
     ///
     /// # Safety
-    /// The crops' frames are held, and nothing of this is touched, before the stream was waited for. The tensor has their rows.
+    /// The crops' frames must be held, and nothing of this touched, until the stream was waited for. The tensor has their
+    /// rows.
     pub(super) unsafe fn begin(
         &mut self,
         crops: &[(usize, CardCrop)],
@@ -46,7 +47,7 @@ impl Sampling {
             *task = crop.task.for_row(*row);
         }
         let (address, count) = (self.on_the_card.address, crops.len() as u32);
-        // SAFETY: there is room for a task of each row; for the rest the caller answers.
+        // SAFETY: there is room for a task for each row; the caller guarantees the rest.
         unsafe {
             stream.copy_in(&self.tasks[..crops.len()], address)?;
             self.device

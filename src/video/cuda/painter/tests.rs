@@ -63,7 +63,7 @@ fn how_long_ten_people_take_on_a_card() {
     let started = Instant::now();
     (0..RUNS).for_each(|_| draw());
     let all = started.elapsed() / RUNS;
-    // The kernels alone, without what they are told and the wait for their end.
+    // The kernels alone, without uploading their data and waiting for the end.
     let kernels: f32 = layers.iter().map(|layer| painter.kernel_time(layer, &strokes)).sum();
     eprintln!("ten people drawn on 1080p NV12: {all:?} a frame, of which the kernels take {kernels:.3} ms");
     // SAFETY: it was allocated above.
@@ -71,17 +71,17 @@ fn how_long_ten_people_take_on_a_card() {
 }
 
 impl Painter {
-    /// Milliseconds that the card takes for a layer, by its own events: the mean of some runs.
+    /// Milliseconds that the GPU takes for a layer, by its own events: the mean of some runs.
     fn kernel_time(&mut self, layer: &Layer, strokes: &[Stroke]) -> f32 {
         const RUNS: u32 = 100;
         let create = || result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).unwrap();
         let (start, end) = (create(), create());
-        // What it is told lies there since it was drawn last.
+        // Its data is still there from the last drawing.
         let Tiles { tiles, list } = Tiles::of(layer, strokes);
         self.draw_layer(layer, strokes).unwrap();
         let places = self.places(strokes, &tiles);
         assert!(!list.is_empty());
-        // SAFETY: all that the kernel reads lives, and it has come to its end when this returns.
+        // SAFETY: everything that the kernel reads lives, and the kernel has finished when this returns.
         unsafe {
             result::event::record(start, self.stream).unwrap();
             (0..RUNS).for_each(|_| self.launch(layer, places, tiles.len()).unwrap());

@@ -1,4 +1,4 @@
-//! The kernels on an NVIDIA GPU: ignored by default, `cargo test --release --lib on_a_card -- --ignored` where there is one.
+//! The kernels on an NVIDIA GPU: ignored by default, `cargo test --release --lib on_a_card -- --ignored` runs them.
 
 use cudarc::driver::{CudaContext, result, sys};
 
@@ -11,7 +11,7 @@ use super::{
     component, for_each_crop, layout, noise,
 };
 
-/// Bytes of the host on the card, at another address.
+/// Bytes of the host on the GPU, at another address.
 struct Upload {
     host: std::ops::Range<u64>,
     card: u64,
@@ -35,7 +35,7 @@ impl Upload {
     }
 }
 
-/// The same picture where its bytes were uploaded.
+/// The same picture at its uploaded bytes.
 fn moved(mut layout: Layout, uploads: &[Upload]) -> Layout {
     for component in &mut layout.components {
         let upload = uploads.iter().find(|upload| upload.host.contains(&component.data)).unwrap();
@@ -44,7 +44,7 @@ fn moved(mut layout: Layout, uploads: &[Upload]) -> Layout {
     layout
 }
 
-/// Card 0, whose primary context is current then.
+/// GPU 0, whose primary context becomes current.
 fn open() -> (Device, std::sync::Arc<CudaContext>) {
     gst::init().unwrap();
     let device = Device::open(0).unwrap();
@@ -53,7 +53,8 @@ fn open() -> (Device, std::sync::Arc<CudaContext>) {
     (device, context)
 }
 
-/// Crops, letterboxes and stretched frames of all colours and scales: RGB is equal, and nothing is more than a grey level apart.
+/// Crops, letterboxes and stretched frames of all colours and scales: RGB is equal, and nothing differs by more than a grey
+/// level.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn the_kernel_samples_on_a_card_as_on_the_processor() {
@@ -63,7 +64,7 @@ fn the_kernel_samples_on_a_card_as_on_the_processor() {
         let uploads: Vec<_> = planes.iter().map(|plane| Upload::new(plane)).collect();
         let task: Task = task_of(&moved(layout(picture), &uploads));
         let mut found = vec![2; expected.len()];
-        // SAFETY: the picture lies on the card until the sampling has ended.
+        // SAFETY: the picture stays on the GPU until the sampling has ended.
         unsafe { device.fetch_crop(&task, task.network(), &mut found) }.unwrap();
         uploads.into_iter().for_each(Upload::free);
         let apart = expected.iter().zip(&found).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
@@ -75,11 +76,11 @@ fn the_kernel_samples_on_a_card_as_on_the_processor() {
     eprintln!("{equal} of {compared} are equal to the last bit");
 }
 
-/// Microseconds on the card, by its own events: the mean of some runs after others.
+/// Microseconds on the GPU, by its own events: the mean of some runs after warm-up.
 fn timed(stream: sys::CUstream, mut run: impl FnMut()) -> f32 {
     const RUNS: u32 = 200;
     (0..50).for_each(|_| run());
-    // SAFETY: the events live until they were read.
+    // SAFETY: the events live until they are read.
     unsafe {
         let [start, end] =
             [(); 2].map(|()| result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).unwrap());
@@ -94,7 +95,7 @@ fn timed(stream: sys::CUstream, mut run: impl FnMut()) -> f32 {
     }
 }
 
-/// Prints how long a batch's crops take: of a run of RTMPose-m in half precision, 1.2 ms on an H100, it may be 5 %.
+/// Prints how long a batch's crops take: 5 % of a run of RTMPose-m in half precision (1.2 ms on an H100) is allowed.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn how_long_the_crops_of_a_batch_take() {
@@ -127,7 +128,7 @@ fn how_long_the_crops_of_a_batch_take() {
             let tasks: Vec<_> = (0..count).map(|row| task.for_row(row as usize)).collect();
             let told = device.tasks(count as usize).unwrap();
             let bytes = count as usize * (network[0] * network[1] * 3) as usize;
-            // SAFETY: all of it lives until the stream has come to its end, which `timed` waits for.
+            // SAFETY: all of it lives until the stream has finished, for which `timed` waits.
             unsafe {
                 result::memcpy_htod_sync(told.address, &tasks).unwrap();
                 let batch = result::malloc_sync(bytes).unwrap();

@@ -1,5 +1,5 @@
-//! Rows of a crop by AVX2, for the layouts of GStreamer's formats; the results are those of `scalar.rs` and `colour.rs`
-//! bit for bit.
+//! Rows of a crop by AVX2, for the layouts of GStreamer's formats; the results are those of `scalar.rs` and `colour.rs` bit
+//! for bit.
 //!
 //! All of the sampler's unsafe code is here, in four places: the call into code for AVX2 (`Rows::draw`), loads and stores
 //! whose bounds a slice checks (`read`, `write`), and loads whose bounds are checked once a row, for all of them at once
@@ -35,7 +35,7 @@ pub(in super::super) struct Rows<const PAIRS: usize> {
     output: [Vec<i16>; 3],
     /// One row of RGB, with room for whole vectors.
     line: Vec<u8>,
-    /// Copies of source rows, where reading whole vectors would pass the end of the data.
+    /// Copies of source rows, if reading whole vectors would exceed the data.
     spare: [[Vec<u8>; 2]; PAIRS_MAX],
 }
 
@@ -45,7 +45,7 @@ const PAIRS_MAX: usize = 2;
 /// How the output columns of one group are gathered from its blended source rows.
 #[derive(Debug, Default)]
 struct Columns<const PAIRS: usize> {
-    /// 1, or 2 where only every second byte of the source belongs to the group: the others are left out of `blended`.
+    /// 1, or 2 if only every second byte of the source belongs to the group: the others are left out of `blended`.
     squeeze: usize,
     /// How many loads fill a vector: 2 (of 8 samples), 4 (of 4) or 8 (of 2).
     loads: usize,
@@ -68,7 +68,7 @@ impl Step {
     const EMPTY: Self = Self { mask: [NONE; 32], weights: [0; 16], at: [0; 8] };
 }
 
-/// Steps, and how many samples of a row they reach over.
+/// Steps, and how many samples of a row they span.
 #[derive(Debug, Default)]
 struct Steps<const PAIRS: usize> {
     list: Vec<[Step; PAIRS]>,
@@ -76,7 +76,7 @@ struct Steps<const PAIRS: usize> {
 }
 
 impl<const PAIRS: usize> Rows<PAIRS> {
-    /// Gets ready for a crop; false where the picture is laid out in a way that this code does not know.
+    /// Prepares a crop; false if this code does not know the picture's layout.
     pub fn plan(&mut self, parts: &[Option<Part<PAIRS>>; 3], colour: Colour) -> bool {
         let mut width = 0;
         for (part, columns) in parts.iter().zip(&mut self.groups) {
@@ -91,7 +91,7 @@ impl<const PAIRS: usize> Rows<PAIRS> {
         true
     }
 
-    /// Fills `line` (RGB) with output row `y` of the crop that `plan` got ready for.
+    /// Fills `line` (RGB) with output row `y` of the crop that `plan` prepared.
     pub fn draw(
         &mut self,
         _: Vectors,
@@ -142,7 +142,7 @@ impl<const PAIRS: usize> Rows<PAIRS> {
 }
 
 impl<const PAIRS: usize> Columns<PAIRS> {
-    /// Makes the table; false for a layout that is not known here.
+    /// Makes the table; false for an unknown layout.
     fn plan(&mut self, part: &Part<PAIRS>) -> bool {
         match (part.group.count, part.group.pixel_stride, part.group.apart) {
             (1, squeeze @ 1..=2, _) => self.plan_for::<1>(part, squeeze),
@@ -155,7 +155,7 @@ impl<const PAIRS: usize> Columns<PAIRS> {
     }
 
     fn plan_for<const COUNT: usize>(&mut self, part: &Part<PAIRS>, squeeze: usize) {
-        // Output columns whose sums one half of a vector makes, and vectors that make whole rows of output: the first
+        // Output columns whose sums one half of a vector makes, and vectors that make complete rows of output: the first
         // halves of all of them make the first columns, so that packing them leaves the columns in order.
         let (half, vectors) = const { if COUNT == 1 { (4, 2) } else { (4 / COUNT, 4) } };
         let stride = part.group.pixel_stride / squeeze;
@@ -245,7 +245,7 @@ fn ends<T>(of: &[T], value: impl Fn(&T) -> usize) -> (usize, usize) {
 /// # Safety
 /// Any bits are a value of the type, and it has no padding.
 unsafe trait Plain: Copy {}
-// SAFETY: integers, and vectors of them, are such.
+// SAFETY: integers, and vectors of them, have these properties.
 unsafe impl Plain for u8 {}
 unsafe impl Plain for i16 {}
 unsafe impl Plain for i32 {}
@@ -257,7 +257,7 @@ unsafe impl Plain for __m256i {}
 #[inline(always)]
 fn read<T: Plain, E: Plain>(from: &[E], at: usize) -> T {
     let from = &from[at..][..size_of::<T>() / size_of::<E>()];
-    // SAFETY: the slice is as long as a T, and any bits are one.
+    // SAFETY: the slice is as long as a T, and any bits are a T.
     unsafe { from.as_ptr().cast::<T>().read_unaligned() }
 }
 
@@ -269,7 +269,7 @@ fn write<T: Plain, E: Plain>(to: &mut [E], at: usize, value: T) {
     unsafe { to.as_mut_ptr().cast::<T>().write_unaligned(value) }
 }
 
-/// Weighs and adds the rows: 32 bytes of each become 32 samples.
+/// Weights and adds the rows: 32 bytes of each become 32 samples.
 #[target_feature(enable = "avx2")]
 fn blend<const PAIRS: usize>(rows: &[[&[[u8; 32]]; 2]; PAIRS], weights: &[i16; PAIRS], out: &mut [i16]) {
     for (i, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -286,7 +286,7 @@ fn blend<const PAIRS: usize>(rows: &[[&[[u8; 32]]; 2]; PAIRS], weights: &[i16; P
     }
 }
 
-/// Weighs and adds the rows: every second of 32 bytes of each become 16 samples.
+/// Weights and adds the rows: every second of 32 bytes of each becomes one of 16 samples.
 #[target_feature(enable = "avx2")]
 fn blend_every_second<const PAIRS: usize>(
     rows: &[[&[[u8; 32]]; 2]; PAIRS],
@@ -318,7 +318,7 @@ impl<const PAIRS: usize> Steps<PAIRS> {
     }
 }
 
-/// Steps, and a row of samples as long as they reach: only `Steps::over` makes one.
+/// Steps, and a row of samples as long as they span: only `Steps::over` makes one.
 #[derive(Clone, Copy)]
 struct Picker<'a, const PAIRS: usize> {
     steps: &'a [[Step; PAIRS]],
@@ -361,7 +361,7 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
         _mm256_srai_epi32::<SHIFT>(sum)
     }
 
-    /// The output row of a component that stands alone.
+    /// The output row of a single component.
     #[target_feature(enable = "avx2")]
     fn one<const LOADS: usize>(self, row: &mut [i16]) {
         for (i, row) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
@@ -370,7 +370,7 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
         }
     }
 
-    /// The output rows of two components that lie together.
+    /// The output rows of two adjacent components.
     #[target_feature(enable = "avx2")]
     fn two<const LOADS: usize>(self, first: &mut [i16], second: &mut [i16]) {
         let rows = first.as_chunks_mut::<16>().0.iter_mut().zip(second.as_chunks_mut::<16>().0);
@@ -382,7 +382,7 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
         }
     }
 
-    /// A row of RGB from R, G and B that lie together.
+    /// A row of RGB from adjacent R, G and B.
     #[target_feature(enable = "avx2")]
     fn packed_rgb<const LIMITED: bool>(self, line: &mut [u8]) {
         const N: i8 = NONE as i8;
@@ -404,7 +404,7 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
     }
 }
 
-/// Rounds samples with `ROW_BITS` fraction bits to bytes, held to 0..=255; halves stay halves.
+/// Rounds samples with `ROW_BITS` fraction bits to bytes, limited to 0..=255; halves stay halves.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn to_bytes(first: __m256i, second: __m256i) -> __m256i {
@@ -413,7 +413,7 @@ fn to_bytes(first: __m256i, second: __m256i) -> __m256i {
     _mm256_packus_epi16(bytes(first), bytes(second))
 }
 
-/// Samples of limited range with `ROW_BITS` fraction bits in full range; what is beyond black and white stays beyond.
+/// Converts samples of limited range with `ROW_BITS` fraction bits to full range; values beyond black and white stay beyond.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn to_full_range(samples: __m256i) -> __m256i {

@@ -1,10 +1,10 @@
-//! Rows of a crop by NEON, for the layouts of GStreamer's formats; the results are those of `scalar.rs` and `colour.rs` bit for
-//! bit.
+//! Rows of a crop by NEON, for the layouts of GStreamer's formats; the results are those of `scalar.rs` and `colour.rs` bit
+//! for bit.
 //!
-//! Sixteen output columns at a time: their samples are loaded from the source rows, where loads put components apart that lie
-//! together; looked up by table; and weighted by row, then by column, so that nothing is kept between. (Blending whole rows first,
-//! as `scalar.rs` does, takes as many instructions again where a crop is made smaller.) Packed RGB goes pixel by pixel: all
-//! components of two neighbours are one load.
+//! Sixteen output columns at a time: their samples are loaded from the source rows, with loads that separate adjacent
+//! components; looked up by table; and weighted by row, then by column, so that no intermediate row is stored. (Blending
+//! whole rows first, as `scalar.rs` does, takes twice the instructions if a crop is made smaller.) Packed RGB is processed
+//! pixel by pixel: all components of two neighbours are one load.
 //!
 //! All of the sampler's unsafe code is here: loads whose bounds are checked once a row, for all of them at once
 //! (`Layout::load`, `pixel`), and loads and stores of whole vectors (`load`, `store`, `for_each_16`, `write_pixels`).
@@ -23,7 +23,7 @@ const COLUMNS: usize = 16;
 /// The largest `PAIRS`.
 const PAIRS_MAX: usize = 2;
 
-/// NEON, which every CPU of ARM64 has.
+/// NEON, which every ARM64 CPU has.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Vectors(());
 
@@ -37,13 +37,13 @@ impl Vectors {
 #[derive(Debug, Default)]
 pub(in super::super) struct Rows<const PAIRS: usize> {
     groups: [Columns<PAIRS>; 3],
-    /// One output row of the components, those of a group in the order they have in memory.
+    /// One output row of the components, those of a group in memory order.
     output: Vec<Block>,
-    /// One output row of packed RGB, in the order in memory; the fourth says nothing.
+    /// One output row of packed RGB, in memory order; the fourth byte has no meaning.
     pixels: Vec<[i16; 4]>,
     /// One row of RGB, with room for whole vectors.
     line: Vec<u8>,
-    /// Copies of source rows, where reading whole vectors would pass the end of the data.
+    /// Copies of source rows, if reading whole vectors would exceed the data.
     spare: [[Vec<u8>; 2]; PAIRS_MAX],
 }
 
@@ -56,19 +56,19 @@ struct Columns<const PAIRS: usize> {
     /// How many loads have the samples of sixteen columns: 1, 2, 4, 8 or 16.
     loads: usize,
     steps: Vec<[Step; PAIRS]>,
-    /// Of packed RGB, which needs no steps.
+    /// For packed RGB, which needs no steps.
     taps: Vec<[Taps; PAIRS]>,
-    /// Bytes of a row that all loads together reach over.
+    /// Bytes of a row that all loads together span.
     reach: usize,
 }
 
-/// How sixteen columns are made of one of their pairs of samples.
+/// How sixteen columns are made from one of their pairs of samples.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(16))]
 struct Step {
-    /// For each column, which of all loaded samples is its left one; the right one follows it.
+    /// For each column, which of the loaded samples is its left one; the right one follows it.
     left: [u8; COLUMNS],
-    /// How much the left and the right samples count.
+    /// Weights of the left and the right samples.
     weights: [[i16; COLUMNS]; 2],
     /// The bytes of a row at which each load begins.
     at: [u32; COLUMNS],
@@ -78,8 +78,8 @@ impl Step {
     const EMPTY: Self = Self { left: [0; COLUMNS], weights: [[0; COLUMNS]; 2], at: [0; COLUMNS] };
 }
 
-/// Where in a row four pixels of packed RGB are made of one of their pairs: the bytes at which each begins, and how much the
-/// left and the right pixel of each count, in turn.
+/// How four pixels of packed RGB are made from one of their pairs: the bytes in a row at which each begins, and the weights
+/// of the left and the right pixel of each, in turn.
 #[derive(Clone, Copy, Debug)]
 struct Taps {
     at: [u32; 4],
@@ -87,7 +87,7 @@ struct Taps {
 }
 
 impl<const PAIRS: usize> Rows<PAIRS> {
-    /// Gets ready for a crop; false where the picture is laid out in a way that this code does not know.
+    /// Prepares a crop; false if this code does not know the picture's layout.
     pub fn plan(&mut self, parts: &[Option<Part<PAIRS>>; 3], colour: Colour) -> bool {
         for (part, columns) in parts.iter().zip(&mut self.groups) {
             let Some(part) = part else { continue };
@@ -103,7 +103,7 @@ impl<const PAIRS: usize> Rows<PAIRS> {
         true
     }
 
-    /// Fills `line` (RGB) with output row `y` of the crop that `plan` got ready for.
+    /// Fills `line` (RGB) with output row `y` of the crop that `plan` prepared.
     pub fn draw(
         &mut self,
         _: Vectors,
@@ -200,7 +200,7 @@ impl<const PAIRS: usize> Columns<PAIRS> {
         self.reach = last as usize + 8;
     }
 
-    /// The source rows of output row `y`, as far as loads reach.
+    /// The source rows of output row `y`, as far as loads span.
     fn sources<'a>(
         &'a self,
         part: &Part<'a, PAIRS>,
@@ -232,7 +232,7 @@ fn ends<T>(of: &[T], value: impl Fn(&T) -> usize) -> (usize, usize) {
     of.iter().map(value).fold((usize::MAX, 0), |(first, last), value| (first.min(value), last.max(value)))
 }
 
-/// Where the samples of a group's components lie in a row.
+/// Where the samples of a group's components are in a row.
 trait Layout<const COUNT: usize> {
     /// Bytes from a sample to the next.
     const STRIDE: usize;
@@ -275,7 +275,7 @@ impl Layout<1> for Alone {
     }
 }
 
-/// The source rows of one output row, each as long as the loads of `columns` reach: only `Columns::sources` makes them.
+/// The source rows of one output row, each as long as the loads of `columns` span: only `Columns::sources` makes them.
 #[derive(Clone, Copy)]
 struct Sources<'a, const PAIRS: usize> {
     columns: &'a Columns<PAIRS>,
@@ -283,7 +283,7 @@ struct Sources<'a, const PAIRS: usize> {
     weights: [[u8; 2]; PAIRS],
 }
 
-/// The samples that one component has for sixteen columns, eight to a vector.
+/// The samples of one component for sixteen columns, eight to a vector.
 type Samples = [int16x8_t; 2];
 
 impl<const PAIRS: usize> Sources<'_, PAIRS> {
@@ -301,7 +301,7 @@ impl<const PAIRS: usize> Sources<'_, PAIRS> {
         }
     }
 
-    /// The output row of packed RGB of so many bytes a pixel.
+    /// The output row of packed RGB with that many bytes a pixel.
     fn gather_pixels<const STRIDE: usize>(self, out: &mut [[i16; 4]]) {
         // SAFETY: every CPU of ARM64 has NEON.
         unsafe { self.pixels::<STRIDE>(out) }
@@ -351,7 +351,7 @@ impl<const PAIRS: usize> Sources<'_, PAIRS> {
         unsafe { vst1_s16(out.as_mut_ptr(), vrshrn_n_s32::<SHIFT>(sums)) };
     }
 
-    // Not inlined: all that could be called would share the registers of one function.
+    // Not inlined: otherwise all callees would share the registers of one function.
     #[inline(never)]
     #[target_feature(enable = "neon")]
     fn gather_by<L: Layout<COUNT>, const COUNT: usize, const LOADS: usize>(
@@ -420,14 +420,14 @@ impl<const PAIRS: usize> Sources<'_, PAIRS> {
     }
 }
 
-/// The samples at these places of all that is loaded.
+/// The samples at these places of all that are loaded.
 #[inline]
 #[target_feature(enable = "neon")]
 fn look_up<const LOADS: usize>(loaded: &[uint8x16_t; LOADS], places: uint8x16_t) -> uint8x16_t {
     match loaded.as_slice() {
         [a] => vqtbl1q_u8(*a, places),
         [a, b] => vqtbl2q_u8(uint8x16x2_t(*a, *b), places),
-        // What lies outside of four vectors is 0, or left as it is.
+        // Places outside four vectors become 0, or are left unchanged.
         all => all.as_chunks().0.iter().enumerate().fold(vdupq_n_u8(0), |found, (nth, [a, b, c, d])| {
             let four = uint8x16x4_t(*a, *b, *c, *d);
             vqtbx4q_u8(found, four, vsubq_u8(places, vdupq_n_u8(64 * nth as u8)))
@@ -452,7 +452,7 @@ fn store(to: &mut [i16; COLUMNS], [first, second]: Samples) {
     }
 }
 
-/// A row of RGB from rows of Y, U and V, which stand in these places of `blocks`.
+/// A row of RGB from rows of Y, U and V at these places of `blocks`.
 fn write_yuv(matrix: &YuvMatrix, blocks: &[Block], places: [usize; 3], line: &mut [u8]) {
     // SAFETY: every CPU of ARM64 has NEON.
     unsafe {
@@ -466,7 +466,7 @@ fn write_yuv(matrix: &YuvMatrix, blocks: &[Block], places: [usize; 3], line: &mu
     }
 }
 
-/// A row of RGB from rows of R, G and B, which stand in these places of `blocks`.
+/// A row of RGB from rows of R, G and B at these places of `blocks`.
 fn write_rgb<const LIMITED: bool>(blocks: &[Block], places: [usize; 3], line: &mut [u8]) {
     // SAFETY: every CPU of ARM64 has NEON.
     unsafe {
@@ -476,7 +476,7 @@ fn write_rgb<const LIMITED: bool>(blocks: &[Block], places: [usize; 3], line: &m
     }
 }
 
-/// A row of RGB from pixels whose components stand in these places.
+/// A row of RGB from pixels whose components are at these places.
 fn write_pixels<const LIMITED: bool>(pixels: &[[i16; 4]], places: [usize; 3], line: &mut [u8]) {
     // SAFETY: every CPU of ARM64 has NEON.
     unsafe { write_pixels_16::<LIMITED>(pixels, places, line) }
@@ -499,7 +499,7 @@ fn write_pixels_16<const LIMITED: bool>(pixels: &[[i16; 4]], places: [usize; 3],
     }
 }
 
-/// Samples in full range; of limited range what is beyond black and white stays beyond.
+/// Samples in full range; values of limited range beyond black and white stay beyond.
 #[inline]
 #[target_feature(enable = "neon")]
 fn full<const LIMITED: bool>(samples: Samples) -> Samples {
@@ -510,7 +510,7 @@ fn full<const LIMITED: bool>(samples: Samples) -> Samples {
     levels(add([vdupq_n_s32(0); 4], above_black, LIMITED_TO_FULL))
 }
 
-/// Rounded, and held to 0..=255.
+/// Rounded, and limited to 0..=255.
 #[inline]
 #[target_feature(enable = "neon")]
 fn bytes([low, high]: Samples) -> uint8x16_t {
@@ -536,7 +536,7 @@ fn add([a, b, c, d]: [int32x4_t; 4], [first, second]: Samples, factor: i16) -> [
     ]
 }
 
-/// Levels with `ROW_BITS` fraction bits, as far as i16 goes, from sums with `MATRIX_BITS` more.
+/// Levels with `ROW_BITS` fraction bits, as far as i16 allows, from sums with `MATRIX_BITS` more.
 #[inline]
 #[target_feature(enable = "neon")]
 fn levels([a, b, c, d]: [int32x4_t; 4]) -> Samples {
@@ -545,7 +545,7 @@ fn levels([a, b, c, d]: [int32x4_t; 4]) -> Samples {
     [level(a, b), level(c, d)]
 }
 
-/// Writes a row of RGB, sixteen pixels at a time, as `rgb` makes it of what stands in these places.
+/// Writes a row of RGB, sixteen pixels at a time, as `rgb` makes it from the values at these places.
 #[inline]
 #[target_feature(enable = "neon")]
 fn for_each_16(
