@@ -1,6 +1,6 @@
 # The README's commands. Each is a script in scripts/, with a description at its top.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb arm64-test clean distclean
+.PHONY: help setup demo camera web test web-test journeys fuzz audit parity docs bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb arm64-test clean distclean
 
 help:
 	@echo "make setup           install what building and running needs (first prints what, how large and where)"
@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz            look for harmful input, MINUTES=5 for each kind (needs nightly Rust and cargo-fuzz)"
 	@echo "make audit           check licences, sources and known vulnerabilities of the crates"
 	@echo "make parity          compare with rtmlib, stage by stage, over 1,000 boxes (make test: a short form)"
+	@echo "make docs            make a website of the README and docs/ in out/docs, links checked (downloads mdBook, 17 MB)"
 	@echo "make bench           run the benchmarks"
 	@echo "make tracking        measure how well people are found and tracked in real videos (downloads 280 MB, takes long)"
 	@echo "make sports          test rtmposejson's files in Pose2Sim and Sports2D (downloads 250 MB)"
@@ -31,7 +32,7 @@ help:
 	@echo "make clean           remove what was built (target/, build/, out/)"
 	@echo "make distclean       remove also what was downloaded (.deps/)"
 
-setup demo camera web test web-test journeys fuzz audit parity bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb arm64-test:
+setup demo camera web test web-test journeys fuzz audit parity docs bench tracking sports soak valgrind schedules servers repeat install-user uninstall-user deb arm64-test:
 	@scripts/$@
 
 clean:

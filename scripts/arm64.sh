@@ -123,7 +123,7 @@ arm64_library() {
   mv "$folder.part" "$folder"
 }
 
-# arm64_cargo COMMAND...: cargo that builds for ARM64. Without debug information: nobody looks into it.
+# arm64_cargo COMMAND...: cargo that builds for ARM64. Without debug information: it is not needed.
 arm64_cargo() {
   local command=$1 variables=()
   shift
@@ -137,7 +137,7 @@ arm64_cargo() {
 }
 
 # arm64_run MINUTES PROGRAM...: a program for ARM64, under QEMU, that long at most: a Neoverse N1, which has dot products of integers. (QEMU's `max` has SVE,
-# which makes it many times slower.) Programs that it starts are this machine's, so GStreamer looks at its plugins by itself.
+# which makes it many times slower.) Programs that it starts are this machine's, so GStreamer scans its plugins in its own process.
 arm64_run() {
   local minutes=$1
   shift
@@ -147,7 +147,7 @@ arm64_run() {
     timeout "${minutes}m" "$ARM64/tools/usr/bin/qemu-aarch64-static" -L "$ARM64/root" "$@"
 }
 
-# ONNX Runtime reads what the processors are from /proc/cpuinfo, which under QEMU is this machine's, and crashes on that.
+# ONNX Runtime reads the kind of CPU from /proc/cpuinfo, which under QEMU is this machine's, and crashes on that.
 arm64_cpuinfo() {
   local processor
   for ((processor = 0; processor < $(nproc); processor++)); do

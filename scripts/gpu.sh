@@ -6,7 +6,7 @@
 
 # The architectures that the builds hold machine code for were read from the files.
 readonly CUDA13_DRIVER=580 CUDA13_CAPABILITY=75 CUDA12_DRIVER=525 CUDA12_CAPABILITY=60
-# For ARM64: an Ada card, Grace Hopper, and Blackwell from GB10 (DGX Spark) on. None for Jetsons, nor for GB200.
+# For ARM64: an Ada GPU, Grace Hopper, and Blackwell from GB10 (DGX Spark) on. None for Jetsons, nor for GB200.
 readonly ARM64_CAPABILITIES='89 90 120 121'
 # What firmware calls the machine, where it says so.
 DEVICE_MODEL=${DEVICE_MODEL:-/proc/device-tree/model}

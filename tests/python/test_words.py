@@ -1,13 +1,22 @@
-"""The README and the pages in docs/ use the words of docs/glossary.md, and sentences that readers stumbled over stay out."""
+"""The README, the pages in docs/, comments, messages and scripts use the words of docs/glossary.md, and sentences that readers
+stumbled over stay out. docs/SUMMARY.md has every page, and docs/troubleshooting.md quotes messages that exist."""
 import pathlib
 import re
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GLOSSARY = ROOT / "docs/glossary.md"
+SUMMARY = ROOT / "docs/SUMMARY.md"
 PAGES = [*sorted(ROOT.glob("docs/*.md")), *(ROOT / name for name in (
     "README.md", "CHANGELOG.md", "THIRD-PARTY.md", "benches/RESULTS.md", "tests/README.md",
     "models/README.md", "models/LICENSE-WEIGHTS.md", "models/training/README.md"))]
+
+# Whose comments are read, and whose texts users see. Comments of tests are not read.
+SOURCES = [path for path in (*sorted(ROOT.glob("src/**/*.rs")), *sorted(ROOT.glob("examples/**/*.rs")))
+           if "tests" not in path.parts and path.name != "tests.rs"]
+SCRIPTS = [path for path in sorted(ROOT.glob("scripts/*")) if path.suffix in ("", ".sh")]
+# In comments, a look is a box that a frame needs inferred (docs/glossary.md).
+LOOKS = ("look at", "looks at")
 
 # Words of a sentence.
 LONGEST = 42
@@ -57,6 +66,27 @@ def sentences(text):
         yield from re.split(r"(?<=[.:;!?])\s+|(?<=[.:;!?]\))\s+", " ".join(paragraph.split()))
 
 
+def comments(text):
+    """The comments of Rust source, but for code in them; a blank line between two."""
+    lines = []
+    for line in text.splitlines():
+        comment = re.match(r"\s*//[/!]? ?(.*)", line)
+        lines.append(comment[1] if comment else "")
+    return "\n".join(lines)
+
+
+def literals(text):
+    """The strings of Rust source with three words or more, before its tests."""
+    text = re.sub(r"^\s*//.*$", "", text.split("#[cfg(test)]\nmod tests {")[0], flags=re.MULTILINE)
+    strings = re.findall(r'(?<!\')"((?:[^"\\]|\\.)*)"', text, re.DOTALL)
+    return [string for string in (re.sub(r"\\\n\s*", "", string) for string in strings) if len(string.split()) > 2]
+
+
+def script_texts(text):
+    """A script's comments, and what it prints."""
+    return "\n\n".join(re.findall(r"^\s*# (.*)$", text, re.MULTILINE) + re.findall(r'\b(?:say|fail) "([^"]*)"', text))
+
+
 def headings(page):
     """What a link can name behind a page's #, as GitHub makes it of headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -101,6 +131,55 @@ class Words(unittest.TestCase):
                 text = re.sub(r"\|[^|\n]*\|$", "", text, flags=re.MULTILINE)
             wrong += [f"{page.relative_to(ROOT)}: {finding}" for finding in findings(text, terms)]
         self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+
+    def test_comments_messages_and_scripts_do_so_too(self):
+        terms = glossary()
+        in_comments = {term: [word for word in words if word not in LOOKS] for term, words in terms.items()}
+        wrong = []
+        for path in SOURCES:
+            text = path.read_text()
+            texts = [(comments(text), in_comments)]
+            if path.parts[len(ROOT.parts)] == "src":
+                texts.append(("\n\n".join(literals(text)), terms))
+            wrong += [f"{path.relative_to(ROOT)}: {finding}" for part, terms_of in texts
+                      for finding in findings(prose(part), terms_of)]
+            # The source calls a model a network, too; messages do not.
+            wrong += [f"{path.relative_to(ROOT)}: write 'model': {text}" for text in literals(text)
+                      if re.search(r"\bthe network\b|\b(pose|another) network\b|\bnetworks\b", text)]
+        for path in SCRIPTS:
+            wrong += [f"{path.relative_to(ROOT)}: {finding}" for finding in findings(prose(script_texts(path.read_text())), terms)]
+        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+        self.assertGreater(len(SOURCES), 150)
+
+    def test_what_is_read_of_source_and_scripts(self):
+        source = '/// One card.\nlet text = "a card \\\n    fails here"; // no comment\n#[cfg(test)]\nmod tests {\n"of a card here"'
+        self.assertEqual(comments(source).split("\n")[0], "One card.")
+        self.assertEqual(literals(source), ["a card fails here"])
+        script = '#!/usr/bin/env bash\n# A card.\nhas it || fail "no card"\n'
+        self.assertEqual(script_texts(script), "A card.\n\nno card")
+
+    def test_the_summary_has_every_page(self):
+        linked = [(GLOSSARY.parent / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", SUMMARY.read_text())]
+        self.assertEqual(len(linked), len(set(linked)))
+        for page in linked:
+            self.assertTrue(page.is_file(), page)
+        pages = {page for page in PAGES if page.name not in (SUMMARY.name,)}
+        self.assertEqual(pages - set(linked), set(), "docs/SUMMARY.md lacks these")
+
+    def test_troubleshooting_quotes_messages_that_exist(self):
+        said = "\n".join(re.sub(r"\{[^}]*\}", "key points", string) for path in SOURCES for string in literals(path.read_text()))
+        # GStreamer's own.
+        foreign = ("Internal data stream error", "could not link")
+        rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+        self.assertGreater(len(rows), 25)
+        for row in rows:
+            if row.startswith(foreign):
+                continue
+            # The words between placeholders, numbers and names are the message's own.
+            parts = re.split(r"\.\.\.|\([^)]*\)|\b(?:cuda|cpu|GPU \d|\d[\w.]*|rotate-90|the property|The property skeleton|which)\b|[:%;=/,]", row)
+            parts = [part.strip(" `") for part in parts]
+            words = next((part for part in parts if len(part.split()) > 2), max(parts, key=len))
+            self.assertTrue(words in said, f"{row}: no message has {words!r}")
 
     def test_sentences_are_short(self):
         long = [f"{page.relative_to(ROOT)}: {sentence}" for page in PAGES for sentence in sentences(page.read_text())
