@@ -4,12 +4,12 @@
 //! draws them, and `rtmposejson` writes them as JSON. A frame takes these steps through `rtmposebatch`:
 //!
 //! 1. The sink pad's chain function ([`stage`], `input.rs`) asks [`posebatch`] which boxes of the frame to infer ([`meta`],
-//!   [`track`]), samples a crop of each from the frame's own pixel format ([`video`]) and submits it to the engine.
+//!    [`track`]), samples a crop of each from the frame's own pixel format ([`video`]) and submits it to the engine.
 //! 2. The frame waits in the ordered queue (`queue.rs`), between the events and queries that came with it.
 //! 3. The engine ([`engine`]) cuts batches of crops and runs them ([`runtime`]) on a graph that accepts bytes and returns
-//!   rows of numbers ([`network::graph`]). Each crop gets its answer.
+//!    rows of numbers ([`network::graph`]). Each crop gets its answer.
 //! 4. The source pad's task (`output.rs`) takes the head of the queue once its answers are there. [`posebatch`] turns the
-//!   rows into key points in the frame ([`network`]) and attaches them ([`meta`]). The task pushes the frame.
+//!    rows into key points in the frame ([`network`]) and attaches them ([`meta`]). The task pushes the frame.
 //!
 //! `docs/architecture.md` has a drawing of this, and says who owns what and where new code goes. The rooms from top to
 //! bottom; each uses only rooms below it, which `tests/rooms.rs` checks:

@@ -297,7 +297,7 @@ fn the_documents_tell_every_property_and_since_when() {
         let rows: Vec<Vec<_>> = rows.map(|line| line.split('|').map(str::trim).collect()).collect();
         let in_source = since_in_the_source(&sources);
         for (name, _) in inspected_properties(&text(&output)) {
-            if ["name", "parent", "qos"].contains(&name.as_str()) && in_source.get(&name).is_none() {
+            if ["name", "parent", "qos"].contains(&name.as_str()) && !in_source.contains_key(&name) {
                 continue;
             }
             let is_its = |row: &&Vec<&str>| {

@@ -1,7 +1,7 @@
 //! Thousands of cameras on many clients and servers, in simulated time: compares the pool's choice of server with other
 //! choices.
 //!
-//! `cargo test --lib kserve::simulation -- --nocapture` prints the table in `docs/servers.md`.
+//! `cargo test --lib kserve::simulation -- --nocapture` prints the table in `benches/RESULTS.md`.
 
 use std::{
     cmp::Reverse,
