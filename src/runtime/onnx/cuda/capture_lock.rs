@@ -297,7 +297,7 @@ mod tests {
         let lock = lock_of(Duration::from_millis(1), FOR_EVER);
         let _hangs = lock.take(Kind::Load);
         let error = lock.capture(&Cancel::default()).err().expect("it does not end");
-        assert!(error.message.contains("still loaded"), "{error}");
+        assert!(error.message.contains("still being loaded"), "{error}");
         let cancel = Cancel::default();
         cancel.cancel();
         assert_eq!(lock.capture(&cancel).err(), Some(Error::cancelled()));
