@@ -6,11 +6,9 @@ use super::{
     contract::{self, Contract, Form},
     detector::{self, CANDIDATES, DETECTIONS, Family, Found, PEOPLE, QUERIES},
     graph::messages::{Graph, ValueInfo, element_type},
+    refusal::Refusal,
 };
-use crate::{
-    engine::{Error, ErrorKind},
-    platform::files::bounded,
-};
+use crate::platform::files::bounded;
 
 /// Checks a file; `name` is the model's name in messages. `task` is the purpose, none if any will do, and `classes` are the
 /// detector's classes that are people.
@@ -19,7 +17,7 @@ pub(crate) fn check(
     name: &str,
     task: Option<Task>,
     classes: Classes,
-) -> Result<Contract, Error> {
+) -> Result<Contract, Refusal> {
     if let Some(contract) = check_whole_frames(graph, classes) {
         check_task(&contract, name, task)?;
         check_classes(&contract, name, classes)?;
@@ -36,7 +34,7 @@ pub(crate) fn check(
 }
 
 /// A file must suit the element's task.
-fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(), Error> {
+fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(), Refusal> {
     let (is, takes, other) = match (contract.task(), task) {
         (Task::Boxes, Some(Task::Poses)) => {
             ("a detector", "rtmposebatch needs a pose model", "rtmposedetect")
@@ -47,46 +45,43 @@ fn check_task(contract: &Contract, name: &str, task: Option<Task>) -> Result<(),
         _ => return Ok(()),
     };
     let text = format!("The model {name} is {is} ({}), but {takes}: use {other} for it", contract.name());
-    Err(Error::new(ErrorKind::ModelRefused, text))
+    Err(Refusal::new(text))
 }
 
 /// The requested classes must exist.
-fn check_classes(contract: &Contract, name: &str, classes: Classes) -> Result<(), Error> {
+fn check_classes(contract: &Contract, name: &str, classes: Classes) -> Result<(), Refusal> {
     let Form::Boxes { family: Some(family), .. } = contract.form else { return Ok(()) };
     match family.classes() {
-        Some(count) if classes.last() >= count => Err(Error::new(
-            ErrorKind::Settings,
-            format!(
-                "The property class-ids contains class {}, but the model {name} has classes 0 to {}",
-                classes.last(),
-                count - 1
-            ),
-        )),
+        Some(count) if classes.last() >= count => Err(Refusal::of_settings(format!(
+            "The property class-ids contains class {}, but the model {name} has classes 0 to {}",
+            classes.last(),
+            count - 1
+        ))),
         _ => Ok(()),
     }
 }
 
-fn is_classifier(graph: &Graph, name: &str) -> Error {
+fn is_classifier(graph: &Graph, name: &str) -> Refusal {
     let outputs: Vec<_> = graph.output.iter().collect();
     let text = format!(
         "The model {name} is a classifier (its output is {}), which this plugin cannot use: rtmposebatch needs a \
          pose model, rtmposedetect a detector",
         bounded(&contract::list(&outputs))
     );
-    Error::new(ErrorKind::ModelRefused, text)
+    Refusal::new(text)
 }
 
-fn no_detector(graph: &Graph, name: &str) -> Error {
+fn no_detector(graph: &Graph, name: &str) -> Refusal {
     let (inputs, outputs): (Vec<_>, Vec<_>) = (graph.inputs().collect(), graph.output.iter().collect());
     let found = format!("inputs {} and outputs {}", contract::list(&inputs), contract::list(&outputs));
-    let text = format!(
-        "The model {name} is not a detector that rtmposedetect supports: expected one float32 input [batch, 3, \
-         height, width], and `dets` [batch, boxes, 5] with `labels` (YOLOX or RTMDet as mmdeploy exports them), one \
-         output [batch, anchors, 5 + classes] (YOLOX as its authors export it), or boxes [batch, queries, 4] with \
-         logits (RF-DETR), found {}; set model-file to one that is",
-        bounded(&found)
-    );
-    Error::new(ErrorKind::ModelRefused, text)
+    Refusal::new(format!("The model {name} is not a detector that rtmposedetect supports"))
+        .expected(
+            "one float32 input [batch, 3, height, width], and `dets` [batch, boxes, 5] with `labels` (YOLOX or RTMDet as mmdeploy \
+             exports them), one output [batch, anchors, 5 + classes] (YOLOX as its authors export it), or boxes [batch, queries, 4] \
+             with logits (RF-DETR)",
+            &found,
+        )
+        .remedy("set model-file to one that is")
 }
 
 /// The contract of a file of this kind; none if it is not of this kind.

@@ -7,10 +7,7 @@ use super::{
     detector::{CANDIDATES, DETECTIONS, Family, PEOPLE, QUERIES, points_of as points_of_row},
     graph::messages::{Graph, ValueInfo, element_type},
     kind::{Columns, Kind},
-};
-use crate::{
-    engine::{Error, ErrorKind},
-    platform::files::bounded,
+    refusal::Refusal,
 };
 
 /// Largest side of a crop that a file may ask for. Crops are made in that size, so a larger number is treated as an error in
@@ -156,7 +153,7 @@ pub(crate) fn is_adapted(graph: &Graph) -> bool {
 }
 
 /// Checks the file of a model that processes crops; `name` is the model's name in messages.
-pub(super) fn check_poses(graph: &Graph, name: &str) -> Result<Contract, Error> {
+pub(super) fn check_poses(graph: &Graph, name: &str) -> Result<Contract, Refusal> {
     let inputs: Vec<_> = graph.inputs().collect();
     let found = || {
         let outputs: Vec<_> = graph.output.iter().collect();
@@ -221,7 +218,7 @@ fn check_official(
     input: &ValueInfo,
     found: &dyn Fn() -> String,
     name: &str,
-) -> Result<Contract, Error> {
+) -> Result<Contract, Refusal> {
     let (batch, height, width) = match (input.element_type(), &input.dimensions()[..]) {
         (element_type::FLOAT, &[batch, Some(3), Some(height @ 1..=MAX_SIDE), Some(width @ 1..=MAX_SIDE)]) => {
             (batch, height, width)
@@ -269,7 +266,7 @@ fn check_official(
 }
 
 /// Whether the file has an answer for the depth, with as many key points.
-fn depth(graph: &Graph, points: Option<usize>, name: &str) -> Result<bool, Error> {
+fn depth(graph: &Graph, points: Option<usize>, name: &str) -> Result<bool, Refusal> {
     let Some(output) = graph.output.iter().find(|output| output.name() == DEPTH) else { return Ok(false) };
     let is_alike = |found: Option<i64>| {
         found.zip(points).is_none_or(|(found, points)| found == points as i64) && are_points(found)
@@ -290,7 +287,7 @@ fn check_adapted(
     input: &ValueInfo,
     found: &dyn Fn() -> String,
     name: &str,
-) -> Result<Contract, Error> {
+) -> Result<Contract, Refusal> {
     let (batch, height, width) = match (input.element_type(), &input.dimensions()[..]) {
         (element_type::UINT8, &[batch, Some(height @ 1..=MAX_SIDE), Some(width @ 1..=MAX_SIDE), Some(3)]) => {
             (batch, height, width)
@@ -331,16 +328,13 @@ fn fixed(batch: Option<i64>) -> Option<usize> {
 }
 
 /// If a file has a fixed batch size, it must equal the one asked for; 0 asks for any up to `MAX_BATCH`.
-pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) -> Result<(), Error> {
+pub(crate) fn check_batch(contract: &Contract, batch_size: usize, name: &str) -> Result<(), Refusal> {
     match contract.fixed_batch.filter(|batch| contract.frames_at_once() != Some(*batch)) {
         Some(batch) if !(1..=MAX_BATCH).contains(&batch) || (batch_size != 0 && batch != batch_size) => {
-            Err(Error::new(
-                ErrorKind::ModelRefused,
-                format!(
-                    "The model {name} has a fixed batch dimension of {batch}, but batch-size is {batch_size}: export \
-                     it with a dynamic batch dimension, or set batch-size={batch}"
-                ),
-            ))
+            Err(Refusal::new(format!(
+                "The model {name} has a fixed batch dimension of {batch}, but batch-size is {batch_size}: export it with a \
+                 dynamic batch dimension, or set batch-size={batch}"
+            )))
         }
         _ => Ok(()),
     }
@@ -353,7 +347,7 @@ pub(crate) fn check_answer(
     output: usize,
     shape: &[i64],
     name: &str,
-) -> Result<usize, Error> {
+) -> Result<usize, Refusal> {
     let bins = BINS_PER_PIXEL * i64::from([contract.width, contract.height][output]);
     let expected = || (OUTPUTS[output], bins.to_string());
     match *shape {
@@ -363,7 +357,12 @@ pub(crate) fn check_answer(
 }
 
 /// Checks the shape of the adapted graph's answer to `rows` crops; returns what its rows mean.
-pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: &str) -> Result<Kind, Error> {
+pub(crate) fn check_rows(
+    contract: &Contract,
+    rows: usize,
+    shape: &[i64],
+    name: &str,
+) -> Result<Kind, Refusal> {
     let points = match (contract.form, shape) {
         (Form::Boxes { .. }, _) => Some(0),
         (Form::People { .. }, [.., numbers]) => {
@@ -385,7 +384,7 @@ pub(crate) fn check_rows(contract: &Contract, rows: usize, shape: &[i64], name: 
              of {rows}, found {shape:?}",
             contract.output()
         );
-        return Err(Error::new(ErrorKind::ModelRefused, text));
+        return Err(Refusal::new(text));
     }
     let of_one = &contract.kind(1).dimensions(1)[2..];
     let last: Vec<_> = of_one.iter().map(ToString::to_string).collect();
@@ -408,7 +407,7 @@ fn points_of(
     expected: (&str, String),
     shape: &[i64],
     name: &str,
-) -> Result<usize, Error> {
+) -> Result<usize, Refusal> {
     match *shape {
         [n, k @ 1..=MAX_POINTS, _]
             if n == rows as i64 && contract.points.is_none_or(|points| points as i64 == k) =>
@@ -425,26 +424,21 @@ fn unexpected(
     (output, last): (&str, String),
     shape: &[i64],
     name: &str,
-) -> Error {
+) -> Refusal {
     let points = contract.points.map_or("key points".to_string(), |points| points.to_string());
     let expected = format!("`{output}` of [{rows}, {points}, {last}] for a batch of {rows}");
     refused(name, &expected, &format!("{shape:?}"))
 }
 
 /// The two outputs have different numbers of key points.
-pub(crate) fn different_points(name: &str, one: usize, other: usize) -> Error {
+pub(crate) fn different_points(name: &str, one: usize, other: usize) -> Refusal {
     refused(name, "as many key points in `simcc_x` as in `simcc_y`", &format!("{one} and {other}"))
 }
 
-fn refused(name: &str, expected: &str, found: &str) -> Error {
-    Error::new(
-        ErrorKind::ModelRefused,
-        format!(
-            "The model {name} is not an RTMPose model as mmdeploy exports it: expected {expected}, found {}; set \
-             model-file to one that is, or export it with mmdeploy's configuration for RTMPose",
-            bounded(found)
-        ),
-    )
+fn refused(name: &str, expected: &str, found: &str) -> Refusal {
+    Refusal::new(format!("The model {name} is not an RTMPose model as mmdeploy exports it"))
+        .expected(expected, found)
+        .remedy("set model-file to one that is, or export it with mmdeploy's configuration for RTMPose")
 }
 
 pub(super) fn list(values: &[&ValueInfo]) -> String {

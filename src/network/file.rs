@@ -9,6 +9,7 @@ use super::{
     Classes, Task, check,
     contract::Contract,
     graph::{self, Adaptation, messages},
+    refusal::Refusal,
 };
 use crate::{
     engine::{Error, ErrorKind},
@@ -86,7 +87,7 @@ impl ModelFile {
         let sha256 = sha256(&bytes);
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
-        let contract = check::check(graph, &name, wanted.task, wanted.classes)?;
+        let contract = check::check(graph, &name, wanted.task, wanted.classes).map_err(Refusal::of_file)?;
         Ok(Self { bytes, model, contract, sha256, name, classes: wanted.classes })
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub mod graph;
 mod heatmap;
 mod kind;
+mod refusal;
 mod rtmo;
 mod simcc;
 mod task;
@@ -18,6 +19,7 @@ pub use boxes::{BoxForm, Boxes, Detection, Thresholds};
 pub use classes::Classes;
 pub use file::{Wanted, check_and_adapt, checksum};
 pub use kind::{Columns, Kind, OnlyScore};
+pub(crate) use refusal::Refusal;
 pub use simcc::{Peak, ScoreMode, decode};
 pub use task::Task;
 

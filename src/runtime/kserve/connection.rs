@@ -156,8 +156,8 @@ impl Question {
             self.ask(channel, path!("ModelMetadata"), &self.request()).await?;
         let name = format!("{} of {address}", self.model);
         let mut model = Model::of(&metadata, &name, self.wanted).map_err(Failure::lasting)?;
-        let refused = |error: crate::engine::Error| Failure::lasting(error.message);
-        contract::check_batch(&model.contract, self.batch_size, &name).map_err(refused)?;
+        contract::check_batch(&model.contract, self.batch_size, &name)
+            .map_err(|refusal| Failure::lasting(refusal.text()))?;
         // Only Triton supports this question.
         let config: Result<ModelConfigResponse, _> =
             self.ask(channel, path!("ModelConfig"), &self.request()).await;

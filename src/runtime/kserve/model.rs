@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     network::{
-        self, Kind, Network, Peak, Provider, check,
+        self, Kind, Network, Peak, Provider, Refusal, check,
         contract::{self, Contract, Form, IMAGE, INPUT, OUTPUTS},
         file::Wanted,
         graph::{
@@ -57,11 +57,7 @@ impl Model {
         let values = |tensors: &[TensorMetadata]| tensors.iter().map(value_of).collect();
         let graph =
             Graph { input: values(&metadata.inputs), output: values(&metadata.outputs), ..Graph::default() };
-        let refused = |error: crate::engine::Error| {
-            // A file's remedy does not apply to a server.
-            let what = error.message.split("; set model-file").next().unwrap_or_default().to_string();
-            format!("{what}; {MODEL_REMEDY}")
-        };
+        let refused = |refusal: Refusal| format!("{}; {MODEL_REMEDY}", refusal.text());
         let contract = check::check(&graph, name, wanted.task, wanted.classes).map_err(refused)?;
         if !contract.is_adapted()
             && matches!(
@@ -223,11 +219,8 @@ impl Model {
             shapes.push(output.shape.clone());
             tensors.push(numbers);
         }
-        let refused = |error: crate::engine::Error| {
-            let what = error.message.split("expected ").nth(1).unwrap_or_default();
-            let what = what.split("; set model-file").next().unwrap_or_default();
-            format!("its answer differs from its metadata: expected {what}")
-        };
+        let refused =
+            |refusal: Refusal| format!("its answer differs from its metadata: {}", refusal.difference());
         let kind = match (&shapes[..], self.contract.form) {
             ([x, y], Form::Official { .. }) => {
                 let points = |output: usize, shape: &[i64]| {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Slot},
     network::{
-        Kind, Network, Provider,
+        Kind, Network, Provider, Refusal,
         contract::{self, Contract, IMAGE},
     },
 };
@@ -97,7 +97,7 @@ impl OnnxExecutor {
         let input = (IMAGE, [rows, height, width, 3], input);
         let outputs = self.sessions[session].run(input, Some(&self.run_options))?;
         let (shape, answers) = outputs.get(self.contract.output())?;
-        let kind = contract::check_rows(&self.contract, rows, shape, &self.name)?;
+        let kind = contract::check_rows(&self.contract, rows, shape, &self.name).map_err(Refusal::of_file)?;
         read(answers);
         Ok(kind)
     }

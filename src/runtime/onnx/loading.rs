@@ -4,6 +4,7 @@ use super::session::{Builder, LoadError, Session};
 use crate::{
     engine::Error,
     network::{
+        Refusal,
         contract::{self, Form, INPUT, OUTPUTS},
         file::{ModelFile, not_loadable},
         graph::Adaptation,
@@ -28,11 +29,11 @@ pub(super) fn probe(file: &ModelFile, builder: impl FnOnce() -> Result<Builder, 
     let outputs = session.run((INPUT, [rows, 3, height, width], &black[..]), None)?;
     let points = |output: usize| {
         let (shape, _) = outputs.get(OUTPUTS[output])?;
-        contract::check_answer(&file.contract, rows, output, shape, &file.name)
+        contract::check_answer(&file.contract, rows, output, shape, &file.name).map_err(Refusal::of_file)
     };
     match (points(0)?, points(1)?) {
         (x, y) if x == y => Ok(()),
-        (x, y) => Err(contract::different_points(&file.name, x, y)),
+        (x, y) => Err(contract::different_points(&file.name, x, y).of_file()),
     }
 }
 

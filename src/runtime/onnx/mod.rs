@@ -27,7 +27,7 @@ pub use slot::{CardCrop, CropSlot};
 
 use crate::{
     engine::{Backend, BackendOf, Device, Error, ErrorKind, Executor, LoadEvent, Loading, Shape, Slot},
-    network::{self, Network, Wanted, contract, file::ModelFile, graph::Adaptation},
+    network::{self, Network, Refusal, Wanted, contract, file::ModelFile, graph::Adaptation},
     platform::{cuda as driver, gpu},
     sync::thread::ThreadId,
 };
@@ -152,7 +152,7 @@ impl Backend for OnnxBackend {
 
     fn open(&self, loading: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
         let file = self.read()?;
-        contract::check_batch(&file.contract, self.batch_size, &file.name)?;
+        contract::check_batch(&file.contract, self.batch_size, &file.name).map_err(Refusal::of_file)?;
         let runtime = Runtime::load(&self.library, self.log)?;
         loading::probe(&file, || runtime.builder()).map_err(|error| file.first_run_error(error))?;
         self.tell_of_shape(&file, loading);

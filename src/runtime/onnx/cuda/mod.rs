@@ -21,7 +21,7 @@ use super::{
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Overlapping, Slot},
     network::{
-        Kind, Network, Provider,
+        Kind, Network, Provider, Refusal,
         contract::{self, Contract, IMAGE},
     },
     video::cuda::Device,
@@ -291,7 +291,7 @@ fn see_kind(session: &mut Session, plan: &Plan, rows: usize, options: &RunOption
     let crops = vec![0u8; shape.iter().product()];
     let outputs = session.run((IMAGE, shape, &crops[..]), Some(options))?;
     let (found, _) = outputs.get(plan.contract.output())?;
-    contract::check_rows(&plan.contract, rows, found, plan.name)
+    contract::check_rows(&plan.contract, rows, found, plan.name).map_err(Refusal::of_file)
 }
 
 fn run_options(runtime: Runtime, graph: &str) -> Result<RunOptions, Error> {
