@@ -25,6 +25,16 @@ fn build(folder: &Folder) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/metadata.md")).unwrap();
     let manifest = block(&page, "`Cargo.toml`:\n").replace("../gst-plugin-rtmpose", root.to_str().unwrap());
+    // With the features that the plugin has here: two builds of it would lie in one place.
+    let features = [
+        ("v1_26", cfg!(feature = "v1_26")),
+        ("v1_28", cfg!(feature = "v1_28")),
+        ("v1_30", cfg!(feature = "v1_30")),
+    ];
+    let features: Vec<_> = features.iter().filter(|(_, is_on)| *is_on).map(|(feature, _)| *feature).collect();
+    let path = format!("{{ path = {root:?}");
+    assert!(manifest.contains(&path), "{manifest}");
+    let manifest = manifest.replace(&path, &format!("{path}, features = {features:?}"));
     // With the profiles and the dependencies of the plugin's tests, whose features the crates have that are built already: so
     // nothing is built again, nor overwritten.
     let ours = include_str!("../Cargo.toml");

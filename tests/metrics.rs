@@ -77,7 +77,7 @@ fn figures_are_served_as_prometheus_text() {
         let name = figure.split(' ').next().unwrap();
         let help = answer.lines().find(|line| line.starts_with(&format!("# HELP {name} "))).unwrap();
         // What is not counted tells its unit.
-        let unit = [("_ms_", "Milliseconds"), ("_fps", "a second"), ("_fill", "share")];
+        let unit = [("_ms_", "Milliseconds"), ("_fps", "per second"), ("_fill", "share")];
         for (part, word) in unit {
             assert!(!name.contains(part) || help.contains(word), "{help}");
         }

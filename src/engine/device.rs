@@ -161,7 +161,7 @@ impl Core {
     /// An executor of the device has failed for good. If other devices remain, the device is given up: its executors end,
     /// and other executors try its crops. False if it is the last device.
     pub(super) fn give_up_device(&self, device: usize, error: &Error) -> bool {
-        let text = {
+        {
             let mut shared = lock(&self.shared);
             let shared = &mut *shared;
             if !shared.devices[device].runs() {
@@ -185,10 +185,10 @@ impl Core {
             let given_up = &mut shared.devices[device];
             (given_up.state, given_up.executors) = (state, 0);
             shared.batcher.unpin(device);
-            text
-        };
+            // With the lock held: of several that are lost at once, each is told of before what its loss led to.
+            self.news.tell(Change::Warning(text));
+        }
         self.crops.notify_all();
-        self.news.tell(Change::Warning(text));
         true
     }
 }

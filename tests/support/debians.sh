@@ -66,6 +66,7 @@ use_debians() {
 packages=(build-essential pkg-config meson ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+  mosquitto mosquitto-clients
   python3-gi python3-gst-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0)
 
 # Everything below runs in a mount and process namespace of its own: what it mounts and starts ends with it.
