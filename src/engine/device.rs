@@ -185,7 +185,7 @@ impl Core {
             let given_up = &mut shared.devices[device];
             (given_up.state, given_up.executors) = (state, 0);
             shared.batcher.unpin(device);
-            // With the lock held: of several that are lost at once, each is told of before what its loss led to.
+            // With the lock held, so that losses at the same time are reported in their order.
             self.news.tell(Change::Warning(text));
         }
         self.crops.notify_all();
