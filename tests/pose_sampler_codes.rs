@@ -5,7 +5,9 @@
 mod pictures;
 
 use gstrtmpose::pose::Region;
-use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler, YuvMatrix};
+use gstrtmpose::video::{
+    ChromaSite, Colour, Component, Crop, Fit, FrameShape, Picture, Sampler, Whole, YuvMatrix,
+};
 use pictures::{FORMATS, Frame, Layout, Matrix};
 use std::fmt::Debug;
 
@@ -191,6 +193,45 @@ fn large_crops_are_the_same_in_both_codes() {
                 fast.sample(&frame.picture(), &crop, &mut got);
                 assert!(wanted == got, "{name} scale {scale} {region:?}");
             }
+        }
+    }
+}
+
+/// Whole frames of all formats, often of the same kind one after the other, for which tables are kept, with crops and broken pictures
+/// between: by a sampler that has seen them all as by the portable code of a new one.
+#[test]
+fn whole_frames_are_the_same_in_both_codes() {
+    let mut random = Random(4);
+    for input in [(96, 64), (208, 208), (48, 90)] {
+        let frames: Vec<[Frame; 2]> = FORMATS
+            .iter()
+            .map(|(_, layout)| {
+                let size = random.one_of(&[(641, 481), (160, 90), (40, 30), (96, 64), (7, 300)]);
+                [0, 1].map(|_| any_frame(&mut random, *layout, size, 0))
+            })
+            .collect();
+        let sampler = || Sampler::new(input.0, input.1, 1.0);
+        let (mut used, mut kind, mut fit) = (sampler(), 0, Fit::Letterbox);
+        let length = (input.0 * input.1 * 3) as usize;
+        for case in 0..300 {
+            if random.below(3) == 0 {
+                kind = random.below(frames.len());
+                fit = random.one_of(&[Fit::Letterbox, Fit::Stretch]);
+            }
+            let mut picture = frames[kind][random.below(2)].picture();
+            let region = random.region((picture.width, picture.height));
+            if random.below(8) == 0 {
+                used.sample(&picture, &Crop::new(&region, input.0, input.1).unwrap(), &mut vec![0; length]);
+            }
+            if random.below(8) == 0 {
+                picture.components[0].data = &picture.components[0].data[1..];
+            }
+            let shape = FrameShape::new(picture.width as u32, picture.height as u32, (1, 1));
+            let whole = Whole::new(fit, shape, input.0, input.1).unwrap();
+            let (mut wanted, mut got) = (vec![1; length], vec![2; length]);
+            sampler().portable().sample_whole(&picture, &whole, &mut wanted);
+            used.sample_whole(&picture, &whole, &mut got);
+            assert!(wanted == got, "{input:?} {} {fit:?} case {case}", FORMATS[kind].0);
         }
     }
 }

@@ -76,6 +76,12 @@ impl<'a> Group<'a> {
         (complete && group.pixel_span() <= group.pixel_stride && group.is_whole()).then_some(group)
     }
 
+    /// All about it but where its samples are.
+    pub fn shape(&self) -> [usize; 9] {
+        let [a, b, c] = self.places;
+        [self.pixel_stride, self.width, self.height, self.component, self.count, self.apart, a, b, c]
+    }
+
     /// All groups of a picture.
     pub fn all(picture: &Picture<'a>) -> [Option<Self>; 3] {
         let [first, second, third] = &picture.components;

@@ -13,6 +13,8 @@ mod picture;
 mod scalar;
 mod simd;
 
+use std::slice::ChunksExactMut;
+
 use super::{
     region::Crop,
     whole::{BORDER, Whole},
@@ -34,6 +36,18 @@ pub struct Sampler {
     plain: Tables<1>,
     resized: Tables<2>,
     vectors: Option<Vectors>,
+    /// What the tables are for, if a whole picture came last: a stream's frames are all alike.
+    kept: Option<Geometry>,
+}
+
+/// All that the tables of a whole picture depend on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Geometry {
+    inside: [usize; 2],
+    picture: [usize; 2],
+    colour: Colour,
+    chroma_site: ChromaSite,
+    groups: [Option<[usize; 9]>; 3],
 }
 
 /// Scratch memory, for crops from the frame (1 pair of samples per axis) and from a resized frame (2 pairs).
@@ -43,12 +57,17 @@ struct Tables<const PAIRS: usize> {
     pairs: [Pairs<PAIRS>; 3],
     scalar: scalar::Rows,
     simd: simd::Rows<PAIRS>,
+    /// The vector code knows how the picture is laid out.
+    is_known: bool,
 }
 
 #[derive(Debug, Default)]
 struct Pairs<const PAIRS: usize> {
     columns: Vec<[Pair; PAIRS]>,
     rows: Vec<[Pair; PAIRS]>,
+    /// As those of the `Part`.
+    start: usize,
+    len: usize,
 }
 
 impl Sampler {
@@ -64,6 +83,7 @@ impl Sampler {
             plain: Tables::default(),
             resized: Tables::default(),
             vectors: Vectors::detect(),
+            kept: None,
         }
     }
 
@@ -89,32 +109,56 @@ impl Sampler {
         let Self { network, scale, columns, rows, .. } = self;
         columns.plan(cx.into(), width.into(), network[0], picture.width, *scale);
         rows.plan(cy.into(), height.into(), network[1], picture.height, *scale);
-        self.draw(picture, self.scale < 1.0, 0, out);
+        self.kept = None;
+        self.draw(picture, Group::all(picture), self.scale < 1.0, false, 0, out);
     }
 
     /// Fills `out` with the whole picture, fitted in as `whole` says, as `cv2.resize` would with the frame converted to RGB
     /// (bilinear, whatever the `inference_scale`), at the top left of grey 114. All grey if there is no picture, or a
     /// component's data is too short for its size.
     pub fn sample_whole(&mut self, picture: &Picture, whole: &Whole, out: &mut [u8]) {
-        let inside = whole.inside().map(|side| side as usize);
-        self.columns.plan_whole(inside[0].min(self.network[0]), picture.width);
-        self.rows.plan_whole(inside[1].min(self.network[1]), picture.height);
-        self.draw(picture, false, BORDER, out);
+        let groups = Group::all(picture);
+        let geometry = Geometry {
+            inside: whole.inside().map(|side| side as usize),
+            picture: [picture.width, picture.height],
+            colour: picture.colour,
+            chroma_site: picture.chroma_site,
+            groups: groups.map(|group| Some(group?.shape())),
+        };
+        let is_kept = self.kept == Some(geometry);
+        if !is_kept {
+            self.columns.plan_whole(geometry.inside[0].min(self.network[0]), picture.width);
+            self.rows.plan_whole(geometry.inside[1].min(self.network[1]), picture.height);
+        }
+        self.kept = Some(geometry);
+        self.draw(picture, groups, false, is_kept, BORDER, out);
     }
 
-    /// Draws what is planned, over a ground if it does not fill `out`.
-    fn draw(&mut self, picture: &Picture, is_resized: bool, ground: u8, out: &mut [u8]) {
+    /// Draws what is planned, over a ground if it does not fill `out`; by the tables of the last picture, if they are `kept`.
+    fn draw(
+        &mut self,
+        picture: &Picture,
+        groups: [Option<Group>; 3],
+        is_resized: bool,
+        is_kept: bool,
+        ground: u8,
+        out: &mut [u8],
+    ) {
         let Self { network, columns, rows, vectors, .. } = self;
-        let groups = Group::all(picture);
         if !groups.iter().flatten().all(Group::is_whole) {
             rows.places.clear();
+            self.kept = None;
         }
         let drawn = columns.places.len() * rows.places.len() * 3;
         fill_beside([columns, rows], network[0] * 3, ground, out);
-        if drawn > 0 && is_resized {
-            self.resized.fill(*vectors, picture, groups, [columns, rows], network[0], out);
-        } else if drawn > 0 {
-            self.plain.fill(*vectors, picture, groups, [columns, rows], network[0], out);
+        if drawn == 0 {
+            return;
+        }
+        let lines = out.chunks_exact_mut(network[0] * 3);
+        if is_resized {
+            self.resized.fill(*vectors, picture, groups, [columns, rows], is_kept, lines);
+        } else {
+            self.plain.fill(*vectors, picture, groups, [columns, rows], is_kept, lines);
         }
     }
 }
@@ -126,16 +170,24 @@ impl<const PAIRS: usize> Tables<PAIRS> {
         picture: &Picture,
         groups: [Option<Group>; 3],
         [columns, rows]: [&Axis; 2],
-        network_width: usize,
-        out: &mut [u8],
+        is_kept: bool,
+        lines: ChunksExactMut<u8>,
     ) {
         let mut pairs = self.pairs.iter_mut();
-        let parts = groups.map(|group| Some(pairs.next()?.plan(group?, picture, columns, rows)));
-        let vectors = vectors.filter(|_| self.simd.plan(&parts, picture.colour));
+        let parts = groups.map(|group| {
+            let (pairs, group) = (pairs.next()?, group?);
+            if !is_kept {
+                pairs.plan(&group, picture, columns, rows);
+            }
+            Some(pairs.part(group))
+        });
+        if !is_kept {
+            self.is_known = vectors.is_some() && self.simd.plan(&parts, picture.colour);
+        }
+        let vectors = vectors.filter(|_| self.is_known);
 
         let inside = columns.first * 3..(columns.first + columns.places.len()) * 3;
-        let lines = out.chunks_exact_mut(network_width * 3).skip(rows.first);
-        for (y, (line, place)) in lines.zip(&rows.places).enumerate() {
+        for (y, (line, place)) in lines.skip(rows.first).zip(&rows.places).enumerate() {
             let line = &mut line[inside.clone()];
             match vectors {
                 Some(vectors) => self.simd.draw(vectors, &parts, y, picture.colour, line),
@@ -148,13 +200,7 @@ impl<const PAIRS: usize> Tables<PAIRS> {
 
 impl<const PAIRS: usize> Pairs<PAIRS> {
     /// Makes the tables of one group.
-    fn plan<'a>(
-        &'a mut self,
-        group: Group<'a>,
-        picture: &Picture,
-        columns: &Axis,
-        rows: &Axis,
-    ) -> Part<'a, PAIRS> {
+    fn plan(&mut self, group: &Group, picture: &Picture, columns: &Axis, rows: &Axis) {
         let site = picture.chroma_site;
         let (across, down) = (picture.width.div_ceil(group.width), picture.height.div_ceil(group.height));
         columns.pairs(across, site.horizontally_cosited, group.width, COLUMN_BITS, &mut self.columns);
@@ -167,13 +213,12 @@ impl<const PAIRS: usize> Pairs<PAIRS> {
         }
         // A component one sample wide has no second sample for its pair.
         let taken = last.min(group.width - 1) - first;
-        Part {
-            group,
-            start: first * group.pixel_stride,
-            len: taken * group.pixel_stride + group.pixel_span(),
-            columns: &self.columns,
-            rows: &self.rows,
-        }
+        self.start = first * group.pixel_stride;
+        self.len = taken * group.pixel_stride + group.pixel_span();
+    }
+
+    fn part<'a>(&'a self, group: Group<'a>) -> Part<'a, PAIRS> {
+        Part { group, start: self.start, len: self.len, columns: &self.columns, rows: &self.rows }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Rows of a crop by AVX2, for the layouts of GStreamer's formats; the results are those of `scalar.rs` and `colour.rs` bit
 //! for bit.
 //!
+//! An output row lies between two source rows. Where most of their samples are taken, both are blended first, and the columns are
+//! picked from the blended row. Where a frame is made smaller, the columns are picked from both rows and blended then.
+//!
 //! All of the sampler's unsafe code is here, in four places: the call into code for AVX2 (`Rows::draw`), loads and stores
 //! whose bounds a slice checks (`read`, `write`), and loads whose bounds are checked once a row, for all of them at once
-//! (`Picker::pick`; checking each made a crop 15 to 35 % slower).
+//! (`Picker::pick`, `Picker::pick_bytes`; checking each made a crop 15 to 35 % slower).
 
 use super::super::{
     axis::{COLUMN_BITS, Pair, ROW_WEIGHT_BITS},
@@ -16,6 +19,10 @@ use std::arch::x86_64::*;
 const SHIFT: i32 = (ROW_WEIGHT_BITS + COLUMN_BITS - ROW_BITS) as i32;
 /// Zero, in a mask for `_mm256_shuffle_epi8`.
 const NONE: u8 = 0x80;
+/// Instead of a number of loads: two of 16 bytes from each of the two source rows, which were not blended before.
+const FROM_ROWS: usize = 0;
+/// From so many halves of a source sample for each output sample on, what is blended before is mostly not taken.
+const MOSTLY_LEFT_OUT: usize = 3;
 
 /// Proof that the CPU has AVX2: only `detect` makes one.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +49,12 @@ pub(in super::super) struct Rows<const PAIRS: usize> {
 /// The largest `PAIRS`.
 const PAIRS_MAX: usize = 2;
 
-/// How the output columns of one group are gathered from its blended source rows.
+/// How the output columns of one group are gathered from its source rows.
 #[derive(Debug, Default)]
 struct Columns<const PAIRS: usize> {
     /// 1, or 2 if only every second byte of the source belongs to the group: the others are left out of `blended`.
     squeeze: usize,
-    /// How many loads fill a vector: 2 (of 8 samples), 4 (of 4) or 8 (of 2).
+    /// How many loads fill a vector: 2 (of 8 samples), 4 (of 4) or 8 (of 2); or `FROM_ROWS`.
     loads: usize,
     steps: Steps<PAIRS>,
     /// The source rows of one output row, blended.
@@ -60,7 +67,7 @@ struct Columns<const PAIRS: usize> {
 struct Step {
     mask: [u8; 32],
     weights: [i16; 16],
-    /// Where in the blended row each load begins.
+    /// Where in the row each load begins.
     at: [u32; 8],
 }
 
@@ -68,7 +75,7 @@ impl Step {
     const EMPTY: Self = Self { mask: [NONE; 32], weights: [0; 16], at: [0; 8] };
 }
 
-/// Steps, and how many samples of a row they span.
+/// Steps, and how many samples of a blended row they span, or bytes of a source row.
 #[derive(Debug, Default)]
 struct Steps<const PAIRS: usize> {
     list: Vec<[Step; PAIRS]>,
@@ -111,15 +118,16 @@ impl<const PAIRS: usize> Rows<PAIRS> {
         let target = if whole { &mut *line } else { &mut self.line };
         for (part, columns) in parts.iter().zip(&mut self.groups) {
             let Some(part) = part else { continue };
-            columns.blend(part, y, &mut self.spare);
-            let picker = columns.steps.over(&columns.blended);
-            match (&mut self.output[part.group.component..], columns.loads) {
-                _ if part.group.count == 3 && colour == Colour::LimitedRgb => {
-                    picker.packed_rgb::<true>(target)
-                }
-                _ if part.group.count == 3 => picker.packed_rgb::<false>(target),
+            let loads = columns.loads;
+            let picker = columns.picker(part, y, &mut self.spare);
+            let is_limited = colour == Colour::LimitedRgb;
+            match (&mut self.output[part.group.component..], loads) {
+                (_, FROM_ROWS) if part.group.count == 3 => picker.packed_rgb::<FROM_ROWS>(is_limited, target),
+                _ if part.group.count == 3 => picker.packed_rgb::<2>(is_limited, target),
+                ([u, v, ..], FROM_ROWS) if part.group.count == 2 => picker.two::<FROM_ROWS>(u, v),
                 ([u, v, ..], 2) if part.group.count == 2 => picker.two::<2>(u, v),
                 ([u, v, ..], _) if part.group.count == 2 => picker.two::<4>(u, v),
+                ([row, ..], FROM_ROWS) => picker.one::<FROM_ROWS>(row),
                 ([row, ..], 2) => picker.one::<2>(row),
                 ([row, ..], 4) => picker.one::<4>(row),
                 ([row, ..], _) => picker.one::<8>(row),
@@ -158,20 +166,29 @@ impl<const PAIRS: usize> Columns<PAIRS> {
         // Output columns whose sums one half of a vector makes, and vectors that make complete rows of output: the first
         // halves of all of them make the first columns, so that packing them leaves the columns in order.
         let (half, vectors) = const { if COUNT == 1 { (4, 2) } else { (4 / COUNT, 4) } };
+        // A load serves as many columns as find their samples in it.
+        let fits =
+            |per_load: usize, samples: usize, at: &dyn Fn(&[Pair; PAIRS], usize) -> usize, span: usize| {
+                let mut all = part.columns.chunks(per_load);
+                all.all(|columns| {
+                    (0..PAIRS).all(|pair| {
+                        let (first, last) = ends(columns, |column| at(column, pair));
+                        last - first + span <= samples
+                    })
+                })
+            };
+        let byte = |column: &[Pair; PAIRS], pair: usize| column[pair].at as usize;
+        let span = part.group.pixel_stride + part.group.pixel_span();
+        let is_made_smaller = part.len * 2 / squeeze >= MOSTLY_LEFT_OUT * part.columns.len() * COUNT;
+        if PAIRS == 1 && is_made_smaller && fits(half, 16, &byte, span) {
+            return self.plan_from_rows::<COUNT>(part, half, vectors);
+        }
         let stride = part.group.pixel_stride / squeeze;
         let at = |column: &[Pair; PAIRS], pair: usize| column[pair].at as usize >> (squeeze - 1);
-        // A load serves as many columns as find their samples in it.
-        let fits = |loads: usize| {
-            let mut all = part.columns.chunks((half * 2 / loads).max(1));
-            all.all(|columns| {
-                (0..PAIRS).all(|pair| {
-                    let (first, last) = ends(columns, |column| at(column, pair));
-                    last - first + stride + COUNT <= 16 / loads
-                })
-            })
-        };
-        let loads = [2, 4].into_iter().find(|loads| fits(*loads)).unwrap_or(8);
-        let (per_load, samples) = ((half * 2 / loads).max(1), 16 / loads);
+        let of = |loads: usize| ((half * 2 / loads).max(1), 16 / loads);
+        let fit = |loads: &usize| fits(of(*loads).0, of(*loads).1, &at, stride + COUNT);
+        let loads = [2, 4].into_iter().find(fit).unwrap_or(8);
+        let (per_load, samples) = of(loads);
 
         // Groups have the sums for as many columns as each other.
         let width = part.columns.len().next_multiple_of(16);
@@ -197,15 +214,52 @@ impl<const PAIRS: usize> Columns<PAIRS> {
                 }
             }
         }
-        self.steps = Steps::new(steps);
+        // No load takes more than 8 samples.
+        self.steps = Steps::new(steps, 8);
         (self.squeeze, self.loads) = (squeeze, loads);
         self.blended.resize(part.len.next_multiple_of(32) / squeeze + 8, 0);
     }
 
-    /// Blends the source rows of output row `y`.
+    /// The table for rows that are not blended before: a half's columns are picked from 16 bytes of each row.
+    fn plan_from_rows<const COUNT: usize>(&mut self, part: &Part<PAIRS>, half: usize, vectors: usize) {
+        let Part { group, columns, .. } = part;
+        let width = columns.len().next_multiple_of(16);
+        let mut steps = std::mem::take(&mut self.steps).list;
+        steps.clear();
+        steps.resize(width / (half * 2), [Step::EMPTY; PAIRS]);
+        for (number, columns) in columns.chunks(half).enumerate() {
+            let (block, number) = (number / (vectors * 2), number % (vectors * 2));
+            let (second_half, vector) = (number / vectors, number % vectors);
+            let step = &mut steps[block * vectors + vector][0];
+            let (first, _) = ends(columns, |column| column[0].at as usize);
+            step.at[second_half] = first as u32;
+            for (x, column) in columns.iter().enumerate() {
+                let pair = column[0];
+                for (k, place) in group.places[..COUNT].iter().enumerate() {
+                    let sum = second_half * 4 + k * half + x;
+                    let left = (pair.at as usize - first + place * group.apart) as u8;
+                    let right = left + group.pixel_stride as u8;
+                    // In between comes what the same mask takes of the lower row.
+                    step.mask[sum * 4..][..4].copy_from_slice(&[left, NONE, right, NONE]);
+                    step.weights[sum * 2..][..2].copy_from_slice(&pair.weights);
+                }
+            }
+        }
+        self.steps = Steps::new(steps, 16);
+        self.loads = FROM_ROWS;
+    }
+
+    /// What the columns of output row `y` are picked from.
     #[target_feature(enable = "avx2")]
-    fn blend(&mut self, part: &Part<PAIRS>, y: usize, spare: &mut [[Vec<u8>; 2]; PAIRS_MAX]) {
-        let len = part.len.next_multiple_of(32);
+    fn picker<'a>(
+        &'a mut self,
+        part: &Part<'a, PAIRS>,
+        y: usize,
+        spare: &'a mut [[Vec<u8>; 2]; PAIRS_MAX],
+    ) -> Picker<'a, PAIRS> {
+        let is_blended = self.loads != FROM_ROWS;
+        let len =
+            if is_blended { part.len.next_multiple_of(32) } else { self.steps.reach.next_multiple_of(32) };
         let mut weights = [0; PAIRS];
         let mut rows: [[&[[u8; 32]]; 2]; PAIRS] = [[&[]; 2]; PAIRS];
         let all = rows.iter_mut().zip(&mut weights).zip(&part.rows[y]).zip(spare);
@@ -228,11 +282,15 @@ impl<const PAIRS: usize> Columns<PAIRS> {
                 *row = bytes.as_chunks().0;
             }
         }
+        if !is_blended {
+            return self.steps.over_rows(rows[0], weights[0]);
+        }
         if self.squeeze == 1 {
             blend(&rows, &weights, &mut self.blended);
         } else {
             blend_every_second(&rows, &weights, &mut self.blended);
         }
+        self.steps.over(&self.blended)
     }
 }
 
@@ -306,23 +364,33 @@ fn blend_every_second<const PAIRS: usize>(
 }
 
 impl<const PAIRS: usize> Steps<PAIRS> {
-    fn new(list: Vec<[Step; PAIRS]>) -> Self {
+    /// Of loads that take so many samples at most.
+    fn new(list: Vec<[Step; PAIRS]>, most: usize) -> Self {
         let last = list.iter().flatten().flat_map(|step| step.at).fold(0, u32::max);
-        // No load takes more than 8 samples.
-        Self { list, reach: last as usize + 8 }
+        Self { list, reach: last as usize + most }
     }
 
     fn over<'a>(&'a self, samples: &'a [i16]) -> Picker<'a, PAIRS> {
         assert!(self.reach <= samples.len());
-        Picker { steps: &self.list, samples }
+        Picker { steps: &self.list, samples, rows: [&[]; 2], row_weights: 0 }
+    }
+
+    fn over_rows<'a>(&'a self, rows: [&'a [[u8; 32]]; 2], row_weights: i16) -> Picker<'a, PAIRS> {
+        let rows = rows.map(<[_]>::as_flattened);
+        assert!(rows.iter().all(|row| self.reach <= row.len()));
+        Picker { steps: &self.list, samples: &[], rows, row_weights }
     }
 }
 
-/// Steps, and a row of samples as long as they span: only `Steps::over` makes one.
+/// Steps, and a row of samples or two rows of bytes as long as they span: only `Steps::over` and `Steps::over_rows` make one, and
+/// loads are `FROM_ROWS` with one of the second.
 #[derive(Clone, Copy)]
 struct Picker<'a, const PAIRS: usize> {
     steps: &'a [[Step; PAIRS]],
     samples: &'a [i16],
+    rows: [&'a [u8]; 2],
+    /// Of the upper and the lower row, for `_mm256_maddubs_epi16`.
+    row_weights: i16,
 }
 
 impl<const PAIRS: usize> Picker<'_, PAIRS> {
@@ -336,12 +404,31 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
         unsafe { self.samples.as_ptr().add(at as usize).cast::<T>().read_unaligned() }
     }
 
+    /// 16 bytes of a row from `at` on, which is one of a step's.
+    #[inline(always)]
+    fn pick_bytes(self, row: usize, at: u32) -> __m128i {
+        debug_assert!(at as usize + 16 <= self.rows[row].len());
+        // SAFETY: 16 bytes from any step's `at` on lie within `Steps::reach`, that within both rows (`Steps::over_rows` saw to
+        // it), and any bits are a vector.
+        unsafe { self.rows[row].as_ptr().add(at as usize).cast::<__m128i>().read_unaligned() }
+    }
+
     /// The sums of one step, with `ROW_BITS` fraction bits.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn sums<const LOADS: usize>(self, step: usize) -> __m256i {
         let mut sum = _mm256_set1_epi32(1 << (SHIFT - 1));
         for Step { mask, weights, at } in &self.steps[step] {
+            if LOADS == FROM_ROWS {
+                let mask = read(mask, 0);
+                let upper = _mm256_set_m128i(self.pick_bytes(0, at[1]), self.pick_bytes(0, at[0]));
+                let lower = _mm256_set_m128i(self.pick_bytes(1, at[1]), self.pick_bytes(1, at[0]));
+                let (upper, lower) = (_mm256_shuffle_epi8(upper, mask), _mm256_shuffle_epi8(lower, mask));
+                let both = _mm256_or_si256(upper, _mm256_slli_epi16::<8>(lower));
+                let pairs = _mm256_maddubs_epi16(both, _mm256_set1_epi16(self.row_weights));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, read(weights, 0)));
+                continue;
+            }
             let at = |load: usize| at[load];
             let samples = match LOADS {
                 2 => _mm256_set_m128i(self.pick(at(1)), self.pick(at(0))),
@@ -384,7 +471,7 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
 
     /// A row of RGB from adjacent R, G and B.
     #[target_feature(enable = "avx2")]
-    fn packed_rgb<const LIMITED: bool>(self, line: &mut [u8]) {
+    fn packed_rgb<const LOADS: usize>(self, is_limited: bool, line: &mut [u8]) {
         const N: i8 = NONE as i8;
         // RGB0 -> RGB in each half, then both halves together.
         let tight =
@@ -392,8 +479,8 @@ impl<const PAIRS: usize> Picker<'_, PAIRS> {
         let join = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
         for (i, line) in line.as_chunks_mut::<24>().0.iter_mut().enumerate() {
             let sums = |step: usize| {
-                let sums = self.sums::<2>(4 * i + step);
-                if LIMITED { to_full_range(sums) } else { sums }
+                let sums = self.sums::<LOADS>(4 * i + step);
+                if is_limited { to_full_range(sums) } else { sums }
             };
             let (ab, cd) = (_mm256_packs_epi32(sums(0), sums(1)), _mm256_packs_epi32(sums(2), sums(3)));
             let rgb0 = to_bytes(ab, cd);
