@@ -223,7 +223,8 @@ impl Plain {
     }
 }
 
-/// The nodes that turn bytes into the float input, and their constants. `graph`'s first convolution gets 1/std.
+/// The nodes that turn bytes into the float input, and their constants. `graph`'s first convolution gets 1/std, and the other order of
+/// colours.
 fn normalise(
     graph: &mut Graph,
     input: &str,
@@ -244,17 +245,22 @@ fn normalise(
     ];
     let mut constants = Vec::new();
     let mut last = planes;
-    if colours.is_bgr {
+    let deviations = colours.normal.map_or([1.0; 3], |(_, deviations)| deviations);
+    let is_folded = fold_colours(graph, input, deviations, colours.is_bgr)?;
+    if colours.is_bgr && !is_folded {
         let order = name("colour_order");
         nodes.push(Node::new("Gather", &[&last, &order], &ordered).with_int("axis", 1));
         constants.push(Tensor::int64(&order, &[3], &[2, 1, 0]));
         last = ordered;
     }
-    if let Some((means, deviations)) = colours.normal {
+    if let Some((mut means, deviations)) = colours.normal {
+        if colours.is_bgr && is_folded {
+            means.reverse();
+        }
         let centred = name("centred");
         nodes.push(Node::new("Sub", &[&last, &mean], &centred));
         constants.push(constant(&mean, means)?);
-        if !fold_deviation(graph, input, deviations)? {
+        if !is_folded {
             let factor = name("factor");
             nodes.push(Node::new("Mul", &[&centred, &factor], &name("normal")));
             constants.push(constant(&factor, deviations.map(|deviation| 1.0 / deviation))?);
@@ -267,8 +273,9 @@ fn normalise(
     Ok((nodes, constants))
 }
 
-/// Multiplies 1/std into the weights of the convolution that is the input's only user. False: there is no such convolution.
-fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Result<bool, String> {
+/// Multiplies 1/std into the weights of the convolution that is the input's only user, and changes their order from BGR to RGB.
+/// False: there is no such convolution.
+fn fold_colours(graph: &mut Graph, input: &str, deviations: [f32; 3], is_bgr: bool) -> Result<bool, String> {
     let has_subgraphs = |node: &Node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     if graph.node.iter().any(has_subgraphs) {
         return Ok(false);
@@ -297,6 +304,12 @@ fn fold_deviation(graph: &mut Graph, input: &str, deviations: [f32; 3]) -> Resul
     for (index, values) in values.chunks_exact_mut(plane).enumerate() {
         let factor = 1.0 / deviations[index % 3];
         values.iter_mut().for_each(|value| *value *= factor);
+    }
+    if is_bgr {
+        for channels in values.chunks_exact_mut(3 * plane) {
+            let (blue, rest) = channels.split_at_mut(plane);
+            blue.swap_with_slice(&mut rest[plane..]);
+        }
     }
     let folded = format!("{PREFIX}/weights");
     let tensor = Tensor::float32(&folded, &tensor.dims, &values);

@@ -39,6 +39,19 @@ fn only_the_norms_stay_in_float32() {
     assert_eq!(casts.count(), 2 + 2 * 4 + 2);
 }
 
+/// A network that takes blue first, and begins with a convolution, gets its colours without a pass over the picture; others have them
+/// put in order.
+#[test]
+fn the_order_of_colours_is_folded_into_a_first_convolution() {
+    for (name, is_folded) in [("rtmdet", true), ("yolox", false), ("rtmo", false)] {
+        let adapted = adapt(&model(&format!("tests/networks/{name}.onnx")), &Adaptation::default()).unwrap();
+        let graph = read(adapted.into()).unwrap().graph.unwrap();
+        let orders = graph.initializer.iter().any(|tensor| tensor.name() == "rtmposebatch/colour_order");
+        let scales = graph.initializer.iter().any(|tensor| tensor.name() == "rtmposebatch/factor");
+        assert_eq!((orders, scales), (!is_folded, false), "{name}");
+    }
+}
+
 #[test]
 fn unknown_operators_are_named_in_half_precision_only() {
     let mut model = model("tests/networks/dots-small.onnx");
