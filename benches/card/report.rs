@@ -69,6 +69,7 @@ impl Row {
             "provider",
             "batch",
             "threads",
+            "spin",
             "format",
             "scale",
             "side",
@@ -95,7 +96,7 @@ impl Row {
         for word in words.iter().filter(|word| self.0.contains_key(**word) && **word != left_out) {
             let value = self.text(word);
             let _ = match *word {
-                "batch" | "threads" | "scale" | "side" | "fuse" => write!(label, "{word}={value} "),
+                "batch" | "threads" | "spin" | "scale" | "side" | "fuse" => write!(label, "{word}={value} "),
                 // Of a file the name alone.
                 "model" | "detector" => write!(
                     label,
@@ -124,7 +125,7 @@ impl fmt::Display for Row {
 }
 
 /// The columns of the table, by what a row may have.
-const COLUMNS: [(&str, &str); 47] = [
+const COLUMNS: [(&str, &str); 49] = [
     ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
@@ -162,6 +163,7 @@ const COLUMNS: [(&str, &str); 47] = [
     ("cpu-by-bare-int8", "CPU / bare int8"),
     ("cpu-by-bare-openvino", "CPU / bare OpenVINO"),
     ("cpu-by-rtmlib", "CPU / rtmlib"),
+    ("cpu-by-rtmlib-not-spinning", "CPU / rtmlib without spinning"),
     ("cpu-by-1-thread", "CPU / 1 thread"),
     ("cpu-by-RGB", "CPU / RGB"),
     ("cpu-by-warp-affine", "CPU / warpAffine"),
@@ -170,6 +172,7 @@ const COLUMNS: [(&str, &str); 47] = [
     ("cpu-by-rtmlib-crop", "CPU / rtmlib's crop"),
     ("speed-by-bare", "frames/s / bare"),
     ("speed-by-rtmlib", "frames/s / rtmlib"),
+    ("speed-by-rtmlib-not-spinning", "frames/s / rtmlib without spinning"),
     ("cores-used", "cores used"),
     ("free-percent", "free %"),
 ];

@@ -1,5 +1,5 @@
 """rtmlib and OpenCV beside the plugin.  Arguments: rtmlib | body | warp-affine | rtmlib-crop | opencv-letterbox, then
-name=value: model, detector, threads, side, format.
+name=value: model, detector, threads, spin, side, format.
 Reads numbers of frames, works so many, writes seconds, processor seconds and MiB (see work.rs).  Frames and crops are
 those of work.rs, decoded to BGR in advance, which rtmlib would have to do as well.  Needs rtmlib, onnxruntime, opencv."""
 import sys
@@ -30,6 +30,8 @@ def session(file, options):
 
     so = ort.SessionOptions()
     so.intra_op_num_threads = int(options["threads"])        # all else as rtmlib has it
+    if options.get("spin") == "off":
+        so.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(file, so, providers=["CPUExecutionProvider"])
 
 
