@@ -23,7 +23,7 @@ from PIL import Image
 W, H = 192, 256
 MEAN, STD = np.array([123.675, 116.28, 103.53], np.float32), np.array([58.395, 57.12, 57.375], np.float32)
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
-VAL = {"ccp": 6, "lspet": 6, "coco_train2017": 16, "nobody": 12}                    # as in train.py
+VAL = {"ccp": 6, "lspet": 6, "mpii": 8, "coco_train2017": 16, "nobody": 12}                    # as in train.py
 
 
 def held_out(src, img):

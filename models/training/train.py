@@ -24,15 +24,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 import rtmpose as R
+from augment import CH, CW, FLIP, H, PAD, W, augment, colours, region, warp
+from graph import Graph
 
-W, H = 192, 256          # network input
-CW, CH = 216, 288        # crop canvas held on the GPU
-PAD = 114                # grey beyond the photograph's edge in the packs
-FLIP = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000.0
-SHARE = {"ccp": 0.20, "lspet": 0.60, "coco_train2017": 0.08, "nobody": 0.09, "corner": 0.03}   # of each batch
+SHARE = {"ccp": 0.10, "lspet": 0.40, "mpii": 0.17, "coco_train2017": 0.16, "nobody": 0.12, "corner": 0.05}    # of each batch
 FORBIDDEN = ("flickr8k",)                                                                     # its terms forbid it
-VAL = {"ccp": 6, "lspet": 6, "coco_train2017": 16, "nobody": 12}                              # percent, by picture
+VAL = {"ccp": 6, "lspet": 6, "mpii": 8, "coco_train2017": 16, "nobody": 12}                              # percent, by picture
 
 
 def held_out(src, img):
@@ -56,7 +54,7 @@ def content(a):
 class Pack:
     """Crops on the device, resized to the canvas, with boxes, key points and the photograph's edges in canvas pixels."""
 
-    def __init__(self, people, nobody, val, device, windows=10, seed=0):
+    def __init__(self, people, nobody, val, device, windows=16, seed=0):
         rng = np.random.default_rng(seed)
         jobs, box, kpts, wgt, gone, src = [], [], [], [], [], []
         for path in people:
@@ -124,120 +122,6 @@ class Pack:
         self.box, self.kpts, self.wgt, self.gone, self.edge = to(box), to(kpts), to(wgt), to(gone), to(edge)
 
 
-def region(box, pad=1.25):
-    """Box [N,4] -> centre [N,2] and padded size [N,2] with the network's aspect."""
-    c = box[:, :2] + box[:, 2:] / 2
-    w, h = box[:, 2] * pad, box[:, 3] * pad
-    w = torch.maximum(w, h * W / H)
-    return c, torch.stack((w, w * H / W), 1)
-
-
-def warp(img, edge, c, size, rot, flip):
-    """Samples [N,3,H,W]; output pixel (u,v) comes from c + R(rot) ((u,v) - (W,H)/2) * size/(W,H), mirrored where flip."""
-    n, dev = len(img), img.device
-    v, u = torch.meshgrid(torch.arange(H, device=dev, dtype=torch.float32), torch.arange(W, device=dev, dtype=torch.float32), indexing="ij")
-    du = (u - W / 2)[None] * (1 - 2 * flip.float())[:, None, None]
-    dv = (v - H / 2)[None].expand(n, -1, -1)
-    k = (size[:, 0] / W)[:, None, None]
-    cs, sn = rot.cos()[:, None, None], rot.sin()[:, None, None]
-    x = c[:, 0, None, None] + (cs * du - sn * dv) * k
-    y = c[:, 1, None, None] + (sn * du + cs * dv) * k
-    grid = torch.stack(((2 * x + 1) / CW - 1, (2 * y + 1) / CH - 1), -1)
-    out = F.grid_sample(img.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    e = edge[:, :, None, None]
-    return out, ((x > e[:, 0] - .5) & (x < e[:, 2] - .5) & (y > e[:, 1] - .5) & (y < e[:, 3] - .5))[:, None].float()
-
-
-def project(kpts, c, size, rot, flip):
-    """Canvas pixels -> network pixels, the inverse of warp."""
-    d = (kpts - c[:, None]) / (size[:, None, :1] / W)
-    cs, sn = rot.cos()[:, None], rot.sin()[:, None]
-    u = (cs * d[..., 0] + sn * d[..., 1]) * (1 - 2 * flip.float())[:, None] + W / 2
-    v = -sn * d[..., 0] + cs * d[..., 1] + H / 2
-    return torch.stack((u, v), -1)
-
-
-def augment(img, kp, wt, gone, box, edge, hard):
-    """-> normalised input [N,3,H,W], key points in network pixels, weight of each, weight of its absence."""
-    dev, n = img.device, len(img)
-    r = lambda *s: torch.rand(*s, device=dev)
-    # half body: the box shrinks to the upper or the lower joints; half of the time the picture ends there as well (webcam)
-    upper = torch.arange(17, device=dev) < 11
-    up = r(n) < .75
-    take = torch.where(up[:, None], upper, ~upper) & (wt > 0)
-    half = (r(n) < .32 * hard) & (take.sum(1) >= 4)
-    lo = torch.where(take[..., None], kp, torch.full_like(kp, 1e9)).amin(1)
-    hi = torch.where(take[..., None], kp, torch.full_like(kp, -1e9)).amax(1)
-    hb = torch.cat((lo - .15 * (hi - lo) - 3, 1.3 * (hi - lo) + 6), 1)
-    box = torch.where(half[:, None], hb, box)
-    cut, far_end = half & (r(n) < .5), box[:, 1] + box[:, 3]
-    edge = torch.stack((edge[:, 0], torch.where(cut & ~up, torch.maximum(edge[:, 1], box[:, 1]), edge[:, 1]), edge[:, 2],
-                        torch.where(cut & up, torch.minimum(edge[:, 3], far_end), edge[:, 3])), 1)
-    # or the picture ends somewhere in the person, and the box with it
-    side, trunc = r(n), (r(n) < .15 * hard) & ~half
-    t = .15 + .35 * r(n)
-    x0, y0, x1, y1 = box[:, 0], box[:, 1], box[:, 0] + box[:, 2], box[:, 1] + box[:, 3]
-    x0 = torch.where(trunc & (side < .3), x0 + t * box[:, 2], x0)
-    x1 = torch.where(trunc & (side >= .3) & (side < .6), x1 - t * box[:, 2], x1)
-    y1 = torch.where(trunc & (side >= .6), y1 - t * box[:, 3], y1)
-    box = torch.stack((x0, y0, x1 - x0, y1 - y0), 1)
-    edge = torch.stack((torch.where(trunc & (side < .3), torch.maximum(edge[:, 0], x0), edge[:, 0]), edge[:, 1],
-                        torch.where(trunc & (side >= .3) & (side < .6), torch.minimum(edge[:, 2], x1), edge[:, 2]),
-                        torch.where(trunc & (side >= .6), torch.minimum(edge[:, 3], y1), edge[:, 3])), 1)
-    c, size = region(box)
-    s = .65 + .7 * r(n)
-    far = r(n) < .18
-    s = torch.where(far, torch.exp(math.log(1.2) + r(n) * math.log(3.4 / 1.2)), s)       # small people, as in whole frames
-    rot = (r(n) * 2 - 1) * torch.where(r(n) < .35, math.radians(80) * hard, math.radians(25))
-    rot = torch.where(r(n) < .4, torch.zeros_like(rot), rot)
-    shift = (r(n, 2) * 2 - 1) * torch.where(far[:, None], .33, .12) * size * s[:, None]
-    flip = r(n) < .5
-    size, c = size * s[:, None], c + shift
-    x, inside = warp(img, edge, c, size, rot, flip)
-    e = edge[:, None]
-    seen = (kp[..., 0] >= e[..., 0] - 2) & (kp[..., 0] < e[..., 2] + 2) & (kp[..., 1] >= e[..., 1] - 2) & (kp[..., 1] < e[..., 3] + 2)
-    k = project(kp, c, size, rot, flip)
-    k = torch.where(flip[:, None, None], k[:, FLIP], k)
-    wt, gone, seen = (torch.where(flip[:, None], a[:, FLIP], a) for a in (wt, gone, seen))
-    vis = (k[..., 0] >= 0) & (k[..., 0] < W) & (k[..., 1] >= 0) & (k[..., 1] < H)
-    out = (k[..., 0] < -6) | (k[..., 0] > W + 6) | (k[..., 1] < -6) | (k[..., 1] > H + 6) | ~seen
-    # absent: beyond the crop or the picture (known position), unlabelled in COCO, or nobody there
-    absent = torch.where((wt > 0) & out, torch.full_like(wt, .25), torch.where(gone > 1.5, torch.full_like(wt, .5), .1 * gone))
-    wt = wt * (vis & seen)
-    # what lies outside the photograph: black (as at inference), the packs' grey, one colour, or another photograph, blurred
-    mode = r(n)[:, None, None, None]
-    other = F.interpolate(F.adaptive_avg_pool2d(img.roll(1, 0).float(), (12, 9)), (H, W), mode="bilinear", align_corners=False)
-    fill = torch.where(mode < .55, torch.zeros_like(x), torch.where(mode < .75, torch.full_like(x, PAD), torch.where(mode < .85, 255 * r(n, 3, 1, 1).expand_as(x), other)))
-    x = x * inside + (1 - inside) * fill
-    # occluders: up to three rectangles, flat, noisy or cut from another picture of the batch
-    patch = x.roll(n // 2 + 1, 0)
-    yy, xx = torch.arange(H, device=dev)[None, :, None], torch.arange(W, device=dev)[None, None, :]
-    for prob in (.45, .3, .15):
-        on = r(n) < prob * hard
-        w, h = (.08 + .34 * r(n)) * W, (.08 + .3 * r(n)) * H
-        a, b = r(n) * W - w / 2, r(n) * H - h / 2
-        msk = (on[:, None, None] & (xx >= a[:, None, None]) & (xx < (a + w)[:, None, None]) & (yy >= b[:, None, None]) & (yy < (b + h)[:, None, None]))[:, None]
-        flat = 255 * r(n, 3, 1, 1) + 25 * torch.randn_like(x) * (r(n, 1, 1, 1) < .5)
-        x = torch.where(msk, torch.where(r(n, 1, 1, 1) < .6, patch, flat), x)
-    # colour
-    m = x.mean((2, 3), keepdim=True)
-    x = (x - m) * (.6 + .8 * r(n, 1, 1, 1)) + m * (.6 + .8 * r(n, 1, 1, 1))
-    x = x * (.88 + .24 * r(n, 3, 1, 1))
-    grey = x.mean(1, keepdim=True)
-    sat = torch.where(r(n, 1, 1, 1) < .08, torch.zeros(n, 1, 1, 1, device=dev), .6 + .8 * r(n, 1, 1, 1))
-    x = grey + (x - grey) * sat
-    # lost resolution (fixed slices: the batch is in random order), then noise
-    parts, at = [], 0
-    for f, share in ((2, .10), (3, .09), (4, .07), (6, .05), (8, .02)):
-        m = int(n * share)
-        if m:
-            parts.append(F.interpolate(F.avg_pool2d(x[at:at + m], f), (H, W), mode="bilinear", align_corners=False)); at += m
-    x = torch.cat(parts + [x[at:]])
-    x = x + torch.randn_like(x) * (12 * r(n, 1, 1, 1) * (r(n, 1, 1, 1) < .3))
-    mean, std = torch.tensor(R.MEAN, device=dev)[None, :, None, None], torch.tensor(R.STD, device=dev)[None, :, None, None]
-    return ((x.clamp(0, 255) - mean) / std).contiguous(memory_format=torch.channels_last), k, wt, absent
-
-
 def pose_loss(pred, target, weight, absent, beta=10.0):
     """Nats per bin x 100 / points, a sample's mean: KL to the peak where the point is, to no peak at all where it is not,
     and a little for a level other than 0, so that the maximum can serve as a score."""
@@ -255,7 +139,7 @@ def pose_loss(pred, target, weight, absent, beta=10.0):
 def predict(net, p, idx, batch=512, flip=False, scale=1.0):
     """Key points [n,17,2] in canvas pixels and scores [n,17], both on the device; outside the photograph is black."""
     dev, out, sc = p.img.device, [], []
-    mean, std = torch.tensor(R.MEAN, device=dev)[None, :, None, None], torch.tensor(R.STD, device=dev)[None, :, None, None]
+    mean, std = colours(dev)
     for i in idx.split(batch):
         c, size = region(p.box[i])
         size = size * scale
@@ -329,8 +213,10 @@ def arguments():
     ap.add_argument("--relabel", type=float, default=.5, help="share of the schedule after which labels are revised"); ap.add_argument("--steps", type=int, help="the schedule in steps, not minutes (which stay the limit)")
     ap.add_argument("--compile", default="auto", choices=("auto", "no", "augment", "all"))
     ap.add_argument("--rendered", nargs=2, metavar=("BODIES", "PICTURES"), help="render people too (render/)")
-    ap.add_argument("--share", type=float, default=.5, help="of the people in a batch, how many are rendered; 1: all")
+    ap.add_argument("--share", type=float, nargs="+", default=[.5], help="of the people in a batch, how many are rendered (1: all); two numbers: at the start and at the end")
     ap.add_argument("--pool", type=int, default=16384, help="rendered crops held"); ap.add_argument("--fresh", type=int, default=64, help="of them renewed a step")
+    ap.add_argument("--labeller", help="a checkpoint of RTMPose-t that fills in joints before training begins")
+    ap.add_argument("--graph", action="store_true", help="replay a step as a CUDA graph: launching its kernels one by one takes longer than they do")
     return ap
 
 
@@ -386,7 +272,10 @@ def chances(tr, share):
 def fit(a, tr, va, pool, dev, say, start, aug=augment):
     """Trains and writes the averaged weights; `aug`: the augmentation, perhaps compiled already.  -> what evaluate gives."""
     torch.manual_seed(a.seed + int(a.at * 60)); np.random.seed(a.seed)
-    prob = chances(tr, a.share)
+    a.graph = a.graph and dev == "cuda"
+    shares = a.share if isinstance(a.share, list) else [a.share]
+    ends = chances(tr, shares[0]), chances(tr, shares[-1])               # of each crop, at the start and at the end
+    prob = ends[0].clone()
     net = R.RTMPose(a.size).to(dev)
     if a.init:
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.init, map_location=dev).items()}, strict=True)
@@ -395,7 +284,8 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
     ema.load_state_dict(net.state_dict())
     wide = lambda n, q: q.ndim > 1 and "gamma" not in n and "beta" not in n
     opt = torch.optim.AdamW([{"params": [q for n, q in net.named_parameters() if wide(n, q)], "weight_decay": a.wd},
-                             {"params": [q for n, q in net.named_parameters() if not wide(n, q)], "weight_decay": 0}], lr=a.lr, betas=(.9, .999), fused=dev == "cuda")
+                             {"params": [q for n, q in net.named_parameters() if not wide(n, q)], "weight_decay": 0}],
+                            lr=torch.tensor(a.lr, device=dev) if a.graph else a.lr, betas=(.9, .999), fused=dev == "cuda", capturable=a.graph)
     spent, it, warm, revised = a.at * 60, 0, 0, False
     if a.state and os.path.exists(a.state):
         st = torch.load(a.state, map_location=dev)
@@ -403,18 +293,21 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         spent, it, warm, revised = st["spent"], st["it"], st["it"], False
         torch.manual_seed(a.seed + it)
         say(f"goes on from {a.state}: {spent:.0f}s, step {it}")
-    es, ns = ema.state_dict(), net.state_dict()
-    floats = [k for k in es if es[k].is_floating_point()]
-    dst, now = [es[k] for k in floats], [ns[k] for k in floats]
     back = net.backbone
+    if a.labeller:
+        teacher = R.RTMPose("t").to(dev).eval()
+        teacher.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.labeller, map_location=dev).items()})
+        relabel(teacher, tr, say)
+        del teacher
 
-    def step(update):
-        if pool and update: pool.step()
-        idx = torch.multinomial(prob, a.batch, replacement=True)
+    idx = torch.zeros(a.batch, dtype=torch.long, device=dev)
+    mean, std = colours(dev)
+
+    def learn(update):
         with torch.no_grad():
-            x, k, wt, absent = aug(tr.img[idx], tr.kpts[idx], tr.wgt[idx], tr.gone[idx], tr.box[idx], tr.edge[idx], hard)
+            x, k, wt, absent = aug(tr.img[idx], tr.kpts[idx], tr.wgt[idx], tr.gone[idx], tr.box[idx], tr.edge[idx], hard, mean, std)
             tx, ty, ok = R.simcc_targets(k, wt > 0, (H, W))
-        with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):       # the head, with its squared attention, stays in float32
+        with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda", cache_enabled=False):    # the head, with its squared attention, stays in float32
             f = back(x)
         sx, sy = net.head(f.float())
         loss = pose_loss((sx, sy), (tx, ty), wt * ok, absent)
@@ -422,8 +315,16 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         if update:
             torch.nn.utils.clip_grad_norm_(net.parameters(), a.clip)
             opt.step()
-        opt.zero_grad(set_to_none=True)
         return loss.detach()
+
+    def step(update):
+        if pool and update: pool.step()
+        idx.copy_(torch.multinomial(prob, a.batch, replacement=True))
+        if graph and update:
+            graph.replay()
+            return graph.loss
+        opt.zero_grad(set_to_none=True)
+        return learn(update)
 
     def timed(n=8):
         for _ in range(3): step(False)
@@ -431,7 +332,7 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         for _ in range(n): step(False)
         torch.cuda.synchronize(); return (time.time() - t) / n * 1e3
 
-    hard = torch.ones((), device=dev)
+    hard, graph = torch.ones((), device=dev), None
     if dev == "cuda":
         keep = {k: v.clone() for k, v in net.state_dict().items()}
         best = timed()
@@ -451,6 +352,15 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
                 say(f"{what} compiled: {type(e).__name__}: {str(e)[:300]}")
                 aug, back = old
         net.load_state_dict(keep)
+        if a.graph:
+            graph = Graph(lambda: learn(True), opt)
+            torch.cuda.synchronize(); t = time.time()
+            for _ in range(8): graph.replay()
+            torch.cuda.synchronize(); say(f"as a graph: {(time.time() - t) / 8 * 1e3:.1f} ms a step")
+            net.load_state_dict(keep); graph.forget()
+    es, ns = ema.state_dict(), net.state_dict()
+    floats = [k for k in es if es[k].is_floating_point()]
+    dst, now = [es[k] for k in floats], [ns[k] for k in floats]
     end, total = start + a.minutes * 60 - 14, (a.of * 60 if a.of else spent + a.minutes * 60 - 14 - (time.time() - start))
     t0, nxt, seen = time.time(), 100, 0.0
     good, brake, mild = {k: v.clone() for k, v in es.items()}, 1.0, False
@@ -464,7 +374,10 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         if pr >= .8 and not mild:                                              # milder at the end
             hard.fill_(.5); mild = True; say("milder augmentation from here")
         lr = a.lr * brake * min(1, (it - warm + 1) / 300 if warm == 0 else 1) * .5 * (1 + math.cos(math.pi * pr))
-        for q in opt.param_groups: q["lr"] = lr
+        for q in opt.param_groups:
+            if a.graph: q["lr"].fill_(lr)
+            else: q["lr"] = lr
+        if it % 50 == 0: prob.copy_(torch.lerp(*ends, pr))
         loss = step(True)
         it += 1
         with torch.no_grad():
@@ -476,12 +389,14 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
             elif good is None or brake < .2:
                 say("the loss is not finite"); break
             else:                                                              # back to the last good average, slower
-                brake /= 2; net.load_state_dict(good); ema.load_state_dict(good); opt.state.clear()
+                brake /= 2; net.load_state_dict(good); ema.load_state_dict(good)
+                if graph: graph.forget()
+                else: opt.state.clear()
                 say(f"step {it}: the loss was not finite; back to a good average, rate x {brake}")
         if t - t0 > nxt:
             nxt += 100
             say(f"{spent + t - t0:.0f}s of {total:.0f} step {it} ({it * a.batch / len(tr.src):.0f} epochs) lr {lr:.1e} loss {seen:.3f}", json.dumps(evaluate(ema, va)))
-            torch.save(ema.state_dict(), os.path.join(a.out, "ema.pt"))
+            torch.save(halves(ema.state_dict()), os.path.join(a.out, "ema_half.pt"))
     spent += time.time() - t0
     result = evaluate(ema, va)
     say(f"stopped at {spent:.0f}s of {total:.0f}, step {it} ({it * a.batch / len(tr.src):.0f} epochs) loss {seen:.3f}", json.dumps(result))

@@ -1,6 +1,8 @@
 """The renderer's parts that need numpy alone: joint limits, mirrored poses, the camera, the contract of the bodies' file, and, where there
 is a g++, the rasteriser against exact integers.  What needs PyTorch or a GPU is in models/training/render/check.py."""
+import ast
 import pathlib
+import re
 import shutil
 import sys
 import unittest
@@ -8,6 +10,7 @@ import unittest
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "models/training/render"))
+import dress
 import extract
 import kernels
 import layout
@@ -76,6 +79,17 @@ class Scenes(unittest.TestCase):
         self.assertTrue((np.diff(s["crop"]) >= 0).all() and (s["place"][s["first"]] == 0).all())
         self.assertTrue((s["spot"][s["first"]] == 0).all())
 
+    def test_half_of_the_people_are_among_others_and_some_are_seen_from_near(self):
+        self.assertGreater((self.s["count"] > 1).mean(), .45)
+        self.assertTrue(.15 < self.s["near"].mean() < .3, self.s["near"].mean())
+
+    def test_few_clothes_are_loud(self):
+        rgb = dress.cloth(np.random.default_rng(2), 4000) ** (1 / 2.2)
+        saturation = 1 - rgb.min(1) / rgb.max(1)
+        self.assertLess((saturation > .8).mean(), .05)
+        self.assertGreater((saturation < .16).mean(), .4)
+        self.assertGreater(rgb.std(0).min(), .15, "hardly any colour")
+
     def test_every_parameter_of_the_shader_is_set_once(self):
         self.assertEqual(self.s["params"].shape[1], layout.PERSON_SIZE)
         self.assertTrue(np.isfinite(self.s["params"]).all())
@@ -83,6 +97,16 @@ class Scenes(unittest.TestCase):
             layout.fill({"hem": slice(0, 1)}, 1, 3)
         for table, size in ((layout.PERSON_AT, layout.PERSON_SIZE), (layout.CROP_AT, layout.CROP_SIZE)):
             self.assertEqual(sorted(i for s in table.values() for i in range(s.start, s.stop)), list(range(size)))
+
+
+class Training(unittest.TestCase):
+    def test_the_same_pictures_are_held_out_from_training_and_measured(self):
+        """Read from the sources: train.py needs PyTorch."""
+        folder = pathlib.Path(kernels.HERE).parent
+        tables = [re.search(r"^VAL = (\{.*?\})", (folder / f).read_text(), re.M)[1] for f in ("train.py", "evaluate.py")]
+        self.assertEqual(*map(ast.literal_eval, tables))
+        share = re.search(r"^SHARE = (\{.*?\})", (folder / "train.py").read_text(), re.M)[1]
+        self.assertAlmostEqual(sum(ast.literal_eval(share).values()), 1)
 
 
 class File(unittest.TestCase):

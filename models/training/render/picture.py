@@ -39,9 +39,9 @@ class Backgrounds:
         theta[:, 0, 2], theta[:, 1, 2] = ox, oy
         x = F.grid_sample(t, F.affine_grid(theta, (n, 3, H, W), align_corners=False), mode="bilinear", padding_mode="reflection", align_corners=False)
         m = x.mean((2, 3), keepdim=True)
-        x = (x - m) * (.4 + 1. * r(n, 1, 1, 1)) + m * (.45 + 1. * r(n, 1, 1, 1))
+        x = (x - m) * (.6 + .6 * r(n, 1, 1, 1)) + m * (.6 + .7 * r(n, 1, 1, 1))
         grey = x.mean(1, keepdim=True)
-        x = grey + (x - grey) * (1.2 * r(n, 1, 1, 1)) * (.8 + .4 * r(n, 3, 1, 1))
+        x = grey + (x - grey) * (.4 + .8 * r(n, 1, 1, 1)) * (.9 + .2 * r(n, 3, 1, 1))
         return self.focus(g, x, .45).clamp(0, 255)
 
     def focus(self, g, x, share):
@@ -77,11 +77,11 @@ class Backgrounds:
         pick = r(n, 1, 1, 1)
         photo, made = self.photo(g, n, W, H), self.noise(g, n, W, H)
         flat = self.colour(g, n).expand(-1, -1, H, W)
-        x = torch.where(pick < .62, photo, torch.where(pick < .88, made, flat))
+        x = torch.where(pick < .82, photo, torch.where(pick < .95, made, flat))
         ground = torch.where(r(n, 1, 1, 1) < .5, self.photo(g, n, W, H), self.noise(g, n, W, H) * .35 + .65 * self.colour(g, n))
         x = torch.where((r(n, 1, 1, 1) < .55) & floor[:, None], ground, x)
         other = photo.roll(1, 0)
-        for chance in (.45, .4, .35, .3, .25):                        # windows, doors, boards, posts
+        for chance in (.3, .2, .12, .06):                        # windows, doors, boards, posts
             on = r(n) < chance
             m = self.box(g, n, W, H, (.04, .5), (.05, .8)) & on[:, None, None]
             fill = torch.where(r(n, 1, 1, 1) < .35, other, self.colour(g, n) * (.7 + .6 * other.mean((1, 2, 3), keepdim=True) / 255))
@@ -103,11 +103,11 @@ class Backgrounds:
     def front(self, g, n, W, H):
         """Things in front of everything: mask [n,H,W] and colours [n,3,H,W]."""
         r = lambda *s: torch.rand(*s, device=self.device, generator=g)
-        m = self.box(g, n, W, H, (.08, .55), (.08, .5)) & (r(n) < .22)[:, None, None]
+        m = self.box(g, n, W, H, (.08, .45), (.08, .4)) & (r(n) < .14)[:, None, None]
         m |= self.box(g, n, W, H, (.5, 1.6), (.1, .6), .75) & (r(n) < .14)[:, None, None]      # desks, counters, hedges
         m |= self.box(g, n, W, H, (.02, .07), (.8, 2.5)) & (r(n) < .08)[:, None, None]        # posts
         pick = r(n, 1, 1, 1)
-        return m, torch.where(pick < .5, self.photo(g, n, W, H), torch.where(pick < .8, self.noise(g, n, W, H), self.colour(g, n).expand(-1, -1, H, W)))
+        return m, torch.where(pick < .7, self.photo(g, n, W, H), torch.where(pick < .85, self.noise(g, n, W, H), self.colour(g, n).expand(-1, -1, H, W)))
 
 
 def gaussian(x, sigma):

@@ -51,7 +51,7 @@ def light(rng, n, R):
     return sun, strength[:, None] * tint(warm), sh.reshape(n, 27)
 
 
-def draw(rng, crops, bodies_female, bodies_age, people=(.58, .26, .11, .05)):
+def draw(rng, crops, bodies_female, bodies_age, people=(.48, .3, .14, .08)):
     """A batch of scenes, as arrays.  Persons are ordered by crop, the main one first."""
     count = rng.choice(len(people), crops, p=people) + 1
     first = np.cumsum(count) - count
@@ -66,7 +66,7 @@ def draw(rng, crops, bodies_female, bodies_age, people=(.58, .26, .11, .05)):
     others = rng.random(n) < .4
     yaw = np.where(others, rng.uniform(0, 2 * np.pi, n), yaw)
     # the camera
-    near = rng.random(crops) < .16                                  # webcams and close portraits: the upper body alone
+    near = rng.random(crops) < .24                                  # webcams and close portraits: the upper body alone
     near &= ~is_("lie", "jump")[first]
     d = np.where(near, np.exp(rng.uniform(np.log(.65), np.log(1.8), crops)), np.exp(rng.uniform(np.log(2.2), np.log(16), crops)))
     el = np.radians(np.where(rng.random(crops) < .12, rng.uniform(20, 65, crops), rng.normal(4, 9, crops)))
