@@ -1,8 +1,10 @@
 //! What ONVIF's metadata says of people that `rtmposebatch` found: two people in one frame, nobody in the next, one in the last. Also
 //! read back by the element that turns ONVIF's metadata into GstAnalytics'.
 
+use std::sync::mpsc;
+
 use gst::prelude::*;
-use gst_analytics::{AnalyticsMetaRefExt, AnalyticsODRefExt};
+use gst_analytics::AnalyticsMetaRefExt;
 
 const WIDTH: usize = 640;
 const HEIGHT: usize = 480;
@@ -54,7 +56,11 @@ fn objects(text: &str) -> Vec<(Rectangle, String, f64)> {
             let (left, top) = (side("left"), side("top"));
             let kind = part("Type");
             let likelihood = kind.attribute("Likelihood").unwrap().parse().unwrap();
-            ((left, top, side("right") - left, side("bottom") - top), kind.text().unwrap().trim().to_string(), likelihood)
+            (
+                (left, top, side("right") - left, side("bottom") - top),
+                kind.text().unwrap().trim().to_string(),
+                likelihood,
+            )
         })
         .collect()
 }
@@ -82,10 +88,12 @@ fn main() {
     .unwrap()
     .downcast::<gst::Pipeline>()
     .unwrap();
-    // What is read back is ONVIF's: nothing else goes past here.
-    let written = pipeline.by_name("written").unwrap().static_pad("src").unwrap();
-    written.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+    // The element behind takes ONVIF's metadata away. What it reads back is that alone: nothing else goes past here.
+    let (sender, written) = mpsc::channel();
+    let pad = pipeline.by_name("written").unwrap().static_pad("src").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let buffer = info.buffer_mut().unwrap().make_mut();
+        sender.send(texts(buffer)).unwrap();
         while let Some(meta) = buffer.meta_mut::<gst_analytics::AnalyticsRelationMeta>() {
             meta.remove().unwrap();
         }
@@ -102,7 +110,7 @@ fn main() {
     for (index, expected) in FRAMES.iter().enumerate() {
         let sample = sink.pull_sample().unwrap_or_else(|_| panic!("frame {index} did not arrive"));
         let buffer = sample.buffer().unwrap();
-        let texts = texts(buffer);
+        let texts = written.recv().unwrap();
         assert_eq!(texts.len(), 1, "frame {index}");
         let found = objects(&texts[0]);
         assert_eq!(found.iter().map(|object| object.0).collect::<Vec<_>>(), *expected, "{}", texts[0]);
@@ -113,5 +121,9 @@ fn main() {
         assert_eq!(boxes_of(buffer), *expected, "frame {index}, read back");
     }
     pipeline.set_state(gst::State::Null).unwrap();
-    println!("{}: people in {} frames written as ONVIF's metadata and read back", gst::version_string(), FRAMES.len());
+    println!(
+        "{}: people in {} frames written as ONVIF's metadata and read back",
+        gst::version_string(),
+        FRAMES.len()
+    );
 }
