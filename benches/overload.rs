@@ -1,6 +1,6 @@
-//! A live stream that is faster than the network keeps its latency: 60 frames a second into a network that runs 40 crops a
-//! second, for a minute. Prints, for every ten seconds, how long frames took through the element, how many were skipped,
-//! and the frames that went in and out.
+//! A live stream that is faster than the model keeps its latency: 60 frames a second into a model that runs 40 crops a
+//! second, for a minute. Prints, for every ten seconds, how long frames took through the element, how many were skipped, and
+//! how many went in and out.
 //!
 //! `cargo bench --features testing --bench overload`
 

@@ -1,5 +1,5 @@
-//! Processor time of following ten people: planning a frame's looks, a glimpse of what moves every tenth of a second, and
-//! taking the network's answers in. The network itself and the crops are not in it.
+//! CPU time of tracking ten people: planning a frame's looks, a glimpse of what moves every tenth of a second, and
+//! processing the model's answers. The model itself and the crops are not included.
 //!
 //!     cargo bench --bench tracker
 

@@ -1,4 +1,4 @@
-//! Pixels that are not square: the same scene in a video of any pixel aspect is looked at in the same way.
+//! Pixels that are not square: the same scene is inferred in the same way, whatever the video's pixel aspect.
 
 mod network_rig;
 

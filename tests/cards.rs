@@ -1,5 +1,5 @@
-//! A network on several cards: how crops are spread, and what becomes of them when cards are lost. The cards are fake ones;
-//! `cuda_cards.rs` plays the same on real ones.
+//! A network on several GPUs: how crops are distributed, and what happens when GPUs are lost. The GPUs are fakes;
+//! `cuda_cards.rs` runs the same on real ones.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What needs an NVIDIA GPU: ignored by default, `cargo test --release --test cuda -- --ignored` where there is one.
+//! Tests that need an NVIDIA GPU: ignored by default, `cargo test --release --test cuda -- --ignored` runs them.
 
 mod network_rig;
 

@@ -1,5 +1,5 @@
-//! A network on several real NVIDIA GPUs: ignored by default, `cargo test --release --test cuda_cards -- --ignored` where there
-//! are some. The fake cards of `cards.rs` play the same without one.
+//! A network on several real NVIDIA GPUs: ignored by default, `cargo test --release --test cuda_cards -- --ignored` runs
+//! them. `cards.rs` tests the same with fake GPUs.
 
 mod common;
 

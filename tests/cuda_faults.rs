@@ -1,5 +1,5 @@
-//! Faults of a real NVIDIA GPU: ignored by default, `cargo test --release --test cuda_faults -- --ignored` where there is
-//! one. The fake device plays the same in `faults.rs` and in the engine's own tests.
+//! Faults of a real NVIDIA GPU: ignored by default, `cargo test --release --test cuda_faults -- --ignored` runs them.
+//! `faults.rs` and the engine's own tests do the same with a fake device.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Frames that stay on an NVIDIA GPU: ignored by default, `cargo test --release --test cuda_frames -- --ignored` where there
-//! is one and GStreamer's plugin nvcodec is. What the kernels compute is tested without one, in `src/video/cuda/tests.rs`.
+//! Frames that stay on an NVIDIA GPU: ignored by default, `cargo test --release --test cuda_frames -- --ignored` runs them
+//! where GStreamer's plugin nvcodec is. `src/video/cuda/tests.rs` tests the kernels' arithmetic without a GPU.
 
 mod common;
 

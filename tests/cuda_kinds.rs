@@ -1,5 +1,5 @@
-//! Every kind of network on an NVIDIA GPU beside the CPU: ignored by default, `cargo test --release --test cuda_kinds -- --ignored`
-//! where there is one. The networks are the tiny ones of `tests/networks`.
+//! Compares every kind of model on an NVIDIA GPU with the CPU: ignored by default, `cargo test --release --test cuda_kinds
+//! -- --ignored` runs them. The models are the tiny ones in `tests/networks`.
 
 mod network_rig;
 

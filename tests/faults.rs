@@ -1,4 +1,4 @@
-//! A network that hangs, and a device that is lost in mid-stream.
+//! A model that hangs, and a device that is lost in mid-stream.
 
 mod common;
 

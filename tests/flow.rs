@@ -1,4 +1,4 @@
-//! Flushes, flow returns, states and faults of the network.
+//! Flushes, flow returns, states and faults of the model.
 
 mod common;
 

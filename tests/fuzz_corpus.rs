@@ -1,5 +1,5 @@
-//! What fuzzing has found worth keeping (`fuzz/corpus`), once more: foreign bytes end as a result or as an error, and never
-//! as a panic, a hang, or much memory. `make fuzz` looks for more.
+//! Repeats the useful findings of fuzzing (`fuzz/corpus`): foreign bytes give a result or an error, never a panic, a hang,
+//! or unlimited memory. `make fuzz` searches for more.
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;

@@ -1,8 +1,9 @@
-//! The plugin as users have it: installed as `scripts/install-user` does or as the Debian package lays it out, run by
-//! `gst-launch-1.0` in an environment that holds none of our variables, on machines with and without NVIDIA's driver.
+//! The plugin after an installation, by `scripts/install-user` or by the Debian package: run by `gst-launch-1.0` without any
+//! of our variables, on machines with and without NVIDIA's driver.
 //!
-//! `benches/gpu test` runs what needs a card. On a machine without the checkout's build PLUGIN, LIBRARY and GPU_LIBRARY
-//! name the plugin, ONNX Runtime for the CPU, and the one for CUDA as `make setup GPU=1` lays it out.
+//! `benches/gpu test` runs the tests that need a GPU. On a machine without the checkout's build, PLUGIN, LIBRARY and
+//! GPU_LIBRARY are the paths of the plugin, of ONNX Runtime for the CPU, and of the one for CUDA, with the files around it
+//! as after `make setup GPU=1`.
 
 mod network_rig;
 

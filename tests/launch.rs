@@ -1,5 +1,5 @@
-//! The plugin as people meet it first: `gst-launch-1.0` and `gst-inspect-1.0`, each a process of its own with a registry
-//! of its own.
+//! The user's first contact with the plugin: `gst-launch-1.0` and `gst-inspect-1.0`, each in a separate process with its own
+//! registry; and the reference pages, compared with what they show.
 
 mod network_rig;
 

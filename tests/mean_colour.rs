@@ -1,5 +1,5 @@
-//! A second inference element beside `rtmposebatch`, a page long: the mean colour of each frame. It shows that the stage knows
-//! frames, crops and rows of numbers, and nothing of people.
+//! A second inference element beside `rtmposebatch`, a page long: the mean colour of each frame. It shows that the stage
+//! knows frames, crops and rows of numbers, but nothing about people.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! Memory that follows from caps and metadata: no more than some times the frame, whatever they say.
+//! Memory for caps and metadata: at most a few times the frame's size, whatever they say.
 
 mod network_rig;
 

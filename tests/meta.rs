@@ -1,5 +1,5 @@
-//! The metadata: what is written is read again, by our reader and field by field; wrong content is refused; GStreamer's
-//! own elements carry it along.
+//! The metadata: what is written can be read, by our reader and field by field; wrong content is refused; GStreamer's own
+//! elements pass it on.
 
 #[path = "support/patience.rs"]
 mod patience;

@@ -1,4 +1,4 @@
-//! Frames, events and queries: all of them, once, in their order, and batches cut at the right moment.
+//! Frames, events and queries: all of them, once and in order, and batches that are cut at the right moment.
 
 mod common;
 

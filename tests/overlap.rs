@@ -1,4 +1,4 @@
-//! A batch is loaded while the one before runs, where the executor can.
+//! A batch is loaded while the previous one runs, if the executor can do that.
 
 use std::{
     sync::{Arc, Condvar, Mutex},

@@ -1,4 +1,4 @@
-//! For the eye and the clock, not run by `cargo test` on its own:
+//! A picture to look at, and a time measurement; not part of `cargo test`:
 //! `cargo test --release --test overlay_picture -- --ignored --nocapture`.
 
 #[path = "support/patience.rs"]

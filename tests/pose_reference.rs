@@ -1,4 +1,4 @@
-//! Crops against OpenCV's: tests/reference/make_crops.py made the numbers.
+//! Compares crops with OpenCV's, whose values tests/reference/make_crops.py has written.
 
 use gstrtmpose::pose::Region;
 use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler};

@@ -1,4 +1,4 @@
-//! The crop sampler against an independent implementation in floating point, in every format.
+//! Compares the crop sampler with an independent implementation in floating point, in every format.
 
 #[path = "support/pictures.rs"]
 mod pictures;

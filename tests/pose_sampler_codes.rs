@@ -1,5 +1,5 @@
-//! The sampler's code for this CPU gives what its portable code gives, bit for bit. Frames end with their last sample,
-//! so that a memory checker sees every read past it: `valgrind` over this test's binary has nothing to say.
+//! The sampler's code for this CPU gives the same bits as its portable code. Frames end with their last sample, so that a
+//! memory checker sees every read beyond it: `valgrind` reports nothing for this test's binary.
 
 #[path = "support/pictures.rs"]
 mod pictures;

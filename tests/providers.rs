@@ -1,4 +1,4 @@
-//! The execution providers that not every build of ONNX Runtime has, and precision where it meets them.
+//! Execution providers that not every build of ONNX Runtime has, and their precisions.
 
 mod network_rig;
 

@@ -1,4 +1,4 @@
-//! Latency, allocation, overload and figures: what the element tells the pipeline around it.
+//! Latency, allocation, overload and statistics: what the element reports to the pipeline.
 
 mod common;
 

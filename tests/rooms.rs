@@ -1,4 +1,5 @@
-//! The rooms of src/: each uses only rooms below it, and no files of a room go in a circle. `src/lib.rs` says what is in them.
+//! The rooms of src/: each uses only rooms below it, and the files of a room do not use one another in a circle.
+//! `src/lib.rs` describes them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

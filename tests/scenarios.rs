@@ -1,5 +1,5 @@
-//! What players do to a pipeline (gst-validate's scenarios, played here): files with a demuxer and a decoder, seeks, pauses,
-//! changes of state. Each is played twice, with the element and with `queue` in its place: downstream must see the same.
+//! What players do with a pipeline (gst-validate's scenarios): files with a demuxer and a decoder, seeks, pauses, changes of
+//! state. Each runs twice, with the element and with `queue` instead: downstream must see the same.
 
 mod common;
 

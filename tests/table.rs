@@ -1,4 +1,4 @@
-//! The tables of tests/README.md name tests that are there.
+//! The tests in the tables of tests/README.md exist.
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
-//! An NVIDIA card's limit and how near the element comes to it. `benches/gpu` runs it; see there for the commands.
+//! The limit of an NVIDIA GPU, and how near the element comes to it. `benches/gpu` runs it and describes the commands.
 //!
-//! Each measurement is a process of its own (`part ...`), so that start-up time and memory are its own too; the parent
-//! collects what the parts print into one table, benches/gpu.json and benches/gpu.svg.
+//! Each measurement is a separate process (`part ...`), so that start-up time and memory are its own; the parent collects
+//! what the parts print into one table, benches/gpu.json and benches/gpu.svg.
 
 mod bare;
 mod cameras;

@@ -1,9 +1,9 @@
-//! What a frame costs on the processor, side by side in one run: the bare ONNX Runtime session, rtmposebatch, rtmlib.
-//! `benches/cpu` runs it; see there for the commands.
+//! What a frame costs on the CPU, compared in one run: the bare ONNX Runtime session, rtmposebatch, rtmlib. `benches/cpu`
+//! runs it and describes the commands.
 //!
-//! Each candidate is a process of its own (`work ...`), which works a block of frames when it is told to and then says what
-//! that took. The parent tells one after the other, round after round, so that other load on the machine falls on all of
-//! them alike; ratios are taken within a round. Processor time is the process's own, so other load disturbs it little.
+//! Each candidate is a separate process (`work ...`), which processes a block of frames when asked, and then reports the
+//! cost. The parent asks one after the other, round after round, so that other load on the machine affects all of them
+//! equally; ratios are computed within a round. CPU time is the process's own, so other load changes it little.
 
 mod detectors;
 #[path = "../../tests/support/pictures.rs"]

@@ -35,7 +35,7 @@ print_people (GstClockTime pts, const GstStructure * fields)
   if (g_bytes_get_size (keypoints) != (gsize) people * points * 3 * sizeof (gfloat)
       || g_bytes_get_size (scores) != (gsize) people * sizeof (gfloat)
       || g_bytes_get_size (ids) != (gsize) people * sizeof (gint64)) {
-    g_printerr ("a field has not the length that people and points say\n");
+    g_printerr ("the length of a field does not fit people and points\n");
     goto out;
   }
 
@@ -65,7 +65,7 @@ on_frame (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
   GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER (info);
   GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, "RtmPoseMeta");
 
-  /* A frame that was not looked at carries none. */
+  /* A frame that was not inferred has none. */
   if (meta)
     print_people (GST_BUFFER_PTS (buffer), gst_custom_meta_get_structure (meta));
   return GST_PAD_PROBE_OK;

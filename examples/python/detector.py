@@ -40,7 +40,7 @@ class Hog:
 def with_regions(sample, boxes):
     """The sample's frame as a buffer of our own, with the boxes as regions of people."""
     buffer = sample.get_buffer()
-    # Pixels are shared, metadata are ours to add to. Not `buffer.copy()`, which in Python is the same buffer once more.
+    # The copy shares the pixels and has its own metadata. Not `buffer.copy()`, which returns the same buffer in Python.
     copy = buffer.copy_region(EVERYTHING, 0, buffer.get_size())
     for x, y, width, height, confidence in boxes:
         region = GstVideo.buffer_add_video_region_of_interest_meta(copy, "person", max(x, 0), max(y, 0), width, height)

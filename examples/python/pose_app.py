@@ -19,7 +19,7 @@ from pose_probe import people_of
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst  # noqa: E402
 
-FOUND = 0.3  # points of a lower score are taken as not found
+FOUND = 0.3  # points with a lower score count as not found
 GREEN, RED = (0, 255, 0), (255, 0, 0)
 # coco-17 and all skeletons that begin with it: (shoulder, wrist) of the left and of the right side.
 ARMS = (5, 9), (6, 10)

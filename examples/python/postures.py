@@ -17,10 +17,10 @@ import numpy as np
 import pose_probe
 from pose_probe import Gst, people_of
 
-FOUND = 0.3  # points of a lower score are taken as not found
-LYING_SECONDS = 5.0  # on the floor for so long is told
-FORGOTTEN = 2.0  # seconds after which a posture that cannot be judged any more has ended
-GONE = 60.0  # seconds after which nobody asks for the squats of somebody who left
+FOUND = 0.3  # points with a lower score count as not found
+LYING_SECONDS = 5.0  # a person who lies on the floor for this long is reported
+FORGOTTEN = 2.0  # seconds after which a posture ends that can no longer be judged
+GONE = 60.0  # seconds after which the squats of a person who left are forgotten
 BODIES = "coco-17", "halpe-26", "coco-wholebody-133"  # all begin with coco-17's points
 NOSE, SHOULDERS, WRISTS, HIPS, KNEES, ANKLES = 0, (5, 6), (9, 10), (11, 12), (13, 14), (15, 16)
 
@@ -38,7 +38,7 @@ def squat_depth(points):
     if hips is None or knees is None or ankles is None:
         return None
     shin = np.linalg.norm(ankles - knees)
-    # y grows downwards. Shins of somebody who squats lean, but stand.
+    # y grows downwards. In a squat, the shins lean but stay upright.
     return (knees[1] - hips[1]) / shin if shin > 0 and ankles[1] - knees[1] > 0.5 * shin else None
 
 

@@ -29,7 +29,7 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 LOOPBACK = "127.0.0.1"
 STALL = 5  # seconds without a frame after which a camera has failed
 LONGEST_RETRY = 30  # seconds
-# RTP carries JPEG of these colours alone.
+# RTP supports JPEG only with these colours.
 JPEG = "videoconvert ! video/x-raw,format=I420 ! jpegenc ! rtpjpegpay name=pay0"
 
 
@@ -39,8 +39,8 @@ def say(text):
     print(re.sub(r"(?i)\b(pass\w*|pwd|token)=[^&\s]*", r"\1=***", text), flush=True)
 
 
-# The time code: milliseconds and a check sum as 5 rows of 8 blocks, most significant bit first. Grey, so that networks
-# which look for people are not drawn to it.
+# The time code: milliseconds and a checksum as 5 rows of 8 blocks, most significant bit first. Grey, so that models for people
+# ignore it.
 BLOCK, CORNER, ONE = 12, 16, 96
 
 
@@ -87,7 +87,7 @@ class Server:
 
     def __init__(self, options):
         if options.address != LOOPBACK:
-            say(f"warning: whoever reaches {options.address} can watch these pictures, without a password")
+            say(f"warning: every machine that can reach {options.address} can watch, without a password")
         self.server = GstRtspServer.RTSPServer(address=options.address, service=str(options.port))
         if not self.server.attach(None):
             sys.exit(f"error: port {options.port} of {options.address} cannot be used: choose another with --port")
@@ -164,7 +164,7 @@ class AnnotatedCamera:
         self.name, self.address, self.options = name, address, options
         self.pipeline, self.wait, self.frames, self.last_frame, self.total = None, 1, 0, 0, 0
         self.size = f"width={options.width},height={options.height},pixel-aspect-ratio=1/1"
-        # What is served goes on while the camera is away: intervideosrc repeats the last picture, then black.
+        # Serving continues while the camera is lost: intervideosrc repeats the last frame, then sends black.
         server.add(name, f"intervideosrc channel={name} ! videoscale ! "
                    f"video/x-raw,{self.size},framerate={options.fps}/1")
         GLib.timeout_add(500, self.look)
@@ -192,7 +192,7 @@ class AnnotatedCamera:
                 say(f"{self.name}: playing")
             self.frames, self.last_frame, self.wait = frames, time.monotonic(), 1
         elif stats.get_value("frames-in") > frames and not stats.get_value("output-queue"):
-            # A frame waits for the network, on a slow machine for long: no fault of the camera's.
+            # A frame waits for the model, which takes long on a slow machine: the camera has not failed.
             self.last_frame = time.monotonic()
         elif time.monotonic() - self.last_frame > STALL:
             self.failed(f"no frame for {STALL} s")
@@ -233,7 +233,7 @@ def cameras(options):
 
 
 def annotate(options):
-    # This one, in READY, keeps the network loaded while cameras come and go, and says first what is wrong with it.
+    # This one, in READY, keeps the model loaded while cameras come and go, and reports its errors first.
     network = Gst.parse_launch(f"rtmposebatch model-instance-id=cameras {options.pose}")
     bus = Gst.Bus()
     network.set_bus(bus)
@@ -247,7 +247,7 @@ def annotate(options):
         camera.close()
         say(f"{camera.name}: {camera.total} frames")
     stats = network.get_property("stats")
-    say(f"network: {stats.get_value('crops')} crops in {stats.get_value('batches')} batches")
+    say(f"model: {stats.get_value('crops')} crops in {stats.get_value('batches')} batches")
     network.set_state(Gst.State.NULL)
 
 
@@ -306,19 +306,19 @@ def main():
     for name, port, function in (("cameras", 8554, cameras), ("annotate", 8555, annotate), ("watch", None, watch)):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
-        command.add_argument("--seconds", type=float, help="end after so many")
+        command.add_argument("--seconds", type=float, help="seconds after which the program ends")
         if port:
-            command.add_argument("--address", default=LOOPBACK, help="who can watch: %(default)s is this machine alone, "
-                                 "0.0.0.0 whoever reaches it")
-            command.add_argument("--port", type=int, default=port, help="%(default)s; 0 takes any that is free")
-            command.add_argument("--width", type=int, default=640)
-            command.add_argument("--height", type=int, default=360)
-            command.add_argument("--fps", type=int, default=15)
+            command.add_argument("--address", default=LOOPBACK, help="address to listen on (default: %(default)s, for this machine "
+                                 "only; 0.0.0.0: every machine that can reach this one)")
+            command.add_argument("--port", type=int, default=port, help="port (default: %(default)s; 0: any free one)")
+            command.add_argument("--width", type=int, default=640, help="of the video, in pixels (default: %(default)s)")
+            command.add_argument("--height", type=int, default=360, help="of the video, in pixels (default: %(default)s)")
+            command.add_argument("--fps", type=int, default=15, help="frames per second (default: %(default)s)")
         if function is cameras:
             command.add_argument("files", nargs="+", metavar="FILE")
         elif function is annotate:
             command.add_argument("addresses", nargs="+", metavar="ADDRESS", help="rtsp://...")
-            command.add_argument("--latency", type=int, default=100, help="milliseconds that packets may be late (%(default)s)")
+            command.add_argument("--latency", type=int, default=100, help="milliseconds that packets may be late (default: %(default)s)")
             command.add_argument("--pose", default="", help="properties of rtmposebatch, as in gst-launch-1.0")
         else:
             command.add_argument("address", metavar="ADDRESS", help="rtsp://...")

@@ -1,4 +1,4 @@
-//! The answer of a network that looks at whole frames: any numbers, of any kind, in a frame of any size.
+//! The answer of a model for whole frames: any numbers, of any kind, in a frame of any size.
 
 use gstrtmpose::{
     network::{BoxForm, Boxes, Classes, Kind, Thresholds},

@@ -1,4 +1,4 @@
-//! A region's crop of a picture in any layout, by the portable code and by the one for this CPU: the same bytes.
+//! A region's crop of a picture in any layout: the portable code and the code for this CPU give the same bytes.
 
 use gstrtmpose::pose::Region;
 use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler, YuvMatrix};

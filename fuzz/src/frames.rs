@@ -1,4 +1,4 @@
-//! Caps, frames of any memory layout, the regions on them, and what a network answers: through `rtmposebatch`.
+//! Caps, frames of any memory layout, the regions on them, and a model's answers: through `rtmposebatch`.
 
 use std::{
     cell::RefCell,

@@ -1,5 +1,5 @@
-//! What takes foreign bytes, one module each, called with any bytes: by cargo-fuzz (`make fuzz`), and by the test
-//! `fuzz_corpus` with those that are kept in `corpus/`. None may panic, hang, or take memory that the bytes do not ask for.
+//! Code that reads foreign bytes, one module each, called with any bytes: by cargo-fuzz (`make fuzz`), and by the test
+//! `fuzz_corpus` with the inputs in `corpus/`. None may panic, hang, or use memory that the bytes do not justify.
 
 pub mod boxes;
 pub mod crop;

@@ -1,4 +1,4 @@
-//! A model file: read, checked against the contract, adapted. ONNX Runtime is not asked.
+//! A model file: read, checked against the contract, adapted. ONNX Runtime is not involved.
 
 use gstrtmpose::network::{
     check_and_adapt,

@@ -71,8 +71,8 @@ settings! {
             .mutable_playing();
         search_crops: u32 = track().search.crops as u32,
             "Search crops",
-            "Boxes searched in each search-interval on average, and at most in one frame. The first frame of a file, a new \
-             scene and a still picture are searched completely at once. 0 = no search",
+            "Boxes searched in each search-interval on average, and at most in one frame. The first frame of a file, and \
+             still pictures, are searched completely at once. 0 = no search",
             .maximum(1024),
             .mutable_playing();
         smoothing: Smoothing = Smoothing::default(),

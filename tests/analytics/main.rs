@@ -1,5 +1,5 @@
-//! People in GstAnalytics: what is written and read, through GStreamer's own elements too. Built with `--features v1_26`,
-//! `v1_28` or `v1_30` only (`tests/gstreamer-versions` runs them in each of these GStreamers).
+//! People in GstAnalytics: what is written and read, also through GStreamer's own elements. Only built with `--features
+//! v1_26`, `v1_28` or `v1_30` (`tests/gstreamer-versions` runs them with each of these GStreamers).
 #![cfg(feature = "v1_26")]
 
 #[path = "../network_rig/mod.rs"]

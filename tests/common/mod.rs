@@ -1,4 +1,4 @@
-//! A network whose answer is a frame's number, and a pipeline of one element around it.
+//! A network that returns a frame's number, and a pipeline of one element around it.
 
 #![allow(dead_code)]
 

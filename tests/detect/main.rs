@@ -1,6 +1,6 @@
-//! `rtmposedetect` with tiny networks whose right answer is known (`tests/networks/README.md`), run by ONNX Runtime: a red, a
-//! green and a blue rectangle that were drawn in a frame come back as regions on it. Blue is of another class. And `rtmposebatch`
-//! with RTMO, which finds all three at once.
+//! `rtmposedetect` with tiny models whose correct answer is known (`tests/networks/README.md`), run by ONNX Runtime: a red,
+//! a green and a blue rectangle in a frame become regions on it; blue is another class. And `rtmposebatch` with RTMO, which
+//! finds all three at once.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;

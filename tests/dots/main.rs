@@ -1,5 +1,5 @@
-//! Tiny networks whose right answer is known (`tests/networks/README.md`), run by ONNX Runtime in the element: a dot that
-//! was drawn in a frame comes back in the frame's metadata.
+//! Tiny models whose correct answer is known (`tests/networks/README.md`), run by ONNX Runtime in the element: a dot in a
+//! frame becomes a key point in the frame's metadata.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;

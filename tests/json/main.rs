@@ -1,4 +1,4 @@
-//! Element `rtmposejson`: what it writes of a frame in each format, when, and where to.
+//! Element `rtmposejson`: what it writes for a frame in each format, when, and where.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;

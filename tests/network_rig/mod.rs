@@ -1,4 +1,4 @@
-//! What the tests with real networks share: the element between two pads, and pictures of dots in any format.
+//! What the tests with real models share: the element between two pads, and pictures of dots in any format.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod picture;

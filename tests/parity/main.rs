@@ -1,9 +1,9 @@
-//! The element against rtmlib, on the CPU: same network, same RGB frames of real pictures, same boxes, stage by stage.
-//! `reference.py` beside this file runs rtmlib and writes what each of its stages gives.
+//! Compares the element with rtmlib, on the CPU: same model, same RGB frames of real pictures, same boxes, stage by stage.
+//! `reference.py` beside this file runs rtmlib and writes the results of its stages.
 //!
-//! A short form runs with all tests. `make parity` (`PARITY=whole`) takes 1,000 random boxes and more pictures. Without
-//! rtmlib in the project's Python (`make setup` does not put it there, `make test` does) it is skipped, but with `CI=true`
-//! that is a failure.
+//! A short form runs with all tests. `make parity` (`PARITY=whole`) uses 1,000 random boxes and more pictures. If rtmlib is
+//! not in the project's Python (`make test` installs it, `make setup` does not), it is skipped; with `CI=true` that is a
+//! failure.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;

@@ -188,7 +188,7 @@ class Rtsp(unittest.TestCase):
             viewer.close()
         self.assertEqual(annotate.end(), 0)
         frames = sum(int(annotate.line(f"camera-{number}:", "frames").split()[1]) for number in (1, 2))
-        crops = int(annotate.line("network:").split()[1])
+        crops = int(annotate.line("model:").split()[1])
         self.assertGreaterEqual(frames, sum(len(viewer.codes) for viewer in viewers), "each picture that was seen was a frame")
         # One network for both. A frame that comes too late goes on without a crop.
         self.assertTrue(0 < crops <= frames + 2, f"{crops} crops of {frames} frames")
@@ -216,7 +216,7 @@ class Rtsp(unittest.TestCase):
             "annotate", "rtsp://viewer:se:cr@t@127.0.0.1:9/live", "rtsp://127.0.0.1:9/?pwd=secret&channel=1", "--port", 0,
             "--seconds", 3, "--pose", f"execution-provider=cpu model-file={ROOT}/tests/networks/dots-small.onnx")
         annotate.line("camera-1:", "again in")
-        annotate.line("network:")
+        annotate.line("model:")
         for secret in ("se:cr", "cr@t", "secret"):
             self.assertFalse([line for line in annotate.printed if secret in line])
 

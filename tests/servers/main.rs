@@ -1,4 +1,4 @@
-//! Batches on their way to inference servers, against a double of one on loopback that has every fault.
+//! Batches on their way to inference servers, tested with a fake server on this machine that has every fault.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;

@@ -1,7 +1,7 @@
-//! Memory, threads and files over hours at full speed, and over many starts.
+//! Memory, threads and open files over hours at full speed, and over many starts.
 //!
-//! In `cargo test` it plays a second and 40 starts. `make soak MINUTES=n` sets `RTMPOSE_SOAK_MINUTES`: three quarters of them with a
-//! tiny network, one with the embedded one, and 1,000 starts and stops after that.
+//! In `cargo test` it runs for a second, with 40 starts. `make soak MINUTES=n` sets `RTMPOSE_SOAK_MINUTES`: three quarters
+//! of them with a tiny model, one quarter with the embedded one, then 1,000 starts and stops.
 
 mod figures;
 mod slope;

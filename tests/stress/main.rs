@@ -1,9 +1,9 @@
-//! Random sequences of everything that a pipeline can do to the element, each from one seed: in one of five it is
-//! `rtmposedetect`, in the others `rtmposebatch`.
+//! Random sequences of everything that a pipeline can do with the element, each from one seed: one of five uses
+//! `rtmposedetect`, the others `rtmposebatch`.
 //!
-//! `RTMPOSE_STRESS_SEED=n` plays that one only, `RTMPOSE_STRESS_COUNT=n` so many, `RTMPOSE_STRESS_MINUTES=n` as many as
-//! fit, from `RTMPOSE_STRESS_FIRST=n` on. A seed fixes what each thread does, not how the machine interleaves threads:
-//! to see a failure again it can take a few hundred plays (`RTMPOSE_STRESS_REPEAT=n`).
+//! `RTMPOSE_STRESS_SEED=n` runs only that one, `RTMPOSE_STRESS_COUNT=n` that many, `RTMPOSE_STRESS_MINUTES=n` as many as fit
+//! into the time, from `RTMPOSE_STRESS_FIRST=n` on. A seed determines what each thread does, but not how the machine
+//! interleaves threads: repeating a failure can take a few hundred runs (`RTMPOSE_STRESS_REPEAT=n`).
 
 #[path = "../common/mod.rs"]
 mod common;

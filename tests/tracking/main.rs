@@ -1,4 +1,4 @@
-//! Following people through the element: a network that finds coloured dots stands for one that finds people.
+//! Tracking people through the element: a model that finds coloured dots replaces one that finds people.
 
 #![allow(clippy::duplicate_mod, reason = "both rigs wait with `patience`")]
 

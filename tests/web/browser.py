@@ -191,7 +191,7 @@ class Cameras(Case):
         before = lines()
         page.wait_for_function("before => [...document.querySelectorAll('#charts figure:not([hidden]) .first')]"
                                ".every((line, index) => line.getAttribute('d') !== before[index])", arg=before)
-        expect(charts.filter(has_text="Frames a second").locator(".now")).not_to_have_text("0.0")
+        expect(charts.filter(has_text="Frames per second").locator(".now")).not_to_have_text("0.0")
         words = page.get_by_role("img", name="Inference: p50").get_attribute("aria-label")
         self.assertRegex(words, r"p50 [\d.]+ ms, p99 [\d.]+ ms; in the last \d+ seconds")
         expect(page.locator(".tile").nth(BALL).locator(".figures")).to_contain_text("frames/s")
@@ -213,8 +213,8 @@ class Cameras(Case):
         shown = {}
         for figure in page.locator("#charts figure:visible").all():
             shown[figure.locator(".name").inner_text()] = figure.locator(".now").inner_text()
-        self.assertEqual({name: shown.get(name) for name in ("Fill of batches", "Wait", "Inference", "GPU", "GPU's memory")},
-                         {"Fill of batches": "50 %", "Wait": "1.0, 2.0 ms", "Inference": "3.0, 4.0 ms", "GPU": "62 %", "GPU's memory": "3.0 GiB"})
+        self.assertEqual({name: shown.get(name) for name in ("Batch fill", "Wait", "Inference", "GPU", "GPU's memory")},
+                         {"Batch fill": "50 %", "Wait": "1.0, 2.0 ms", "Inference": "3.0, 4.0 ms", "GPU": "62 %", "GPU's memory": "3.0 GiB"})
         self.assertRegex(page.evaluate("words")[0], r"^\d+ frames/s, [\d.]+ skipped$")
 
     def test_a_camera_is_cut_and_comes_back(self):
@@ -223,7 +223,7 @@ class Cameras(Case):
         expect(tile).to_have_attribute("data-state", "running", timeout=PATIENCE)
         expect(tile).to_contain_class("has-picture", timeout=PATIENCE)
         end(self.camera)
-        expect(tile.get_by_role("status")).to_contain_text("Away: ", timeout=PATIENCE)
+        expect(tile.get_by_role("status")).to_contain_text("Lost: ", timeout=PATIENCE)
         self.picture(page, "away")
         expect(page.locator("#connection")).to_have_text("3 cameras, 1 without a picture")
         # The others go on meanwhile.
@@ -282,11 +282,11 @@ class Cameras(Case):
         self.picture(page, "hint")
         page.mouse.move(place[0], place[1] + 60 if place[1] < 200 else place[1] - 60)
         expect(tile.locator(".hint")).to_be_hidden()
-        tile.get_by_role("button", name="Go on").click()
+        tile.get_by_role("button", name="Resume").click()
         page.evaluate(MEASURE, [BALL, 10])
         page.get_by_role("button", name="Pause all").click()
         for index in (BALL, CLIP):
-            expect(page.locator(".tile").nth(index).get_by_role("button", name="Go on")).to_be_visible()
+            expect(page.locator(".tile").nth(index).get_by_role("button", name="Resume")).to_be_visible()
 
     def test_the_keyboard_is_enough(self):
         page = self.wall()

@@ -1,4 +1,4 @@
-//! `examples/web` as a program, without a browser. `make web-test` plays the page in one.
+//! `examples/web` as a program, without a browser. `make web-test` tests the page in one.
 
 #[path = "../network_rig/mod.rs"]
 mod network_rig;

@@ -9,9 +9,9 @@ const pair = (stats, name) => [stats[`${name}-p50`], stats[`${name}-p99`]];
 
 /** Each is read from what was told a while ago and now, and how many seconds are between: one line, or two. */
 const CHARTS = [
-  { name: "Frames a second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "frames") / seconds] },
+  { name: "Frames per second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "frames") / seconds] },
   {
-    name: "Fill of batches",
+    name: "Batch fill",
     unit: " %",
     least: 100,
     read: ({ network: before }, { network: now }) => {
@@ -21,7 +21,7 @@ const CHARTS = [
   },
   { name: "Wait", unit: " ms", least: 5, two: true, read: (_, { network }) => pair(network, "wait-ms") },
   { name: "Inference", unit: " ms", least: 5, two: true, read: (_, { network }) => pair(network, "inference-ms") },
-  { name: "Skipped a second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "skipped") / seconds] },
+  { name: "Skipped per second", unit: "", least: 10, read: (before, now, seconds) => [sum(before, now, "skipped") / seconds] },
   { name: "GPU", unit: " %", least: 100, read: (_, { network }) => [network["gpu-utilization"]] },
   { name: "GPU's memory", unit: " GiB", least: 1, read: (_, { network }) => [network["gpu-memory"] / 2 ** 30] },
 ];

@@ -52,7 +52,7 @@ bind(document.getElementById("settings"), () => tiles.forEach((tile) => tile.red
 pause.addEventListener("click", () => {
   const isPaused = pause.getAttribute("aria-pressed") !== "true";
   pause.setAttribute("aria-pressed", isPaused);
-  pause.textContent = isPaused ? "Go on" : "Pause all";
+  pause.textContent = isPaused ? "Resume" : "Pause all";
   for (const tile of tiles) tile.pause(isPaused);
 });
 

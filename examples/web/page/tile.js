@@ -48,7 +48,7 @@ export class Tile {
     new ResizeObserver(() => this.redraw()).observe(this.#canvas);
     this.#video.addEventListener("resize", () => this.redraw());
     if (!isSupported) {
-      this.#fault("This browser is too old for the picture: it lacks MediaSource or requestVideoFrameCallback.");
+      this.#fault("This browser is too old to show the video: it lacks MediaSource or requestVideoFrameCallback.");
       return;
     }
     this.#player = new Player(
@@ -61,7 +61,7 @@ export class Tile {
       },
       (text) => this.#fault(text),
     );
-    // What nobody sees is not sent.
+    // A stream that is not visible is not sent.
     const observer = new IntersectionObserver(([entry]) => {
       this.#isInSight = entry.isIntersecting;
       this.#play();
@@ -86,7 +86,7 @@ export class Tile {
   pause(isPaused) {
     this.#isPaused = isPaused;
     const button = this.#part(".pause");
-    button.textContent = isPaused ? "Go on" : "Pause";
+    button.textContent = isPaused ? "Resume" : "Pause";
     button.setAttribute("aria-pressed", isPaused);
     this.#play();
     this.#list();
@@ -95,7 +95,7 @@ export class Tile {
   set isLarge(isLarge) {
     this.element.classList.toggle("large", isLarge);
     const button = this.#part(".enlarge");
-    button.textContent = isLarge ? "Back to all" : "Enlarge";
+    button.textContent = isLarge ? "Show all" : "Enlarge";
     button.setAttribute("aria-pressed", isLarge);
     this.#part(".people").hidden = !isLarge;
     this.#list();
@@ -107,7 +107,7 @@ export class Tile {
     this.element.dataset.state = state;
     const said = {
       running: "",
-      away: `Away: ${reason}. It is opened again by itself.`,
+      away: `Lost: ${reason}. It is opened again automatically.`,
       ended: "This video has ended.",
       left: `${reason}.`,
     };
