@@ -1,4 +1,4 @@
-//! Makes a model repository for Triton from a model that rtmposebatch runs: the adapted model, and a configuration for
+//! Makes a model repository for Triton from a model that the elements run: the adapted model, and a configuration for
 //! clients that batch by themselves.
 //!
 //!     models/server-repository rtmpose-m.onnx repository
@@ -17,10 +17,10 @@ use gstrtmpose::network::{
     graph::{self, Adaptation, messages::ValueInfo},
 };
 
-/// Makes a model repository for Triton from a model that rtmposebatch runs.
+/// Makes a model repository for Triton from a model that rtmposebatch or rtmposedetect runs.
 #[derive(Parser)]
 struct Arguments {
-    /// ONNX file: RTMPose, RTMW or DWPose as mmdeploy exports it, ViTPose, or an adapted model.
+    /// ONNX file, as model-file of rtmposebatch or rtmposedetect accepts it.
     model: PathBuf,
     /// Folder of the repository. Other models in it are kept.
     repository: PathBuf,
