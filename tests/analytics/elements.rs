@@ -176,3 +176,41 @@ fn objectdetectionoverlay_boxes_our_people() {
         assert_eq!(luma(x, y), 16, "at {x}, {y}");
     }
 }
+
+/// What `rtmposedetect` finds is an object for each person, in the place of the region and with the detector's confidence; of nobody it
+/// says so by a relation meta without objects.
+#[test]
+fn a_detectors_people_are_objects() {
+    let mut rig = Rig::start_detector("yolox", "batch-size=1 class-ids=0");
+    rig.set_video(&nv12());
+    let frame = |people: &[([i32; 4], [u8; 3])]| {
+        let empty = Picture::filled(SIZE.0, SIZE.1, [114; 3]);
+        let picture =
+            people.iter().fold(empty, |picture, (place, colour)| picture.rectangle(*place, *colour));
+        picture.frame(&nv12(), Layout::Plain)
+    };
+    rig.push(frame(&[([160, 160, 240, 400], RED), ([720, 80, 320, 480], GREEN)]));
+    rig.push(frame(&[]));
+    rig.cut();
+    let buffer = rig.pull();
+    let regions: Vec<_> = buffer
+        .iter_meta::<gst_video::VideoRegionOfInterestMeta>()
+        .map(|meta| {
+            let (x, y, width, height) = meta.rect();
+            let confidence = meta.param("detection").unwrap().get::<f64>("confidence").unwrap() as f32;
+            ([x, y, width, height].map(|number| number as i32), confidence)
+        })
+        .collect();
+    assert_eq!(regions.len(), 2, "{regions:?}");
+    let found = objects(&buffer);
+    assert!(found.iter().all(|object| object.label == "person"), "{found:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (object, (place, confidence)) in found.iter().zip(&regions) {
+        let is_near = object.place.iter().zip(place).all(|(a, b)| a.abs_diff(*b) <= 1);
+        assert!(
+            is_near && object.confidence == confidence.clamp(0.0, 1.0),
+            "{object:?} of {place:?}, {confidence}"
+        );
+    }
+    assert_eq!(objects(&rig.pull()), []);
+}
