@@ -17,6 +17,7 @@ and drawings with a red, a green and a blue rectangle of any place and size over
                                 rtmlib's order; of rtmo x, y, score of each key point instead
 """
 import argparse
+import itertools
 import pathlib
 import types
 
@@ -50,6 +51,8 @@ def resized(frames):
 
 
 def drawing(rng):
+    """A picture, and how many rectangles are in it."""
+    count = 0
     height, width = DRAWING
     picture = rng.integers(104, 125, (height, width, 1)).repeat(3, 2).astype(np.uint8)
     # No two are equally bright, or their order would be rounding's.
@@ -58,7 +61,8 @@ def drawing(rng):
         x, y = rng.integers(0, width - w), rng.integers(0, height - h)
         if rng.random() < 0.85:
             picture[y : y + h, x : x + w] = np.eye(3)[channel] * level
-    return picture
+            count += 1
+    return picture, count
 
 
 def main():
@@ -94,8 +98,8 @@ def main():
                 data.write(np.ascontiguousarray(stretched.round().astype(np.uint8)[..., ::-1]).tobytes())
 
     rng = np.random.default_rng(11)
-    drawings = [drawing(rng) for _ in range(options.drawings)]
-    # Nobody, but a box with a score of .2: of no box at all rtmlib's RTMO makes an IndexError.
+    # Of no box at all rtmlib's RTMO makes an IndexError: nobody is a box with a score of .2.
+    drawings = list(itertools.islice((picture for picture, count in iter(lambda: drawing(rng), None) if count), options.drawings))
     drawings[3] = np.full_like(drawings[0], 114)
     drawings[3][100:200, 100:200, 0] = 165
     with open(options.out / "drawings.bin", "wb") as data:
