@@ -27,7 +27,8 @@ impl Region {
     pub fn clipped(&self, width: f32, height: f32) -> Self {
         let side = |start: f32, length: f32, most: f32| {
             let (from, to) = (start.clamp(0.0, most), (start + length).clamp(0.0, most));
-            (from, to - from)
+            // Of a side without end, which begins at minus infinity, nothing is known: it has no length, not one that is no number.
+            (from.max(0.0), (to - from).max(0.0))
         };
         let ((x, width), (y, height)) = (side(self.x, self.width, width), side(self.y, self.height, height));
         Self { x, y, width, height }
@@ -116,6 +117,8 @@ mod tests {
         assert_eq!(clipped(-10.0, -5.0, 200.0, 20.0), Region::new(0.0, 0.0, 100.0, 15.0));
         assert_eq!(clipped(200.0, 5.0, 20.0, 20.0), Region::new(100.0, 5.0, 0.0, 20.0));
         assert_eq!(clipped(-30.0, -30.0, 20.0, 20.0), Region::default());
+        assert_eq!(clipped(f32::NEG_INFINITY, 5.0, f32::INFINITY, 20.0), Region::new(0.0, 5.0, 0.0, 20.0));
+        assert_eq!(clipped(f32::NAN, f32::NAN, 1.0, 1.0), Region::default());
     }
 
     #[test]
