@@ -206,7 +206,7 @@ class Rtsp(unittest.TestCase):
                                            "model-file=/nowhere.onnx", status=1))
         self.assertIn("/nowhere.mp4", run(sys.executable, PROGRAM, "cameras", "/nowhere.mp4", "--port", 0, status=1))
         camera = self.program("cameras", CLIP, "--port", 0, "--address", "0.0.0.0")
-        camera.line("warning: whoever reaches 0.0.0.0 can watch")
+        camera.line("warning: every machine that can reach 0.0.0.0 can watch")
         port = camera.line("rtsp://0.0.0.0:").split(":")[2].split("/")[0]
         self.assertIn("--port", run(sys.executable, PROGRAM, "cameras", CLIP, "--port", port, "--address", "0.0.0.0", status=1))
         self.assertEqual(camera.end(signal.SIGTERM), 0)
