@@ -186,6 +186,14 @@ class Fetch(unittest.TestCase):
 
     # What arrives
 
+    def test_a_reader_of_the_list_may_stop_early(self):
+        # A pipe whose reader is gone already.
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([FETCH, "--list"], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+        os.close(writer)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
     def test_the_network_arrives_and_is_pinned(self):
         with Server(send()) as server:
             out, err = self.right(self.run_on(server.address))
