@@ -190,39 +190,45 @@ fn memory() -> f64 {
     pages * 4096.0 / (1 << 20) as f64
 }
 
-/// Servers, each a process, which end with this.
-struct Servers(Vec<Child>);
+/// A server in a process of its own, which ends with this.
+struct Server {
+    process: Child,
+    at: SocketAddr,
+}
 
-impl Servers {
-    /// And their addresses, as the property `inference-server` takes them.
-    fn start(count: usize) -> (Self, String) {
-        let (servers, addresses): (Vec<_>, Vec<_>) = (0..count).map(|_| start(0)).unzip();
-        (Self(servers), addresses.iter().map(|at| format!("grpc://{at}")).collect::<Vec<_>>().join(","))
+impl Server {
+    fn start(port: u16) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--server", "--port", &port.to_string()]).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut at = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut at).unwrap();
+        Self { process, at: at.trim().parse().unwrap() }
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: a process of ours, which was not waited for yet.
+        assert_eq!(unsafe { libc::kill(self.process.id() as i32, signal) }, 0);
     }
 }
 
-/// A server, and the address it listens at.
-fn start(port: u16) -> (Child, SocketAddr) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--server", "--port", &port.to_string()]).stdout(Stdio::piped());
-    let mut server = command.spawn().unwrap();
-    let mut at = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut at).unwrap();
-    (server, at.trim().parse().unwrap())
-}
-
-impl Drop for Servers {
+impl Drop for Server {
     fn drop(&mut self) {
-        for server in &mut self.0 {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
+}
+
+/// As many servers, and their addresses as the property `inference-server` takes them.
+fn start_all(count: usize) -> (Vec<Server>, String) {
+    let servers: Vec<_> = (0..count).map(|_| Server::start(0)).collect();
+    let addresses: Vec<_> = servers.iter().map(|server| format!("grpc://{}", server.at)).collect();
+    (servers, addresses.join(","))
 }
 
 /// An engine whose batches go to as many servers as are asked for.
-fn open(arguments: &Arguments) -> (Servers, Engine) {
-    let (servers, addresses) = Servers::start(arguments.servers);
+fn open(arguments: &Arguments) -> (Vec<Server>, Engine) {
+    let (servers, addresses) = start_all(arguments.servers);
     let mut backend = KserveBackend::new(Address::list(&addresses).unwrap(), "any".into());
     backend.in_flight = arguments.streams;
     let settings = EngineSettings { batch_size: BATCH, ..EngineSettings::default() };
@@ -312,9 +318,7 @@ struct Arrived {
 fn measure_faults(arguments: &Arguments) {
     gst::init().unwrap();
     gstrtmpose::plugin_register_static().unwrap();
-    let (mut servers, addresses) = Servers::start(arguments.servers);
-    let ports: Vec<u16> =
-        addresses.split(',').map(|at| at.rsplit(':').next().unwrap().parse().unwrap()).collect();
+    let (mut servers, addresses) = start_all(arguments.servers);
     let line = format!(
         "videotestsrc is-live=true ! video/x-raw,width=640,height=480,framerate=30/1 ! rtmposebatch model-name=any \
          inference-region=full-frame inference-server={addresses} ! fakesink name=sink sync=true"
@@ -369,24 +373,23 @@ fn measure_faults(arguments: &Arguments) {
             arrived.latest.as_secs_f64() * 1000.0
         );
     };
-    // SAFETY: a process of ours, which is not waited for yet.
-    let signal = |server: &Child, signal| assert_eq!(unsafe { libc::kill(server.id() as i32, signal) }, 0);
     phase("starting");
     phase("all well");
-    for (number, port) in ports.into_iter().enumerate() {
-        signal(&servers.0[number], libc::SIGSTOP);
+    for (number, server) in servers.iter_mut().enumerate() {
+        server.signal(libc::SIGSTOP);
         phase(&format!("server {number} hangs"));
-        signal(&servers.0[number], libc::SIGCONT);
+        server.signal(libc::SIGCONT);
         phase("goes on");
-        servers.0[number].kill().unwrap();
-        servers.0[number].wait().unwrap();
+        let port = server.at.port();
+        server.process.kill().unwrap();
+        server.process.wait().unwrap();
         phase(&format!("server {number} killed"));
-        servers.0[number] = start(port).0;
+        *server = Server::start(port);
         phase("is back");
     }
-    servers.0.iter().for_each(|server| signal(server, libc::SIGSTOP));
+    servers.iter().for_each(|server| server.signal(libc::SIGSTOP));
     phase("all hang");
-    servers.0.iter().for_each(|server| signal(server, libc::SIGCONT));
+    servers.iter().for_each(|server| server.signal(libc::SIGCONT));
     phase("all go on");
     pipeline.set_state(gst::State::Null).unwrap();
 }

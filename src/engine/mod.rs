@@ -38,7 +38,7 @@ pub use error::{Error, ErrorKind};
 pub use news::{Change, News};
 pub use pool::CropBuffer;
 pub use registry::{Agreement, Registry};
-use statistics::RunTimes;
+use statistics::RunTime;
 pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
 pub use thread::{TIME_TO_END, left_behind};
@@ -127,7 +127,7 @@ struct Shared {
     batcher: Batcher<Job>,
     pool: Pool,
     statistics: Statistics,
-    run_times: RunTimes,
+    run_time: RunTime,
     devices: Vec<device::Device>,
     closing: bool,
     /// Set once the executors are gone: no more crops will be run.
@@ -185,7 +185,7 @@ impl Engine {
                 batcher: Batcher::new(batch_size),
                 pool: Pool::new((0..batches * batch_size).map(|_| backend.slot(&shape)).collect()),
                 statistics: Statistics::default(),
-                run_times: RunTimes::after_warm_up(opened.iter().flat_map(|ready| &ready.warm_up).copied()),
+                run_time: RunTime::after_warm_up(opened.iter().flat_map(|ready| &ready.warm_up).copied()),
                 devices,
                 closing: false,
                 failed: None,

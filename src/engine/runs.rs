@@ -202,8 +202,9 @@ impl Core {
         let mut shared = lock(&self.shared);
         shared.devices[device].end(crops, report);
         let Some(report) = report else { return };
+        let shared = &mut *shared;
         shared.statistics.count(report);
         let full = report.crops + report.padding >= self.batch_size;
-        shared.run_times.add(report.ran, full);
+        shared.run_time.add(report.ran, full, &shared.statistics.runs);
     }
 }

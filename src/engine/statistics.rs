@@ -36,27 +36,29 @@ impl Window {
 /// How long the next run is expected to take: as long as the last full batches, or as the last runs of any size, if those took
 /// longer, as they do on a device that is busy with something else. A run in a hundred that hung changes nothing, and what was slow
 /// once is forgotten, also where no batch is ever full.
-#[derive(Default)]
-pub struct RunTimes {
+pub struct RunTime {
+    /// Runs of full batches, and their 90th percentile.
     full: Window,
-    all: Window,
+    of_full: Duration,
     expected: Duration,
 }
 
-impl RunTimes {
-    /// Runs of full batches before the first frame.
+impl RunTime {
+    /// From runs of full batches before the first frame.
     pub fn after_warm_up(runs: impl Iterator<Item = Duration>) -> Self {
         let mut full = Window::default();
         runs.for_each(|run| full.add(run));
-        Self { expected: full.percentile(0.9), full, all: Window::default() }
+        let of_full = full.percentile(0.9);
+        Self { full, of_full, expected: of_full }
     }
 
-    pub fn add(&mut self, run: Duration, is_full: bool) {
+    /// `all` are the runs of any size, with this one.
+    pub fn add(&mut self, run: Duration, is_full: bool, all: &Window) {
         if is_full {
             self.full.add(run);
+            self.of_full = self.full.percentile(0.9);
         }
-        self.all.add(run);
-        self.expected = self.full.percentile(0.9).max(self.all.percentile(0.99));
+        self.expected = self.of_full.max(all.percentile(0.99));
     }
 
     pub fn expected(&self) -> Duration {
@@ -122,10 +124,28 @@ mod tests {
         assert_eq!(window.percentile(1.0), Duration::from_millis(7));
     }
 
+    /// With the runs of any size, as an engine has them.
+    struct Times(RunTime, Window);
+
+    impl Times {
+        fn after_warm_up(runs: &[Duration]) -> Self {
+            Self(RunTime::after_warm_up(runs.iter().copied()), Window::default())
+        }
+
+        fn add(&mut self, run: Duration, is_full: bool) {
+            self.1.add(run);
+            self.0.add(run, is_full, &self.1);
+        }
+
+        fn expected(&self) -> Duration {
+            self.0.expected()
+        }
+    }
+
     #[test]
     fn a_run_that_hung_is_forgotten_though_no_batch_is_full() {
         let ms = Duration::from_millis;
-        let mut times = RunTimes::after_warm_up([ms(20), ms(18), ms(19)].into_iter());
+        let mut times = Times::after_warm_up(&[ms(20), ms(18), ms(19)]);
         assert_eq!(times.expected(), ms(20));
         times.add(ms(4), false);
         assert_eq!(times.expected(), ms(20), "a full batch could come");
@@ -140,7 +160,7 @@ mod tests {
     #[test]
     fn a_full_run_that_hung_is_forgotten_too() {
         let ms = Duration::from_millis;
-        let mut times = RunTimes::after_warm_up([ms(20)].into_iter());
+        let mut times = Times::after_warm_up(&[ms(20)]);
         (0..99).for_each(|_| times.add(ms(20), true));
         times.add(ms(1000), true);
         assert_eq!(times.expected(), ms(20));

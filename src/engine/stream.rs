@@ -195,14 +195,14 @@ impl Stream {
 
     /// How long the next run is expected to take.
     pub fn run_time(&self) -> Duration {
-        lock(&self.core.shared).run_times.expected()
+        lock(&self.core.shared).run_time.expected()
     }
 
     /// The longest time that this many crops, submitted now, would wait for the runs before them and their own.
     pub fn time_to_answer(&self, crops: usize) -> Duration {
         let shared = lock(&self.core.shared);
         let load = self.load(&shared);
-        shared.run_times.expected().saturating_mul(self.runs(load.before + crops, &load))
+        shared.run_time.expected().saturating_mul(self.runs(load.before + crops, &load))
     }
 
     /// Most runs in a row that this many crops need.

@@ -420,26 +420,29 @@ impl Servers {
 
     /// A place on a server, which may have to be waited for. None if no server has room in time.
     async fn slot(&self, except: Option<Id>, deadline: Instant) -> Option<Slot<'_>> {
-        let mut since = Some(Instant::now());
+        let mut since = Instant::now();
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            {
+            let is_any_ready = {
                 let mut state = self.state();
-                since = (state.pool.ready() > 0).then(|| since.unwrap_or_else(Instant::now));
                 if let Some(id) = state.pool.choose(except) {
                     let name = state.pool.get(id)?.name.clone();
                     let connection = state.connections.get(&id)?;
                     let (channel, number) = (connection.channel.clone()?, connection.number);
                     state.pool.begin(id);
-                    let since = since.unwrap_or_else(Instant::now);
                     return Some(Slot { servers: self, id, name, channel, number, since, is_over: false });
                 }
-                if state.pool.ready() == 0 && state.here.is_some() {
+                let is_any_ready = state.pool.ready() > 0;
+                if !is_any_ready && state.here.is_some() {
                     return None;
                 }
-            }
+                is_any_ready
+            };
             tokio::time::timeout_at(deadline, changed).await.ok()?;
+            if !is_any_ready {
+                since = Instant::now();
+            }
         }
     }
 
