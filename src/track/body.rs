@@ -1,6 +1,6 @@
 //! What a set of key points says about the body: its box, how similar two bodies are, and whether it can be a person.
 
-use super::edge::{cut_off, is_confident};
+use super::edge::{cut_off, is_confident, unseen};
 use crate::pose::{KeyPoint, Region};
 
 /// A box needs this many confident points, or all of them if the skeleton has fewer.
@@ -84,6 +84,16 @@ impl Anatomy {
         let region =
             around((x.0 + x.1) / 2.0, (y.0 + y.1) / 2.0, width.max(narrowest), height.max(narrowest));
         region.is_usable().then_some(region)
+    }
+
+    /// The pose's box, extended to where its unseen joints must be if the person stands, as far as the frame of that size
+    /// reaches.
+    pub fn whole(&self, pose: &Pose, picture: (u32, u32)) -> Region {
+        let unseen = if self.human { unseen(self.body(&pose.points)) } else { Vec::new() };
+        if unseen.is_empty() {
+            return pose.region;
+        }
+        up_to_the_edge(&pose.region, unseen.into_iter(), picture)
     }
 
     /// Object key point similarity, 0 to 1, as COCO computes it between a person and the labels, over the points that are

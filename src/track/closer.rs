@@ -14,11 +14,9 @@ impl Tracks {
         let targets = self.targets();
         let look = |key: Key, purpose: Purpose| {
             let target = targets.list.iter().find(|target| target.key == key)?;
-            let region = plan::expected(target, now, [1.0; 2]);
-            let region = if matches!(purpose, Purpose::Confirm(_)) {
-                plan::closer(&region, u64::from(self.rounds))
-            } else {
-                region
+            let region = match purpose {
+                Purpose::Confirm(_) => plan::closer(target, now, [1.0; 2], u64::from(self.rounds)),
+                _ => plan::expected(target, now, [1.0; 2]),
             };
             Some(Look { region, purpose })
         };

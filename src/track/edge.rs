@@ -53,12 +53,16 @@ pub fn cut_off(points: &[KeyPoint], picture: (u32, u32)) -> Vec<(usize, [f32; 2]
     let margin = MARGIN * body.height;
     let inside =
         |[x, y]: [f32; 2]| (margin..=width - margin).contains(&x) && (margin..=height - margin).contains(&y);
-    let unseen = BELOW_THE_SHOULDERS.filter(|index| !is_confident(&points[*index]));
-    let missing = unseen.map(|index| (index, body.joint(index))).filter(|(_, place)| !inside(*place));
-    let missing: Vec<_> = missing.collect();
+    let missing: Vec<_> = body.unseen(points).filter(|(_, place)| !inside(*place)).collect();
     // For a person who stands on visible legs, a foot at the edge does not matter.
     let half = missing.iter().filter(|(index, _)| LEGS.contains(index)).count() >= MOST_OF_THE_LEGS;
     if half { missing } else { Vec::new() }
+}
+
+/// Where the joints of arms, hips and legs that are not confident must be, judging by head and shoulders, if the person stands.
+/// None without a head and two shoulders.
+pub fn unseen(points: &[KeyPoint]) -> Vec<[f32; 2]> {
+    Upright::of(points).map_or(Vec::new(), |body| body.unseen(points).map(|(_, place)| place).collect())
 }
 
 /// The frame of reference of a body: the middle of its shoulders, its height when standing, and the direction from the head
@@ -90,6 +94,13 @@ impl Upright {
         // From the side, the shoulders look narrow; with a lowered head, the neck looks short.
         let height = (breadth / SHOULDERS).max(length / NECK);
         down[0].is_finite().then_some(Self { shoulders: middle, height, down })
+    }
+
+    /// Of the joints below the shoulders, those that are not confident, and their places.
+    fn unseen(&self, points: &[KeyPoint]) -> impl Iterator<Item = (usize, [f32; 2])> {
+        BELOW_THE_SHOULDERS
+            .filter(|index| !is_confident(&points[*index]))
+            .map(|index| (index, self.joint(index)))
     }
 
     fn joint(&self, index: usize) -> [f32; 2] {

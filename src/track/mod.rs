@@ -175,6 +175,8 @@ struct Target {
     key: Key,
     state: State,
     region: Region,
+    /// Also around the joints that are not seen.
+    whole: Region,
     velocity: [f32; 2],
     seen: f64,
 }
@@ -256,6 +258,7 @@ impl Tracks {
             key: track.key,
             state: track.state,
             region: track.extent.region(others(track.key)),
+            whole: self.anatomy.whole(&track.pose, self.size),
             velocity: track.velocity,
             seen: track.seen,
         };

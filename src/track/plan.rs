@@ -17,7 +17,7 @@ const GROWTH: f32 = 0.6;
 const BORNE: f32 = 0.05;
 /// How many seconds ahead a velocity is trusted.
 const FORESIGHT: f32 = 0.5;
-/// Every second look at a candidate uses a box this much larger.
+/// Every second look at a candidate uses a box this much larger, around the unseen joints too.
 const WIDER: f32 = 1.15;
 /// A lost person is searched for in every frame for this many seconds, and then in every `SELDOM`th.
 const AT_ONCE: f64 = 0.3;
@@ -117,8 +117,8 @@ impl Planner {
         if search && looks.len() < settings.max_people {
             let candidates = candidates().take(settings.max_people - looks.len());
             let before = looks.len();
-            looks.extend(candidates.map(|(target, region)| {
-                let region = closer(&region, self.frames);
+            looks.extend(candidates.map(|(target, _)| {
+                let region = closer(target, now, by, self.frames);
                 Look { region, purpose: Purpose::Confirm(target.key) }
             }));
             self.search.pay(looks.len() - before);
@@ -134,20 +134,28 @@ impl Planner {
     }
 }
 
-/// The box of that look at a candidate expected in `region`. Something that only resembles a person looks different through
-/// another box.
-pub(super) fn closer(region: &Region, number: u64) -> Region {
-    let by = if number.is_multiple_of(2) { WIDER } else { 1.0 };
-    let [x, y] = centre(region);
-    around(x, y, region.width * by, region.height * by)
+/// The box of that look at a candidate. Something that only resembles a person looks different through another box; and a
+/// person whose legs the first box did not show has them in every second one.
+pub(super) fn closer(target: &Target, now: f64, by: [f32; 2], number: u64) -> Region {
+    if !number.is_multiple_of(2) {
+        return expected(target, now, by);
+    }
+    let region = ahead(target, &target.whole, now, by);
+    let [x, y] = centre(&region);
+    around(x, y, region.width * WIDER, region.height * WIDER)
 }
 
-/// The box in which a person is expected: the older the last result, the larger.
+/// The box in which a person is expected.
 pub(super) fn expected(target: &Target, now: f64, by: [f32; 2]) -> Region {
+    ahead(target, &target.region, now, by)
+}
+
+/// A box of the target's last frame, moved and grown: the older it is, the larger.
+fn ahead(target: &Target, region: &Region, now: f64, by: [f32; 2]) -> Region {
     let age = ((now - target.seen) as f32).max(0.0);
     let ahead = age.min(FORESIGHT);
     let grown = 1.0 + GROWTH * ahead;
-    let region = scaled(&target.region, by);
+    let region = scaled(region, by);
     let [x, y] = centre(&region);
     // Small shifts do not matter to the model, so they are not predicted: the velocity is never exact.
     let shift = |velocity: f32, side: f32| {

@@ -136,3 +136,49 @@ fn whoever_the_edge_cuts_off_is_found_and_kept() {
         assert!(first.is_some_and(|first| first < 30), "still {still}: first in frame {first:?}");
     }
 }
+
+/// A search may show no more than the upper half, and a box around that half never shows the rest.
+#[test]
+fn legs_that_the_first_box_left_out_are_found_by_the_further_ones() {
+    for still in [false, true] {
+        let person = someone(640.0, 360.0, 500.0);
+        // The model sees what the box shows, and is sure of the whole person only.
+        let answer = |look: &Look| {
+            let lower = look.region.y + look.region.height;
+            let mut points = network(look, &[person]);
+            let hidden = points
+                .iter_mut()
+                .filter(|point| look.purpose == Purpose::Search && point.y > person.y || point.y > lower);
+            hidden.for_each(|point| point.score = 0.1);
+            Seen { look: *look, points }
+        };
+        let mut stage = Stage { still, ..Stage::new(1) };
+        let first = (0..30).find(|_| !stage.frame_with(answer).is_empty());
+        assert!(first.is_some_and(|first| first < 12), "still {still}: {first:?}");
+    }
+}
+
+#[test]
+fn a_whole_body_reaches_down_to_its_unseen_feet() {
+    let anatomy = coco();
+    let person = someone(640.0, 360.0, 500.0);
+    let mut points = person.points();
+    let all = anatomy.pose(points.clone(), SIZE).unwrap();
+    assert_eq!(anatomy.whole(&all, SIZE), all.region, "nothing is unseen");
+    points[13..].iter_mut().for_each(|point| point.score = 0.1);
+    let half = anatomy.pose(points.clone(), SIZE).unwrap();
+    let (seen, whole) = (half.region, anatomy.whole(&half, SIZE));
+    let [feet, hips] = [person.y + 0.42 * person.height, person.y];
+    assert!(seen.y + seen.height < hips + 0.2 * person.height, "{seen:?}");
+    assert!((whole.y + whole.height - feet).abs() < 1.0 && whole.y == seen.y, "{whole:?}");
+    // No farther than the frame reaches.
+    let low = anatomy.whole(&half, (SIZE.0, 500));
+    assert_eq!(low.y + low.height, 500.0);
+    // Without shoulders, nothing says where the legs are; and other skeletons have none.
+    points[5].score = 0.1;
+    let one_shoulder = anatomy.pose(points.clone(), SIZE).unwrap();
+    assert_eq!(anatomy.whole(&one_shoulder, SIZE), one_shoulder.region);
+    let custom = Anatomy::of("custom-17", 17, None);
+    let other = custom.pose(points, SIZE).unwrap();
+    assert_eq!(custom.whole(&other, SIZE), other.region);
+}
