@@ -44,7 +44,7 @@ impl Options {
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
-            // cargo adds this one.
+            // `cargo bench` adds this argument.
             if name == "--bench" {
                 continue;
             }
@@ -168,7 +168,7 @@ impl Bare {
     }
 }
 
-/// The element in a running pipeline that is fed as fast as it takes frames.
+/// The element in a running pipeline, fed as fast as it takes frames.
 struct Pipeline {
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
@@ -196,7 +196,7 @@ impl Pipeline {
         Ok(self.element.property::<gst::Structure>("stats").get("crops")?)
     }
 
-    /// Crops a second. The queue is left full, so that the next measure starts in the steady state.
+    /// Crops a second. The queue stays full, so that the next measurement starts in the steady state.
     fn measure(&self, seconds: f64) -> Result<f64, Box<dyn Error>> {
         let feed = |until: Instant| -> Result<(), Box<dyn Error>> {
             for buffer in self.frames.iter().cycle() {
@@ -229,7 +229,7 @@ impl Drop for Pipeline {
     }
 }
 
-/// A network that takes no time: what is left is the element's own.
+/// A network that takes no time: the measured time is the element's own.
 struct Instantly;
 
 impl Backend for Instantly {
@@ -252,7 +252,7 @@ impl Executor for Instantly {
     }
 }
 
-/// From a frame's arrival to its leaving, with a network that takes no time and a batch-timeout of 0.
+/// Time from a frame's arrival to its departure, with a network that takes no time and a batch-timeout of 0.
 fn added_latency(frames: Arc<Vec<gst::Buffer>>) -> Result<(), Box<dyn Error>> {
     let element = gst::ElementFactory::make("rtmposebatch")
         .property("batch-timeout", 0u64)

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const FRAME: (usize, usize) = (1280, 720);
 const NETWORK: (u32, u32) = (192, 256);
 const ZOOMS: [f32; 7] = [0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0];
-/// How many of them fit into the frame.
+/// How many of ZOOMS give crops that fit into the frame.
 const INSIDE: usize = 6;
 const TIME_PER_ZOOM: Duration = Duration::from_millis(150);
 const BT709: Matrix = Matrix { kr: 0.2126, kb: 0.0722, full_range: false };
@@ -97,7 +97,7 @@ fn crops(count: usize, code: &str, format: &str, scale: f64, zoom: f32) {
 
 /// A crop `zoom` times the network's size, at a place from the left (0) to the right and from the top to the bottom (1).
 fn crop(zoom: f32, place: [f32; 2]) -> Crop {
-    // The region is what the crop is without its padding of 1.25.
+    // The region is the crop without its padding of 1.25.
     let (width, height) = (NETWORK.0 as f32 * zoom, NETWORK.1 as f32 * zoom);
     let across = (FRAME.0 as f32 - width) * place[0] + width * 0.1;
     let down = (FRAME.1 as f32 - height) * place[1] + height * 0.1;
@@ -105,7 +105,7 @@ fn crop(zoom: f32, place: [f32; 2]) -> Crop {
     Crop::new(&region, NETWORK.0, NETWORK.1).expect("a usable region")
 }
 
-/// Times of the whole frame in a letterbox of that side, by each code.
+/// Times of the whole frame in a letterbox of `side` pixels, by each code.
 fn letterbox_times(frame: &Frame, side: u32) -> [Vec<f64>; 2] {
     let shape = FrameShape::new(FRAME.0 as u32, FRAME.1 as u32, (1, 1));
     let whole = Whole::new(Fit::Letterbox, shape, side, side).expect("sides above 0");
@@ -125,7 +125,7 @@ fn letterbox_times(frame: &Frame, side: u32) -> [Vec<f64>; 2] {
     times
 }
 
-/// The time that this part of all crops keeps within: 0.5 gives the median.
+/// The time that `part` of all crops do not exceed: 0.5 gives the median.
 fn part(times: &[f64], part: f64) -> f64 {
     let mut times = times.to_vec();
     times.sort_by(f64::total_cmp);
@@ -139,7 +139,7 @@ fn times(frame: &Frame, zoom: f32, scale: f64) -> [Vec<f64>; 2] {
     let mut out = vec![0; (NETWORK.0 * NETWORK.1 * 3) as usize];
     let start = Instant::now();
     let mut times = [const { Vec::new() }; 2];
-    // As many of each zoom, so that the median over all zooms favours none.
+    // The same number of crops for each zoom, so that the median over all zooms favours none.
     for i in 0..1000 {
         let crop = crop(zoom, [(i % 7) as f32 / 6.0, (i % 5) as f32 / 4.0]);
         let picture = frame.picture();

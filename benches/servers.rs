@@ -42,24 +42,24 @@ struct Arguments {
     /// Batches in flight at once.
     #[arg(long, default_value_t = 2)]
     streams: usize,
-    /// Live cameras of 30 frames a second, in place of as many crops as are taken.
+    /// Number of live cameras with 30 frames a second, instead of crops as fast as they are taken.
     #[arg(long)]
     cameras: Option<u32>,
     #[arg(long, default_value_t = 1)]
     servers: usize,
-    /// One live stream through the element while its servers stop and come back, each for so many seconds.
+    /// Seconds for each stop of a server, with one live stream through the element.
     #[arg(long)]
     faults: bool,
-    /// So many measurements one after the other, on one connection.
+    /// Number of measurements, one after another on one connection.
     #[arg(long, default_value_t = 1)]
     minutes: u32,
     /// Be the server.
     #[arg(long)]
     server: bool,
-    /// Where the server listens; 0: wherever there is room.
+    /// Port of the server; 0: any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Given by cargo.
+    /// `cargo bench` adds this.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -105,7 +105,7 @@ fn tensor(name: &str, datatype: &str, shape: &[usize], batch: i64) -> Tensor {
     Tensor { name: name.into(), datatype: datatype.into(), shape }
 }
 
-/// Answers every batch with zeros, as soon as it is there.
+/// Answers every batch with zeros at once.
 fn serve(port: u16) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
@@ -171,7 +171,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Channel<Bytes, In
     Ok(Response::builder().header("content-type", "application/grpc").body(body).unwrap())
 }
 
-/// Seconds of processor time that this process has taken.
+/// CPU time of this process, in seconds.
 fn processor_time() -> f64 {
     // SAFETY: it fills the struct that it is given.
     let usage = unsafe {
@@ -190,7 +190,7 @@ fn memory() -> f64 {
     pages * 4096.0 / (1 << 20) as f64
 }
 
-/// A server in a process of its own, which ends with this.
+/// A server in its own process, which ends when this is dropped.
 struct Server {
     process: Child,
     at: SocketAddr,
@@ -219,14 +219,14 @@ impl Drop for Server {
     }
 }
 
-/// As many servers, and their addresses as the property `inference-server` takes them.
+/// Starts `count` servers. Also returns their addresses, as the property `inference-server` takes them.
 fn start_all(count: usize) -> (Vec<Server>, String) {
     let servers: Vec<_> = (0..count).map(|_| Server::start(0)).collect();
     let addresses: Vec<_> = servers.iter().map(|server| format!("grpc://{}", server.at)).collect();
     (servers, addresses.join(","))
 }
 
-/// An engine whose batches go to as many servers as are asked for.
+/// An engine whose batches go to the number of servers in the arguments.
 fn open(arguments: &Arguments) -> (Vec<Server>, Engine) {
     let (servers, addresses) = start_all(arguments.servers);
     let mut backend = KserveBackend::new(Address::list(&addresses).unwrap(), "any".into());
@@ -236,7 +236,7 @@ fn open(arguments: &Arguments) -> (Vec<Server>, Engine) {
     (servers, engine)
 }
 
-/// A stream, and what is notified of its answers.
+/// A stream, and the notification of its answers.
 fn attach(engine: &Engine, policy: TimeoutPolicy) -> (Stream, Arc<(Mutex<()>, Condvar)>) {
     let answered = Arc::<(Mutex<()>, Condvar)>::default();
     let tell = answered.clone();
@@ -249,8 +249,7 @@ fn attach(engine: &Engine, policy: TimeoutPolicy) -> (Stream, Arc<(Mutex<()>, Co
     (stream, answered)
 }
 
-/// Cameras with phases of their own, a crop of each frame. From the crop to its answer it may take the deadline, two round trips
-/// and 2 ms.
+/// Cameras with their own phases, one crop a frame. An answer may take the deadline, two round trips and 2 ms.
 fn measure_cameras(arguments: &Arguments, cameras: u32) {
     const FRAME: Duration = Duration::from_nanos(1_000_000_000 / 30);
     const DEADLINE: Duration = Duration::from_millis(15);
@@ -272,7 +271,7 @@ fn measure_cameras(arguments: &Arguments, cameras: u32) {
             submitted.elapsed()
         };
         let mut times: Vec<_> = (0..frames).map(took).collect();
-        // The first second finds its way.
+        // The first second does not count.
         (times.split_off(30), stream.statistics().runs.percentile(0.5))
     };
     let camera = &camera;
@@ -300,21 +299,21 @@ fn measure_cameras(arguments: &Arguments, cameras: u32) {
     );
 }
 
-/// What came out of the element since it was last asked.
+/// Frames that came out of the element since the last query.
 #[derive(Default)]
 struct Arrived {
     frames: u32,
     inferred: u32,
     last: Option<Instant>,
     longest_gap: Duration,
-    /// By which frames may be late at the sink, as the pipeline has told it.
+    /// How late frames may be at the sink, as the pipeline has configured it.
     latency: Duration,
-    /// Behind that.
+    /// How far beyond that the latest frame was.
     latest: Duration,
 }
 
-/// One live stream of 30 frames a second through the element. Each server in turn is stopped as if its machine hung, goes on, is
-/// killed, and comes back; at last all hang at once.
+/// One live stream of 30 frames a second through the element. Each server in turn hangs, continues, is killed
+/// and comes back. At last all hang at once.
 fn measure_faults(arguments: &Arguments) {
     gst::init().unwrap();
     gstrtmpose::plugin_register_static().unwrap();
@@ -403,7 +402,7 @@ fn measure(arguments: &Arguments) {
         let mut waiting = std::collections::VecDeque::new();
         let mut crops = 0u64;
         while started.elapsed().as_secs_f64() < seconds {
-            // Waits for a free slot, of which there are as many as are in flight and two batches more.
+            // Waits for a free slot. There are slots for the batches in flight and two more.
             waiting.push_back(stream.submit(stream.buffer().unwrap()));
             while waiting.front().is_some_and(|pending| pending.outcome().is_some()) {
                 assert!(waiting.pop_front().unwrap().outcome().unwrap().is_ok());

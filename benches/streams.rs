@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         match name.as_str() {
-            // cargo adds this one.
+            // `cargo bench` adds this argument.
             "--bench" => (),
             "--seconds" => seconds = arguments.next().ok_or("--seconds needs a value")?.parse()?,
             other => return Err(format!("no option {other}: see the top of benches/streams.rs").into()),
@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("| 7, beside a 4K file | shared | {beside_a_file} |");
     let shared = |streams| &figures[0][STREAMS.iter().position(|number| *number == streams).unwrap_or(0)];
     let ms = |milliseconds| Duration::from_millis(milliseconds);
-    // Sampling a crop of these frames takes next to nothing.
+    // Sampling a crop of these small frames takes almost no time.
     let (eight, one) = (ms(15) + 2 * run_time(8) + ms(2), run_time(1) + ms(3));
     promise("8 cameras: p99", shared(8).p99, "15 ms + 2 runs + 2 ms", eight);
     promise(
@@ -85,7 +85,7 @@ fn promise(what: &str, measured: Duration, bound: &str, most: Duration) {
     println!("{what} {:.1} ms <= {bound} = {:.1} ms: {verdict}", ms(measured), ms(most));
 }
 
-/// One batch at a time, from whichever engine.
+/// A device that runs one batch at a time, of any engine.
 #[derive(Clone, Default)]
 struct Device(Arc<Mutex<()>>);
 
@@ -129,7 +129,7 @@ impl std::fmt::Display for Figures {
     }
 }
 
-/// Cameras, and on request one more stream that is not live: 4K frames as fast as the element takes them.
+/// Cameras, and on request one more stream that is not live: 4K frames, as fast as the element takes them.
 fn measure(
     streams: usize,
     shared: bool,
@@ -152,7 +152,7 @@ fn measure(
         })
         .collect::<Result<_, Box<dyn Error>>>()?;
     let file_element = elements.split_off(streams).pop();
-    // Frames of the first second, while the rhythm is learned, do not count.
+    // Frames of the first second do not count: the element learns the frame intervals.
     let start = Instant::now() + Duration::from_millis(100);
     let counted = start + Duration::from_secs(1);
     let (sender, frames) = mpsc::channel();
@@ -194,7 +194,7 @@ fn measure(
     })
 }
 
-/// A file that is decoded faster than it is taken.
+/// A file that is decoded faster than the element takes frames.
 fn file(element: &RtmPoseBatch, end: Instant) {
     let sink = gst::Pad::builder(gst::PadDirection::Sink)
         .chain_function(|_, _, _| Ok(gst::FlowSuccess::Ok))
@@ -220,10 +220,11 @@ fn connect(source: &gst::Pad, element: &RtmPoseBatch, sink: &gst::Pad, caps: &st
     source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
 }
 
-/// When a frame came in and went out, and whether it carries people.
+/// When a frame came in, when it went out, and whether it carries people.
 type Passage = (Instant, Instant, bool);
 
-/// A live camera before one element; gives the number of frames that were lost because one before was not taken.
+/// A live camera upstream of one element. Returns the number of frames that were lost because the element had
+/// not taken the frame before.
 fn camera(
     element: &RtmPoseBatch,
     number: u64,
@@ -279,14 +280,14 @@ fn camera(
         source.push(buffer).expect("the frame is taken");
     }
     source.push_event(gst::event::Eos::new());
-    // All frames have come out.
+    // Waits until all frames have come out.
     end_of_stream.recv().expect("the stream ends");
     lost
 }
 
-/// Crops a second and latency by number of streams, side by side.
+/// A drawing of crops a second and of latency, side by side, by number of streams.
 fn draw(figures: &[Vec<Figures>; 2]) -> Result<String, std::fmt::Error> {
-    // The first is wide, so that it shows under the second.
+    // The first line is wide, so that it shows under the second.
     const LINES: [(&str, u32); 2] = [("#1668c7", 5), ("#c75416", 2)];
     let mut svg = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 330\" font-family=\"sans-serif\" font-size=\"12\">\n\

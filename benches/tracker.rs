@@ -34,7 +34,7 @@ const STANDING: [[f32; 2]; 17] = [
     [-0.08, 0.42],
 ];
 
-/// Somebody's points in a frame: people sway where they stand.
+/// A person's points in a frame: people sway where they stand.
 fn points(person: usize, frame: usize) -> Vec<KeyPoint> {
     let x = 100.0 + 190.0 * person as f32 + 8.0 * (frame as f32 / 9.0 + person as f32).sin();
     let point =
@@ -94,7 +94,7 @@ fn main() {
         followed = people.len();
     }
     assert_eq!(followed, PEOPLE, "all are followed at the end");
-    // The first second finds them.
+    // The first second, in which people are found, does not count.
     let mut times = times.split_off(30);
     let mean = times.iter().sum::<Duration>() / times.len() as u32;
     times.sort_unstable();

@@ -20,12 +20,12 @@ fn block(page: &str, line: &str) -> String {
     code.split_once('\n').unwrap().1.to_string()
 }
 
-/// Builds it with what is built already, and puts the program into the folder.
+/// Builds the application on top of the existing build, and puts the program into the folder.
 fn build(folder: &Folder) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/metadata.md")).unwrap();
     let manifest = block(&page, "`Cargo.toml`:\n").replace("../gst-plugin-rtmpose", root.to_str().unwrap());
-    // With the features that the plugin has here: two builds of it would lie in one place.
+    // Uses the plugin's features of this build, because a build with other features would overwrite it.
     let features = [
         ("v1_26", cfg!(feature = "v1_26")),
         ("v1_28", cfg!(feature = "v1_28")),
@@ -35,8 +35,8 @@ fn build(folder: &Folder) -> PathBuf {
     let path = format!("{{ path = {root:?}");
     assert!(manifest.contains(&path), "{manifest}");
     let manifest = manifest.replace(&path, &format!("{path}, features = {features:?}"));
-    // With the profiles and the dependencies of the plugin's tests, whose features the crates have that are built already: so
-    // nothing is built again, nor overwritten.
+    // Uses the profiles and dependencies of the plugin's tests: their crates are built with these features
+    // already. So no crate is built again or overwritten.
     let ours = include_str!("../Cargo.toml");
     let tests = ours.split("[dev-dependencies]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let profiles = ours.split("\n\n").filter(|part| part.contains("[profile.dev"));
@@ -51,8 +51,9 @@ fn build(folder: &Folder) -> PathBuf {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--offline"]).current_dir(folder.path()).env("CARGO_TARGET_DIR", &target);
-    // What `cargo test` tells this program of our own package: build scripts that read it, ring's, would run again, and all that
-    // stands on them, now and when cargo is called the next time.
+    // Removes the variables that `cargo test` sets for the plugin's own package. With them, build scripts that
+    // read them (ring's) and all crates that depend on these would run again, now and at the next call of
+    // cargo.
     for (name, _) in std::env::vars() {
         if name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_") || name == "OUT_DIR" {
             cargo.env_remove(name);
@@ -82,11 +83,11 @@ fn an_application_that_links_the_crate_finds_onnx_runtime_or_says_what_is_missin
     let home = Folder::new("application-home");
     let words = "ONNX Runtime (libonnxruntime.so, 1.20 or newer) was not found: neither beside the plugin or the program";
 
-    // Neither installed nor beside it. Unless the loader knows one.
+    // ONNX Runtime is neither installed nor beside the program. The loader may still find one.
     let output = run(application(&home));
     if !output.status.success() {
         assert!(text(&output).contains(words), "{}", text(&output));
-        // The same text where nobody reads the bus.
+        // The log has the same text, for a program that does not read the bus.
         let mut quiet = application(&home);
         quiet.env("GST_DEBUG", "1").env("GST_DEBUG_NO_COLOR", "1");
         let output = run(quiet);
@@ -94,7 +95,7 @@ fn an_application_that_links_the_crate_finds_onnx_runtime_or_says_what_is_missin
         assert!(text.lines().any(|line| line.contains("ERROR") && line.contains(words)), "{text}");
     }
 
-    // Where install-user puts it.
+    // Puts ONNX Runtime where `make install-user` puts it.
     let installed = home.path().join(".local/share/gstreamer-1.0/plugins");
     std::fs::create_dir_all(&installed).unwrap();
     let library = Path::new(".deps/onnxruntime/libonnxruntime.so.1");
@@ -102,7 +103,7 @@ fn an_application_that_links_the_crate_finds_onnx_runtime_or_says_what_is_missin
     let output = run(application(&home));
     assert_eq!(text(&output).matches("1 people").count(), 3, "{}", text(&output));
 
-    // Beside the program.
+    // Puts ONNX Runtime beside the program.
     let other = Folder::new("application-other-home");
     std::fs::copy(library, program.with_file_name("libonnxruntime.so.1")).unwrap();
     let output = run(application(&other));

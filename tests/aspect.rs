@@ -6,9 +6,9 @@ use gst_video::VideoFormat;
 use gstrtmpose::meta::FramePeople;
 use network_rig::{Rig, SMALL_NETWORK, picture::*, pixels_per_network_pixel};
 
-/// The scene as it is shown.
+/// Size of the scene as it is shown.
 const SHOWN: (u32, u32) = (640, 480);
-/// How wide pixels are by how high, the first square.
+/// Pixel aspect ratios; the first one is square.
 const ASPECTS: [(u32, u32); 3] = [(1, 1), (2, 1), (1, 2)];
 
 /// A video that is shown at that size.
@@ -17,7 +17,7 @@ fn info(aspect: (u32, u32)) -> gst_video::VideoInfo {
     video_with(VideoFormat::Rgb, SHOWN.0 / aspect.0, SHOWN.1 / aspect.1, &fields)
 }
 
-/// A red, a green and a blue dot below one another: somebody, for the tests' networks.
+/// A red, a green and a blue dot below one another: a person for the tests' networks.
 fn somebody((x, y): (f32, f32)) -> Picture {
     let dot = |picture: Picture, dy: f32, colour| picture.dot((x, y + dy), 30.0, colour);
     let picture = Picture::new(SHOWN.0, SHOWN.1);
@@ -28,7 +28,7 @@ fn frame(shown: &Picture, aspect: (u32, u32)) -> gst::Buffer {
     shown.squeezed(aspect.0 as usize, aspect.1 as usize).frame(&info(aspect), Layout::Plain)
 }
 
-/// Boxes and points of all people, as they are shown: x and y.
+/// Boxes and points (x and y) of all people, at their places in the shown picture.
 fn shown(people: &FramePeople) -> Vec<[f32; 2]> {
     let scale = [SHOWN.0 as f32 / people.width as f32, SHOWN.1 as f32 / people.height as f32];
     let corners = people.people.iter().flat_map(|person| {
@@ -88,7 +88,7 @@ fn a_detectors_box_is_cut_out_alike_and_stays_as_it_is() {
     for (channel, y) in [160.0, 240.0, 320.0].into_iter().enumerate() {
         picture = picture.dot((280.0, y), 30.0, std::array::from_fn(|n| if n == channel { 180 } else { 0 }));
     }
-    // Brighter, beside and below what belongs to the crop: 149 to 411 across and 65 to 415 down.
+    // Brighter dots beside and below the crop, which is 149 to 411 across and 65 to 415 down.
     picture = picture.dot((460.0, 240.0), 40.0, WHITE).dot((280.0, 450.0), 40.0, WHITE);
     let runs = ASPECTS.map(|aspect| {
         let mut rig = Rig::start("dots-small", "batch-size=1 inference-region=roi-list");
@@ -108,13 +108,13 @@ fn a_detectors_box_is_cut_out_alike_and_stays_as_it_is() {
         let own = [region.x * across, region.y * down, region.width * across, region.height * down];
         let exact = own.iter().zip(REGION).all(|(a, b)| (a - b as f32).abs() < 0.01);
         assert!(exact, "{what}: {region:?} of {REGION:?}");
-        // In a crop of another shape a white dot would be seen.
+        // A crop of another shape would contain a white dot.
         let (score, expected) = (found.people[0].score(), square.people[0].score());
         assert!((score - expected).abs() < 0.03, "{what}: a score of {score} instead of {expected}");
     }
 }
 
-/// Nothing is divided by a pixel that has no width.
+/// A pixel aspect ratio without width causes no division by zero.
 #[test]
 fn absurd_pixels_are_borne() {
     for aspect in ["1/2147483647", "2147483647/1", "0/1", "-1/1"] {

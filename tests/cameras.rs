@@ -19,7 +19,7 @@ use network_rig::{
 
 const FRAMES: u32 = 30;
 
-/// The program, told to use a tiny network with one crop a frame, the whole of it.
+/// The program with a tiny network and one crop a frame, the whole frame.
 fn cameras() -> Command {
     let mut command = example("cameras");
     let model = network("dots-small");
@@ -28,14 +28,14 @@ fn cameras() -> Command {
     command
 }
 
-/// A short video, as it is.
+/// A short video.
 fn clip(folder: &Folder, name: &str) -> PathBuf {
     let file = folder.path().join(name);
     assert!(is_written(&file, "identity"), "{name}");
     file
 }
 
-/// Writes a short video, which goes through these elements first. Whether that came to its end.
+/// Writes a short video through these elements. Returns whether it came to its end.
 fn is_written(file: &Path, elements: &str) -> bool {
     init();
     let line = format!(
@@ -65,7 +65,7 @@ fn an_input_that_failed_comes_back_and_files_end_the_program() {
         while let Some(line) = program.line() {
             if line.starts_with("input 2:") && line.contains("again in") {
                 failures += 1;
-                // Each wait is twice as long as the one before.
+                // Each wait is twice as long as the previous one.
                 assert!(line.contains(["", "0.1 s", "0.1 s", "0.2 s"][failures.min(3)]), "{line}");
                 if failures == 3 {
                     std::fs::rename(&clip, &later).unwrap();
@@ -83,7 +83,7 @@ fn an_input_that_failed_comes_back_and_files_end_the_program() {
     assert!(output.contains(&format!("; {all} crops, ")), "one network for both: {output}");
 }
 
-/// One detector for all inputs: it says that nobody is in these pictures, so that nobody is searched.
+/// One detector for all inputs. It finds no people in these pictures, so none are searched.
 #[test]
 fn a_detector_is_shared_and_asked_first() {
     let folder = Folder::new("cameras-detector");
@@ -123,7 +123,7 @@ fn a_camera_that_is_away_is_told_of_without_its_password() {
     let text = watched("a camera that is away", || {
         let mut command = cameras();
         command.args(["test:", "test:ball", "rtsp://viewer:se:cr@t/1@127.0.0.1:9/live?pwd=secret&channel=1"]);
-        // Figures often enough to fall into its rests of 0.3, 0.6, 1.2 s.
+        // Figures come often enough to fall into the waits of 0.3, 0.6 and 1.2 s.
         command.args(["--wall", "--sink", "fakesink", "--figures", "0.1", "--retry", "0.3"]);
         let mut program = Running::start(command);
         let mut text = String::new();
@@ -142,7 +142,7 @@ fn a_camera_that_is_away_is_told_of_without_its_password() {
 fn the_wall_holds_every_input_whatever_size_its_sink_wants() {
     const SIZE: (usize, usize) = (64, 36);
     let folder = Folder::new("cameras-wall");
-    // A pipe: the program goes on until its pictures are as they shall be.
+    // A pipe: the program runs until its pictures are as expected.
     let file = folder.path().join("wall.raw");
     assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
     let (width, height) = SIZE;
@@ -152,7 +152,7 @@ fn the_wall_holds_every_input_whatever_size_its_sink_wants() {
          filesink location={}",
         file.display()
     ));
-    // A pixel near the lower right corner of each quarter: nothing is drawn there.
+    // A pixel near the lower right corner of each quarter, where nothing is drawn.
     let quarters = move |frame: &[u8]| {
         [(1, 1), (2, 1), (1, 2), (2, 2)].map(|(column, row)| {
             let (x, y) = (column * width / 2 - 6, row * height / 2 - 4);
@@ -189,7 +189,7 @@ fn what_cannot_work_ends_with_a_status_and_the_message() {
     assert!(usage.contains("rtsp://viewer:***@camera/") && usage.contains("--help"), "{usage}");
 }
 
-/// Where they are there, tests/cuda_frames.rs plays on the GPU.
+/// On machines with NVIDIA's elements, tests/cuda_frames.rs tests this option.
 #[test]
 fn without_nvidias_elements_frames_cannot_stay_on_the_gpu_in_one_sentence() {
     init();
@@ -221,7 +221,7 @@ fn inputs_can_come_from_a_list() {
     assert!(output.status.success() && text(&output).contains(&format!("{} frames in", 2 * FRAMES)));
 }
 
-/// Encoders, and what puts their streams into a file; each is for a codec of its own.
+/// Encoders, each of its own codec, and the elements that put their streams into a file.
 const CODECS: [&str; 7] = [
     "openh264enc ! h264parse",
     "x265enc ! h265parse",
@@ -232,7 +232,7 @@ const CODECS: [&str; 7] = [
     "jpegenc",
 ];
 
-/// A short video in a codec; none where this GStreamer has no encoder for it.
+/// A short video in a codec; none if this GStreamer has no encoder for it.
 fn coded(folder: &Folder, number: usize) -> Option<PathBuf> {
     init();
     let codec = CODECS[number];
@@ -243,7 +243,7 @@ fn coded(folder: &Folder, number: usize) -> Option<PathBuf> {
     is_written(&file, codec).then_some(file)
 }
 
-/// Frames that decodebin makes of a file; none where it cannot play it.
+/// The number of frames that decodebin makes of a file; none if it cannot play the file.
 fn decoded(file: &Path) -> Option<u64> {
     let line = format!("filesrc location={} ! decodebin ! fakesink name=end sync=false", file.display());
     let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
@@ -261,7 +261,7 @@ fn every_codec_that_decodebin_plays_is_played() {
     let files = (0..CODECS.len()).filter_map(|number| coded(&folder, number));
     let files: Vec<_> = files.filter_map(|file| Some((decoded(&file)?, file))).collect();
     println!("{files:?}");
-    // Those that the set-up brings.
+    // The set-up installs elements for these.
     assert!(files.len() >= 4, "{files:?}");
     let mut command = cameras();
     command.args(files.iter().map(|(_, file)| file)).args(["--sink", "fakesink"]);
@@ -274,7 +274,7 @@ fn every_codec_that_decodebin_plays_is_played() {
     }
 }
 
-/// One that also offers frames of single fields, as libav's do, which go by caps features.
+/// A decoder that also offers frames of single fields, which caps features mark, as libav's decoders do.
 mod featured {
     use gst::{glib, prelude::*, subclass::prelude::*};
 
@@ -338,7 +338,7 @@ gst::glib::wrapper! {
     pub struct FeaturedDecoder(ObjectSubclass<featured::Decoder>) @extends gst::Bin, gst::Element, gst::Object;
 }
 
-/// The program's decoder, in this process.
+/// Runs the program's decoder in this process.
 #[test]
 fn a_decoder_that_offers_caps_with_features_is_taken() {
     let folder = Folder::new("cameras-features");
@@ -391,7 +391,8 @@ fn a_decoder_that_is_missing_is_named_once_and_the_others_play() {
     assert!(text.contains("error: 1 of 2 inputs cannot be played here"), "{text}");
 }
 
-/// By this the program tells an input that has failed from one whose frames the network has yet to answer.
+/// By this the program distinguishes an input that has failed from an input whose frames the network has not
+/// answered yet.
 #[test]
 fn frames_that_wait_for_the_network_are_told_from_those_that_wait_for_the_sink() {
     init();
@@ -403,7 +404,7 @@ fn frames_that_wait_for_the_network_are_told_from_those_that_wait_for_the_sink()
         pipeline.0.set_state(state).unwrap();
         pipeline
     };
-    // The only frame, which waits for others to run with.
+    // The only frame waits for others to fill its batch.
     let size = "video/x-raw,format=RGB,width=64,height=48,framerate=30/1";
     let waiting = play(
         &format!("appsrc name=frames format=time caps={size}"),
@@ -420,10 +421,10 @@ fn frames_that_wait_for_the_network_are_told_from_those_that_wait_for_the_sink()
         }
         assert!(pipeline::wait_for_network(&waiting.stats()), "{}", waiting.stats());
     });
-    // A sink that takes no second frame.
+    // A sink that blocks at its second frame.
     let blocked = play(&format!("videotestsrc ! {size}"), "batch-timeout=0", gst::State::Paused);
     watched("finished frames", move || {
-        // The first one is the sink's, and leaves the queue no more.
+        // The sink holds the first frame, so the next frame stays in the queue.
         blocked.0.state(gst::ClockTime::NONE).0.unwrap();
         while blocked.stats().get::<u32>("output-queue").unwrap() == 0 {
             std::thread::yield_now();

@@ -16,7 +16,7 @@ use gstrtmpose::engine::{
     Slot, Stream, TimeoutPolicy,
 };
 
-/// A network on so many cards, and what takes its place when all are lost.
+/// A network on `count` GPUs, and the fallback for when all are lost.
 fn on_cards(count: usize) -> (Fake, Arc<Fake>) {
     let spare = Arc::new(Fake::default());
     let card = || Fake { spare: Some(spare.clone()), ..Fake::default() };
@@ -31,7 +31,7 @@ fn provider(element: &impl IsA<gst::Element>) -> String {
     element.property("active-provider")
 }
 
-/// State and crops of each card.
+/// Number, state and crops of each GPU.
 fn figures(element: &impl IsA<gst::Element>) -> Vec<(u32, String, u64)> {
     let stats: gst::Structure = element.property("stats");
     let cards = stats.get::<gst::Array>("gpus").expect("there are several cards");
@@ -51,10 +51,10 @@ fn crops_go_to_whichever_card_is_free() {
     let bus = bus(&element);
     let mut harness = harness(&element);
     fake.cards.iter().for_each(|card| card.gate.close());
-    // A batch for each, which none of them ends.
+    // Each GPU gets a batch, and ends none.
     (0..12).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
     fake.cards.iter().for_each(|card| card.gate.wait_for_a_run());
-    // One that is done takes all that comes, and frames still go out in order.
+    // A GPU that is done takes all further batches. Frames still leave in order.
     fake.cards[1].gate.open();
     (12..20).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
     while fake.cards[1].seen.lock().unwrap().len() < 12 {
@@ -85,13 +85,13 @@ fn a_lost_card_takes_its_executors_and_nothing_else() {
             element.set_property_from_str("fallback", fallback);
             let bus = bus(&element);
             let mut harness = harness(&element);
-            // It is lost while batches are in it and others wait.
+            // The GPU is lost while batches are in it and others wait.
             fake.cards.iter().for_each(|card| card.gate.close());
             (0..20).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
             fake.cards.iter().for_each(|card| card.gate.wait_for_a_run());
             set(&fake.cards[1], Behaviour::Fail);
             fake.cards[1].gate.open();
-            // The other one may be in a run for long.
+            // The other GPU may be in a long run.
             let told = bus.timed_pop_filtered(gst::ClockTime::ZERO, &[gst::MessageType::Error]);
             assert!(told.is_none(), "{told:?}");
             fake.cards[0].gate.open();
@@ -173,7 +173,7 @@ fn where_all_cards_are_lost_and_nothing_takes_their_place_it_is_an_inference_err
         warnings[0].contains("is lost") && warnings[1].contains("frames pass without metadata"),
         "{warnings:?}"
     );
-    // What answers again is used again: the last card was not given up.
+    // A last GPU that answers again is used again: it was not given up.
     fake.cards.iter().for_each(|card| set(card, Behaviour::Answer));
     harness.push(frame(12)).unwrap();
     check(&harness.pull().unwrap(), 12);
@@ -209,7 +209,7 @@ fn a_card_that_is_short_of_memory_gives_back_what_it_has() {
         harness.push(frame(number)).unwrap();
         check(&harness.pull().unwrap(), number);
     }
-    // One of them has met it sooner or later.
+    // No frame need have run on GPU 0: there is one warning at most.
     let (errors, warnings) = errors_and_warnings(&bus);
     assert!(errors.is_empty() && warnings.len() <= 1, "{errors:?} {warnings:?}");
     if let Some(warning) = warnings.first() {
@@ -243,7 +243,7 @@ fn a_card_that_cannot_be_opened_is_left_out() {
     assert_eq!(warnings, ["card 1 is left out: no 1"]);
     let (cards, (errors, warnings)) = failing(ErrorKind::Run, &[0, 1, 2]);
     assert_eq!((cards, &errors[..], warnings.len()), (None, &["no 0".to_string()][..], 0));
-    // What is wrong with the file is wrong with it on every card.
+    // A fault of the file is the same on every GPU.
     let (cards, (errors, warnings)) = failing(ErrorKind::ModelRefused, &[2]);
     assert_eq!((cards, &errors[..], warnings.len()), (None, &["no 2".to_string()][..], 0));
 }
@@ -269,7 +269,7 @@ fn attach(engine: &Engine) -> Stream {
     stream
 }
 
-/// Sends a crop that lies on that card; none: in host memory.
+/// Submits a crop that lies on that GPU; none: in host memory.
 fn submit(stream: &Stream, card: Option<u32>, number: u32) -> PendingAnswer {
     let mut buffer: CropBuffer = stream.buffer().unwrap();
     let slot: &mut dyn Slot = buffer.slot_mut();
@@ -298,7 +298,7 @@ fn crops_on_a_card_go_to_its_own_executors() {
     for number in 0..40 {
         pending.push((number, submit(&on_1, Some(1), number)));
         pending.push((number + 100, submit(&on_0, Some(0), number + 100)));
-        // A card that the engine does not have: whoever is free fetches it.
+        // The engine does not have this GPU: any free GPU fetches the crop.
         pending.push((number + 200, submit(&on_0, Some(9), number + 200)));
         on_0.hurry();
         on_1.hurry();
@@ -310,7 +310,8 @@ fn crops_on_a_card_go_to_its_own_executors() {
     assert!(seen(2).iter().all(|number| *number >= 200), "{:?}", seen(2));
 }
 
-/// Its crops wait for it, though another one is idle; the latency is counted by its executors alone.
+/// Crops on a GPU wait for that GPU, even if another one is idle. The latency counts only the executors of that
+/// GPU.
 #[test]
 fn a_busy_cards_crops_wait_for_it() {
     let (fake, _spare) = on_cards(2);
@@ -331,7 +332,7 @@ fn a_busy_cards_crops_wait_for_it() {
     assert_eq!(states, [(0, 1), (1, 3)]);
 }
 
-/// Whoever is left tries to fetch what lies on a lost card.
+/// The remaining GPUs try to fetch crops that lie on a lost GPU.
 #[test]
 fn what_lies_on_a_lost_card_goes_to_the_others() {
     let (fake, _spare) = on_cards(2);
@@ -350,7 +351,7 @@ fn what_lies_on_a_lost_card_goes_to_the_others() {
     assert_eq!(*fake.cards[0].seen.lock().unwrap(), [0, 1, 2, 3, 4, 5, 6, 9]);
 }
 
-/// Many streams on four cards, of which two are lost on the way.
+/// Many streams on four GPUs, of which two are lost in mid-stream.
 #[test]
 fn no_frame_of_many_streams_is_lost_with_cards() {
     const FRAMES: u32 = 150;
@@ -397,7 +398,7 @@ fn no_frame_of_many_streams_is_lost_with_cards() {
     elements.iter().for_each(|element| _ = element.set_state(gst::State::Null).unwrap());
 }
 
-/// What the bus tells of an element with these properties, which cannot start.
+/// The error of an element with these properties, which cannot start.
 fn refusal(properties: &[(&str, &str)]) -> String {
     let element = element(&Fake::default());
     properties.iter().for_each(|(name, value)| element.set_property_from_str(name, value));

@@ -13,7 +13,7 @@ use gstrtmpose::engine::{Backend, Cancel, Executor, LoadEvent, Loading, Network 
 
 use super::{Options, Result, element::Card, report::Row};
 
-/// Opens an executor; every size has run.
+/// Opens an executor and runs every batch size once.
 pub fn open(options: &Options) -> Result<(Shape, Box<dyn Executor>)> {
     let report = |event| {
         if let LoadEvent::Warning(text) = event {
@@ -31,7 +31,7 @@ pub fn open(options: &Options) -> Result<(Shape, Box<dyn Executor>)> {
     Ok((shape, executor))
 }
 
-/// Random crops: a network can be faster on black ones.
+/// Random crops, because a network can be faster on black ones.
 fn fill(executor: &mut dyn Executor, shape: &Shape, rows: usize) {
     let mut random = 1u64;
     for row in 0..rows {
@@ -53,7 +53,7 @@ pub fn measure(options: &Options) -> Result<Row> {
     let started = Instant::now();
     let starts = std::thread::scope(|scope| {
         let run = || -> std::result::Result<f64, String> {
-            // All threads come to the barrier, whatever happens.
+            // Errors are kept until after the barrier, which waits for all threads.
             let executor = open(options).map_err(|error| error.to_string());
             let start = started.elapsed().as_secs_f64();
             opened.wait();

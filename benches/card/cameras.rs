@@ -18,15 +18,15 @@ use super::{
     report::Row,
 };
 
-/// The first second, while the rhythm is learned, does not count.
+/// The first second does not count: the element learns the frame intervals.
 const LEARNING: Duration = Duration::from_secs(1);
 
-/// One row for each number of `cameras`, and with `full=true` one with as much as the element takes.
+/// One row for each number of `cameras`, and with `full=true` one at the element's full speed.
 pub fn measure(options: &Options) -> Result<Vec<Row>> {
     element::init()?;
     let frames = Arc::new(element::frames());
     let opened = Instant::now();
-    // Keeps the engine from one row to the next; in READY it sends nothing that a batch would wait for.
+    // Keeps the engine loaded between rows. In READY the element sends nothing that a batch would wait for.
     let engine = element::make(options, "cameras")?;
     engine.set_state(gst::State::Ready)?;
     let start = opened.elapsed().as_secs_f64();
@@ -45,7 +45,7 @@ pub fn measure(options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// 16 streams that are as fast as the element.
+/// 16 streams, as fast as the element takes frames.
 fn full(options: &Options, frames: &Arc<Vec<gst::Buffer>>) -> Result<Row> {
     let counted = Arc::new(AtomicU64::new(0));
     let streams = (0..16)
@@ -126,7 +126,7 @@ fn live(options: &Options, frames: &[gst::Buffer], cameras: usize) -> Result<Row
         }
         use_of_the_card.join().unwrap_or_default()
     });
-    // All frames have come out.
+    // Waits until all frames have come out.
     for _ in 0..cameras {
         ends.recv()?;
     }

@@ -18,12 +18,13 @@ use super::{
     report::Row,
 };
 
-/// Share of the crops without a detector that is wanted with one.
+/// Wanted: crops a second with a detector, as a share of those without.
 const WANTED: f64 = 0.9;
-/// Of 1280 x 720 pixels.
+/// Size of a person in a frame of 1280 x 720 pixels.
 const PERSON: (u32, u32) = (120, 320);
 
-/// Frames that tell where so many people are, for the pose stage to have the same crops in both forms.
+/// Frames with the regions of `people` people, so that the pose stage has the same crops with and without a
+/// detector.
 fn frames(people: u32) -> Vec<gst::Buffer> {
     let mut frames = element::frames();
     for frame in &mut frames {
@@ -36,7 +37,7 @@ fn frames(people: u32) -> Vec<gst::Buffer> {
     frames
 }
 
-/// A pose element, with a detector before it where there is one.
+/// A pose element, with `detector` upstream if it is given.
 fn chain(options: &Options, detector: Option<&str>) -> Result<gst::Element> {
     let pose = element::make(options, "pose")?;
     pose.set_property_from_str("inference-region", "roi-list");
@@ -85,7 +86,7 @@ impl Form {
     fn feed(&mut self, frames: &Arc<Vec<gst::Buffer>>, length: Duration) {
         let (rate, _) = element::feed(&self.streams, frames, &self.counted, length);
         self.rates.push(rate);
-        // What is left in the queues must not fall into the other form's time.
+        // Frames left in the queues must not count in the other form's time.
         for stream in &self.streams {
             stream.source.peer_query(&mut gst::query::Drain::new());
         }
@@ -113,7 +114,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 pub fn measure(options: &Options) -> Result<Vec<Row>> {
     element::init()?;
     let file = options.0.get("detector").ok_or("detector=FILE is missing")?;
-    // Keeps the engines from one row to the next.
+    // Keeps the engines loaded between rows.
     let engines = chain(options, Some(file))?;
     engines.set_state(gst::State::Ready)?;
     let numbers = options.text("people", "1,4").split(',');
@@ -131,7 +132,7 @@ fn measure_with(options: &Options, file: &str, people: u32) -> Result<Row> {
     row.set("start-s", started.elapsed().as_secs_f64());
     options.wait_for_turn()?;
     let (detector, pose) = (with.element("rtmposedetect")?, with.element("rtmposebatch")?);
-    // Clocks rise, and everything has run once.
+    // Warms up: the GPU's clocks rise, and everything has run once.
     for form in [&mut alone, &mut with] {
         form.feed(&frames, Duration::from_millis(500));
         form.rates.clear();
@@ -149,7 +150,7 @@ fn measure_with(options: &Options, file: &str, people: u32) -> Result<Row> {
     let stats: gst::Structure = detector.property("stats");
     row.set("detector-ms-p50", stats.get::<f64>("inference-ms-p50")?);
     row.set("detector-fill", stats.get::<f64>("mean-fill")?);
-    // That the detector did its part of the frames: of those of the form with it, one of so many.
+    // The detector's share of the frames of the form with a detector: one in every so many.
     let looked = crops(&detector)? as f64;
     let passed = with.counted.load(Ordering::Relaxed) as f64 / f64::from(people);
     row.set_text("looked-at", &format!("{:.3}", looked / passed));

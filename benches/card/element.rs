@@ -34,7 +34,7 @@ pub fn frames() -> Vec<gst::Buffer> {
     (0..FRAMES).map(frame).collect()
 }
 
-/// NVIDIA's card 0, as NVML tells of it.
+/// NVIDIA's GPU 0, read through NVML.
 pub struct Card(Nvml);
 
 impl Card {
@@ -46,7 +46,7 @@ impl Card {
         Some(self.0.device_by_index(0).ok()?.memory_info().ok()?.used as f64 / f64::from(1 << 20))
     }
 
-    /// Memory of this process; none where the driver does not tell.
+    /// GPU memory of this process; none if the driver does not report it.
     pub fn own_memory_mib(&self) -> Option<f64> {
         let processes = self.0.device_by_index(0).ok()?.running_compute_processes().ok()?;
         let own = processes.into_iter().find(|process| process.pid == std::process::id())?;
@@ -56,7 +56,7 @@ impl Card {
         }
     }
 
-    /// Of this process, or where the driver does not tell that, of all.
+    /// GPU memory of this process or, if the driver does not report it, of all processes.
     pub fn own_or_all_memory_mib(&self) -> Option<f64> {
         self.own_memory_mib().or_else(|| self.memory_mib())
     }
@@ -72,7 +72,7 @@ impl Card {
         }
     }
 
-    /// Use of the card, of its decoder and of its encoder.
+    /// Utilisation of the GPU, its decoder and its encoder.
     pub fn parts(&self) -> Option<[f64; 3]> {
         let card = self.0.device_by_index(0).ok()?;
         let decoder = card.decoder_utilization().ok()?.utilization;
@@ -85,7 +85,7 @@ impl Card {
     }
 }
 
-/// An element with the settings that were asked for.
+/// An element with the settings in the options.
 pub fn make(options: &Options, name: &str) -> Result<gst::Element> {
     let element = gst::ElementFactory::make("rtmposebatch")
         .property("model-file", options.model())
@@ -107,17 +107,17 @@ pub fn make(options: &Options, name: &str) -> Result<gst::Element> {
     Ok(element)
 }
 
-/// One stream: a pad that pushes into the element, and one that takes what comes out.
+/// One stream: a pad that pushes into the element, and a pad that receives its output.
 pub struct Stream {
     pub element: gst::Element,
     pub source: gst::Pad,
     _sink: gst::Pad,
-    /// The number of the next frame that is fed.
+    /// Number of the next frame.
     next: AtomicU64,
 }
 
 impl Stream {
-    /// The element is in PLAYING and waits for frames; `out` sees each that comes out.
+    /// Starts the element in PLAYING; `out` receives each frame that comes out.
     pub fn start(
         element: gst::Element,
         live: bool,
@@ -226,7 +226,7 @@ pub fn measure(options: &Options) -> Result<Row> {
     Ok(row)
 }
 
-/// Feeds all streams; gives crops a second in the steady state, and the mean use of the card.
+/// Feeds all streams. Returns crops a second in the steady state, and the GPU's mean utilisation.
 pub fn feed(
     streams: &[Stream],
     frames: &Arc<Vec<gst::Buffer>>,
@@ -251,7 +251,7 @@ pub fn feed(
                 }
             });
         }
-        // Until all queues are full.
+        // Waits until all queues are full.
         thread::sleep(Duration::from_millis(300));
         let card = Card::find();
         let (begun, before) = (Instant::now(), counted.load(Ordering::Relaxed));
@@ -267,7 +267,7 @@ pub fn feed(
     })
 }
 
-/// The frames for another program.
+/// Writes the frames to a file, for another program.
 fn write(frames: &[gst::Buffer], file: &str) -> Result<()> {
     if !std::path::Path::new(file).exists() {
         let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use super::{Result, Run};
 
 const BATCHES: [&str; 5] = ["1", "8", "16", "32", "64"];
 
-/// A part that has loaded its network and waits for its turn to measure.
+/// A part that has loaded its network, and waits for its turn to measure.
 struct Waiting {
     child: Child,
     said: BufReader<std::process::ChildStdout>,
@@ -19,7 +19,7 @@ struct Waiting {
 }
 
 impl Run<'_> {
-    /// Choosing kernels takes many seconds: all parts of a network do that at once, and are then measured one after
+    /// Choosing kernels takes many seconds. All parts of a network do so at once, and then measure one after
     /// another.
     pub(super) fn fuse(mut self) -> Result<Self> {
         let folder = self.options.text("models", "models").to_string();
@@ -56,7 +56,7 @@ impl Run<'_> {
 
     fn measure_fused(&mut self, mut part: Waiting) -> Result<()> {
         let mut line = String::new();
-        // One that fails ends instead.
+        // A part that fails ends without this line.
         while part.said.read_line(&mut line)? > 0 && line.trim() != "loaded" {
             line.clear();
         }

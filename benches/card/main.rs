@@ -20,10 +20,10 @@ use report::Row;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Multiply-adds of one 256x192 crop in 10^9, which RTMPose's own table calls GFLOPs.
+/// Multiply-adds of one 256x192 crop, in 10^9. RTMPose's own table calls them GFLOPs.
 const GIGA_MACS: [(&str, f64); 4] = [("t", 0.36), ("s", 0.68), ("m", 1.93), ("l", 4.16)];
 
-/// What a part is to do: `name=value` arguments.
+/// Options of a part: `name=value` arguments.
 struct Options(BTreeMap<String, String>);
 
 impl Options {
@@ -80,8 +80,8 @@ impl Options {
         })
     }
 
-    /// With `turn=FIFO`: says that all is loaded, and waits until someone has written there. So several parts can load at
-    /// once and measure one after another.
+    /// With `turn=FIFO`: reports that all is loaded, and waits until the run writes to the FIFO. So several
+    /// parts can load at once and measure one after another.
     fn wait_for_turn(&self) -> Result<()> {
         if let Some(fifo) = self.0.get("turn") {
             println!("loaded");
@@ -90,7 +90,7 @@ impl Options {
         Ok(())
     }
 
-    /// Arithmetic of so many crops a second in 10^12 operations a second, a multiply-add counted as two.
+    /// Arithmetic of `crops` crops a second, in 10^12 operations a second; a multiply-add counts as two.
     fn teraflops(&self, crops: f64) -> Option<f64> {
         let size = self.text("size", "");
         let (_, macs) = GIGA_MACS.iter().find(|(name, _)| *name == size)?;
@@ -99,7 +99,7 @@ impl Options {
 }
 
 fn main() -> Result<()> {
-    // cargo adds --bench.
+    // `cargo bench` adds --bench.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let command = arguments.next().unwrap_or("all".to_string());
     if command == "part" {
@@ -141,7 +141,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Runs parts and keeps what they say.
+/// Runs parts and keeps their rows.
 struct Run<'a> {
     options: &'a Options,
     folder: PathBuf,
@@ -149,14 +149,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs a part in a process of its own; one that fails is a row without figures.
+    /// Runs a part in its own process. A part that fails is a row without figures.
     fn part(&mut self, name: &str, arguments: &[(&str, &str)]) -> Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["part", name]);
         self.run(name, command, arguments)
     }
 
-    /// The options of a part: those of the run, and its own.
+    /// A part's options: the run's, and its own.
     fn options_of(&self, arguments: &[(&str, &str)]) -> BTreeMap<String, String> {
         let own = arguments.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         self.options.0.clone().into_iter().chain(own).collect()
@@ -170,7 +170,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Keeps the rows that a part said.
+    /// Keeps the rows in a part's output.
     fn keep(&mut self, name: &str, all: &BTreeMap<String, String>, said: &str) {
         let mut rows: Vec<_> = said.lines().filter_map(Row::parse).collect();
         if rows.is_empty() {
@@ -196,7 +196,7 @@ impl Run<'_> {
             for processes in ["1", "2", "4", "8"] {
                 let mut command = Command::new(&python);
                 command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/card/peer.py"));
-                // On a machine without the sources.
+                // On a machine without the sources, PEER_SCRIPT names the script.
                 if let Some(script) = std::env::var_os("PEER_SCRIPT") {
                     command = Command::new(&python);
                     command.arg(script);
@@ -252,7 +252,7 @@ impl Run<'_> {
         ];
         const AFTER: [&str; 7] = ["8", "15", "0.65", "20", "8", "exhaustive", "tf32"];
         let after = std::array::from_fn(|index| (BEFORE[index].0, AFTER[index]));
-        // The queues are one change.
+        // Both queue settings are one change.
         let changes: [&[usize]; 6] = [&[0], &[1], &[2], &[3, 4], &[5], &[6]];
         let one_by_one = changes.iter().map(|change| {
             let mut settings = BEFORE;

@@ -5,7 +5,7 @@ mod output;
 
 use std::{collections::BTreeMap, fmt, fmt::Write, path::PathBuf};
 
-/// The folder for the results: REPORT, made if it is not there, else this folder of the checkout.
+/// The folder for the results: REPORT, which is made if missing, else this folder of the checkout.
 pub fn folder() -> Result<PathBuf, String> {
     let folder = std::env::var_os("REPORT")
         .map_or(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches")), PathBuf::from);
@@ -13,11 +13,11 @@ pub fn folder() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// What one part measured: names and values, in units that the names tell.
+/// What one part measured: names, with their units, and values.
 #[derive(Clone, Debug, Default)]
 pub struct Row(BTreeMap<String, String>);
 
-/// Before a row in a part's output.
+/// Begins a row in a part's output.
 const MARK: &str = "MEASURED ";
 
 impl Row {
@@ -38,7 +38,7 @@ impl Row {
     }
 
     pub fn set_text(&mut self, name: &str, value: &str) {
-        // What the part measured stays.
+        // An option does not replace a measured value of that name.
         self.0.entry(name.to_string()).or_insert_with(|| value.replace([' ', '\n'], "_"));
     }
 
@@ -60,7 +60,7 @@ impl Row {
         Some(Self(pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()))
     }
 
-    /// What was measured, in short.
+    /// A short description of what was measured.
     fn label(&self) -> String {
         let words = [
             "part",
@@ -91,13 +91,13 @@ impl Row {
             "do",
         ];
         let mut label = String::new();
-        // A row of files belongs to a part that has cameras, too.
+        // A row with files also has the option cameras, which means nothing there.
         let left_out = if self.0.contains_key("files") { "cameras" } else { "" };
         for word in words.iter().filter(|word| self.0.contains_key(**word) && **word != left_out) {
             let value = self.text(word);
             let _ = match *word {
                 "batch" | "threads" | "spin" | "scale" | "side" | "fuse" => write!(label, "{word}={value} "),
-                // Of a file the name alone.
+                // Only the file's name, without its folder.
                 "model" | "detector" => write!(
                     label,
                     "{} ",
@@ -124,7 +124,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// The columns of the table, by what a row may have.
+/// The table's columns, for each value that a row may have.
 const COLUMNS: [(&str, &str); 49] = [
     ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
@@ -204,7 +204,7 @@ pub fn json(rows: &[Row]) -> String {
     format!("[\n{}\n]\n", rows.iter().map(object).collect::<Vec<_>>().join(",\n"))
 }
 
-/// Crops a second, or the speed against the bare session's, as bars.
+/// Bars of crops a second, or of the speed relative to the bare session's.
 pub fn svg(rows: &[Row], title: &str) -> Result<String, fmt::Error> {
     let rate = |row: &Row| {
         let names = ["crops-per-second", "crops-per-second-16-streams", "speed-by-bare"];

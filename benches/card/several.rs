@@ -18,10 +18,10 @@ use super::{
     report::Row,
 };
 
-/// How many times the crops of one card, by the number of cards.
+/// Wanted: crops a second relative to one GPU, for each number of GPUs.
 const WANTED: [(usize, f64); 2] = [(2, 1.9), (4, 3.6)];
 
-/// The cards 0 to `cards` - 1 for `streams` streams.
+/// Measures `streams` streams on GPUs 0 to `cards` - 1.
 pub fn measure(options: &Options) -> Result<Row> {
     element::init()?;
     let frames = Arc::new(element::frames());
@@ -43,7 +43,7 @@ pub fn measure(options: &Options) -> Result<Row> {
     }
     let mut row = Row::default();
     row.set("start-s", started.elapsed().as_secs_f64());
-    // Clocks rise, and all queues are full.
+    // Warms up: the GPUs' clocks rise, and all queues are full.
     element::feed(&streams, &frames, &counted, Duration::from_millis(500));
     let (rate, _) = element::feed(&streams, &frames, &counted, options.seconds()?);
     row.set("crops-per-second", rate);
@@ -64,7 +64,8 @@ pub fn measure(options: &Options) -> Result<Row> {
 }
 
 impl Run<'_> {
-    /// On as many of 1, 2 and 4 cards as there are, in turn, `rounds` times; the ratios are of the best of each.
+    /// Measures 1, 2 and 4 GPUs, as far as the machine has them, in turn, `rounds` times. The ratios compare
+    /// the best round of each.
     pub(super) fn cards(mut self) -> Result<Self> {
         let there = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init()?.device_count()? as usize;
         let numbers: Vec<_> = [1, 2, 4].into_iter().filter(|number| *number <= there).collect();

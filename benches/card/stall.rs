@@ -19,7 +19,7 @@ pub fn measure(options: &Options) -> Result<Row> {
     play(run, batch, options.seconds()?)
 }
 
-/// The plain graph as ONNX Runtime's CUDA provider runs it, TF32 on.
+/// The plain graph on ONNX Runtime's CUDA provider, with TF32.
 fn any_size(options: &Options) -> Result<Box<dyn FnMut(usize) -> Result<()>>> {
     let library =
         std::env::var("ORT_DYLIB_PATH").map_err(|_| "set ORT_DYLIB_PATH to ONNX Runtime's library")?;

@@ -18,15 +18,15 @@ use super::{
     report::Row,
 };
 
-/// Until all decoders run.
+/// Time until all decoders run.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// Pipelines of so many streams: one for each, or one for all, whose decoders share a CUDA context then.
+/// Pipelines for all streams: one for each stream, or one for all, whose decoders then share a CUDA context.
 fn pipelines(options: &Options) -> Result<Vec<gst::Pipeline>> {
     let file = options.0.get("file").ok_or("file=STREAM.h264 is missing")?;
     let features = if options.text("memory", "card") == "card" { "(memory:CUDAMemory)" } else { "" };
     let with_pose = options.text("do", "pose") != "decode";
-    // Behind the pose.
+    // Elements downstream of the pose element.
     let further = match options.text("do", "pose") {
         "draw" => "rtmposeoverlay",
         "encode" => "rtmposeoverlay ! nvh264enc ! h264parse",
@@ -43,7 +43,8 @@ fn pipelines(options: &Options) -> Result<Vec<gst::Pipeline>> {
         );
         let stream = gst::parse::bin_from_description_with_name(&line, true, &format!("stream{number}"))?;
         if !together {
-            // A context of its own, as ours is not asked for.
+            // In READY before it is in the pipeline, the decoder makes its own CUDA context instead of asking
+            // for ours.
             stream.by_name("decoder").ok_or("no decoder")?.set_state(gst::State::Ready)?;
         }
         let sink = gst::ElementFactory::make("fakesink").property("sync", false).build()?;
@@ -69,8 +70,9 @@ fn sinks(pipeline: &gst::Pipeline) -> Vec<gst::Element> {
     pipeline.iterate_sinks().into_iter().flatten().collect()
 }
 
-/// `file`, a byte stream of H.264, endlessly into as many decoders as `decoders` says. `memory` is card or system, `do` decode or
-/// pose, or draw (with the overlay behind it) or encode (with NVENC behind that), `contexts` shared or own.
+/// Plays `file`, a byte stream of H.264, endlessly into `decoders` decoders. `memory` is card or system. `do`
+/// is decode, pose, draw (with the overlay downstream) or encode (with NVENC downstream of that). `contexts` is
+/// shared or own.
 pub fn measure(options: &Options) -> Result<Row> {
     element::init()?;
     let with_pose = options.text("do", "pose") != "decode";
@@ -137,14 +139,14 @@ pub fn measure(options: &Options) -> Result<Row> {
     Ok(row)
 }
 
-/// Memory of the process.
+/// Resident memory of the process.
 fn resident_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? / 1024.0)
 }
 
-/// That the process has used so far.
+/// CPU time of the process so far.
 fn processor_time() -> Duration {
     // SAFETY: the structure is written by the call.
     let usage = unsafe {
@@ -157,8 +159,8 @@ fn processor_time() -> Duration {
 }
 
 impl Run<'_> {
-    /// A leak watch: decoders=8 streams with people found and drawn for seconds=60, in which memory must not grow by more than 8 MiB
-    /// on the card, nor by more than 32 in the process.
+    /// Watches for leaks: finds and draws people in decoders=8 streams for seconds=60. Memory may grow by at
+    /// most 8 MiB on the GPU and 32 MiB in the process.
     pub(super) fn watch(mut self) -> Result<Self> {
         let (decoders, seconds) =
             (self.options.text("decoders", "8").to_string(), self.options.text("seconds", "60").to_string());
@@ -177,7 +179,8 @@ impl Run<'_> {
         Ok(self)
     }
 
-    /// Decoding alone, with people found, and drawn and encoded, on the card and in system memory.
+    /// Decoding alone, with people found, and with people drawn and frames encoded, in CUDA memory and in
+    /// system memory.
     pub(super) fn video(mut self) -> Result<Self> {
         let numbers = self.options.text("decoders", "1,8,32,64").to_string();
         for decoders in numbers.split(',') {

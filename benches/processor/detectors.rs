@@ -16,7 +16,7 @@ use super::{
     work::{self, SIZE, Work},
 };
 
-/// Networks that models/random_detectors.py writes, the side of their input, and how many frames make a block.
+/// Networks that models/random_detectors.py writes, the side of their input, and the frames in a block.
 const NETWORKS: [(&str, &str, usize); 4] = [
     ("yolox-nano", "416", 48),
     ("yolox-nano-coco", "416", 48),
@@ -24,7 +24,7 @@ const NETWORKS: [(&str, &str, usize); 4] = [
     ("rtmo-s", "640", 8),
 ];
 
-/// The bare session of a network that looks at whole frames: ready-made batches in, its answers read.
+/// The bare session of a network for whole frames: takes ready-made batches, and its answers are read.
 pub fn bare(options: &Options) -> Result<(Work, usize)> {
     let mut session = work::session(options)?;
     let (rows, side) = (options.count("batch", 4)?, options.count("side", 416)?);
@@ -82,7 +82,7 @@ fn posing(options: &Options, file: &str) -> Result<String> {
     ))
 }
 
-/// So many regions of people, or so many people with key points.
+/// Checks that a frame has `people` regions, or `people` people with key points.
 fn has_regions(buffer: &gst::BufferRef, people: u32) -> Result<()> {
     let found = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>().count();
     if found == people as usize { Ok(()) } else { Err(format!("{found} people instead of {people}").into()) }
@@ -104,7 +104,7 @@ pub fn element(options: &Options) -> Result<(Work, usize)> {
     fed(&detecting(options, file)?, has_regions, people)
 }
 
-/// Detector and pose network, one behind the other.
+/// Detector, then pose network.
 pub fn chain(options: &Options) -> Result<(Work, usize)> {
     work::init()?;
     let line = format!(
@@ -176,7 +176,8 @@ impl Run<'_> {
         let settings = [("detector", &detector[..]), ("model", pose)];
         let mut workers = vec![Worker::own(self.options, "chain", 32, &settings)?];
         let mut against = Vec::new();
-        // ONNX Runtime's threads spin in rtmlib, which gains where the cores are its own and loses where they are not.
+        // In rtmlib ONNX Runtime's threads spin. That gains time if the process has the cores for itself, and
+        // loses time otherwise.
         for (spin, name) in [("on", "rtmlib"), ("off", "rtmlib-not-spinning")] {
             let settings = [settings[0], settings[1], ("spin", spin)];
             if let Some(peer) = Worker::peer(self.options, "body", 32, &settings)? {

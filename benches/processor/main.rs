@@ -8,7 +8,7 @@
 mod detectors;
 #[path = "../../tests/support/pictures.rs"]
 mod pictures;
-// Parts of it are for the other bench.
+// The other bench uses the rest of it.
 #[allow(dead_code)]
 #[path = "../card/report.rs"]
 mod report;
@@ -56,7 +56,7 @@ impl Options {
 }
 
 fn main() -> Result<()> {
-    // cargo adds --bench.
+    // `cargo bench` adds --bench.
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let command = arguments.next().unwrap_or("all".to_string());
     if command == "work" {
@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// What one block took, for each frame.
+/// What one block took, per frame.
 #[derive(Clone, Copy)]
 struct Block {
     wall_ms: f64,
@@ -100,7 +100,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// One of this program's; `frames` make a block.
+    /// Starts a worker of this program, with blocks of `frames` frames.
     fn own(options: &Options, what: &str, frames: usize, settings: &[(&str, &str)]) -> Result<Self> {
         Self::start(
             Command::new(std::env::current_exe()?).args(["work", what]),
@@ -111,7 +111,7 @@ impl Worker {
         )
     }
 
-    /// One in Python with rtmlib; none where PEER_PYTHON names no Python.
+    /// Starts a worker in Python with rtmlib; none if PEER_PYTHON names no Python.
     fn peer(options: &Options, what: &str, frames: usize, settings: &[(&str, &str)]) -> Result<Option<Self>> {
         let Some(python) = std::env::var_os("PEER_PYTHON") else { return Ok(None) };
         let mut command = Command::new(python);
@@ -186,7 +186,7 @@ impl Worker {
     }
 }
 
-/// The value that this part of all keep within: 0.5 gives the median.
+/// The value that `share` of all values do not exceed: 0.5 gives the median.
 fn part(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * share) as usize]
@@ -199,11 +199,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Lets the workers work in turn; the row of each is compared with those that are named.
+    /// Lets the workers work in turn. Compares each worker's row with the rows that `against` names.
     fn interleave(&mut self, mut workers: Vec<Worker>, against: &[(&'static str, usize)]) -> Result<()> {
         for _ in 0..self.options.count("rounds", 9)? {
             for worker in &mut workers {
-                // Threads that spin after a run must not fall into the next one's.
+                // Threads that spin after a run must not slow the next worker.
                 std::thread::sleep(Duration::from_millis(50));
                 worker.work()?;
             }
@@ -226,7 +226,7 @@ impl Run<'_> {
         models
     }
 
-    /// Whole frames with one person each, network and everything round it.
+    /// Whole frames with one person each: the network and all work around it.
     fn compare(mut self) -> Result<Self> {
         gst::init()?;
         if gst::ElementFactory::find("onnxinference").is_none() {
@@ -267,7 +267,8 @@ impl Run<'_> {
         Ok(self)
     }
 
-    /// Threads by batches in flight; with `decoders=N` beside so many processes that decode video.
+    /// Numbers of threads for each number of batches in flight; with `decoders=N` beside N processes that
+    /// decode video.
     fn threads(mut self) -> Result<Self> {
         let decoders = self.options.count("decoders", 0)?;
         let beside = (0..decoders)
@@ -353,7 +354,7 @@ impl Run<'_> {
     }
 }
 
-/// A process that ends with its owner.
+/// A process that is ended when this is dropped.
 struct Beside(Child);
 
 impl Drop for Beside {

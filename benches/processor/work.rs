@@ -26,7 +26,7 @@ const FRAMES: usize = 32;
 pub const SIZE: (usize, usize) = (1280, 720);
 const NETWORK: (u32, u32) = (192, 256);
 
-/// Works so many frames.
+/// Processes the given number of frames.
 pub type Work = Box<dyn FnMut(usize) -> Result<()>>;
 
 pub fn serve(what: &str, options: &Options) -> Result<()> {
@@ -52,7 +52,7 @@ pub fn serve(what: &str, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Of all threads of this process.
+/// CPU time of all threads of this process.
 fn processor_time() -> Duration {
     #[repr(C)]
     struct Time {
@@ -77,7 +77,7 @@ fn memory_mib(kept: usize) -> Result<f64> {
     Ok(kib / 1024.0 - kept as f64 / f64::from(1 << 20))
 }
 
-/// A session as the element has it, of the plain graph.
+/// A session of the plain graph, with the element's settings.
 pub fn session(options: &Options) -> Result<Session> {
     let library = std::env::var("ORT_DYLIB_PATH").unwrap_or_default();
     let environment = ort::init_from(options.text("library", &library))?.with_telemetry(false).build()?;
@@ -97,7 +97,7 @@ pub fn session(options: &Options) -> Result<Session> {
     Ok(builder.commit_from_file(options.text("model", ""))?)
 }
 
-/// The bare session: ready-made normalised batches in, the plain graph, key points out.
+/// The bare session of the plain graph: ready-made normalised batches in, key points out.
 fn bare(options: &Options) -> Result<(Work, usize)> {
     let mut session = session(options)?;
     let rows = options.count("batch", 8)?;
@@ -124,7 +124,7 @@ fn bare(options: &Options) -> Result<(Work, usize)> {
     Ok((Box::new(work), kept))
 }
 
-/// An element between two pads; what comes out is sent.
+/// An element between two pads; its output goes into a channel.
 pub struct Pads {
     element: gst::Element,
     pub source: gst::Pad,
@@ -228,7 +228,7 @@ fn sampler(options: &Options) -> Result<Work> {
             let (width, height) = (192.0 * zoom, 256.0 * zoom);
             let x = (SIZE.0 as f64 - width) * (f64::from(k) * 0.618).fract();
             let y = (SIZE.1 as f64 - height) * (f64::from(k) * 0.382 + 0.1).fract();
-            // The region is what the crop is without its padding of 1.25.
+            // The region is the crop without its padding of 1.25.
             let region =
                 [x + 0.1 * width, y + 0.1 * height, 0.8 * width, 0.8 * height].map(|side| side as f32);
             let region = Region::new(region[0], region[1], region[2], region[3]);
@@ -301,7 +301,7 @@ fn overlay(options: &Options) -> Result<Work> {
     let mut frame = Some(frame);
     Ok(Box::new(move |count| {
         for _ in 0..count {
-            // The same frame again and again: it is drawn on in place.
+            // Pushes the same frame again: the overlay draws on it in place.
             pads.source.push(frame.take().ok_or("no frame")?)?;
             frame = Some(pads.passed.recv()?);
         }
@@ -335,7 +335,7 @@ fn run(pipeline: &gst::Element) -> Result<()> {
     failed.map_or(Ok(()), |text| Err(text.into()))
 }
 
-/// Plays a file in real time with skeletons drawn on it; tells how much of the cores that took.
+/// Plays a file in real time with skeletons drawn on it; returns the share of the cores that this used.
 pub fn play(options: &Options, file: &str) -> Result<Row> {
     init()?;
     let line = format!(
@@ -346,7 +346,7 @@ pub fn play(options: &Options, file: &str) -> Result<Row> {
     let pipeline = gst::parse::launch(&line)?;
     let bin = pipeline.downcast_ref::<gst::Bin>().ok_or("no pipeline")?;
     let (pose, sink) = (bin.by_name("pose").ok_or("no element")?, bin.by_name("sink").ok_or("no sink")?);
-    // Loading is not part of it: PAUSED is reached with the first frame.
+    // Excludes loading: PAUSED is reached with the first frame.
     pipeline.set_state(gst::State::Paused)?;
     pipeline.state(gst::ClockTime::NONE).0?;
     let (started, before) = (Instant::now(), processor_time());

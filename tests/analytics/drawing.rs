@@ -10,14 +10,14 @@ use crate::rig::*;
 
 const SIZE: (usize, usize) = (320, 240);
 
-/// The frame as the overlay leaves it.
+/// The frame after the overlay has drawn on it.
 fn draw(buffer: gst::Buffer) -> Vec<u8> {
     init();
     let drawn = through("rtmposeoverlay draw-box=true", &i420(320, 240), buffer);
     drawn.map_readable().unwrap().to_vec()
 }
 
-/// A person whose points lie on a slope, `offset` away from whole pixels.
+/// A person whose points lie on a slope, `offset` pixels away from whole pixels.
 fn people(offset: f32) -> FramePeople {
     let points: Vec<_> =
         (0..17).map(|i| (20.0 + 15.0 * i as f32 + offset, 60.0 + 7.0 * i as f32, 0.75)).collect();
@@ -58,7 +58,7 @@ fn people_in_both_metadata_are_drawn_once() {
     write(&mut both, &people);
     let once = draw(with_meta(&people));
     assert!(draw(both) == once);
-    // Of the two, the exact one.
+    // The overlay draws the exact metadata of the two.
     assert!(draw(with_groups(&people)) != once);
 }
 

@@ -26,7 +26,7 @@ fn black() -> gst::Buffer {
     Picture::new(SIZE.0, SIZE.1).frame(&nv12(), Layout::Plain)
 }
 
-/// Looks at the people of upstream's metadata, unless said otherwise.
+/// Infers the people of upstream's metadata, unless `properties` say otherwise.
 fn rig(properties: &str) -> Rig {
     let mut rig = Rig::start("dots", &format!("batch-size=1 inference-region=roi-list {properties}"));
     rig.set_video(&nv12());
@@ -57,7 +57,7 @@ fn a_detectors_objects_are_looked_at() {
     assert_eq!(tracks(&buffer, detected).len(), 1);
 }
 
-/// What auto looks at, frame by frame of one stream: the people, and how many boxes.
+/// What `auto` infers, frame by frame of one stream: the people, and the number of boxes.
 #[test]
 fn an_empty_relation_meta_means_nobody() {
     let mut rig = rig("inference-region=auto");
@@ -82,7 +82,8 @@ fn an_empty_relation_meta_means_nobody() {
     assert_eq!(look(Some(&[("car", BOX), ("Person", [10, 20, 30, 40])])), (vec![[10, 20, 30, 40]], 1));
 }
 
-/// The relation meta of a pool's buffer stays on it: what we wrote into one frame must not speak of the next.
+/// The relation meta of a pool's buffer stays on the buffer. What the element wrote into one frame must not
+/// count for the next.
 #[test]
 fn buffers_that_come_again_are_looked_at_again() {
     let mut rig = rig("inference-region=full-frame");
@@ -116,7 +117,7 @@ fn frames_carry_the_same_people_in_both_metadata() {
     assert_eq!(entries(&rig.pull()), 0, "nobody");
 }
 
-/// First and last seen are running times; a flush and a new stream begin anew.
+/// First and last seen are running times. A flush and a new stream start them anew.
 #[test]
 fn tracks_have_running_times() {
     let mut rig = rig("");
@@ -148,7 +149,7 @@ fn tracks_have_running_times() {
     assert_eq!(track(&mut rig), (10_004, 10_004));
 }
 
-/// GStreamer's own overlay draws a box around a person that was given to us as a region.
+/// GStreamer's own overlay draws a box around a person whom upstream marked with a region.
 #[test]
 fn objectdetectionoverlay_boxes_our_people() {
     require("objectdetectionoverlay");
@@ -177,8 +178,8 @@ fn objectdetectionoverlay_boxes_our_people() {
     }
 }
 
-/// What `rtmposedetect` finds is an object for each person, in the place of the region and with the detector's confidence; of nobody it
-/// says so by a relation meta without objects.
+/// `rtmposedetect` writes an object for each person, where the region is, with the detector's confidence. For a
+/// frame without people it writes a relation meta without objects.
 #[test]
 fn a_detectors_people_are_objects() {
     let mut rig = Rig::start_detector("yolox", "batch-size=1 class-ids=0");

@@ -11,7 +11,8 @@ use gstrtmpose::{
 
 use crate::rig::*;
 
-/// A group's id and tag, and its members' ids, positions and confidences; none for a member that is no key point.
+/// A group's id and tag, and its members' ids, positions and confidences; none for a member that is not a key
+/// point.
 type Group = (u32, String, Vec<Option<(u32, [i32; 2], f32)>>);
 
 fn groups(buffer: &gst::BufferRef) -> Vec<Group> {
@@ -139,7 +140,8 @@ fn points_follow_the_frame_when_it_is_scaled() {
 fn points_follow_the_frame_when_it_is_cropped() {
     init();
     let cropped = through("videocrop left=40 top=20 right=160", &i420(320, 240), one_person());
-    // From x 40 to 159 is left: points 3 to 14. Those outside are outside or gone, and keep their place in the group.
+    // The crop keeps x 40 to 159: points 3 to 14. The other points are outside or gone, and keep their place in
+    // the group.
     for (i, position) in (0..).zip(positions(&cropped)) {
         let expected = [10 + 10 * i - 40, 100 + 5 * i - 20];
         match position {
@@ -169,7 +171,8 @@ fn points_follow_the_frame_when_it_is_flipped() {
         for (i, position) in (0..).zip(positions(&flipped)) {
             let [x, y] = expected(10 + 10 * i, 100 + 5 * i);
             let position = position.unwrap_or_else(|| panic!("{method}: point {i} is lost"));
-            // A pixel or its border: GStreamer's transforms differ in what a position means.
+            // A pixel off is allowed: GStreamer's transforms differ in whether a position means a pixel or its
+            // border.
             let near = (position[0] - x).abs() <= 1 && (position[1] - y).abs() <= 1;
             assert!(near, "{method}: point {i} is at {position:?}, not at {x}, {y}");
         }
@@ -217,7 +220,7 @@ fn add_group(buffer: &mut gst::BufferRef, members: &[u32]) {
     }
 }
 
-/// As after a transform that takes away what lies outside the frame.
+/// Like after a transform that removes what lies outside the frame.
 #[test]
 fn a_member_that_is_no_point_keeps_its_place() {
     init();
@@ -238,7 +241,7 @@ fn a_member_that_is_no_point_keeps_its_place() {
         [(3.0, 5.0, 0.5), (4.0, 5.0, 0.5)]
     );
     assert!(lost.x.is_nan() && lost.y.is_nan() && lost.score == 0.0);
-    // A member is related to its group, and so the ball is taken for what the points are of.
+    // A member is related to its group. So the ball, as the related object, gives the points their region.
     assert_eq!(group.people[0].region, Region::new(9.0, 8.0, 7.0, 6.0));
 }
 
@@ -249,9 +252,9 @@ fn groups_of_any_writer_are_read() {
     let buffer = buffer.get_mut().unwrap();
     let hand = add_points(buffer, "posture/hand-21-kp", &[[3, 4]; 21], &[0, 1]);
     let three = add_points(buffer, "three", &[[1, 2], [5, -6], [7, 8]], &[2, 0]);
-    // Not the number of points that the name promises.
+    // The number of points differs from the one that the name says.
     add_points(buffer, "body-pose/coco-17", &[[1, 2], [5, 6]], &[]);
-    // Groups of something else than points, and of nothing.
+    // Groups of things that are not points, and an empty group.
     let object = add_object(buffer, "hand", [9, 8, 7, 6]);
     add_group(buffer, &[object]);
     add_group(buffer, &[]);

@@ -15,7 +15,7 @@ fn each_person_is_an_object_in_whole_pixels() {
     let mut buffer = gst::Buffer::new();
     let people = [
         person([10.4, -2.6, 20.2, 30.0], &[(0.0, 0.0, 0.5), (1.0, 1.0, 1.0)], None),
-        // Scores pass 1 and fall below 0, and need not be numbers.
+        // Scores can be above 1, below 0, or not a number.
         person([0.0, 0.0, 320.0, 240.0], &[(0.0, 0.0, 1.5), (1.0, 1.0, 1.25)], Some(0)),
         person([f32::NAN, 1e30, 5.0, 1e30], &[(0.0, 0.0, -0.5), (1.0, 1.0, -0.5)], Some(i64::MAX)),
         person([1.0, 2.0, 3.0, 4.0], &[(0.0, 0.0, f32::NAN), (1.0, 1.0, 0.5)], Some(-5)),
@@ -39,7 +39,7 @@ fn each_person_is_an_object_in_whole_pixels() {
     assert_eq!(tracks, [vec![], vec![(0, now, now)], vec![(i64::MAX as u64, now, now)], vec![]]);
 }
 
-/// Relations are a square of all entries.
+/// Relations take memory in proportion to the square of the entries.
 #[test]
 fn people_without_number_take_no_memory_without_end() {
     init();
@@ -81,7 +81,7 @@ fn nobody_is_an_empty_relation_meta() {
     let mut buffer = gst::Buffer::new();
     write(&mut buffer, &frame_people("coco-17", vec![]));
     assert_eq!(entries(&buffer), 0);
-    // Others can add to it.
+    // Other elements can add to the relation meta.
     for number in 0..20 {
         add_object(buffer.make_mut(), "car", [number; 4]);
     }
@@ -109,7 +109,7 @@ fn what_a_detector_wrote_stays_and_is_not_written_again() {
     let people = [
         person([10.0, 20.0, 30.0, 40.0], &points, Some(77)),
         person([50.0, 60.0, 70.0, 80.0], &points, Some(5)),
-        // Once each: a second person in the same box is another object.
+        // Each object is used once: a second person in the same box gets another object.
         person([50.0, 60.0, 70.0, 80.0], &points, None),
     ];
     write(&mut buffer, &frame_people("custom-1", people.to_vec()));
@@ -123,7 +123,7 @@ fn what_a_detector_wrote_stays_and_is_not_written_again() {
     assert_eq!(ids[..3], [car, found, other]);
     assert_eq!((objects.len(), objects[3].place), (4, [50, 60, 70, 80]));
     assert!(objects[..3].iter().all(|object| object.confidence == 0.625));
-    // The track that is there is the only one.
+    // The existing track stays the only one.
     assert_eq!(tracks(&buffer, found), [(77, second(1), second(1))]);
     assert_eq!(tracks(&buffer, other), [(5, second(5), second(5))]);
     assert_eq!(tracks(&buffer, car), []);

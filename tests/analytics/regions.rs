@@ -30,7 +30,7 @@ fn persons_are_known_by_their_label_and_track() {
     let (track, back) = (add_track(buffer, 41), add_track(buffer, 42));
     let huge = add_track(buffer, u64::MAX);
     relate(buffer, RelTypes::RELATE_TO, tracked, track);
-    // The other way round.
+    // The relation in the other direction.
     relate(buffer, RelTypes::IS_PART_OF, back, other);
     relate(buffer, RelTypes::RELATE_TO, too_large, huge);
     relate(buffer, RelTypes::RELATE_TO, lonely, track);
@@ -55,7 +55,7 @@ fn a_turned_object_is_the_box_around_it() {
         .add_oriented_od_mtd(label, 100, 100, 40, 20, quarter, 1.0)
         .unwrap();
     let found = person_regions(&buffer, &["person"]).unwrap()[0].region;
-    // A quarter turn about (120, 110), within what the library rounds.
+    // A quarter turn around (120, 110), within the library's rounding.
     let expected = [110.0, 90.0, 20.0, 40.0];
     let found = [found.x, found.y, found.width, found.height];
     assert!(found.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() <= 1.0), "{found:?}");
@@ -71,7 +71,7 @@ fn a_detector_that_found_nobody_says_so() {
     add_object(buffer.make_mut(), "car", [1, 2, 3, 4]);
     assert_eq!(person_regions(&buffer, &["person"]), Some(vec![]));
 
-    // Something else than objects.
+    // Entries that are not objects.
     let mut buffer = gst::Buffer::new();
     add_track(buffer.make_mut(), 1);
     assert_eq!(person_regions(&buffer, &["person"]), None);
@@ -110,7 +110,7 @@ fn nobody_is_there_twice() {
     assert_eq!(person_regions(buffer, &["person"]).unwrap(), [region([1, 2, 3, 4], None)]);
 }
 
-/// What only C code can write: no label, a label that is no UTF-8, a time that is not known.
+/// Values that only C code can write: no label, a label that is not UTF-8, an unknown time.
 #[test]
 fn odd_entries_are_harmless() {
     init();

@@ -40,7 +40,7 @@ pub fn objects(buffer: &gst::BufferRef) -> Vec<Object> {
         .collect()
 }
 
-/// Tracks that the object relates to: id, first and last seen.
+/// Tracks to which the object is related: id, first and last seen.
 pub fn tracks(buffer: &gst::BufferRef, object: u32) -> Vec<(u64, gst::ClockTime, gst::ClockTime)> {
     let meta = buffer.meta::<AnalyticsRelationMeta>().unwrap();
     meta.iter_direct_related::<AnalyticsTrackingMtd>(object, RelTypes::RELATE_TO)
@@ -52,7 +52,7 @@ pub fn tracks(buffer: &gst::BufferRef, object: u32) -> Vec<(u64, gst::ClockTime,
         .collect()
 }
 
-/// Of every object.
+/// The confidence of every object.
 pub const CONFIDENCE: f32 = 0.625;
 
 pub fn add_object(buffer: &mut gst::BufferRef, label: &str, [x, y, w, h]: [i32; 4]) -> u32 {
@@ -74,7 +74,7 @@ pub fn person([x, y, width, height]: [f32; 4], points: &[(f32, f32, f32)], id: O
     Person { region: Region::new(x, y, width, height), key_points, id }
 }
 
-/// People with as many points as the first one.
+/// People, each with the number of points of the first one.
 pub fn frame_people(skeleton: &str, people: Vec<Person>) -> FramePeople {
     FramePeople {
         source: "pose".into(),
@@ -87,20 +87,20 @@ pub fn frame_people(skeleton: &str, people: Vec<Person>) -> FramePeople {
     }
 }
 
-/// Writes them at second 5 of a stream.
+/// Writes the people as at second 5 of a stream.
 pub fn write(buffer: &mut gst::Buffer, people: &FramePeople) {
     let now = Some(gst::ClockTime::from_seconds(5));
     analytics::write(buffer.make_mut(), people, now, &mut FirstSeen::default()).unwrap();
 }
 
-/// What comes out of GStreamer's elements for a frame that goes in.
+/// The frame that comes out of GStreamer's `elements` for this frame.
 pub fn through(elements: &str, caps: &str, buffer: gst::Buffer) -> gst::Buffer {
     let mut harness = gst_check::Harness::new_parse(elements);
     harness.set_src_caps_str(caps);
     harness.push_and_pull(buffer).unwrap_or_else(|error| panic!("{elements}: {error}"))
 }
 
-/// A number of the relation meta's entries.
+/// The number of entries in the relation meta.
 pub fn entries(buffer: &gst::BufferRef) -> usize {
     buffer.meta::<AnalyticsRelationMeta>().unwrap().len()
 }
@@ -118,7 +118,7 @@ pub fn grey(width: usize, height: usize) -> gst::Buffer {
     buffer
 }
 
-/// An active pool with one buffer, which comes again and again.
+/// An active pool with one buffer, which it hands out again and again.
 pub fn pool_of_one(size: u32) -> gst::BufferPool {
     let pool = gst::BufferPool::new();
     let mut config = pool.config();
@@ -128,7 +128,7 @@ pub fn pool_of_one(size: u32) -> gst::BufferPool {
     pool
 }
 
-/// Asserts that an element of GStreamer is there: these tests mean nothing without it.
+/// Asserts that GStreamer has an element: without it these tests mean nothing.
 pub fn require(element: &str) {
     init();
     assert!(

@@ -38,7 +38,7 @@ fn entry(key: &str, value: &str) -> Bytes {
     Entry { key: key.to_string(), value: value.to_string() }.encode_to_vec().into()
 }
 
-/// A tensor whose numbers are said to be in another file.
+/// A tensor that says its numbers are in another file.
 fn elsewhere(tensor: &Tensor, location: &str) -> Tensor {
     let length = tensor.raw_data.as_ref().unwrap().len();
     Tensor {
@@ -52,7 +52,7 @@ fn elsewhere(tensor: &Tensor, location: &str) -> Tensor {
 #[test]
 fn numbers_in_other_files_are_never_read() {
     let folder = Folder::new("elsewhere");
-    // One that is there and has the right numbers beside one that is none of the plugin's business.
+    // A file that exists and has the right numbers, and a file that is not the plugin's to read.
     let weights = small().graph.unwrap().initializer[0].clone();
     let right = folder.write("weights.bin", weights.raw_data.as_ref().unwrap());
     let refused = ["is not an ONNX file", "its tensor `w` is in another file", "as one file"];
@@ -61,7 +61,7 @@ fn numbers_in_other_files_are_never_read() {
         let file = folder.write("elsewhere.onnx", file);
         assert_refused(location, &start(&file, ""), &refused);
     }
-    // Where no other part of the plugin looks.
+    // Places that no other part of the plugin reads.
     let hidden = Graph { initializer: vec![elsewhere(&weights, "/etc/passwd")], ..Graph::default() };
     let branch = Attribute {
         name: Some("then_branch".to_string()),
@@ -73,7 +73,8 @@ fn numbers_in_other_files_are_never_read() {
     assert_refused("in a branch", &start(&file, ""), &refused);
 }
 
-/// Before the network is adapted it may be run once, as it is: that run must not be the way around.
+/// The plugin may run a network once, unchanged, before it adapts it. That run must not be a way around the
+/// check.
 #[test]
 fn networks_that_are_tried_before_they_are_adapted_are_looked_at_first() {
     let folder = Folder::new("probe");
@@ -84,7 +85,7 @@ fn networks_that_are_tried_before_they_are_adapted_are_looked_at_first() {
     assert_refused("probe", &start(&file, ""), &["is in another file"]);
 }
 
-/// More numbers than the file has, in a tensor that only ONNX Runtime looks at.
+/// A tensor, read by ONNX Runtime only, that claims more numbers than the file has.
 #[test]
 fn tensors_of_absurd_sizes_are_refused() {
     let folder = Folder::new("tensors");
@@ -124,7 +125,7 @@ fn a_network_that_asks_for_more_memory_than_there_is_is_refused() {
         graph.node.push(node("Neg", "field", "negative"));
     });
     let end = start(&folder.write("bomb.onnx", file), "");
-    // ONNX Runtime may see that nobody needs the result.
+    // ONNX Runtime may omit the nodes, because their result is not used.
     match &end.errors[..] {
         [] => assert!(end.reached_eos),
         [error] => assert_clear("bomb", error, &["bomb.onnx", "model-file"]),
@@ -147,7 +148,7 @@ fn small_files_of_many_or_deep_parts_are_refused() {
     assert_refused("deep", &start(&deep, ""), &["messages are nested more than 48 levels deep"]);
 }
 
-/// A text that is said to be longer than any file.
+/// A text that claims to be longer than any file.
 #[test]
 fn lengths_beyond_the_file_are_refused() {
     let folder = Folder::new("lengths");
@@ -160,7 +161,7 @@ fn lengths_beyond_the_file_are_refused() {
     }
 }
 
-/// Names in a file are as long as it likes, and may hold what moves a terminal's cursor.
+/// Names in a file can be of any length, and can contain characters that move a terminal's cursor.
 #[test]
 fn names_in_a_file_do_not_flood_messages() {
     let folder = Folder::new("names");
@@ -175,7 +176,7 @@ fn names_in_a_file_do_not_flood_messages() {
     assert!(!error.contains(char::is_control), "{error:?}");
 }
 
-/// ONNX Runtime knows its own format by these letters in the file's fifth to eighth byte.
+/// ONNX Runtime recognises its own format by these letters in the file's fifth to eighth byte.
 #[test]
 fn a_producers_name_does_not_change_the_format() {
     let folder = Folder::new("producer");

@@ -17,7 +17,7 @@ const SIZE: (u32, u32) = (64, 48);
 /// Bytes of the luma.
 const LUMA: usize = 64 * 48;
 
-/// What is wrong, offsets and strides of NV12's two planes.
+/// What is wrong, and the offsets and strides of NV12's two planes.
 const LAYOUTS: [(&str, [usize; 2], [i32; 2]); 6] = [
     ("rows far apart", [0, LUMA], [1 << 22, 64]),
     ("one row too many", [64, LUMA], [64 + 64, 64]),
@@ -27,7 +27,7 @@ const LAYOUTS: [(&str, [usize; 2], [i32; 2]); 6] = [
     ("chroma backwards", [0, LUMA + LUMA / 2 - 64], [64, -64]),
 ];
 
-/// A frame with one person, who is drawn all over it.
+/// A frame with one person, whose drawing covers the frame.
 fn frame(offsets: [usize; 2], strides: [i32; 2]) -> gst::Buffer {
     crate::network_rig::init();
     let mut frame = gst::Buffer::from_mut_slice(vec![128u8; LUMA / 2 * 3]);
@@ -101,7 +101,7 @@ fn nothing_is_drawn_outside_of_a_frame() {
     }
 }
 
-/// Layouts that are odd, but lie inside: rows of chroma between rows of luma.
+/// Odd layouts inside the memory: rows of chroma between rows of luma.
 #[test]
 fn odd_layouts_inside_the_memory_are_fine() {
     let mut odd = frame([0, 64], [96, 2 * 96]);

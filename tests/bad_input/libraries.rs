@@ -16,13 +16,13 @@ use crate::{
     },
 };
 
-/// Libraries for `ort-library`, one after the other, with `|` between; an empty one leaves the property unset, and one
-/// behind [`GONE`] is deleted before that start.
+/// Libraries for `ort-library`, separated by `|`. An empty name leaves the property unset. A library behind
+/// [`GONE`] is deleted before that start.
 const LIBRARIES: &str = "RTMPOSE_TEST_LIBRARIES";
 const GONE: &str = "gone:";
 const PROGRAM: &str = "libraries::child_process";
 
-/// Only does something in a child process.
+/// Does nothing unless it runs in a child process.
 #[test]
 fn child_process() {
     let Ok(libraries) = std::env::var(LIBRARIES) else { return };
@@ -59,7 +59,7 @@ struct Try<'a> {
 }
 
 impl Try<'_> {
-    /// What became of each library.
+    /// The result of each library.
     fn results(&self) -> Vec<Result<(), String>> {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let libraries = self.libraries.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
@@ -67,7 +67,7 @@ impl Try<'_> {
             .args(["--exact", PROGRAM, "--nocapture", "--test-threads=1"])
             .env(LIBRARIES, libraries.join("|"))
             .env("ORT_DYLIB_PATH", self.variable.unwrap_or(Path::new("")))
-            // Not the one that this user may have installed.
+            // Hides the library that this user may have installed.
             .env("XDG_DATA_HOME", "/nowhere");
         if let Some(folder) = self.loader {
             command.env("LD_LIBRARY_PATH", folder);
@@ -89,7 +89,7 @@ impl Try<'_> {
     }
 }
 
-/// ONNX Runtime that the tests run with, set by `.cargo/config.toml`.
+/// The tests' ONNX Runtime, which `.cargo/config.toml` sets.
 fn good_library() -> PathBuf {
     let path = PathBuf::from(std::env::var_os("ORT_DYLIB_PATH").expect("cargo sets ORT_DYLIB_PATH"));
     assert!(path.exists(), "{} is missing: run make setup", path.display());
@@ -134,7 +134,7 @@ fn a_library_named_by_the_property_is_refused_with_the_reason() {
     let folder = process::Folder::new("property");
     let cases = bad_libraries(&folder);
     let libraries: Vec<_> = cases.iter().map(|(_, file, _)| file.as_path()).collect();
-    // All in one process: a failure can be tried again with another library.
+    // All in one process: after a failure the element can be started with another library.
     let good = good_library();
     let results =
         Try { libraries: &[&libraries[..], &[&good]].concat(), variable: None, loader: None }.results();
@@ -177,7 +177,8 @@ fn without_any_library_the_message_says_what_to_install() {
     }
 }
 
-/// In the loader's folders the good library behind a too old one is found; an old one alone is named.
+/// In the loader's folders the search continues behind a library that is too old. If it is the only one, the
+/// error names it.
 #[test]
 fn the_loaders_folders_are_searched() {
     let folder = process::Folder::new("loader");
@@ -193,7 +194,7 @@ fn the_loaders_folders_are_searched() {
     assert_eq!(search.results(), [Ok(())]);
 }
 
-/// One process has one ONNX Runtime: the same under another name is taken, a different one is refused.
+/// A process has one ONNX Runtime: the same library under another name is accepted, a different one is refused.
 #[test]
 fn a_second_library_is_refused_in_the_same_process() {
     let folder = process::Folder::new("second");
@@ -204,14 +205,14 @@ fn a_second_library_is_refused_in_the_same_process() {
     let results =
         Try { libraries: &[&good, &copy, &link, Path::new("")], variable: Some(&good), loader: None }
             .results();
-    // The message names the file behind links.
+    // The message names the file that the links lead to.
     let real = good.canonicalize().unwrap();
     let words = ["ort-library", copy.to_str().unwrap(), real.to_str().unwrap(), "already runs", "the same"];
     assert_clear("a second library", results[1].as_ref().unwrap_err(), &words);
     assert_eq!((&results[0], &results[2], &results[3]), (&Ok(()), &Ok(()), &Ok(())));
 }
 
-/// What is loaded stays loaded: a library that is deleted between two starts is still the one that was named.
+/// A loaded library stays loaded: one that is deleted between two starts still counts as the named library.
 #[test]
 fn a_library_that_disappears_between_starts_goes_on() {
     let folder = process::Folder::new("gone");

@@ -13,22 +13,22 @@ use gst::prelude::*;
 
 use network_rig::process::watched;
 
-/// What a pipeline said until it ended.
+/// What a pipeline posted until its end.
 struct End {
-    /// What the element posted.
+    /// Errors of the element.
     errors: Vec<String>,
     warnings: Vec<String>,
-    /// The change to PLAYING failed.
+    /// Whether the change to PLAYING failed.
     failed_to_start: bool,
     reached_eos: bool,
 }
 
-/// Plays a launch line whose element is called `pose` to its end: a failed change of state, an error, or EOS.
+/// Plays a launch line, whose element is called `pose`, until a state change fails, an error comes, or EOS.
 fn play(line: &str) -> End {
     play_with(line, |_| ())
 }
 
-/// The same with something done to the pipeline before it starts.
+/// Like `play`, after `prepare` has changed the pipeline.
 fn play_with(line: &str, prepare: impl FnOnce(&gst::Pipeline) + Send + 'static) -> End {
     network_rig::init();
     let line = line.to_string();
@@ -36,7 +36,7 @@ fn play_with(line: &str, prepare: impl FnOnce(&gst::Pipeline) + Send + 'static) 
         let pipeline = gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let bus = pipeline.bus().unwrap();
-        // What is posted up to the end of the last thread counts.
+        // Keeps all messages up to the end of the last thread.
         pipeline.set_auto_flush_bus(false);
         prepare(&pipeline);
         let failed_to_start = pipeline.set_state(gst::State::Playing).is_err();
@@ -53,7 +53,7 @@ fn play_with(line: &str, prepare: impl FnOnce(&gst::Pipeline) + Send + 'static) 
         for message in said {
             let from_element = message.src().is_some_and(|source| source.name() == "pose");
             match message.view() {
-                // A source reports the end of its stream after the element's error.
+                // The source also posts an error after the element's error: its stream has ended.
                 gst::MessageView::Error(error) if from_element => {
                     end.errors.push(error.error().message().to_string());
                 }
@@ -76,7 +76,7 @@ fn assert_clear(what: &str, text: &str, words: &[&str]) {
     }
     assert!(!text.to_lowercase().contains("panic"), "{what}: {text}");
     assert!(!text.contains('\n') && text.len() < 450, "{what}: not one sentence: {text}");
-    // ONNX Runtime's own places in its code, and names of Rust types.
+    // Places in ONNX Runtime's source, and names of Rust types.
     for noise in ["onnxruntime::", ".cc:", "::", "/onnxruntime/core", "Os {", "Error {"] {
         assert!(!text.contains(noise), "{what}: `{noise}` in: {text}");
     }

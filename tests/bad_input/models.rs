@@ -17,7 +17,7 @@ pub fn start(file: &Path, properties: &str) -> crate::End {
     ))
 }
 
-/// Networks of `tests/networks`, and what the message must say beside the file's name.
+/// Networks of `tests/networks`, and the words that the message must have beside the file's name.
 const FAULTY: &[(&str, &[&str])] = &[
     ("batch-1", &["fixed batch dimension of 1", "batch-size is 8", "dynamic batch", "batch-size=1"]),
     ("heatmaps", &["expected an output `simcc_x`", "found", "`heatmaps`"]),
@@ -71,7 +71,7 @@ fn files_that_cannot_be_read_are_named() {
     assert_refused("a relative path", &start(relative, ""), &[&remedy[..], &["no/such/model.onnx"]].concat());
 }
 
-/// A download that ended early. Cut between two fields of the file, the rest is no network either.
+/// A download that ended early, also one cut between two fields of the file.
 #[test]
 fn truncated_networks_are_refused() {
     let folder = Folder::new("truncated");
@@ -91,7 +91,7 @@ fn truncated_networks_are_refused() {
     }
 }
 
-/// Bytes that were hit on the way: refused, or taken as another network, but never a crash.
+/// Damaged bytes: the file is refused or accepted as another network, but never a crash.
 #[test]
 fn damaged_networks_do_no_harm() {
     let folder = Folder::new("damaged");
@@ -110,7 +110,7 @@ fn damaged_networks_do_no_harm() {
     }
 }
 
-/// Sizes in a file are checked before anything is allocated by them.
+/// The plugin checks the sizes in a file before it allocates memory for them.
 #[test]
 fn networks_with_absurd_sizes_are_refused() {
     use gstrtmpose::network::graph::{self, messages::Model};
@@ -146,7 +146,7 @@ fn networks_with_absurd_sizes_are_refused() {
     }
 }
 
-/// A network that gives the smaller maximum alone cannot give their mean.
+/// A network that returns only the smaller maximum cannot give the mean of both.
 #[test]
 fn a_score_that_the_network_does_not_give_is_refused() {
     let end = start(&network("packed-3"), "score-mode=mean");
@@ -183,7 +183,7 @@ fn skeletons_must_be_known_and_fit_the_network() {
     }
 }
 
-/// A skeleton of the user's own (what can be wrong in such a file is tested beside its reader).
+/// A user's own skeleton file. (The reader's own tests have the faults of such files.)
 #[test]
 fn skeleton_files_must_be_there_right_and_fit() {
     let folder = Folder::new("skeletons");
@@ -201,7 +201,7 @@ fn skeleton_files_must_be_there_right_and_fit() {
     }
 }
 
-/// Where a GPU build of ONNX Runtime meets a GPU, CUDA is used; anywhere else the error says what CUDA needs.
+/// With a GPU and a GPU build of ONNX Runtime, CUDA is used. Otherwise the error says what CUDA needs.
 #[test]
 fn cuda_is_used_or_its_lack_explained() {
     let end = play(&format!(

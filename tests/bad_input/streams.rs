@@ -28,7 +28,7 @@ fn push(
             }
         }
         let flow = rig.harness.push(gst::Buffer::with_size(bytes).unwrap());
-        // Its caller must not wait for ever behind a frame that failed.
+        // The query's caller must not wait forever behind a frame that failed.
         rig.cut();
         (flow, rig.errors())
     })
@@ -55,7 +55,7 @@ fn frames_without_readable_caps_are_refused() {
     }
 }
 
-/// What the pad template excludes is refused by GStreamer itself, with upstream's error.
+/// GStreamer itself refuses what the pad template excludes, with upstream's error.
 #[test]
 fn caps_outside_of_the_template_do_not_get_in() {
     for caps in [
@@ -79,7 +79,8 @@ fn a_frame_that_is_too_short_for_its_caps_is_an_inference_error() {
     assert_eq!((flow, errors.len()), (Ok(gst::FlowSuccess::Ok), 0), "{errors:?}");
 }
 
-/// What an application that knows nothing of GStreamer's rows pushes: the message says how many bytes, in which rows.
+/// Frames of an application that does not pad rows as GStreamer does: the message says how many bytes are
+/// needed, in which rows.
 #[test]
 fn rows_without_their_padding_are_told() {
     for (caps, bytes, words) in [
@@ -96,7 +97,7 @@ fn rows_without_their_padding_are_told() {
     }
 }
 
-/// The lines of a debug category at INFO while `case` runs, which contain that text.
+/// The lines of a debug category at INFO that contain `text`, while `case` runs.
 fn logged(category: &str, text: &'static str, case: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let (noted, wanted) = (lines.clone(), category.to_string());
@@ -113,7 +114,7 @@ fn logged(category: &str, text: &'static str, case: impl FnOnce()) -> Vec<String
     lines.clone()
 }
 
-/// The pipeline fails upstream of the element, whose message tells no format.
+/// The pipeline fails upstream of the element. Upstream's message names no format.
 #[test]
 fn caps_that_are_refused_are_in_the_log() {
     const OFFERED: &str = "video/x-raw,format=P010_10LE,width=62,height=46,framerate=30/1";
@@ -135,7 +136,7 @@ fn caps_that_are_refused_are_in_the_log() {
             }
         }
     }
-    // What the elements downstream do not take is not this element's fault.
+    // A format that downstream refuses is not this element's fault.
     let lines = logged("rtmposebatch", "width=(int)62", || {
         let rig = Rig::start_bin(&format!("{pose} ! capsfilter caps=video/x-raw,format=RGB"));
         let offered: gst::Caps = OFFERED.replace("P010_10LE", "NV12").parse().unwrap();
@@ -173,16 +174,16 @@ fn pictures_that_are_not_upright_are_warned_of_once() {
             &["not upright", orientation, "videoflip video-direction=auto"],
         );
     }
-    // The remedy.
+    // The remedy that the message names.
     let flipped = format!("videoflip video-direction=auto ! {pose}");
     assert_eq!(warnings(&flipped, &["rotate-90", "rotate-180"]), [""; 0]);
 }
 
-/// Plays 12 frames of a pattern through a network of `tests/networks`; tells which of them carried people.
+/// Plays 12 frames of a pattern through a network of `tests/networks`. Returns which of them carried people.
 fn play_pattern(name: &str, pattern: &str, properties: &str) -> (crate::End, Vec<bool>) {
     network_rig::init();
     let seen = Arc::new(Mutex::new(Vec::new()));
-    // Looked at in the pipeline: a probe on the sink's pad.
+    // A probe on the sink's pad reads the metadata.
     let line = format!(
         "videotestsrc num-buffers=12 pattern={pattern} ! video/x-raw,format=NV12,width=64,height=48 ! rtmposebatch \
          name=pose execution-provider=cpu model-file=\"{}\" batch-size=4 {properties} ! fakesink name=sink sync=false",
@@ -213,7 +214,7 @@ fn a_run_that_fails_ends_the_stream_with_one_error() {
     assert!(seen.is_empty(), "no frame goes on before the error: {seen:?}");
 }
 
-/// EOS behind the failed frames adds no second error.
+/// An EOS behind failed frames adds no second error.
 #[test]
 fn an_error_before_eos_is_the_only_one() {
     let info = video(VideoFormat::Gray8, 64, 48);
@@ -225,7 +226,7 @@ fn an_error_before_eos_is_the_only_one() {
                 let mut rig = Rig::start("fails", &format!("{NEVER} batch-size=8 on-error=fail"));
                 rig.set_video(&info);
                 (0..frames).for_each(|_| rig.push(white.clone()));
-                // Cuts the batch, which fails before this event's turn comes.
+                // The EOS cuts the batch, which fails before the queue reaches the EOS.
                 rig.harness.push_event(gst::event::Eos::new());
                 let first = rig.bus.timed_pop_filtered(None, &[gst::MessageType::Error]);
                 rig.element.set_state(gst::State::Null).unwrap();
@@ -236,7 +237,7 @@ fn an_error_before_eos_is_the_only_one() {
     }
 }
 
-/// Each frame is looked at: a search does not look at every one.
+/// Every frame is inferred; a search would skip some.
 #[test]
 fn a_run_that_fails_is_passed_through_with_one_warning() {
     let (end, seen) = play_pattern("fails", "white", "on-error=passthrough inference-region=full-frame");
@@ -255,7 +256,7 @@ fn the_same_network_runs_on_other_frames() {
     }
 }
 
-/// One frame whose run fails, between others: with on-error=passthrough only its batch goes on without metadata.
+/// One frame's run fails. With on-error=passthrough only the frames of its batch leave without metadata.
 #[test]
 fn frames_after_a_failed_run_are_looked_at_again() {
     let info = video(VideoFormat::Gray8, 64, 48);
@@ -276,7 +277,7 @@ fn frames_after_a_failed_run_are_looked_at_again() {
     assert!(rig.errors().is_empty());
 }
 
-/// A network's NaN is a point that was not found, and moves no other point.
+/// A NaN in a network's answer is a point that was not found, and moves no other point.
 #[test]
 fn nan_is_a_missing_point() {
     let info = video(VideoFormat::Rgb, 640, 480);

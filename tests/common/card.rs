@@ -5,7 +5,7 @@ use std::process::Command;
 use cudarc::driver::{CudaContext, result};
 use gst::prelude::*;
 
-/// `rtmposebatch` that looks at whole frames of these caps on NVIDIA GPUs, with these properties; and its bus.
+/// An `rtmposebatch` that infers whole frames of these caps on NVIDIA GPUs, with these properties; and its bus.
 pub fn harness_on_cards(
     caps: gst::Caps,
     properties: &[(&str, &str)],
@@ -22,8 +22,8 @@ pub fn harness_on_cards(
     (harness, element, bus)
 }
 
-/// Runs the test of that name in a process of its own, since no other test can use the card after it is lost. Tells whether this
-/// is that process.
+/// Runs the test of that name in its own process, because no other test can use the GPU after it is lost.
+/// Returns whether this is that process.
 pub fn is_alone(test: &str) -> bool {
     const ALONE: &str = "RTMPOSE_TEST_LOSES_THE_CARD";
     if std::env::var_os(ALONE).is_some() {
@@ -38,7 +38,7 @@ pub fn is_alone(test: &str) -> bool {
     false
 }
 
-/// Writes where nothing is: CUDA refuses every call of the process from then on, as when the card falls off the bus.
+/// Writes to an invalid address. After that CUDA refuses every call of the process, as when the GPU drops out.
 pub fn lose_the_card(number: usize) {
     const KERNEL: &std::ffi::CStr = c"
         .version 6.4

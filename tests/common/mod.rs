@@ -43,20 +43,20 @@ pub fn init() {
 pub enum Behaviour {
     #[default]
     Answer,
-    /// Answers after up to so many microseconds, different from run to run.
+    /// Answers after up to so many microseconds, at random.
     Delay(u64),
     Fail,
-    /// Fails that run only, then answers.
+    /// Fails one run, then answers.
     FailOnce,
     OutOfMemory,
     Panic,
-    /// Does not end before the executor is told to.
+    /// Ends only when the executor is told to end.
     Hang,
-    /// Does not even end then, but when the test lets it go.
+    /// Ends only when the test releases it.
     HangForEver,
 }
 
-/// Runs that hang.
+/// The runs that hang now.
 #[derive(Default)]
 pub struct Hanging {
     state: Mutex<HangingState>,
@@ -70,7 +70,7 @@ struct HangingState {
 }
 
 impl Hanging {
-    /// Returns once a run hangs.
+    /// Waits until a run hangs.
     pub fn wait_for_a_run(&self) {
         let mut state = self.state.lock().unwrap();
         while state.hanging == 0 {
@@ -82,7 +82,7 @@ impl Hanging {
         self.state.lock().unwrap().hanging
     }
 
-    /// Lets go all runs that hang, and those to come.
+    /// Releases all runs that hang, now and later.
     pub fn release(&self) {
         self.state.lock().unwrap().released = true;
         self.changed.notify_all();
@@ -99,7 +99,7 @@ impl Hanging {
     }
 }
 
-/// Stops runs until it is opened.
+/// Blocks runs until it is opened.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<GateState>,
@@ -122,7 +122,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Returns once a run stands before the closed gate.
+    /// Waits until a run is blocked.
     pub fn wait_for_a_run(&self) {
         let mut state = self.state.lock().unwrap();
         while state.waiting == 0 {
@@ -146,34 +146,34 @@ impl Gate {
 pub struct Fake {
     pub behaviour: Arc<Mutex<Behaviour>>,
     pub gate: Arc<Gate>,
-    /// Rows of each run.
+    /// Number of rows of each run.
     pub runs: Arc<Mutex<Vec<usize>>>,
-    /// The error of the next loading.
+    /// The error of the next load.
     pub load_error: Arc<Mutex<Option<Error>>>,
-    /// Loading waits here.
+    /// Loading waits for this gate.
     pub load_gate: Arc<Gate>,
-    /// Executors that live.
+    /// Number of executors that exist.
     pub executors: Arc<AtomicUsize>,
     pub hanging: Arc<Hanging>,
-    /// What takes this network's place when it is lost.
+    /// The fallback when this network is lost.
     pub spare: Option<Arc<Fake>>,
-    /// Devices that run the network in its place, by their numbers.
+    /// Devices that run the network, by their numbers.
     pub cards: Vec<Fake>,
-    /// The frames of its runs that succeeded.
+    /// The frames of successful runs.
     pub seen: Arc<Mutex<Vec<u32>>>,
-    /// The next batch can be loaded while one runs.
+    /// Whether the next batch can be loaded while one runs.
     pub overlaps: bool,
-    /// Of the file that it would be loaded from.
+    /// SHA-256 of the network's file.
     pub sha256: String,
     /// Crops of these frames cannot be loaded.
     pub refuses: Arc<Mutex<Vec<u32>>>,
-    /// Threads of executors that were left behind.
+    /// Threads of abandoned executors.
     pub forsaken: Arc<Mutex<Vec<ThreadId>>>,
-    /// It is a detector: it finds one box, the whole frame, whose score is the number and 1.
+    /// Whether it is a detector: it finds one box, the whole frame, with the number and 1 as score.
     pub is_detector: bool,
 }
 
-/// Room for a crop, which can lie on one of the fake's cards.
+/// A slot for a crop, which can lie on one of the fake's GPUs.
 pub struct CardSlot {
     bytes: Box<[u8]>,
     pub card: Option<u32>,
@@ -201,7 +201,7 @@ struct FakeExecutor {
     fake: Fake,
     rows: Vec<f32>,
     refused: Vec<(usize, Error)>,
-    /// Rows of the run that was begun.
+    /// Answers of the run in progress.
     begun: Option<Vec<f32>>,
     seed: u64,
     terminated: Arc<AtomicBool>,
@@ -257,7 +257,7 @@ impl Backend for Fake {
 impl Executor for FakeExecutor {
     fn load(&mut self, row: usize, crop: &dyn Slot) {
         let crop = crop.bytes();
-        // The frame's colour; what lies outside the frame, or on its edge, is darker.
+        // The frame's colour. Pixels outside the frame, or on its edge, are darker.
         let [r, g, b] = [0, 1, 2].map(|channel| crop.iter().skip(channel).step_by(3).max().copied().unwrap());
         self.rows.truncate(row);
         self.rows.push(f32::from(r) + 256.0 * (f32::from(g) + 256.0 * f32::from(b)));
@@ -359,7 +359,7 @@ pub fn element(fake: &Fake) -> RtmPoseBatch {
     element_with_clock(fake, Arc::new(MonotonicClock::default()))
 }
 
-/// The same, by a clock that stands still until it is moved.
+/// An element over a fake network, with a clock that stands still until the test moves it.
 pub fn element_by_hand(fake: &Fake) -> (RtmPoseBatch, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::default());
     (element_with_clock(fake, clock.clone()), clock)
@@ -385,7 +385,7 @@ pub fn detector_with_clock(fake: &Fake, clock: Arc<dyn Clock>) -> RtmPoseDetect 
     element
 }
 
-/// The numbers that a detector found in a frame; none where it has not looked.
+/// The numbers that a detector found in a frame; none if the frame was not inferred.
 pub fn detected(buffer: &gst::BufferRef) -> Option<Vec<u32>> {
     let metas = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
     let confidence = |meta: gst::MetaRef<'_, gst_video::VideoRegionOfInterestMeta>| {
@@ -406,7 +406,7 @@ pub fn harness(element: &RtmPoseBatch) -> gst_check::Harness {
     harness
 }
 
-/// Puts the element between two pads of a test and activates these.
+/// Puts the element between two pads of a test, and activates the pads.
 pub fn connect(element: &impl IsA<gst::Element>, source: &gst::Pad, sink: &gst::Pad) {
     source.link(&element.static_pad("sink").unwrap()).unwrap();
     element.static_pad("src").unwrap().link(sink).unwrap();
@@ -429,7 +429,7 @@ pub fn frame(number: u32) -> gst::Buffer {
     buffer
 }
 
-/// The people on a buffer, by the one meta that it must carry.
+/// The people of a buffer, which must carry one meta.
 pub fn people(buffer: &gst::BufferRef) -> Option<FramePeople> {
     let mut metas = meta::read(buffer).map(Result::unwrap);
     let people = metas.next();
@@ -437,20 +437,20 @@ pub fn people(buffer: &gst::BufferRef) -> Option<FramePeople> {
     people
 }
 
-/// The number that the network saw in the frame that carries this meta.
+/// The number that the network saw in this frame, from the frame's meta.
 pub fn seen_number(buffer: &gst::BufferRef) -> Option<u32> {
     let people = people(buffer)?;
     assert_eq!(people.people.len(), 1);
     Some(people.people[0].key_points[0].score as u32)
 }
 
-/// Checks that the buffer is frame `number` and carries its own result.
+/// Checks that the buffer is frame `number`, and that its metadata is from this frame.
 pub fn check(buffer: &gst::BufferRef, number: u32) {
     assert_eq!(buffer.offset(), u64::from(number));
     assert_eq!(seen_number(buffer), Some(number));
 }
 
-/// The texts of the errors and of the warnings that were posted so far.
+/// Texts of the errors and of the warnings posted so far.
 pub fn errors_and_warnings(bus: &gst::Bus) -> (Vec<String>, Vec<String>) {
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     while let Some(message) = bus.pop() {
@@ -463,7 +463,7 @@ pub fn errors_and_warnings(bus: &gst::Bus) -> (Vec<String>, Vec<String>) {
     (errors, warnings)
 }
 
-/// Gives the element a bus of its own.
+/// Gives the element its own bus.
 pub fn bus(element: &impl IsA<gst::Element>) -> gst::Bus {
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
