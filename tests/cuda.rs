@@ -62,8 +62,8 @@ impl Photograph {
     }
 }
 
-/// One of the people of the picture in docs, cut out a little elsewhere for each seed: where there is nobody, many bins are
-/// about equally high, and half precision picks others.
+/// One of the people of the picture in docs, cropped at a slightly different place for each seed. (In crops
+/// without people many bins are about equally high, and half precision picks others.)
 fn crop(network: &Network, seed: usize) -> Box<[u8]> {
     static PHOTOGRAPH: LazyLock<Photograph> = LazyLock::new(Photograph::read);
     const PEOPLE: [(f32, f32, f32, f32); 6] = [
@@ -92,7 +92,7 @@ fn run(executor: &mut dyn Executor, network: &Network, seeds: &[usize]) -> Vec<P
     peaks(network, &answers)
 }
 
-/// How far two answers to the same crops are apart.
+/// Differences of two answers to the same crops.
 #[derive(Debug, Default)]
 struct Difference {
     points: usize,
@@ -107,7 +107,7 @@ impl Difference {
             self.points += 1;
             self.same_place += usize::from(expected.x == found.x && expected.y == found.y);
             let score = (expected.max_x - found.max_x).abs().max((expected.max_y - found.max_y).abs());
-            // NaN counts as far.
+            // NaN counts as the largest difference.
             self.score = if score <= self.score { self.score } else { score };
         }
     }
@@ -121,16 +121,16 @@ impl Difference {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn captured_graphs_answer_as_the_cpu_does_at_every_batch_fill() {
-    // Float32: `Model` would be 8-bit integers on a CPU with VNNI instructions.
+    // `Fp32`, because `Model` would be 8-bit integers on a CPU with VNNI instructions.
     let (model, mut cpu) = open(Provider::Cpu, Precision::Fp32);
-    // Where neighbouring bins are nearly as high, half precision picks another one.
+    // Half precision picks another bin if neighbouring bins are nearly as high.
     for (precision, share, score) in
         [(Precision::Fp32, 0.99, 1e-4), (Precision::Tf32, 0.9, 2e-3), (Precision::Fp16, 0.75, 1e-2)]
     {
         let (on_cuda, mut cuda) = open(Provider::Cuda, precision);
         assert_eq!(on_cuda, Network { provider: Runs::Cuda, ..model.clone() });
         let mut difference = Difference::default();
-        // Back and forth: a replay must not find what another size has left.
+        // Sizes go up and down: a replay must not read what a run of another size has left.
         for fill in (1..=BATCH).chain((1..BATCH).rev()) {
             let seeds: Vec<_> = (0..fill).map(|row| fill * 10 + row).collect();
             difference.add(&run(&mut *cpu, &model, &seeds), &run(&mut *cuda, &model, &seeds));
@@ -147,7 +147,7 @@ fn executors_in_parallel_answer_as_one_does() {
     let batches: Vec<Vec<usize>> =
         (0..200).map(|turn| (0..turn % BATCH + 1).map(|row| turn + row).collect()).collect();
     let expected: Vec<_> = batches.iter().map(|seeds| run(&mut *alone, &model, seeds)).collect();
-    // They load, capture and run beside each other, and beside the first, which goes on running.
+    // They load, capture and run at the same time, while the first one goes on running.
     std::thread::scope(|scope| {
         let others: Vec<_> = (0..3)
             .map(|_| {

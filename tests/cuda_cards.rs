@@ -11,7 +11,7 @@ use cudarc::driver::CudaContext;
 use gst::prelude::*;
 use gstrtmpose::pose::KeyPoint;
 
-/// Whether the machine has so many cards.
+/// Whether the machine has this number of GPUs.
 fn has_cards(count: i32) -> bool {
     let found = CudaContext::device_count().unwrap();
     if found < count {
@@ -20,7 +20,7 @@ fn has_cards(count: i32) -> bool {
     found >= count
 }
 
-/// The picture in docs, so many times.
+/// The picture in docs as a stream of `frames` frames.
 fn picture(frames: usize, width: u32, height: u32) -> String {
     format!(
         "multifilesrc location=docs/demo.jpg num-buffers={frames} caps=image/jpeg,framerate=30/1 ! jpegdec ! \
@@ -31,12 +31,12 @@ fn picture(frames: usize, width: u32, height: u32) -> String {
 const POSE: &str =
     "rtmposebatch name=pose execution-provider=cuda precision=fp32 inference-region=full-frame";
 
-/// What has come out of each sink of a pipeline, in order, and what the bus and the figures tell.
+/// The frames that each sink of a pipeline received, in order, with the messages and the statistics.
 struct Ended {
     samples: Vec<Vec<gst::Sample>>,
     errors: Vec<String>,
     warnings: Vec<String>,
-    /// Card, state and crops.
+    /// GPU, state and crops.
     cards: Vec<(u32, String, u64)>,
 }
 
@@ -60,7 +60,7 @@ fn play(line: &str, sinks: usize) -> Ended {
         streams.into_iter().map(|stream| stream.join().unwrap()).collect()
     });
     let cards = cards(&pose);
-    // In NULL the pipeline's bus forgets them.
+    // Reads the messages before NULL, in which the pipeline's bus forgets them.
     let (errors, warnings) = errors_and_warnings(&bus);
     pipeline.set_state(gst::State::Null).unwrap();
     Ended { samples, errors, warnings, cards }
@@ -77,14 +77,15 @@ fn cards(element: &gst::Element) -> Vec<(u32, String, u64)> {
     cards.iter().map(card).collect()
 }
 
-/// Key points of the one person of a frame.
+/// Key points of the frame's only person.
 fn points(sample: &gst::Sample) -> Vec<KeyPoint> {
     let mut people = common::people(sample.buffer().unwrap()).expect("the frame was inferred").people;
     assert_eq!(people.len(), 1);
     people.remove(0).key_points
 }
 
-/// The frames came in order, each with what `expected` has; another batch and another card move a point by rounding only.
+/// Checks that the frames came in order, each with the expected key points. In another batch or on another GPU
+/// points move by rounding only.
 fn check(samples: &[gst::Sample], expected: &[KeyPoint]) {
     let times: Vec<_> = samples.iter().map(|sample| sample.buffer().unwrap().pts().unwrap()).collect();
     assert!(times.is_sorted() && times.windows(2).all(|two| two[0] < two[1]), "{times:?}");
@@ -96,11 +97,11 @@ fn check(samples: &[gst::Sample], expected: &[KeyPoint]) {
             assert!((found.score - expected.score).abs() < 0.02, "{found:?} and {expected:?}");
         }
     }
-    // Where two bins are nearly as high.
+    // A few points may differ: where two bins are nearly as high.
     assert!(apart * 20 <= all, "{apart} of {all} points are elsewhere");
 }
 
-/// As one card alone sees the picture.
+/// The key points that a single GPU finds in the picture.
 fn expected(width: u32, height: u32) -> Vec<KeyPoint> {
     let line = format!("{} ! {POSE} device-id=0 ! appsink name=sink0", picture(1, width, height));
     let Ended { samples, errors, .. } = play(&line, 1);
@@ -207,7 +208,7 @@ fn with_a_card_that_is_lost_no_frame_is() {
         next += count;
     };
     push(&mut harness, 60);
-    // Each has had a batch, and has one now as often as not.
+    // Each GPU has had batches, and probably has one now.
     lose_the_card(1);
     push(&mut harness, 240);
     assert!(harness.push_event(gst::event::Eos::new()));
@@ -219,8 +220,8 @@ fn with_a_card_that_is_lost_no_frame_is() {
     let (errors, warnings) = errors_and_warnings(&bus);
     eprintln!("{warnings:#?}");
     let cards = cards(&element);
-    // The illegal access that stands for a lost card ends CUDA in the whole process, as CUDA's documentation has it: the other
-    // card's next runs fail, too.
+    // The illegal access, which imitates a lost GPU, ends CUDA in the whole process, as CUDA's documentation
+    // says. So the other GPU's next runs fail, too.
     assert_eq!((errors.len(), warnings.len()), (0, 2), "{errors:?} {warnings:?}");
     assert!(warnings[0].starts_with("GPU 1 is lost"), "{warnings:?}");
     assert!(warnings[0].ends_with("the model keeps running on GPU 0, and no frame is lost"), "{warnings:?}");

@@ -13,7 +13,7 @@ use gstrtmpose::engine::left_behind;
 
 const SIDE: i32 = 256;
 
-/// One crop a frame through the embedded network on the first card.
+/// The embedded network on the first GPU, with one crop a frame.
 fn element() -> (gst::Element, gst::Bus) {
     init();
     let element = gst::ElementFactory::make("rtmposebatch")
@@ -42,7 +42,7 @@ fn frame(number: u64) -> gst::Buffer {
     buffer
 }
 
-/// Pulls that many frames, which come in order, each with its people.
+/// Pulls the frames of these numbers, in order, each with its people.
 fn check(harness: &mut gst_check::Harness, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let buffer = harness.pull().unwrap();
@@ -55,7 +55,7 @@ fn provider(element: &gst::Element) -> String {
     element.property("active-provider")
 }
 
-/// Batches of 64 need far more than the limit for their tensors, batches of a few do not.
+/// For their tensors batches of 64 need far more than the limit, small batches less.
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn where_memory_is_short_batches_are_made_smaller() {
@@ -163,8 +163,8 @@ impl Drop for Busy {
     }
 }
 
-/// A run that hangs on one card spoils no capture on another for longer than its limit, and none at all once it was left
-/// behind.
+/// A run that hangs on one GPU spoils no capture on another GPU for longer than its limit, and none once the
+/// run was abandoned.
 #[test]
 #[ignore = "needs two NVIDIA GPUs"]
 fn a_run_that_hangs_on_one_card_is_not_waited_for_on_another() {

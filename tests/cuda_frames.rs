@@ -14,11 +14,12 @@ use gst::prelude::*;
 use gstrtmpose::{pose::KeyPoint, video::cuda};
 
 const CARD: &str = "video/x-raw(memory:CUDAMemory)";
-/// Batches of one crop: whatever comes together, the numbers are the same. The network is loaded once, for all tests.
+/// Batches of one crop, so that the numbers do not depend on what shares a batch. The network is loaded once,
+/// for all tests.
 const POSE: &str =
     "rtmposebatch name=pose execution-provider=cuda precision=fp32 batch-size=1 model-instance-id=frames";
 
-/// Keeps the network of `POSE`.
+/// Keeps the network of `POSE` loaded.
 fn keep_network() {
     static KEEPER: OnceLock<gst::Element> = OnceLock::new();
     init();
@@ -29,19 +30,19 @@ fn keep_network() {
     });
 }
 
-/// What has come out of a pipeline.
+/// What a pipeline's sink received.
 struct Ended {
     samples: Vec<gst::Sample>,
     errors: Vec<String>,
     warnings: Vec<String>,
 }
 
-/// Plays `line`, which ends in `appsink name=sink`, to its end. `before` is called in NULL.
+/// Plays `line`, which ends in `appsink name=sink`, to its end. Calls `before` in NULL.
 fn play_with(line: &str, before: impl FnOnce(&gst::Pipeline)) -> Ended {
     init();
     let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
     let bus = pipeline.bus().unwrap();
-    // Else it forgets in NULL what was said.
+    // Otherwise the bus forgets its messages in NULL.
     pipeline.set_auto_flush_bus(false);
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     sink.set_property("sync", false);
@@ -65,7 +66,7 @@ fn play(line: &str) -> Vec<gst::Sample> {
     samples
 }
 
-/// The picture in docs as a stream of so many frames.
+/// The picture in docs as a stream of `frames` frames.
 fn picture(frames: usize, caps: &str) -> String {
     format!(
         "multifilesrc location=docs/demo.jpg num-buffers={frames} caps=image/jpeg,framerate=30/1 ! jpegdec ! \
@@ -124,7 +125,7 @@ fn ten_bits_show_the_people_of_eight() {
             assert_eq!(eight.len(), ten.len(), "{caps:?}\n{eight:?}\n{ten:?}");
             let points = eight.iter().flatten().zip(ten.iter().flatten());
             let sure: Vec<_> = points.filter(|(a, _)| a.score > 0.5).collect();
-            // Where two places are about as likely, the least change of the picture decides.
+            // Where two places are about equally likely, the smallest change of the picture decides.
             let far = sure.iter().filter(|(a, b)| (a.x - b.x).hypot(a.y - b.y) > 8.0).count();
             assert!(
                 far * 20 <= sure.len(),
@@ -135,8 +136,7 @@ fn ten_bits_show_the_people_of_eight() {
     }
 }
 
-/// What comes out is what came in.
-/// Frames there cannot be pixelated yet, and must not go on as they are.
+/// Frames in CUDA memory leave unchanged. They cannot be pixelated yet, and must not leave unpixelated.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn hiding_faces_is_refused_on_a_card() {
@@ -176,7 +176,7 @@ fn frames_go_on_unchanged() {
     }
 }
 
-/// What is drawn on the card is the picture that is drawn on the host.
+/// The overlay draws the same picture in CUDA memory as in system memory.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn people_are_drawn_on_the_card() {
@@ -199,7 +199,7 @@ fn people_are_drawn_on_the_card() {
     }
 }
 
-/// Frames that were made in another element's context, and come to ours by hand.
+/// Frames from another element's context, which the test pushes into ours.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn frames_of_another_context_are_copied_with_one_warning() {
@@ -225,7 +225,7 @@ fn frames_of_another_context_are_copied_with_one_warning() {
     assert!(warnings[0].contains("each is copied"), "{warnings:?}");
 }
 
-/// In the middle of a stream frames come from the card, then from system memory again.
+/// In mid-stream frames come in CUDA memory, then in system memory again.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn frames_may_change_between_card_and_system_memory() {
@@ -256,7 +256,7 @@ fn frames_may_change_between_card_and_system_memory() {
     element.set_state(gst::State::Null).unwrap();
 }
 
-/// Seeks drop what is queued, and what runs, again and again.
+/// Seeks drop queued frames and runs, again and again.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn flushes_while_crops_are_sampled_lose_nothing_that_comes_after() {
@@ -284,7 +284,8 @@ fn flushes_while_crops_are_sampled_lose_nothing_that_comes_after() {
     assert_eq!((errors, warnings), (vec![], vec![]));
 }
 
-/// VIDEO, or the one that set-up has fetched, from the card's decoder: also where that has few surfaces, and others keep some.
+/// VIDEO, or the video that the set-up fetched, from the GPU's decoder: also with few surfaces, of which other
+/// elements keep some.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn a_decoders_frames_never_leave_the_card() {
@@ -299,7 +300,7 @@ fn a_decoders_frames_never_leave_the_card() {
     let counts = |samples: &[gst::Sample]| samples.iter().map(|sample| people(sample).len()).sum::<usize>();
     let (on_the_host, on_the_card) = (counts(&host), counts(&card));
     assert!(on_the_host > 0);
-    // Batches are filled otherwise from run to run, which moves points by rounding.
+    // From run to run crops share other batches, which moves points by rounding.
     assert!(on_the_host.abs_diff(on_the_card) * 50 <= on_the_host, "{on_the_host} and {on_the_card} people");
 }
 
@@ -363,7 +364,8 @@ fn a_detector_finds_the_same_boxes_on_a_card() {
     }
 }
 
-/// The element is taken out of a stream whose frames lie on the card, and put in again: nothing stops, and nothing is said.
+/// The element is removed from a stream in CUDA memory and inserted again: the stream continues, without a
+/// message.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn an_element_can_be_taken_out_in_mid_stream() {
@@ -380,7 +382,7 @@ fn an_element_can_be_taken_out_in_mid_stream() {
     pipeline.set_state(gst::State::Playing).unwrap();
     let mut pose = pipeline.by_name("pose").unwrap();
     let next = |inferred: bool| {
-        // What was on its way comes first.
+        // Frames that were on their way come first.
         for _ in 0..200 {
             let sample = sink.pull_sample().unwrap();
             assert!(is_on_a_card(&sample));
@@ -390,7 +392,7 @@ fn an_element_can_be_taken_out_in_mid_stream() {
         }
         panic!("no frame comes that was{} inferred", if inferred { "" } else { " not" });
     };
-    // While no frame passes in front of it.
+    // Changes the pipeline while no frame passes that pad.
     let change = |what: Box<dyn Fn() + Send + Sync>| {
         let (done, is_done) = std::sync::mpsc::channel();
         let pad = before.static_pad("src").unwrap();
@@ -399,7 +401,7 @@ fn an_element_can_be_taken_out_in_mid_stream() {
             done.send(()).unwrap();
             gst::PadProbeReturn::Remove
         });
-        // Frames must flow for it to be called.
+        // The probe is called only while frames flow.
         while is_done.try_recv().is_err() {
             let _ = sink.try_pull_sample(gst::ClockTime::from_mseconds(1));
         }
@@ -414,7 +416,7 @@ fn an_element_can_be_taken_out_in_mid_stream() {
             pipeline_.remove(&pose_).unwrap();
             before_.link(&behind_).unwrap();
         }));
-        // Frames are still with the network, or kept by it.
+        // Stops while the network still has or keeps frames.
         pose.set_state(gst::State::Null).unwrap();
         next(false);
         pose = gst::parse::launch(&format!("{POSE} inference-region=full-frame")).unwrap();
@@ -431,7 +433,8 @@ fn an_element_can_be_taken_out_in_mid_stream() {
     assert_eq!(errors_and_warnings(&pipeline.bus().unwrap()), (vec![], vec![]));
 }
 
-/// VIDEO as above, from a decoder that has as few surfaces to spare as it can: frames that are kept here must not stall it.
+/// VIDEO, from a decoder with as few spare surfaces as possible: frames that the element keeps must not stall
+/// the decoder.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn a_decoder_without_spare_surfaces_does_not_stall() {
@@ -461,7 +464,7 @@ fn a_decoder_without_spare_surfaces_does_not_stall() {
     }
 }
 
-/// `examples/cameras.rs --gpu`, which CAMERAS names, with VIDEO and a test picture.
+/// `examples/cameras.rs --gpu` (CAMERAS names the program) with VIDEO and a test picture.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn the_example_of_cameras_leaves_frames_on_the_card() {
@@ -471,7 +474,7 @@ fn the_example_of_cameras_leaves_frames_on_the_card() {
         return;
     };
     let video = std::env::var("VIDEO").unwrap_or(".deps/video/demo.mp4".to_string());
-    // A sink that takes frames on the card only.
+    // A sink that takes frames in CUDA memory only.
     let sink = "capsfilter caps=video/x-raw(memory:CUDAMemory) ! fakesink";
     let output = std::process::Command::new(program)
         .args([&video, "test:ball", "--gpu", "--seconds", "20", "--sink", sink])
@@ -484,7 +487,7 @@ fn the_example_of_cameras_leaves_frames_on_the_card() {
     assert!(text.contains("input 1: ended after ") && !text.contains("again in"), "{text}");
 }
 
-/// Starts and stops: the card's memory is what it was after the first ones.
+/// After starts and stops the GPU's free memory is as after the first ones.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn starts_and_stops_leave_nothing_on_the_card() {
@@ -505,12 +508,13 @@ fn starts_and_stops_leave_nothing_on_the_card() {
         after.push(free());
     }
     eprintln!("free after each: {after:?}");
-    // What is kept for the next start is there after a few.
+    // The memory that is kept for the next start is allocated after a few starts.
     let settled = after[rounds / 2];
     assert!(after[rounds - 1] + (4 << 20) >= settled, "{after:?}");
 }
 
-/// The frames' crops cannot be fetched from a card that is lost: they go on without metadata, and none is lost.
+/// Crops of frames in the memory of a lost GPU cannot be fetched. The frames leave without metadata, and none
+/// is lost.
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn frames_on_a_lost_card_go_on_without_people() {

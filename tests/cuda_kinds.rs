@@ -15,7 +15,7 @@ use network_rig::{
 
 const BATCH: usize = 4;
 
-/// Each network with what it is wanted for: poses of crops or frames, or boxes of frames.
+/// Each network, with its task: poses of crops, poses of frames, or boxes of frames.
 const NETWORKS: [(&str, Task); 11] = [
     ("dots", Task::Poses),
     ("dots-133-384x288", Task::Poses),
@@ -53,7 +53,8 @@ fn open(
     backend.open(&Loading { report: &report, cancelled: &Cancel::default(), most_crops: BATCH })
 }
 
-/// A red, a green and a blue square in a picture, elsewhere for each seed: on black, as dots, or on grey, as people.
+/// A picture with a red, a green and a blue square, at other places for each seed: dots on black, or people on
+/// grey.
 fn picture(shape: (u32, u32), task: Task, name: &str, seed: usize) -> Box<[u8]> {
     let (width, height) = (shape.0 as usize, shape.1 as usize);
     let on_grey = task == Task::Boxes || name == "rtmo";
@@ -80,7 +81,7 @@ fn run(executor: &mut dyn Executor, network: &Network, task: Task, name: &str, s
     }
     executor.run(seeds.len(), &mut answers).unwrap();
     if task == Task::Boxes {
-        // A place that no box took has class -1, or 0 where the file gave fewer places.
+        // An unused place for a box has class -1, or 0 if the file returned fewer places.
         answers.iter_mut().filter(|number| **number == -1.0).for_each(|number| *number = 0.0);
     }
     answers
@@ -95,7 +96,7 @@ fn apart(expected: &[f32], found: &[f32]) -> f32 {
     })
 }
 
-/// Where rows are further apart than the bound, in words.
+/// Describes rows that differ by more than the bound.
 fn difference(expected: &[f32], found: &[f32], rows: usize, bound: f32) -> String {
     let row = expected.len() / rows;
     let at = expected.iter().zip(found).position(|(a, b)| apart(&[*a], &[*b]) > bound).unwrap();
@@ -109,7 +110,7 @@ fn difference(expected: &[f32], found: &[f32], rows: usize, bound: f32) -> Strin
     )
 }
 
-/// Rows of every batch fill, back and forth, on the provider and on the CPU.
+/// Compares the provider's rows with the CPU's, for every batch fill, up and down.
 fn compare(provider: Provider, runs: Runs, precision: Precision, bound: f32) {
     let mut different = Vec::new();
     for (name, task) in NETWORKS {
@@ -125,7 +126,7 @@ fn compare(provider: Provider, runs: Runs, precision: Precision, bound: f32) {
         assert_eq!(network.provider, runs, "{name}");
         let (on_the_cpu, mut cpu) = open(name, task, Provider::Cpu, Precision::Fp32).unwrap();
         assert_eq!(Network { provider: runs, ..on_the_cpu }, network, "{name}");
-        // Some files take one picture at once.
+        // Some files accept only one picture in a run.
         let largest =
             [&executor, &cpu].iter().filter_map(|executor| executor.most_rows()).fold(BATCH, usize::min);
         let mut most = 0f32;

@@ -14,7 +14,7 @@ use gstrtmpose::{
     network::Network,
 };
 
-/// Tests that count the threads left behind, which are the process's, take turns.
+/// Tests that count abandoned threads, of which the process has one list, take turns.
 static LEFT_BEHIND: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -22,7 +22,7 @@ fn a_run_that_hangs_is_ended_by_a_stop() {
     let _turn = LEFT_BEHIND.lock().unwrap();
     for _ in 0..50 {
         let fake = Fake::default();
-        // By this clock no time passes: the run ends because it is told to.
+        // This clock stands still: the run ends only because it is told to.
         let (element, _clock) = element_by_hand(&fake);
         let bus = bus(&element);
         *fake.behaviour.lock().unwrap() = Behaviour::Hang;
@@ -52,7 +52,8 @@ fn a_run_that_does_not_end_is_left_behind_with_one_error() {
         let element = element.clone();
         std::thread::spawn(move || element.set_state(gst::State::Null))
     };
-    // The wait begins at some moment of this clock: it is moved until the wait has ended, and no further.
+    // The wait begins at an unknown moment of this clock. The clock moves until the wait has ended, and no
+    // further.
     let mut moved = Duration::ZERO;
     while engine::left_behind() == 0 {
         clock.advance(TIME_TO_END / 5);
@@ -69,7 +70,7 @@ fn a_run_that_does_not_end_is_left_behind_with_one_error() {
         "{errors:?}"
     );
 
-    // The element is as good as new with a network that answers.
+    // The element works again with a network that answers.
     *fake.behaviour.lock().unwrap() = Behaviour::Answer;
     element.set_state(gst::State::Playing).unwrap();
     harness.push_event(gst::event::StreamStart::new("again"));
@@ -170,7 +171,7 @@ fn a_warm_up_that_hangs_is_ended_by_an_interruption() {
     assert_eq!((fake.executors.load(Ordering::SeqCst), engine::left_behind()), (0, 0));
 }
 
-/// A network on a device that can be lost, and what takes its place.
+/// A network on a device that can be lost, and its fallback.
 fn with_spare() -> (Fake, Arc<Fake>) {
     let spare = Arc::new(Fake::default());
     (Fake { spare: Some(spare.clone()), ..Fake::default() }, spare)
@@ -189,7 +190,7 @@ fn a_lost_device_loses_no_frame() {
         element.set_property("inference-streams", executors);
         let bus = bus(&element);
         let mut harness = harness(&element);
-        // It is lost while a batch is in it and others wait.
+        // The device is lost while a batch is in it and others wait.
         fake.gate.close();
         (0..20).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
         fake.gate.wait_for_a_run();
@@ -233,7 +234,7 @@ fn a_device_that_is_short_of_memory_is_not_lost() {
         let short = "device has too little memory for a run (the fake network has no room)";
         let text = if is_short { short } else { "device is lost (the fake network fails)" };
         assert!(warnings[0].contains(text) && warnings[0].contains("now runs on fake"), "{warnings:?}");
-        // It gives back what it holds; one that does not answer is left alone.
+        // A device short of memory gives back what it holds. A device that does not answer is left alone.
         assert_eq!(fake.executors.load(Ordering::SeqCst), usize::from(!is_short));
         assert_eq!(spare.executors.load(Ordering::SeqCst), 1);
     }
@@ -259,7 +260,7 @@ fn a_single_failed_run_is_tried_again_where_it_failed() {
 fn without_a_fallback_a_lost_device_is_an_inference_error() {
     for (fallback, passthrough) in [("none", false), ("none", true), ("cpu", false), ("cpu", true)] {
         let (fake, spare) = with_spare();
-        // Where there is a fallback it is gone, too.
+        // If there is a fallback, it cannot be loaded.
         let missing = Error::new(ErrorKind::Library, "no library");
         *spare.load_error.lock().unwrap() = Some(missing);
         let (element, _clock) = element_by_hand(&fake);
@@ -269,7 +270,7 @@ fn without_a_fallback_a_lost_device_is_an_inference_error() {
         let mut harness = harness(&element);
         *fake.behaviour.lock().unwrap() = Behaviour::Fail;
         (0..7).for_each(|number| assert!(harness.push(frame(number)).is_ok()));
-        // The run may have failed, and ended the stream, before the last one is in the queue.
+        // The run may have failed, and ended the stream, before the last frame is in the queue.
         assert!(harness.push(frame(7)).is_ok() || !passthrough);
         let messages = if passthrough {
             for number in 0..8 {
@@ -314,7 +315,8 @@ fn all_who_share_a_lost_device_are_told_once() {
     }
 }
 
-/// A crop that the network's device cannot reach is an inference error of its frame; those that run beside it have their answers.
+/// A crop that the network's device cannot reach is an inference error of its frame. The other crops of its
+/// batch get their answers.
 #[test]
 fn a_crop_that_cannot_be_loaded_fails_alone() {
     let fake = Fake::default();

@@ -11,7 +11,7 @@ use gstrtmpose::{
     posebatch::RtmPoseBatch,
 };
 
-/// The element between two pads of the test, the second of which answers as the test says.
+/// The element between two pads of the test. The second pad answers as the test says.
 struct Rig {
     element: RtmPoseBatch,
     source: gst::Pad,
@@ -52,12 +52,12 @@ impl Rig {
         self.source.push_event(gst::event::Segment::new(&segment));
     }
 
-    /// Pushes frames until one is refused; gives the refusal.
+    /// Pushes frames until one is refused; returns the refusal.
     fn push_until_refused(&self) -> gst::FlowError {
         (0..).find_map(|number| self.source.push(frame(number)).err()).unwrap()
     }
 
-    /// The same on a thread of its own.
+    /// The same on its own thread.
     fn push_until_refused_elsewhere(&self) -> std::thread::JoinHandle<gst::FlowError> {
         let source = self.source.clone();
         std::thread::spawn(move || (0..).find_map(|number| source.push(frame(number)).err()).unwrap())
@@ -172,7 +172,7 @@ fn a_frame_waits_for_those_that_downstreams_eos_made_useless() {
             gst_video::VideoRegionOfInterestMeta::add(buffer.get_mut().unwrap(), "person", (0, 0, 4, 4));
             buffer
         };
-        // Downstream has had enough while the second frame is with the network.
+        // Downstream answers EOS while the second frame is with the network.
         let mut answer = rig.answer.lock().unwrap();
         rig.source.push(with_person(0)).unwrap();
         rig.frames.recv().unwrap();
@@ -180,7 +180,7 @@ fn a_frame_waits_for_those_that_downstreams_eos_made_useless() {
         rig.source.push(with_person(1)).unwrap();
         fake.gate.wait_for_a_run();
         rig.source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
-        // Nothing is looked at in this one; who is in it depends on the one before.
+        // This frame has no boxes of its own: it carries the people of the frame before.
         rig.source.push(frame(2)).unwrap();
         *answer = Err(gst::FlowError::Eos);
         drop(answer);
@@ -211,7 +211,7 @@ fn a_flush_drops_what_runs_and_what_waits() {
         let (element, _clock) = element_by_hand(&fake);
         let rig = Rig::new(element);
         fake.gate.close();
-        // The first batch stands in the network, others wait.
+        // The first batch is held in the network, others wait.
         rig.push(0..8 + round % 8);
         fake.gate.wait_for_a_run();
         rig.flush();
@@ -255,7 +255,7 @@ fn a_flush_ends_a_serialized_query() {
         rig.source.push(frame(0)).unwrap();
         let source = rig.source.clone();
         let asking = std::thread::spawn(move || source.peer_query(&mut gst::query::Drain::new()));
-        // The query is a barrier: the run shows that it is queued.
+        // The query cuts the batch, so the run shows that the query is queued.
         fake.gate.wait_for_a_run();
         assert!(rig.source.push_event(gst::event::FlushStart::new()));
         assert!(!asking.join().unwrap());
@@ -306,7 +306,7 @@ fn a_loading_that_fails_fails_the_state_change_once() {
     *fake.load_error.lock().unwrap() = Some(Error::new(ErrorKind::ModelMissing, "no such model"));
     assert!(element.set_state(gst::State::Ready).is_err());
     assert_eq!(errors_and_warnings(&bus).0, ["no such model"]);
-    // The next try may do better.
+    // The next try can succeed.
     element.set_state(gst::State::Ready).unwrap();
     assert_eq!(element.property::<Option<String>>("active-provider").as_deref(), Some("fake"));
     element.set_state(gst::State::Null).unwrap();
@@ -329,7 +329,7 @@ fn a_change_to_null_interrupts_loading() {
             let element = element.clone();
             std::thread::spawn(move || element.set_state(gst::State::Null))
         };
-        // The interruption is asked for before the change waits; loading looks for it once it goes on.
+        // The interruption is requested before the change waits. Loading notices it once it continues.
         while !testing_is_cancelled(&element) {
             std::thread::yield_now();
         }
@@ -352,7 +352,8 @@ fn a_change_to_null_is_heard_before_the_loading_has_begun() {
         // SAFETY: the element lives, and this thread holds the lock, which it may take again.
         let lock = unsafe { &raw mut (*raw).state_lock };
         unsafe { ffi::g_rec_mutex_lock(lock) };
-        // Waits for the change that goes on, as this one is by GStreamer's lock, but has not come to the loading.
+        // This change waits for the one under way, which waits for GStreamer's lock and has not come to
+        // loading.
         let stopping = {
             let element = element.clone();
             std::thread::spawn(move || element.set_state(gst::State::Null))
@@ -425,7 +426,7 @@ fn an_inference_error_can_be_passed_over() {
         let (errors, warnings) = errors_and_warnings(&rig.bus);
         assert_eq!(errors, [""; 0]);
         assert_eq!(warnings.len(), 1, "{behaviour:?}: {warnings:?}");
-        // A network that only failed for a while answers again; one that panicked is gone.
+        // A network that failed for a while answers again; a network that panicked is gone.
         *fake.behaviour.lock().unwrap() = Behaviour::Answer;
         rig.source.push(frame(100)).unwrap();
         let seen = seen_number(&rig.frames.recv().unwrap());
@@ -461,7 +462,7 @@ fn a_frame_smaller_than_its_caps_is_an_inference_error() {
 fn a_property_set_too_late_warns() {
     let rig = Rig::new(element(&Fake::default()));
     rig.element.set_property("batch-size", 3u32);
-    // These are heard at once.
+    // These properties take effect at once.
     rig.element.set_property("max-people", 3u32);
     rig.element.set_property("adaptive-timeout", false);
     rig.element.set_property("max-lateness", 5i64);
@@ -487,13 +488,13 @@ fn races_of_flush_stop_and_frames_lose_no_order() {
     let fake = Fake::default();
     *fake.behaviour.lock().unwrap() = Behaviour::Delay(200);
     let rig = Rig::new(element(&fake));
-    // A source's frames and its FLUSH_STOP come from one thread, or under one lock; FLUSH_START comes at any time.
+    // A source sends frames and FLUSH_STOP from one thread or under one lock. FLUSH_START comes at any time.
     let source = Mutex::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..3000 {
                 let mut next = source.lock().unwrap();
-                // A refused frame is one that a flush was faster than.
+                // A frame is refused if a flush was faster.
                 let _ = rig.source.push(frame(*next));
                 *next += 1;
             }
@@ -561,7 +562,8 @@ fn nothing_starts_again_while_the_element_stops() {
     let pad = rig.element.static_pad("src").unwrap();
     assert!(rig.source.push_event(gst::event::Eos::new()));
     rig.wait_for_event(gst::EventType::Eos);
-    // A stop deactivates the source pad first; what comes before the sink pad's turn must not wake the task.
+    // A stop deactivates the source pad first. What comes before the sink pad's deactivation must not wake the
+    // task.
     pad.set_active(false).unwrap();
     rig.start_stream();
     assert_eq!(pad.task_state(), gst::TaskState::Stopped, "after a new stream");
@@ -575,7 +577,7 @@ fn a_new_stream_right_behind_eos_is_not_refused() {
     for round in 0..5000 {
         rig.source.push(frame(round)).unwrap();
         assert!(rig.source.push_event(gst::event::Eos::new()));
-        // The task pauses after EOS: the new stream comes a little earlier or later.
+        // The task pauses after EOS. The new stream comes a little earlier or later each time.
         check(&rig.frames.recv().unwrap(), round);
         (0..round % 500).for_each(|_| std::hint::spin_loop());
         rig.start_stream();

@@ -12,7 +12,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(files.len() >= 20, "{} has {} files only", folder.display(), files.len());
     files.sort();
     for file in files {
-        // Shown when it fails.
+        // Shown if the file fails.
         println!("{}", file.display());
         run(&std::fs::read(file).unwrap());
     }

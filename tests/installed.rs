@@ -24,7 +24,7 @@ use network_rig::{
     stub::stub,
 };
 
-/// The variable's file, or the one of the checkout.
+/// The file that the variable names, or else the checkout's.
 fn file(variable: &str, of_the_checkout: impl AsRef<Path>) -> PathBuf {
     let file =
         std::env::var_os(variable).map_or_else(|| of_the_checkout.as_ref().to_path_buf(), PathBuf::from);
@@ -38,17 +38,17 @@ fn plugin() -> PathBuf {
     file("PLUGIN", std::env::current_exe().unwrap().with_file_name("libgstrtmpose.so"))
 }
 
-/// ONNX Runtime for the processor alone.
+/// ONNX Runtime for the CPU only.
 fn cpu_library() -> PathBuf {
     file("LIBRARY", ".deps/onnxruntime/libonnxruntime.so.1")
 }
 
-/// ONNX Runtime for CUDA, with NVIDIA's libraries where `make setup GPU=1` puts them.
+/// ONNX Runtime for CUDA. NVIDIA's libraries are where `make setup GPU=1` puts them.
 fn gpu_library() -> PathBuf {
     file("GPU_LIBRARY", ".deps/gpu/onnxruntime/capi/libonnxruntime.so.1")
 }
 
-/// A home folder whose registry knows GStreamer's own plugins: to look at all of them takes seconds.
+/// A home folder whose registry knows GStreamer's own plugins, because scanning them takes seconds.
 static REGISTRY: LazyLock<Folder> = LazyLock::new(|| {
     let home = Folder::kept("installed-registry");
     let mut first = scrubbed("gst-inspect-1.0", home.path());
@@ -57,7 +57,7 @@ static REGISTRY: LazyLock<Folder> = LazyLock::new(|| {
     home
 });
 
-/// A program with no variable but those that every login has, and those that say where this GStreamer is.
+/// A program with only the variables of every login, and those that name this GStreamer.
 fn scrubbed(program: &str, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home).env("LC_ALL", "C");
@@ -69,7 +69,7 @@ fn scrubbed(program: &str, home: &Path) -> Command {
 
 struct Installation {
     home: Folder,
-    /// A folder that GStreamer would know by itself if the package were installed.
+    /// A folder that GStreamer would search by itself if the package were installed.
     packaged: Option<PathBuf>,
 }
 
@@ -82,7 +82,7 @@ impl Installation {
         Self { home, packaged: None }
     }
 
-    /// As `make install-user` does: with ONNX Runtime, or with a link to it, beside the plugin.
+    /// Installs like `make install-user`: with ONNX Runtime, or a link to it, beside the plugin.
     fn user(name: &str, library: &Path, link: bool) -> Self {
         let this = Self::new(name);
         let mut command = scrubbed("bash", this.home.path());
@@ -94,7 +94,7 @@ impl Installation {
         this
     }
 
-    /// As `scripts/deb` packs it; with no library, as meson does.
+    /// Installs like `scripts/deb` or, without a library, like Meson.
     fn packaged(name: &str, library: Option<&Path>) -> Self {
         let mut this = Self::new(name);
         let folder =
@@ -107,7 +107,7 @@ impl Installation {
         this
     }
 
-    /// Both, with ONNX Runtime for the processor.
+    /// Both installations, with ONNX Runtime for the CPU.
     fn both(name: &str) -> [Self; 2] {
         let library = cpu_library();
         [
@@ -116,7 +116,7 @@ impl Installation {
         ]
     }
 
-    /// `gst-launch-1.0` with that line.
+    /// `gst-launch-1.0` with this line.
     fn launch(&self, line: &str) -> Command {
         let mut command = scrubbed("gst-launch-1.0", self.home.path());
         command.args(line.split_whitespace());
@@ -140,8 +140,8 @@ fn has_driver() -> bool {
     DRIVER_FILES.iter().any(|file| Path::new(file).exists())
 }
 
-/// Runs a command where the kernel shows NVIDIA's driver, though nothing of its libraries is there: in a namespace of its
-/// own, whose /dev has the driver's file. None, and why, where this user cannot make one.
+/// Runs a command in its own namespace, whose /dev has the file of NVIDIA's driver. So the kernel shows the
+/// driver, but none of its libraries exist. None, with the reason, if this user cannot make a namespace.
 fn with_driver(command: &Command) -> Option<Output> {
     const DEVICES: &str = r#"
         dev=$1; shift
@@ -180,8 +180,8 @@ fn copy(command: &Command) -> Command {
     copy
 }
 
-/// That the line ended as it should, with so many warnings and errors of the element, and these words among all that was
-/// said.
+/// Asserts that the line ended as expected, with this number of the element's warnings and errors, and that the
+/// output contains these words.
 #[track_caller]
 fn assert_ended(output: &Output, [warnings, errors]: [usize; 2], words: &[&str]) {
     let text = text(output);
@@ -209,7 +209,7 @@ fn the_first_launch_line_runs_with_no_variable_set() {
 
 const NO_CUDA: &str = "The CUDA execution provider cannot be used";
 
-/// As on a machine whose owner did not run `make setup GPU=1`, or took the package.
+/// A machine on which `make setup GPU=1` was not run, or one with the package.
 #[test]
 fn a_driver_and_a_build_for_the_processor_are_the_processor_and_one_warning() {
     for installed in Installation::both("cpu-build") {
@@ -236,7 +236,7 @@ fn a_driver_and_a_build_for_the_processor_are_the_processor_and_one_warning() {
     }
 }
 
-/// The plugin alone, as meson installs it: the property names ONNX Runtime.
+/// The plugin alone, as Meson installs it: the property names ONNX Runtime.
 #[test]
 fn with_a_driver_the_named_library_is_taken() {
     let installed = Installation::packaged("named", None);
@@ -247,7 +247,8 @@ fn with_a_driver_the_named_library_is_taken() {
     assert_ended(&output, [0, 1], &[NO_CUDA]);
 }
 
-/// Beside the plugin, or named: what cannot be used is named with the reason, whichever provider is asked for.
+/// A library beside the plugin, or named, that cannot be used: the message names it with the reason, whatever
+/// the provider.
 #[test]
 fn with_a_driver_a_library_too_old_is_refused() {
     let folder = Folder::new("old-library");
@@ -259,7 +260,7 @@ fn with_a_driver_a_library_too_old_is_refused() {
     for provider in ["auto", "cuda", "tensorrt", "cpu"] {
         let provider = format!("execution-provider={provider}");
         let Some(output) = with_driver(&installed.tiny(&provider)) else { return };
-        // Unless the loader knows a newer one.
+        // The loader may know a newer library.
         if !text(&output).contains("key points on")
             && !text(&output).contains("execution provider cannot be used")
         {
@@ -274,7 +275,7 @@ fn with_a_driver_a_library_too_old_is_refused() {
 /// The folder with ONNX Runtime, for `child_process`.
 const FOLDER: &str = "RTMPOSE_TEST_FOLDER";
 
-/// Only does something in a child process: what the element does where the kernel shows the driver, which is said here.
+/// Does nothing unless it runs in a child process, which imitates a kernel that shows the driver.
 #[test]
 fn child_process() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
@@ -299,7 +300,7 @@ fn child_process() {
     }
 }
 
-/// For those who can make no namespace: the first call of a process, whichever provider it is for, and no variable set.
+/// For users who cannot make a namespace: the first call of a process, with each provider and no variable set.
 #[test]
 fn the_first_call_of_a_process_loads_the_library() {
     let installed = Installation::user("child", &cpu_library(), false);
@@ -315,7 +316,8 @@ fn the_first_call_of_a_process_loads_the_library() {
     assert_eq!(results, expected, "{text}");
 }
 
-/// Programs that are linked with the crate, run outside cargo: they find the ONNX Runtime that was installed for the plugin.
+/// Programs linked with the crate and run outside cargo find the ONNX Runtime that was installed for the
+/// plugin.
 #[test]
 fn examples_find_what_the_plugin_finds() {
     // Cargo puts tests into target/<profile>/deps.
@@ -348,7 +350,7 @@ fn examples_find_what_the_plugin_finds() {
 const PERSON: &str = "multifilesrc location=docs/demo.jpg num-buffers=30 caps=image/jpeg,framerate=30/1 ! jpegdec ! \
                       videocrop left=215 right=580 top=368 bottom=262 ! videoconvert";
 
-/// That every frame has one person, found surely: the mean score of the key points.
+/// Asserts that every frame has one person with a high score (the mean of its key points' scores).
 #[track_caller]
 fn assert_found(lines: &Path) {
     let text = std::fs::read_to_string(lines).unwrap();
@@ -364,7 +366,7 @@ fn assert_found(lines: &Path) {
     }
 }
 
-/// Plays the person with those properties; gives what was said, and the lines.
+/// Plays the person with these properties. Returns the output, and the lines of JSON.
 fn play_person(installed: &Installation, properties: &str) -> (Output, PathBuf) {
     let lines = installed.home.path().join("people.jsonl");
     let line = format!(
@@ -372,7 +374,7 @@ fn play_person(installed: &Installation, properties: &str) -> (Output, PathBuf) 
          fakesink",
         lines.display()
     );
-    // CUDA's libraries are two gigabytes, which a disk may have to read first.
+    // CUDA's libraries are two gigabytes, which may have to come from a disk first.
     (run_within(Duration::from_secs(180), installed.launch(&line)), lines)
 }
 
@@ -385,7 +387,7 @@ fn an_installation_finds_the_person_of_the_picture() {
     assert_found(&lines);
 }
 
-/// `make setup GPU=1` and `make install-user`; and the package, with that ONNX Runtime named.
+/// `make setup GPU=1` with `make install-user`, and the package with that ONNX Runtime named.
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn on_a_card_an_installation_runs_on_it_with_no_variable_set() {
@@ -403,7 +405,7 @@ fn on_a_card_an_installation_runs_on_it_with_no_variable_set() {
     }
 }
 
-/// What was installed without `GPU=1` says how to come to the card.
+/// An installation without `GPU=1` says how to use the GPU.
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn on_a_card_a_build_for_the_processor_says_what_is_missing() {

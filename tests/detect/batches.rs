@@ -7,7 +7,7 @@ use crate::*;
 
 const SIZE: (u32, u32) = (192, 128);
 
-/// A rectangle of which frame it is can be told.
+/// A rectangle whose place shows its frame's number.
 fn rectangle(number: usize) -> [i32; 4] {
     [4 + 7 * (number as i32 % 20), 20 + 2 * (number as i32 % 9), 30, 60]
 }
@@ -48,7 +48,7 @@ fn batches_of_any_size_answer_each_frame() {
     }
 }
 
-/// A file that is for one frame, and one that only fails on more: batches of one, one warning, every frame right.
+/// A file for one frame, and a file that fails only on more: batches of one, one warning, every frame right.
 #[test]
 fn files_that_take_one_frame_are_run_on_one_after_another() {
     for (name, warning) in
@@ -61,7 +61,7 @@ fn files_that_take_one_frame_are_run_on_one_after_another() {
         let info = info();
         rig.set_video(&info);
         for number in 0..6 {
-            // With nothing behind it.
+            // Pushes nothing after this frame.
             rig.push(frame(&info, number));
             assert_boxes(name, &rig.pull(), &[rectangle(number)], [2.0; 2]);
         }
@@ -93,7 +93,7 @@ fn streams_share_a_detector_and_keep_their_order() {
     }
 }
 
-/// Frames between two looks carry neither regions nor word that nobody is there.
+/// Frames between two inferences carry neither regions nor a mark.
 #[test]
 fn frames_between_detections_carry_nothing() {
     let mut rig = Rig::start_detector("yolox", "batch-size=1 inference-interval=3");

@@ -6,7 +6,7 @@ use gst_video::VideoFormat;
 use crate::network_rig::{picture::*, *};
 use crate::*;
 
-/// Pixels of the frame that one of the input, 96x64, stands for.
+/// How many pixels of the frame are one pixel of the input (96x64), across and down.
 fn ratio(size: (u32, u32), is_stretched: bool) -> [f32; 2] {
     let ratio = [size.0 as f32 / 96.0, size.1 as f32 / 64.0];
     if is_stretched { ratio } else { [ratio[0].max(ratio[1]); 2] }
@@ -38,7 +38,7 @@ fn every_format_and_layout_is_read() {
             rig.set_video(&info);
             let all = rectangles(size);
             rig.push(picture(size, &all).frame(&info, layout));
-            // Nothing has a colour in grey.
+            // In a grey frame the network finds no colour.
             let expected = if format == VideoFormat::Gray8 { &[][..] } else { &all[..2] };
             assert_boxes(&format!("{format} {layout:?}"), &rig.pull(), expected, ratio(size, false));
         }
@@ -72,7 +72,7 @@ fn pixels_that_are_not_square_are_looked_at_as_they_are_shown() {
     }
 }
 
-/// What the file leaves open is 640x640.
+/// An input size that the file leaves open is 640x640.
 #[test]
 fn a_file_of_any_size_is_taken_at_640() {
     let size = (1280, 720);

@@ -26,7 +26,8 @@ fn frame(info: &gst_video::VideoInfo, rectangles: &[[i32; 4]]) -> gst::Buffer {
     picture.frame(info, Layout::Plain)
 }
 
-/// Two people who walk, seen by the detector in every n-th frame: nobody is missing between, and all keep their ids.
+/// Two people walk, and the detector infers every n-th frame. No person is missing in between, and both keep
+/// their ids.
 #[test]
 fn people_keep_their_ids_between_detections() {
     // 6 is a detector at 5 frames a second and a pose network at 30.
@@ -65,14 +66,14 @@ fn people_keep_their_ids_between_detections() {
     }
 }
 
-/// Where the detector looked and saw nobody, nobody is searched and nobody is carried on.
+/// In a frame in which the detector found no people, none are searched and none are carried.
 #[test]
 fn nobody_is_nobody() {
     let mut rig = chain("", "");
     let info = video(VideoFormat::I420, SIZE.0, SIZE.1);
     rig.set_video(&info);
     let person = [200, 100, 120, 280];
-    // Nobody from the beginning on: the whole frame would be searched without a detector.
+    // No people from the beginning on. Without a detector the whole frame would be searched.
     for number in 0..12 {
         rig.push(frame(&info, &[]));
         rig.cut();
@@ -91,7 +92,8 @@ fn nobody_is_nobody() {
     assert_eq!(rig.pull_people().people.len(), 0, "who is not seen is not bridged");
 }
 
-/// Two cameras on one detector and one pose network, drawn on at the end: each has its own people, in its order.
+/// Two cameras share one detector and one pose network, and an overlay draws. Each camera has its own people,
+/// in its order.
 #[test]
 fn two_cameras_share_a_detector_and_a_pose_network() {
     let line = |name: &str| {

@@ -65,7 +65,7 @@ fn settings_that_fit_no_network_are_refused() {
     }
 }
 
-/// 10,000 boxes are held to what is asked for, and each answer is of the same size.
+/// Of 10,000 boxes at most `max-detections` are kept, and each answer has the same size.
 #[test]
 fn ten_thousand_boxes_are_held_to_the_most() {
     let size = (192, 128);
@@ -87,7 +87,8 @@ fn ten_thousand_boxes_are_held_to_the_most() {
     }
 }
 
-/// Not a number, no area, turned round, outside, endless: no box. What reaches over the border is cut off there.
+/// Boxes with NaN, without area, turned round, outside or endless are dropped. A box across the border is cut
+/// off there.
 #[test]
 fn broken_boxes_are_left_out() {
     let size = (192, 128);

@@ -14,7 +14,7 @@ mod one_stage;
 use gst_video::VideoRegionOfInterestMeta;
 use network_rig::picture::{BLUE, GREEN, Picture, RED};
 
-/// What is between the rectangles, and in a letterbox beside the frame.
+/// The grey between the rectangles, and beside the frame in a letterbox.
 const GREY: [u8; 3] = [114; 3];
 
 /// A red, a green and a blue rectangle in a frame of that size.
@@ -43,8 +43,9 @@ fn regions(buffer: &gst::BufferRef) -> Vec<([i32; 4], f64)> {
     region.collect()
 }
 
-/// Asserts that these rectangles were found, in any order, each end within half a pixel of the input, and rounded to one of the
-/// frame. `ratio` is how many pixels of the frame, across and down, are one of the input.
+/// Asserts that these rectangles were found, in any order. Each edge may be off by half a pixel of the input
+/// and by rounding to a pixel of the frame. `ratio` is how many pixels of the frame, across and down, are one
+/// pixel of the input.
 #[track_caller]
 fn assert_boxes(what: &str, buffer: &gst::BufferRef, expected: &[[i32; 4]], ratio: [f32; 2]) {
     let found = regions(buffer);

@@ -10,7 +10,8 @@ fn frame(info: &gst_video::VideoInfo, rectangles: &[[i32; 4]; 3]) -> gst::Buffer
     picture((info.width(), info.height()), rectangles).frame(info, Layout::Plain)
 }
 
-/// Asserts that these rectangles are the people, each with its 17 points: centre, top left corner, bottom right corner, and so on.
+/// Asserts that these rectangles are the people, each with its 17 points: centre, top left corner, bottom right
+/// corner, and so on.
 #[track_caller]
 fn assert_people(what: &str, people: &FramePeople, expected: &[[i32; 4]], allowed: f32) {
     assert_eq!(
@@ -81,7 +82,7 @@ fn formats_and_the_number_of_people_are_kept_to() {
         let info = video(format, size.0, size.1);
         rig.set_video(&info);
         rig.push(frame(&info, &all));
-        // Chroma of half the width moves an edge by a pixel of its own.
+        // Chroma of half the width moves an edge by one chroma pixel.
         assert_people(&format.to_string(), &rig.pull_people(), &all, 5.4);
     }
     use gst::prelude::*;
@@ -92,7 +93,7 @@ fn formats_and_the_number_of_people_are_kept_to() {
     assert_eq!(rig.pull_people().people.len(), 2);
 }
 
-/// People who pass each other keep their ids, and so does somebody who is away for a moment.
+/// People who pass each other keep their ids, and so does a person who is away for a moment.
 #[test]
 fn people_have_ids_where_they_are_asked_for() {
     let mut rig = Rig::start_with("rtmo", "batch-size=4 inference-region=track inference-interval=2");
@@ -109,7 +110,7 @@ fn people_have_ids_where_they_are_asked_for() {
     for number in 0..FRAMES {
         let people = rig.pull_people();
         assert_eq!(people.carried, number % 2 == 1);
-        // Of each rectangle that is there, who is in its place.
+        // For each rectangle in the frame, the id of the person at its place.
         let ids: Vec<_> = at(number - number % 2)
             .into_iter()
             .enumerate()
@@ -132,7 +133,7 @@ fn people_have_ids_where_they_are_asked_for() {
     assert_eq!(first.unwrap().len(), 3);
 }
 
-/// A score of its own cannot be the mean of two maxima.
+/// RTMO returns one score, which cannot be the mean of two maxima.
 #[test]
 fn score_mode_mean_is_refused() {
     init();

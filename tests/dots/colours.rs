@@ -34,7 +34,7 @@ fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
     a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// `dots.onnx`: key point k has channel k's brightness as its score.
+/// `dots.onnx`: key point k's score is channel k's brightness.
 #[test]
 fn channels_keep_their_order_in_every_format() {
     let mut rig = Rig::start("dots", "batch-size=1");
@@ -52,12 +52,12 @@ fn channels_keep_their_order_in_every_format() {
     }
 }
 
-/// BT.601, which GStreamer takes for grey without a colorimetry.
+/// Luma by BT.601, which GStreamer uses for grey without a colorimetry.
 fn luma([r, g, b]: [u8; 3]) -> f32 {
     (0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)) / 255.0
 }
 
-/// `colours.onnx`: key point k scores how far channel k stands out.
+/// `colours.onnx`: key point k's score is how far channel k stands out.
 #[test]
 fn yuv_is_read_with_the_matrix_and_the_range_of_the_caps() {
     let mut rig = Rig::start("colours", "batch-size=1");
@@ -78,7 +78,7 @@ fn yuv_is_read_with_the_matrix_and_the_range_of_the_caps() {
     }
 }
 
-/// The test above would not pass with caps ignored: the same bytes under other caps are another colour.
+/// The test above fails if caps are ignored: under other caps the same bytes are another colour.
 #[test]
 fn the_same_bytes_under_other_caps_are_another_colour() {
     let mut rig = Rig::start("dots", "batch-size=1");
@@ -123,7 +123,7 @@ fn rgb_has_the_range_of_the_caps() {
                 let picture = Picture::new(SIZE.0, SIZE.1).dot(CENTRE, DIAMETER, colour);
                 let mut buffer = picture.frame(&video(format, SIZE.0, SIZE.1), Layout::Plain);
                 if name == "limited" {
-                    // GStreamer's converter copies RGB of either range as it is.
+                    // GStreamer's converter copies RGB unchanged, whatever its range.
                     let mut bytes = buffer.make_mut().map_writable().unwrap();
                     bytes.iter_mut().for_each(|byte| *byte = (f32::from(*byte) * 219.0 / 255.0 + 16.5) as u8);
                 }
@@ -139,7 +139,7 @@ fn rgb_has_the_range_of_the_caps() {
     }
 }
 
-/// Chroma that lies on the pixel or between two pixels, as the caps say, is not shifted.
+/// Chroma is not shifted, whether it lies on a pixel or between two pixels, as the caps say.
 #[test]
 fn coloured_dots_stay_in_place_for_every_chroma_site() {
     let mut rig = Rig::start("colours", "batch-size=1 inference-region=roi-list");
@@ -147,7 +147,7 @@ fn coloured_dots_stay_in_place_for_every_chroma_site() {
         for format in [VideoFormat::I420, VideoFormat::Nv21] {
             let info = video_with(format, SIZE.0, SIZE.1, &format!(",colorimetry=bt709,chroma-site={site}"));
             rig.set_video(&info);
-            // As large in the crop as in the frame, so that half a pixel counts.
+            // A pixel of the crop is a pixel of the frame, so that half a pixel counts.
             let (region, dot) = ([80, 60, 144, 192], (140.3, 100.7));
             let picture = Picture::new(SIZE.0, SIZE.1).dot(dot, 24.0, BLUE);
             let mut buffer = picture.frame(&info, Layout::Plain);

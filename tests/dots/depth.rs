@@ -4,7 +4,7 @@ use gst_video::VideoFormat;
 
 use crate::network_rig::{picture::*, *};
 
-/// Metres of a bin, as mmpose has it.
+/// Metres of a bin, by mmpose's formula.
 fn metres(bin: f32) -> f32 {
     (bin / 288.0 - 1.0) * 2.174_486_9
 }
@@ -14,7 +14,7 @@ fn depths_come_with_the_points() {
     let mut rig = Rig::start("rtmw3d", "batch-size=2");
     let info = video(VideoFormat::Rgb, 640, 480);
     rig.set_video(&info);
-    // Each channel's brightness tells its depth: 575 of 255 parts.
+    // Each channel's brightness gives its depth: 255 levels are 575 bins.
     let levels = [255u8, 128, 51];
     let dot = |picture: Picture, (channel, level): (usize, u8)| {
         let colour = std::array::from_fn(|of| if of == channel { level } else { 0 });
@@ -37,7 +37,7 @@ fn depths_come_with_the_points() {
     );
 }
 
-/// Networks without depths say nothing of them.
+/// Networks without depths write no depths.
 #[test]
 fn other_networks_have_no_depths() {
     let mut rig = Rig::start("dots", "batch-size=1");

@@ -9,7 +9,7 @@ use crate::network_rig::{picture::*, *};
 const SIZE: (u32, u32) = (1280, 720);
 const WHOLE: [i32; 4] = [0, 0, 1280, 720];
 
-/// Regions that do not see one another's dots, and a dot in each.
+/// Regions with one dot each. No crop contains another region's dot.
 const PEOPLE: [([i32; 4], (f32, f32)); 4] = [
     ([900, 100, 150, 200], (930.4, 150.5)),
     ([100, 60, 120, 300], (180.2, 300.1)),
@@ -73,13 +73,13 @@ fn each_person_has_its_own_points_in_upstreams_order() {
 fn max_people_takes_the_first_regions() {
     let mut rig = nv12_rig("dots", "batch-size=8 max-people=2");
     assert_eq!(boxes(&rig.find(frame_of_people(4))), [PEOPLE[0].0, PEOPLE[1].0]);
-    // Heard while PLAYING.
+    // The property can change while PLAYING.
     rig.element.set_property("max-people", 3u32);
     assert_eq!(boxes(&rig.find(frame_of_people(4))).len(), 3);
     assert_eq!(boxes(&rig.find(frame_of_people(1))).len(), 1);
 }
 
-/// More crops in a frame than there are crop buffers ((2 + 1) x batch-size).
+/// More crops in a frame than the engine has buffers for ((2 + 1) x batch-size).
 #[test]
 fn a_crowd_goes_through_small_batches() {
     let mut rig = nv12_rig("dots-small", &format!("{NEVER} batch-size=2 max-people=100"));
@@ -102,13 +102,13 @@ fn ids_are_upstreams() {
     assert_eq!(ids, [None, Some(7), Some(42)]);
 }
 
-/// What each `inference-region` looks at, frame by frame of one stream.
+/// What each `inference-region` infers, frame by frame of one stream.
 #[test]
 fn inference_region_follows_its_rules() {
     const BOX: [i32; 4] = [300, 200, 100, 150];
     const OTHER: [i32; 4] = [10, 20, 30, 40];
     type Case = (&'static str, &'static [(&'static str, [i32; 4])], [&'static [[i32; 4]]; 4]);
-    // For auto, roi-list, track and full-frame. Nobody is in the pictures for a tracker to find, or to follow.
+    // For auto, roi-list, track and full-frame. The pictures contain no people for a tracker to find or track.
     let frames: [Case; 8] = [
         ("no region yet", &[], [&[], &[], &[], &[WHOLE]]),
         ("a region of something else", &[("car", BOX)], [&[], &[], &[], &[WHOLE]]),
@@ -127,20 +127,20 @@ fn inference_region_follows_its_rules() {
     }
 }
 
-/// Once a stream has carried a region nobody is searched in it any more, until a flush or a new stream.
+/// Once a stream has carried a region, people are no longer searched in it, until a flush or a new stream.
 #[test]
 fn a_detector_upstream_ends_the_search() {
     const BOX: [i32; 4] = [300, 200, 100, 150];
     const WALK: u64 = 125;
     let mut rig = nv12_rig("dots-small", "batch-size=1");
     rig.find(black(&[]));
-    // A stream's first frame is looked at everywhere.
+    // A stream's first frame is searched completely.
     assert_eq!(rig.stat("search-crops"), WALK);
     rig.find(black(&[("person", BOX)]));
     for _ in 0..3 {
         rig.find(black(&[]));
     }
-    // Whom upstream told of is looked for.
+    // The person of upstream's region is tracked, with a crop a frame.
     assert_eq!((rig.stat("search-crops"), rig.stat("crops")), (WALK, WALK + 4));
     rig.harness.push_event(gst::event::FlushStart::new());
     rig.harness.push_event(gst::event::FlushStop::new(true));
@@ -161,7 +161,7 @@ fn region_label_says_which_regions_are_people() {
     const OTHER: [i32; 4] = [10, 20, 30, 40];
     let regions = [("person", BOX), ("0", OTHER), ("Rider", OTHER)];
     let mut rig = nv12_rig("dots-small", "batch-size=1 inference-region=roi-list");
-    // Heard while PLAYING.
+    // The property can change while PLAYING.
     for (label, expected) in [
         ("person", vec![BOX]),
         ("0", vec![OTHER]),
@@ -174,7 +174,8 @@ fn region_label_says_which_regions_are_people() {
     }
 }
 
-/// Of more people than are looked at, a detector's surest ones are, in its order.
+/// If there are more people than `max-people`, those with the highest confidence are used, in the detector's
+/// order.
 #[test]
 fn max_people_keeps_the_surest() {
     let mut rig = nv12_rig("dots-small", "batch-size=8 max-people=3 inference-region=roi-list");

@@ -9,7 +9,7 @@ use crate::network_rig::{picture::*, *};
 const SIZE: (u32, u32) = (1280, 720);
 const WHOLE: [i32; 4] = [0, 0, 1280, 720];
 
-/// A frame with one red, one green and one blue dot, looked at through one region.
+/// A frame with one red, one green and one blue dot, inferred through one region.
 struct Scene {
     name: &'static str,
     /// None: the whole frame.
@@ -100,7 +100,7 @@ impl Scene {
     }
 }
 
-/// Every scene through one element, in batches of 1 to 8 crops.
+/// Sends every scene through one element, in batches of 1 to 8 crops.
 fn every_scene_at_every_fill(format: VideoFormat) {
     let frames = SCENES.each_ref().map(|scene| (scene, scene.frame(format)));
     let mut rig = Rig::start("dots-no-conv", &format!("{NEVER} batch-size=8"));
@@ -172,7 +172,7 @@ fn formats_are_those_of_the_pad_templates() {
     }
 }
 
-/// Odd sizes, and rows and planes that lie apart: what lies between is white and must not be seen.
+/// Odd sizes, and gaps between rows and planes: the gaps are white and must not be sampled.
 #[test]
 fn dots_are_found_in_odd_sizes_and_padded_frames() {
     const SIZES: [(u32, u32); 4] = [(641, 361), (322, 241), (97, 333), (65, 33)];
@@ -198,7 +198,7 @@ fn dots_are_found_in_odd_sizes_and_padded_frames() {
     }
 }
 
-/// White below or beside the frame, where a buffer goes on, is not part of the picture.
+/// White below or beside the frame, in the rest of the buffer, is not part of the picture.
 #[test]
 fn the_smallest_frames_go_through() {
     for format in FORMATS {

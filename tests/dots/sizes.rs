@@ -5,7 +5,7 @@ use gstrtmpose::pose::Skeleton;
 
 use crate::network_rig::{picture::*, *};
 
-/// Network, crop (width, height), key points, and the skeleton that they tell.
+/// Network, crop (width, height), number of key points, and the skeleton that this number selects.
 const NETWORKS: [(&str, (f32, f32), usize, &str); 9] = [
     ("dots-17", (192.0, 256.0), 17, "coco-17"),
     ("dots-17-384x288", (288.0, 384.0), 17, "coco-17"),
@@ -24,7 +24,7 @@ struct Someone {
     dots: [(f32, f32); 3],
 }
 
-/// One tall, one wide, and one in part outside the frame.
+/// One tall person, one wide, and one partly outside the frame.
 const PEOPLE: [Someone; 3] = [
     Someone { region: [300, 100, 160, 450], dots: [(350.5, 150.25), (420.75, 333.3), (385.5, 500.0)] },
     Someone { region: [700, 250, 420, 150], dots: [(730.2, 290.6), (900.0, 350.4), (1090.1, 311.7)] },
@@ -56,7 +56,7 @@ fn published_networks_work_without_a_property() {
             assert_eq!(found.people[person].key_points.len(), points, "{name}");
             for point in 0..points {
                 assert_found(name, &found, (person, point), dots[point % 3], *region, network);
-                // Pure colours are about 1 in their channel; the chroma is not subsampled here.
+                // A pure colour is about 1 in its channel; the chroma is not subsampled here.
                 assert!(found.people[person].key_points[point].score > 0.9, "{name}: point {point}");
             }
         }

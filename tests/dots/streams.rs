@@ -4,7 +4,7 @@ use gst_video::VideoFormat;
 
 use crate::network_rig::{picture::*, *};
 
-/// A dot that is somewhere else in every frame.
+/// A dot's place, which differs in every frame.
 fn moving(frame: usize, width: u32, height: u32) -> (f32, f32) {
     let turn = |step: usize, size: u32| {
         let margin = size as f32 * 0.1;
@@ -47,7 +47,7 @@ fn each_frame_has_its_own_points() {
     }
 }
 
-/// Frames of both caps share batches: each is read with its own.
+/// Frames of both caps share batches. Each frame is sampled with its own caps.
 #[test]
 fn caps_change_between_frames_of_a_batch() {
     let videos = [
@@ -59,7 +59,7 @@ fn caps_change_between_frames_of_a_batch() {
     let mut rig = Rig::start("dots-small", &format!("{NEVER} batch-size=8"));
     let mut expected = Vec::new();
     for frame in 0..32 {
-        // After 3 frames each, so that changes fall everywhere in the batches.
+        // Caps change after every 3 frames, so that changes fall everywhere in the batches.
         let info = &videos[frame / 3 % videos.len()];
         if frame % 3 == 0 {
             rig.set_video(info);
@@ -83,7 +83,8 @@ fn caps_change_between_frames_of_a_batch() {
     assert_eq!(caps.iter().map(|info| (info.format(), info.size())).collect::<Vec<_>>(), changes);
 }
 
-/// They are flagged GAP, and a picture without people between two with some would let what is drawn blink.
+/// Repeated frames are flagged GAP. A frame without people between two frames with people would make the
+/// drawing blink.
 #[test]
 fn copies_by_videorate_are_looked_at() {
     let info = video(VideoFormat::Gray8, 160, 120);
@@ -112,7 +113,7 @@ fn copies_by_videorate_are_looked_at() {
     assert!(frames >= 19 && copies >= 9, "{copies} of {frames} frames are copies");
 }
 
-/// Two networks in series: each adds its own metadata and leaves the other's.
+/// Two networks in series: each adds its own metadata and keeps the other's.
 #[test]
 fn two_elements_in_series_both_leave_their_metadata() {
     let mut rig = Rig::start_bin(&format!(
@@ -136,7 +137,7 @@ fn two_elements_in_series_both_leave_their_metadata() {
     }
 }
 
-/// The frames themselves go on as they came: the same memory with the same bytes.
+/// The frames leave as they came: the same memory with the same bytes.
 #[test]
 fn frames_go_on_unchanged() {
     let info = video(VideoFormat::I420, 64, 48);
