@@ -275,7 +275,7 @@ fn with_a_driver_a_library_too_old_is_refused() {
 /// The folder with ONNX Runtime, for `child_process`.
 const FOLDER: &str = "RTMPOSE_TEST_FOLDER";
 
-/// Does nothing unless it runs in a child process, which imitates a kernel that shows the driver.
+/// Does nothing unless it runs in a child process. Loads as if the kernel showed the driver (`has_driver`).
 #[test]
 fn child_process() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };

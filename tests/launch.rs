@@ -35,7 +35,7 @@ fn the_first_launch_line_plays_to_its_end() {
     let line = "videotestsrc num-buffers=30 ! videoconvert ! rtmposebatch ! fakesink";
     let output = launch(line, &[]);
     assert!(output.status.success(), "{}", text(&output));
-    // GStreamer's own words around the element's progress messages.
+    // gst-launch prints these words around the element's progress messages.
     assert_says(
         &output,
         &["Progress: (load)", "Loading", "Warming up", "coco-17 key points on", "Got EOS from element"],
@@ -76,7 +76,7 @@ fn without_onnx_runtime_the_element_says_so() {
     );
 }
 
-/// A run that fails in mid-stream, as seen by a shell script.
+/// A run that fails in mid-stream makes gst-launch fail, as a shell script sees it.
 #[test]
 fn an_inference_error_ends_with_a_status() {
     let line = |on_error: &str| {
@@ -94,7 +94,8 @@ fn an_inference_error_ends_with_a_status() {
     assert_says(&output, &["WARNING: from element", "frames pass without metadata", "Got EOS from element"]);
 }
 
-/// ONNX Runtime 1.31 would leave a number for the machine there, and send figures to its makers.
+/// Without the plugin's setting ONNX Runtime 1.31 would store a number for the machine there, and send figures
+/// to its makers.
 #[test]
 fn nothing_is_left_in_the_users_home() {
     let home = Folder::new("home");
@@ -109,7 +110,7 @@ fn nothing_is_left_in_the_users_home() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Where there is no NVIDIA driver, auto is the CPU with a line in the log, and no warning.
+/// Without an NVIDIA driver auto is the CPU, with a line in the log and no warning.
 #[test]
 fn auto_falls_to_the_cpu_without_a_driver() {
     let line = format!(
@@ -122,7 +123,7 @@ fn auto_falls_to_the_cpu_without_a_driver() {
         .iter()
         .any(|file| Path::new(file).exists())
     {
-        // CUDA, or the CPU with a warning that says why not CUDA.
+        // The element runs on CUDA, or on the CPU with a warning that says why not on CUDA.
         assert_says(&output, &["key points on"]);
         let on_cpu = text(&output).contains("key points on cpu");
         assert_eq!(
@@ -175,7 +176,7 @@ const COMMON_PROPERTIES: [(&str, &str); 33] = [
     ("stats-interval", "Default: 0"),
 ];
 
-/// Those that only `rtmposebatch` has, or has with another default.
+/// Properties that only `rtmposebatch` has, or that have another default there.
 const PROPERTIES: [(&str, &str); 14] = [
     ("skeleton", "Default: null"),
     ("batch-size", "Default: 8"),
@@ -193,7 +194,7 @@ const PROPERTIES: [(&str, &str); 14] = [
     ("smoothing-beta", "Default:           0.007"),
 ];
 
-/// The same of `rtmposedetect`.
+/// Properties that only `rtmposedetect` has, or that have another default there.
 const DETECTORS_PROPERTIES: [(&str, &str); 5] = [
     ("batch-size", "Default: 4"),
     ("score-threshold", "Default:             0.3"),
@@ -221,7 +222,7 @@ fn inspected_properties(text: &str) -> Vec<(String, String)> {
     properties
 }
 
-/// The list is read without ONNX Runtime and without a GPU.
+/// gst-inspect lists the properties without ONNX Runtime and without a GPU.
 #[test]
 fn gst_inspect_shows_every_property_without_onnx_runtime() {
     assert_properties("rtmposebatch", &[&COMMON_PROPERTIES[..], &PROPERTIES].concat());
@@ -250,8 +251,8 @@ fn assert_properties(element: &str, properties: &[(&str, &str)]) {
     assert!(!text(&output).contains("WARN"), "{}", text(&output));
 }
 
-/// The version that a property first appeared in, by its name, as the source says (`/// Since: 0.2.0` above a row or a
-/// specification).
+/// The version that a property first appeared in, by the property's name, from the source (`/// Since: 0.2.0`
+/// above a row or a specification).
 fn since_in_the_source(sources: &[&str]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for source in sources {
@@ -273,9 +274,9 @@ fn since_in_the_source(sources: &[&str]) -> BTreeMap<String, String> {
     found
 }
 
-/// `docs/elements.md` names every property of every element in the table of its section, with the version that it first
-/// appeared in: the one in the source, or else the element's own. `CHANGELOG.md` has that version, and names there what is newer
-/// than the first.
+/// `docs/elements.md` has every property of every element in the table of its section, with the version that it
+/// first appeared in: the version in the source, or else the element's own. `CHANGELOG.md` has that version,
+/// and names there what is newer than the first version.
 #[test]
 fn the_documents_tell_every_property_and_since_when() {
     const FIRST: &str = "0.1.0";
@@ -335,8 +336,8 @@ fn the_version_is_the_same_everywhere() {
     assert!(newest.starts_with(version), "CHANGELOG.md begins with another version than {version}");
 }
 
-/// The block that GStreamer's documentation shows for each element: since when there is the element, and launch lines that
-/// GStreamer understands.
+/// The block that GStreamer's documentation shows for each element has the element's first version, and launch
+/// lines that GStreamer understands.
 #[test]
 fn each_element_is_documented_with_a_launch_line() {
     init();
@@ -385,7 +386,7 @@ fn gst_inspect_shows_the_plugin() {
     );
 }
 
-/// The lines are all that comes out of the process, and each is whole.
+/// The process writes nothing but the lines, and each line is whole.
 #[test]
 fn lines_of_json_come_through_a_pipe() {
     let line = format!(
@@ -404,7 +405,7 @@ fn lines_of_json_come_through_a_pipe() {
     }
 }
 
-/// Ctrl-C ends the pipeline without an end of the stream; the list in the file is whole all the same.
+/// Ctrl-C ends the pipeline without EOS. The list in the file is complete all the same.
 #[test]
 fn cocos_list_is_whole_after_ctrl_c() {
     use std::io::Read;
@@ -434,7 +435,7 @@ fn cocos_list_is_whole_after_ctrl_c() {
             kill.args(["-INT", &id.to_string()]);
             kill
         });
-        // What it writes until then must not stop it.
+        // Reads all output, so that a full pipe does not block the program.
         out.read_to_end(&mut Vec::new()).unwrap();
     });
     child.wait().unwrap();

@@ -15,7 +15,7 @@ use gstrtmpose::{
 
 // The element.
 
-/// Says what to look at, all of the frame, and what to do with the answer: it becomes the buffer's offset end, as 0xRRGGBB.
+/// Has the whole frame inferred, and writes the answer into the buffer's offset end, as 0xRRGGBB.
 #[derive(Default)]
 pub struct MeanColour;
 
@@ -51,7 +51,7 @@ impl Inference for MeanColour {
         cutter: &mut CropCutter<'_>,
     ) -> Result<PendingAnswer, gst::FlowError> {
         let (width, height) = arrival.shape.square_size();
-        // Padded by a quarter, a region of four fifths is the whole frame.
+        // A region of four fifths, padded by a quarter, is the whole frame.
         let [width, height] = [width, height].map(|side| side as f32);
         let region = Region::new(0.1 * width, 0.1 * height, 0.8 * width, 0.8 * height);
         let cut = cutter.cut(&region)?;
@@ -133,7 +133,7 @@ glib::wrapper! {
 
 // Its network, and the tests.
 
-/// A network of which only the mean of all pixels comes out: R = 3. It fails at white.
+/// A network that returns only the mean of all pixels: R = 3. It fails at white.
 #[derive(Clone, PartialEq)]
 pub struct Mean;
 

@@ -13,7 +13,7 @@ use gstrtmpose::{
 };
 use network_rig::{Rig, picture::add_person, with_network};
 
-/// Rust's allocator, which keeps count of the bytes that live, and of the most that ever did.
+/// Rust's allocator, with a count of the bytes in use and of their maximum.
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What frames of any shape may take beside their own size.
+/// The memory that frames of any shape may take besides their own size.
 const BASE: usize = 32 << 20;
 
 fn people(width: u32, height: u32) -> FramePeople {
@@ -81,7 +81,7 @@ fn frames_of_any_shape_take_no_more_than_their_size() {
         );
         let caps: gst::Caps = caps.parse().unwrap();
         let size = gst_video::VideoInfo::from_caps(&caps).unwrap().size();
-        // The ways to look differ in their boxes alone.
+        // Values of inference-region differ only in their boxes.
         let regions: &[_] = if height == 1 { &["track", "roi-list", "full-frame"] } else { &["track"] };
         for region in regions {
             let pose = with_network("dots-small").replace("inference-region=full-frame", "");

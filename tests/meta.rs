@@ -23,7 +23,7 @@ fn person(x: f32, points: usize, id: Option<i64>) -> Person {
     Person { region: Region::new(x, -8.0, 64.0, 128.0), key_points, id }
 }
 
-/// Of a size whose fractions float32 holds exactly.
+/// The frame's size is one whose fractions float32 holds exactly.
 fn frame_people(people: Vec<Person>, points: usize) -> FramePeople {
     FramePeople {
         source: "pose0".into(),
@@ -73,7 +73,7 @@ fn not_a_number_keeps_its_place() {
     assert_eq!(points[2], KeyPoint { x: 2.0, y: 4.0, score: 0.5, z: None });
 }
 
-/// Every field as another language sees it.
+/// Checks every field as other languages read it.
 #[test]
 fn fields_keep_the_contract() {
     init();
@@ -173,7 +173,7 @@ fn malformed_metas_are_refused() {
         let people = frame_people(vec![person(0.0, 2, None), person(9.0, 2, None)], 2);
         meta::write(buffer, &people).unwrap();
         change(CustomMeta::from_mut_buffer(buffer, meta::NAME).unwrap().mut_structure());
-        // The one after it is still read.
+        // The reader still reads the next meta.
         meta::write(buffer, &people).unwrap();
         let mut read = meta::read(buffer);
         let error = read.next().unwrap().expect_err("accepted");
@@ -220,7 +220,7 @@ fn malformed_metas_are_refused() {
     ] {
         refused(&|s| s.set(name, value));
     }
-    // The largest numbers, and nothing but promises.
+    // The largest counts, without the bytes for them.
     let error = refused(&|s| {
         s.set("people", u32::MAX);
         s.set("points", u32::MAX);
@@ -319,14 +319,14 @@ fn persons_of_a_detector_are_regions() {
     VideoRegionOfInterestMeta::add(buffer, "Person", (u32::MAX - 9, 20, 30, 40)).set_id(12);
     VideoRegionOfInterestMeta::add(buffer, "PERSON", (0, 0, 0, 0)).set_id(-1);
     {
-        // DL Streamer: detected and tracked.
+        // A region like DL Streamer's: detected and tracked.
         let mut tracked = VideoRegionOfInterestMeta::add(buffer, "person", (0, 0, 8, 8));
         tracked.set_id(4711);
         tracked.add_param(gst::Structure::builder("detection").field("confidence", 0.5f64).build());
         tracked.add_param(gst::Structure::builder("object_id").field("id", 3i32).build());
     }
     {
-        // DL Streamer: detected only.
+        // A region like DL Streamer's: detected only.
         let mut detected = VideoRegionOfInterestMeta::add(buffer, "person", (0, 0, 9, 9));
         detected.set_id(4712);
         detected.add_param(gst::Structure::builder("detection").build());
@@ -337,7 +337,7 @@ fn persons_of_a_detector_are_regions() {
     }
     let region = |x, y, width, height, id| {
         let confidence = (width == 8.0).then_some(0.5);
-        // Which may be an id, or the box's own.
+        // This number may be a person's id, or the box's own number.
         let number = (width == 9.0).then_some(4712);
         PersonRegion { region: Region::new(x, y, width, height), id, number, confidence }
     };
@@ -375,7 +375,7 @@ fn regions_of_no_readable_type_are_nobody() {
     assert_eq!(meta::person_regions(buffer, &["person"]), None);
 }
 
-/// Depths come back as they were written, and where there are none the field is not there.
+/// Depths come back as they were written. Without depths the field is missing.
 #[test]
 fn depths_survive() {
     init();

@@ -13,7 +13,7 @@ use network_rig::{
     process::{Running, example},
 };
 
-/// A port that nobody listens on.
+/// A free port.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -37,7 +37,7 @@ fn figures_are_served_as_prometheus_text() {
             network("dots-small").display()
         )
     };
-    // Two share a network, one has its own.
+    // Two streams share a network, the third has its own.
     let line = stream("name=hall model-instance-id=inside")
         + &stream("name=yard model-instance-id=inside")
         + &stream("name=door")
@@ -47,7 +47,7 @@ fn figures_are_served_as_prometheus_text() {
     let mut running = Running::start(program);
     let said = running.line().unwrap();
     assert!(said.contains(&format!("http://127.0.0.1:{port}/metrics")), "{said}");
-    // The second stream goes on for ever, so that the figures can be read until all of them are there.
+    // The second stream never ends, so that the figures can be read until all of them are there.
     let answer = loop {
         let answer = get(port);
         if ["door", "hall", "yard"]
@@ -70,13 +70,13 @@ fn figures_are_served_as_prometheus_text() {
     ] {
         assert!(answer.contains(line), "`{line}` is missing in:\n{answer}");
     }
-    // A sum over the label counts each crop once.
+    // A sum over all labels counts each crop once.
     let count = |start: &str| answer.lines().filter(|line| line.starts_with(start)).count();
     assert_eq!([count("rtmposebatch_crops{"), count("rtmposebatch_frames_in{")], [2, 3], "{answer}");
     for figure in answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = figure.split(' ').next().unwrap();
         let help = answer.lines().find(|line| line.starts_with(&format!("# HELP {name} "))).unwrap();
-        // What is not counted tells its unit.
+        // The help text of a gauge names its unit.
         let unit = [("_ms_", "Milliseconds"), ("_fps", "per second"), ("_fill", "share")];
         for (part, word) in unit {
             assert!(!name.contains(part) || help.contains(word), "{help}");
@@ -84,7 +84,7 @@ fn figures_are_served_as_prometheus_text() {
     }
 }
 
-/// What `stats` tells and this program does not publish is a list or a structure.
+/// All fields of `stats` that this program does not publish are lists or structures.
 #[test]
 fn every_number_of_the_figures_is_published() {
     network_rig::init();

@@ -168,7 +168,7 @@ fn serialized_events_stay_between_their_frames() {
     );
 }
 
-/// Notes what comes out of the element's source pad from now on.
+/// Records what comes out of the element's source pad from now on.
 fn record_arrivals(element: &impl IsA<gst::Element>) -> impl Fn() -> Vec<String> {
     let arrivals = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = arrivals.clone();
@@ -181,7 +181,7 @@ fn record_arrivals(element: &impl IsA<gst::Element>) -> impl Fn() -> Vec<String>
         noted.lock().unwrap().push(name);
         gst::PadProbeReturn::Ok
     });
-    // What waits on the pad is sent with the first frame; it is not what the test sends.
+    // Sticky events on the pad leave with the first frame. They are not what the test sends.
     move || {
         let arrivals = arrivals.lock().unwrap();
         let first = arrivals.iter().position(|name| name == "buffer").unwrap();
@@ -197,7 +197,7 @@ fn a_serialized_query_cuts_the_batch_and_comes_behind_its_frames() {
         for number in 0..3 {
             harness.push(frame(number)).unwrap();
         }
-        // The clock stands still: without the barrier this would wait for ever.
+        // The clock stands still: if the query did not cut the batch, this would wait forever.
         let mut drain = gst::query::Drain::new();
         element.static_pad("sink").unwrap().peer().unwrap().peer_query(&mut drain);
         for number in 0..3 {
@@ -222,7 +222,7 @@ fn frames_that_are_no_pictures_pass_in_order() {
     harness.push(untimed).unwrap();
     assert!(harness.push_event(gst::event::Eos::new()));
     check(&harness.pull().unwrap(), 0);
-    // What is flagged GAP but has pixels is a frame like others.
+    // A frame flagged GAP that has pixels is a frame like others.
     check(&harness.pull().unwrap(), 1);
     let empty = harness.pull().unwrap();
     assert_eq!((empty.size(), people(&empty)), (0, None));
@@ -265,7 +265,7 @@ fn a_batch_goes_on_filling_while_downstream_is_slow() {
         let (element, _clock) = element_by_hand(&fake);
         element.set_property("output-queue-size", 1u32);
         let mut harness = harness(&element);
-        // Downstream takes its time for every frame, so that finished frames wait and the queue is full.
+        // Downstream takes time for every frame, so that finished frames wait and the queue is full.
         element.static_pad("src").unwrap().add_probe(gst::PadProbeType::BUFFER, |_, _| {
             std::thread::yield_now();
             gst::PadProbeReturn::Ok
@@ -285,7 +285,7 @@ fn padding_is_no_part_of_the_picture() {
     let element = element(&Fake::default());
     element.set_property("batch-size", 1u32);
     let mut harness = harness(&element);
-    // As `frame`, in the corner of a white 8x6 one.
+    // `frame`'s picture in the corner of a white 8x6 frame.
     let number = 4711u32;
     let [r, g, b, _] = number.to_le_bytes();
     let (stride, rows) = (8 * 3, 6);

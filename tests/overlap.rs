@@ -13,7 +13,7 @@ use gstrtmpose::{
     network::Network,
 };
 
-/// What the engine did with the executor.
+/// A call of the engine to the executor.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Load(u8),
@@ -25,14 +25,14 @@ use Step::{Begin, Finish, Load};
 #[derive(Default)]
 struct State {
     steps: Vec<Step>,
-    /// So many calls of `begin` may return, and of `finish`.
+    /// How many calls of `begin`, and of `finish`, may return.
     may_begin: usize,
     may_finish: usize,
     begin_fails: bool,
     finish_panics: bool,
 }
 
-/// A network that goes on when the test lets it; its score is the crop's number.
+/// A network that continues when the test lets it. Its score is the crop's number.
 #[derive(Clone, Default)]
 struct Device(Arc<(Mutex<State>, Condvar)>);
 
@@ -49,13 +49,13 @@ impl Device {
         }
     }
 
-    /// Returns once so many steps were done.
+    /// Waits until this number of steps was done.
     fn steps(&self, count: usize) -> Vec<Step> {
         self.wait(|state| state.steps.len() >= count);
         self.0.0.lock().unwrap().steps.clone()
     }
 
-    /// An answer, once it is there.
+    /// Waits for an answer.
     fn outcome(&self, pending: &PendingAnswer) -> Result<f32, String> {
         self.wait(|_| pending.outcome().is_some());
         let outcome = pending.outcome().cloned().unwrap();
@@ -155,20 +155,20 @@ fn a_full_batch_is_loaded_during_the_run_before_and_a_partial_one_is_not() {
     pending.extend(submit(&stream, 2..5));
     clock.advance(Duration::from_millis(3));
     device.change(|state| state.may_begin = 1);
-    // The first run has begun, and its end is not there yet.
+    // The first run has begun, and has not ended.
     assert_eq!(device.steps(5)[3..], [Load(2), Load(3)]);
     device.wait(|_| pending[3].is_handed());
     assert!(!pending[4].is_handed() && pending[0].outcome().is_none());
     clock.advance(Duration::from_millis(2));
     device.change(|state| state.may_finish = 1);
-    // The device gets the next batch before anyone hears of the first one.
+    // The device gets the next batch before the first batch's answers are sent.
     assert_eq!(device.steps(7)[5..], [Finish, Begin(2)]);
     assert!(pending[0].outcome().is_none());
     device.change(|state| state.may_begin = 1);
     assert_eq!((device.outcome(&pending[0]), device.outcome(&pending[1])), (Ok(0.0), Ok(1.0)));
     device.change(|state| (state.may_begin, state.may_finish) = (1, 2));
     assert_eq!((device.outcome(&pending[2]), device.outcome(&pending[3])), (Ok(2.0), Ok(3.0)));
-    // With no batch loaded ahead the answers come at once.
+    // If no batch was loaded ahead, the answers come at once.
     stream.hurry();
     assert_eq!(device.outcome(&pending[4]), Ok(4.0));
     // The fifth crop was not loaded ahead.

@@ -12,8 +12,9 @@ use gst_video::{VideoFormat, VideoInfo};
 use gstrtmpose::meta::{self, FramePeople};
 use gstrtmpose::pose::{KeyPoint, Person, Region, Skeleton};
 
-/// A person who stands and waves, seen from the front, in tenths of the body's height from the top of the head's middle;
-/// the person's left is at the picture's right. Order of halpe-26, whose first 17 points are those of coco-17.
+/// A person who stands and waves, seen from the front, in tenths of the body's height from the top of the
+/// head's middle. The person's left is at the picture's right. The order is halpe-26's, whose first 17 points
+/// are coco-17's.
 const STANDING: [(f32, f32); 26] = [
     (0.0, 0.8),
     (0.2, 0.6),

@@ -51,7 +51,8 @@ fn crops_equal_opencvs() {
         let mean = differences().map(f64::from).sum::<f64>() / out.len() as f64;
         let max = differences().max().unwrap();
         println!("{name}: mean {mean:.3}, max {max}");
-        // OpenCV rounds positions to 1/32 pixel; at the pattern's edges that is up to 160 / 64 grey levels each way.
+        // OpenCV rounds positions to 1/32 pixel. At the pattern's edges this is up to 160 / 64 grey levels each
+        // way.
         let (mean_allowed, max_allowed) = if scale < 1.0 { (1.0, 8) } else { (0.5, 8) };
         assert!(mean <= mean_allowed && max <= max_allowed, "{name}: mean {mean:.3}, max {max}");
     }

@@ -12,7 +12,7 @@ const HEIGHT: usize = 32;
 const BT601: Matrix = Matrix { kr: 0.299, kb: 0.114, full_range: false };
 const BT709_FULL: Matrix = Matrix { kr: 0.2126, kb: 0.0722, full_range: true };
 
-/// Inside, over each border, around the whole frame, far too large, tiny, outside.
+/// Regions inside the frame, across each border, around the whole frame, far too large, tiny, outside.
 const REGIONS: [[f32; 4]; 12] = [
     [20.0, 10.0, 40.0, 60.0],
     [31.3, 17.7, 9.1, 30.4],
@@ -38,7 +38,8 @@ fn sample(picture: &Picture, region: [f32; 4], scale: f64) -> Vec<u8> {
     out
 }
 
-/// The picture's colour at a place inside it, in floating point; chroma is interpolated where it lies itself.
+/// The picture's colour at a place inside it, in floating point. Chroma is interpolated between its own
+/// samples.
 fn colour_at(picture: &Picture, matrix: Matrix, x: f64, y: f64) -> [f64; 3] {
     let sample = |c: &Component, x: f64, y: f64| {
         let (right, bottom) = (c.width as f64 - 1.0, c.height as f64 - 1.0);
@@ -88,7 +89,7 @@ struct Exact {
 }
 
 impl Exact {
-    /// As `cv2.resize`, bilinear; a scale of 1 converts the frame as it is.
+    /// Scales like `cv2.resize`, bilinear. A scale of 1 only converts the frame.
     fn resized(picture: &Picture, matrix: Matrix, scale: f64) -> Self {
         let size = |pixels: usize| (pixels as f64 * scale).round_ties_even().max(1.0);
         let (width, height) = (size(picture.width), size(picture.height));
@@ -136,7 +137,8 @@ fn exact_crop(picture: &Picture, matrix: Matrix, region: [f32; 4], whole: &Exact
             let fx = f64::from(cx) + (x as f64 - WIDTH as f64 / 2.0) * f64::from(sw) / WIDTH as f64;
             let fy = f64::from(cy) + (y as f64 - HEIGHT as f64 / 2.0) * f64::from(sh) / HEIGHT as f64;
             let rgb = if plain && matches!(picture.colour, Colour::Yuv(_)) {
-                // Chroma that lies between pixels bends there, which a picture of pixels cannot show.
+                // Interpolated chroma has a bend between pixels there, which a picture of pixels cannot
+                // represent.
                 let inside = |at: f64, last: f64| (1.0 + at).min(last + 1.0 - at).clamp(0.0, 1.0);
                 let colour = colour_at(picture, matrix, fx.clamp(0.0, right), fy.clamp(0.0, bottom));
                 colour.map(|value| value * inside(fx, right) * inside(fy, bottom))
@@ -166,7 +168,7 @@ fn noise(x: usize, y: usize, salt: usize) -> usize {
     (n >> 24) as usize
 }
 
-/// Noise, but no colour that Y'CbCr cannot hold once its chroma is interpolated.
+/// Noise, without colours that Y'CbCr cannot hold after its chroma is interpolated.
 fn noisy(x: usize, y: usize) -> [u8; 3] {
     std::array::from_fn(|i| 100 + (noise(x, y, i) / 5) as u8)
 }
@@ -234,7 +236,8 @@ fn the_same_picture_in_every_format_gives_the_same_crop() {
             for region in REGIONS {
                 let wanted: Vec<_> =
                     sample(&wanted.picture(), region, 1.0).into_iter().map(f64::from).collect();
-                // The last cosited chroma sample of an even side is repeated beyond it: a pixel's error at the edge.
+                // The last cosited chroma sample of an even side is repeated beyond it: an error of one pixel
+                // at the edge.
                 assert_near(
                     &sample(&frame.picture(), region, 1.0),
                     &wanted,
@@ -277,7 +280,7 @@ fn limited_grey_is_luma_with_one_chroma_sample() {
     assert!(inside.iter().all(|value| *value == 128));
 }
 
-/// Also what lies beyond black and white, and crops in part outside the frame, where black is 0.
+/// Also samples beyond black and white, and crops partly outside the frame, where black is 0.
 #[test]
 fn limited_rgb_equals_the_exact_crop() {
     let rgb = |x, y| std::array::from_fn(|i| (noise(x / 3, y / 3, i) / 2 + 8 + 16 * i) as u8);
@@ -322,7 +325,7 @@ fn a_used_sampler_gives_what_a_new_one_gives() {
     }
 }
 
-/// What is seen at a place in the crop is at the crop's `to_frame` of it in the frame, at every scale.
+/// At every scale, a place in the crop shows the place in the frame that `to_frame` gives.
 #[test]
 fn a_blob_is_found_where_it_was_drawn() {
     let (bx, by) = (61.0, 43.0);

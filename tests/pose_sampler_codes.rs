@@ -35,7 +35,7 @@ impl Random {
     }
 
     fn byte(&mut self) -> u8 {
-        // The ends of the range more often than by chance.
+        // The ends of the range come more often than by chance.
         match self.below(8) {
             0 => 0,
             1 => 255,
@@ -56,7 +56,7 @@ impl Random {
         self.one_of(&[ChromaSite::MPEG2, ChromaSite::JPEG, ChromaSite::COSITED])
     }
 
-    /// From far inside to far around the frame, over each border, on whole pixels or between them.
+    /// Regions from far inside to far around the frame, across each border, on whole pixels or between them.
     fn region(&mut self, (width, height): (usize, usize)) -> Region {
         let (width, height) = (width as f64, height as f64);
         let size = width.max(height) * 2.0_f64.powf(self.between(-5.0, 1.5));
@@ -80,7 +80,7 @@ impl Random {
     }
 }
 
-/// A frame of any bytes, and not one of them behind the last sample of each plane.
+/// A frame of random bytes. Each plane ends with its last sample.
 fn any_frame(random: &mut Random, layout: Layout, size: (usize, usize), padding: usize) -> Frame {
     let [kr, kb] = random.one_of(&[[0.299, 0.114], [0.2126, 0.0722], [0.2627, 0.0593]]);
     let matrix = Matrix { kr, kb, full_range: random.below(2) == 0 };
@@ -99,7 +99,7 @@ fn compare(random: &mut Random, pictures: &[Picture], what: &dyn Debug) {
     let sampler = || Sampler::new(network.0, network.1, scale);
     let (mut portable, mut fast) = (sampler().portable(), sampler());
     let whole = (network.0 * network.1 * 3) as usize;
-    // Also room for too little, or more.
+    // The room can also be too small or too large.
     let len = match random.below(5) {
         0 => random.below(whole),
         1 => whole + random.below(100),
@@ -139,8 +139,8 @@ fn every_format_is_the_same_in_both_codes() {
     }
 }
 
-/// Layouts that none of the formats has, one after the other with the same samplers: some have a code of their own,
-/// others have not, and no table of one may be left for the next.
+/// Layouts that no format has, one after another with the same samplers. Some have their own code, others do
+/// not, and no layout's table may remain for the next.
 #[test]
 fn every_layout_is_the_same_in_both_codes() {
     let mut random = Random(2);
@@ -154,7 +154,7 @@ fn every_layout_is_the_same_in_both_codes() {
                     0 => Colour::Gray,
                     1 => Colour::Rgb,
                     4 => Colour::LimitedRgb,
-                    // Also a matrix that leaves i16, and so saturates.
+                    // Also a matrix whose results exceed i16, and so saturate.
                     2 => Colour::Yuv(YuvMatrix::new(0.98, 0.0, false)),
                     _ => Colour::Yuv(YuvMatrix::bt709(random.below(2) == 0)),
                 };
@@ -176,7 +176,7 @@ fn every_layout_is_the_same_in_both_codes() {
     }
 }
 
-/// Crops of the size they have in earnest, from frames as large as they are.
+/// Crops and frames of realistic sizes.
 #[test]
 fn large_crops_are_the_same_in_both_codes() {
     let mut random = Random(3);
@@ -197,8 +197,9 @@ fn large_crops_are_the_same_in_both_codes() {
     }
 }
 
-/// Whole frames of all formats, often of the same kind one after the other, for which tables are kept, with crops and broken pictures
-/// between: by a sampler that has seen them all as by the portable code of a new one.
+/// Whole frames of all formats, with crops and broken pictures in between. Consecutive frames often have the
+/// same format, for which the sampler keeps tables. A sampler that has seen them all gives the result of the
+/// portable code of a new one.
 #[test]
 fn whole_frames_are_the_same_in_both_codes() {
     let mut random = Random(4);

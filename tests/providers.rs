@@ -14,7 +14,7 @@ use network_rig::rows::{peaks, room};
 
 type Opened = Result<(Network, Box<dyn Executor>), Error>;
 
-/// Opens the backend; gives what it warned of as well.
+/// Opens the backend; also returns its warnings.
 fn open(backend: &OnnxBackend) -> (Opened, Vec<String>) {
     let warnings = std::cell::RefCell::new(Vec::new());
     let report = |event| {
@@ -36,8 +36,8 @@ fn small(provider: Provider) -> OnnxBackend {
     }
 }
 
-/// Where a provider is in ONNX Runtime's build and its libraries are there it is used; elsewhere the error says what it
-/// needs.
+/// A provider is used if ONNX Runtime's build has it and its libraries are there. Otherwise the error says what
+/// it needs.
 #[test]
 fn providers_are_used_or_their_lack_explained() {
     for (provider, name, words) in [
@@ -56,7 +56,7 @@ fn providers_are_used_or_their_lack_explained() {
     }
 }
 
-/// All GPUs of a machine that has none: as without the property.
+/// All GPUs of a machine without GPUs: as without the property.
 #[test]
 fn all_gpus_without_a_driver_are_the_cpu_or_an_error() {
     if std::path::Path::new("/proc/driver/nvidia/version").exists() {
@@ -93,7 +93,7 @@ fn half_precision_is_never_silently_ignored() {
     assert_eq!(opened.unwrap().0.provider.name(), "cpu");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("precision=fp16 has no effect on the CPU"), "{warnings:?}");
-    // One that takes bytes already cannot be converted.
+    // A file that takes bytes already cannot be converted.
     let (opened, warnings) =
         open(&OnnxBackend { model_file: Some(network_rig::network("packed")), ..backend });
     assert!(opened.is_ok());
@@ -101,7 +101,7 @@ fn half_precision_is_never_silently_ignored() {
     assert!(open(&small(Provider::Cpu)).1.is_empty());
 }
 
-/// 0 asks for as many crops a run as suit the device.
+/// With 0 the number of crops in a run suits the device.
 #[test]
 fn the_cpu_takes_eight_crops_where_none_is_asked_for() {
     for (file, asked, largest) in [("dots-small", 0, 8), ("dots-small", 3, 3), ("batch-1", 0, 1)] {
@@ -115,7 +115,7 @@ fn the_cpu_takes_eight_crops_where_none_is_asked_for() {
     }
 }
 
-/// A picture with a few bright discs: something with clear answers.
+/// A picture with a few bright discs, which has clear answers.
 fn crop(network: &Network, seed: usize) -> Box<[u8]> {
     let (width, height) = (network.width as usize, network.height as usize);
     let disc = |x: usize, y: usize, k: usize| {
@@ -140,7 +140,7 @@ fn run(executor: &mut dyn Executor, network: &Network, seeds: &[usize]) -> Vec<P
     peaks(network, &answers)
 }
 
-/// Files that take bytes and give key points already are run as they are: the same network in three forms.
+/// Files that take bytes and return key points already run unchanged: the same network in three forms.
 #[test]
 fn adapted_files_answer_as_official_ones() {
     let opened = ["scores", "packed", "packed-3"].map(|file| {
@@ -170,8 +170,8 @@ fn adapted_files_answer_as_official_ones() {
     }
 }
 
-/// The embedded network's form in 8-bit integers runs where the processor has the instructions and nobody asked for
-/// another precision. (What it costs on people is in models/README.md.)
+/// The embedded network runs in 8-bit integers if the CPU has the instructions and no other precision is set.
+/// (models/README.md says what this costs on people.)
 #[test]
 #[cfg(feature = "embedded-model")]
 fn the_embedded_network_runs_in_integers_where_that_is_faster() {
@@ -197,7 +197,7 @@ fn the_embedded_network_runs_in_integers_where_that_is_faster() {
     assert!(mean < 0.05, "{mean}");
 }
 
-/// What `batch-size=0` became can be read.
+/// `stats` has the number that `batch-size=0` chose.
 #[test]
 fn stats_tell_the_batch_size() {
     for (properties, expected) in [("batch-size=0", 8u32), ("batch-size=3", 3)] {
@@ -239,6 +239,6 @@ fn openvino_answers_as_the_cpu_provider_does() {
         }
     }
     eprintln!("{moved} points moved, the maxima differ by {worst} at most");
-    // Not 0, or it was the CPU provider that ran.
+    // A difference of 0 would mean that the CPU provider ran.
     assert!(moved == 0 && worst > 0.0 && worst < 1e-3);
 }

@@ -47,7 +47,7 @@ fn latency_is_the_timeout_and_a_run() {
     harness.set_live(true);
     assert_eq!(latency(&mut harness).0, ms(15), "no run has taken any time yet");
 
-    // A full batch that takes 4 ms by the clock.
+    // A full batch takes 4 ms by the clock.
     fake.gate.close();
     push(&mut harness, 0..8);
     fake.gate.wait_for_a_run();
@@ -61,7 +61,7 @@ fn latency_is_the_timeout_and_a_run() {
     harness.set_upstream_latency(ms(7));
     assert_eq!(latency(&mut harness).0, ms(7 + 15 + 4));
 
-    // A smaller batch that takes longer tells that the device is busy with something else.
+    // A smaller batch that takes longer shows that the device is busy with something else.
     fake.gate.close();
     push(&mut harness, 8..11);
     assert!(harness.push_event(gst::event::Eos::new()));
@@ -88,7 +88,8 @@ fn the_greatest_latency_is_what_the_queues_hold() {
     source.set_active(true).unwrap();
     element.set_state(gst::State::Paused).unwrap();
     source.push_event(gst::event::StreamStart::new("test"));
-    // 8 frames can wait for downstream; those that wait for a batch, or are in one, do not wait for it.
+    // 8 frames can wait for downstream. Frames that wait for a batch, or are in one, do not wait for
+    // downstream.
     for (framerate, max) in [("25/1", Some(ms(2 + 8 * 40))), ("500/1", Some(ms(2 + 8 * 2))), ("0/1", None)] {
         let caps = format!("video/x-raw,format=RGB,width=4,height=4,framerate={framerate}");
         source.push_event(gst::event::Caps::new(&caps.parse().unwrap()));
@@ -96,7 +97,7 @@ fn the_greatest_latency_is_what_the_queues_hold() {
         assert!(element.static_pad("src").unwrap().query(&mut query));
         assert_eq!(query.result(), (true, ms(1 + 15), max), "{framerate}");
     }
-    // Queues that hold less than the element needs are never told.
+    // The element never announces a maximum below its minimum.
     let caps = "video/x-raw,format=RGB,width=4,height=4,framerate=30000/1";
     source.push_event(gst::event::Caps::new(&caps.parse().unwrap()));
     let mut query = gst::query::Latency::new();
@@ -122,7 +123,7 @@ fn a_longer_timeout_is_announced() {
     element.set_property("batch-timeout", 40_000_000u64);
     assert_eq!(announced(), 1);
     assert_eq!(configure_latency(&mut harness), ms(40));
-    // Who only asks changes nothing: the pipeline goes on with 40 ms.
+    // A query alone changes nothing: the pipeline still uses 40 ms.
     element.set_property("batch-timeout", 30_000_000u64);
     assert_eq!(latency(&mut harness).0, ms(30));
     element.set_property("batch-timeout", 40_000_000u64);
@@ -212,7 +213,7 @@ fn a_sink_that_waits_for_the_latency_does_not_hold_a_live_source_up() {
     element.set_state(gst::State::Null).unwrap();
 }
 
-/// What the element answers to an ALLOCATION query when downstream answers by `downstream`.
+/// The element's answer to an ALLOCATION query if downstream answers with `downstream`.
 fn allocation(
     element: &gstrtmpose::posebatch::RtmPoseBatch,
     downstream: Option<fn(&mut gst::query::Allocation)>,
@@ -237,7 +238,8 @@ fn allocation(
     assert!(source.peer_query(&mut query), "the element answers even where downstream does not");
     let pools = query.allocation_pools().map(|(_, size, min, max)| (size, min, max)).collect();
     let meta = query.find_allocation_meta::<gst_video::VideoMeta>().is_some();
-    // An element upstream would leave the whole picture in the frame, and crops would be of the wrong place.
+    // With that meta an element upstream would leave the whole picture in the frame, and crops would be at the
+    // wrong place.
     assert_eq!(query.find_allocation_meta::<gst_video::VideoCropMeta>(), None);
     element.set_state(gst::State::Null).unwrap();
     (pools, meta)
@@ -260,7 +262,7 @@ fn allocation_asks_for_the_frames_that_are_kept() {
     assert_eq!(allocation(&small, None).0, [(48, 4, 0)]);
 }
 
-/// Holds a run back, so that the network seems slow: 8 frames in a run that takes 100 ms.
+/// Holds back a run, so that the network seems slow: 8 frames in a run of 100 ms.
 fn overloaded(live: bool, overload: &str) -> (Harness, Fake, gst::Bus) {
     let fake = Fake::default();
     let (element, clock) = element_by_hand(&fake);
@@ -277,7 +279,7 @@ fn overloaded(live: bool, overload: &str) -> (Harness, Fake, gst::Bus) {
     clock.advance(Duration::from_millis(100));
     fake.gate.open();
     pull(&mut harness, 0..8);
-    // A second batch stands in the network from now on.
+    // From now on a second batch is held in the network.
     fake.gate.close();
     push(&mut harness, 8..16);
     fake.gate.wait_for_a_run();
@@ -288,7 +290,7 @@ fn overloaded(live: bool, overload: &str) -> (Harness, Fake, gst::Bus) {
 fn a_live_stream_goes_on_without_inference_when_overloaded() {
     for overload in ["auto", "skip-inference"] {
         let (mut harness, fake, bus) = overloaded(true, overload);
-        // 8 crops more are still in time: max(15, 100) + 100 ms were announced.
+        // 8 more crops are still in time: max(15, 100) + 100 ms were announced.
         push(&mut harness, 16..40);
         fake.gate.open();
         assert!(harness.push_event(gst::event::Eos::new()));
@@ -343,7 +345,7 @@ fn frames_that_downstream_calls_late_go_on_without_inference() {
             .build()
     };
     harness.push_upstream_event(late_by_a_second());
-    // Any lateness is allowed by default, 900 ms of it next; frame 3 is due at 99 ms, frame 4 at 132 ms.
+    // By default any lateness is allowed. Next, 900 ms are allowed: frame 3 is due at 99 ms, frame 4 at 132 ms.
     push(&mut harness, 0..1);
     element.set_property("max-lateness", 900_000_000i64);
     push(&mut harness, 1..6);
@@ -377,12 +379,12 @@ fn frames_between_inferred_ones_carry_their_people_on() {
     };
     check_run(&mut harness, 0);
     assert_eq!(fake.runs.lock().unwrap().iter().sum::<usize>(), 3);
-    // A new stream knows nobody of the old one.
+    // A new stream does not carry people of the old one.
     assert!(harness.push_event(gst::event::StreamStart::new("next")));
     assert!(harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
     check_run(&mut harness, 100);
 
-    // Nor does a frame behind one that could not be inferred.
+    // A frame behind one that could not be inferred carries no people either.
     element.set_property_from_str("on-error", "passthrough");
     assert!(harness.push_event(gst::event::StreamStart::new("failing")));
     assert!(harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
@@ -442,7 +444,8 @@ fn a_skeleton_that_does_not_fit_is_refused() {
     }
 }
 
-/// CUDA memory is in the template, for who asks before anything is loaded; a network that runs elsewhere takes none of it.
+/// The pad template contains CUDA memory, for elements that ask before anything is loaded. A network that runs
+/// elsewhere does not accept it.
 #[test]
 fn frames_on_a_card_are_taken_only_where_the_network_runs_there() {
     let element = element(&Fake::default());
@@ -460,7 +463,7 @@ fn frames_on_a_card_are_taken_only_where_the_network_runs_there() {
     }
     assert!(!pads[0].query_accept_caps(&on_a_card));
     assert!(pads[0].query_accept_caps(&CAPS.parse::<gst::Caps>().unwrap()));
-    // Nor is there a context to share.
+    // There is no context to share either.
     let mut context = gst::query::Context::new("gst.cuda.context");
     assert!(!pads[0].query(&mut context));
     element.set_state(gst::State::Null).unwrap();

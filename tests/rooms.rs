@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// From the top floor down. Rooms of a floor do not use each other.
+/// Floors from top to bottom. Rooms of one floor do not use each other.
 const FLOORS: [&[&str]; 12] = [
     &["detect", "posebatch", "overlay", "json"],
     &["common"],
@@ -28,20 +28,22 @@ fn floor(room: &str) -> usize {
     found.unwrap_or_else(|| panic!("`{room}` stands on no floor: give it a place in this test's list"))
 }
 
-/// Where a module's code stands, and what stands in there.
+/// The file of a module's code, and its contents.
 #[derive(Default)]
 struct Module {
-    /// Beside src/.
+    /// The file's path below src/.
     file: String,
-    /// Paths that it names: those of `use` and those that begin with `crate`, `super` or `self`, as far as they go.
+    /// Paths in the code: those of `use`, and those that begin with `crate`, `super` or `self`, as far as they
+    /// go.
     paths: Vec<Vec<String>>,
-    /// Names that come from modules below it by `use`: who asks it for them means those.
+    /// Names that the module passes on by `use` from modules below it: a path to such a name means the module
+    /// below.
     passed_on: BTreeMap<String, Vec<String>>,
 }
 
 type Modules = BTreeMap<Vec<String>, Module>;
 
-/// The words and marks of Rust code. Comments and texts are left out.
+/// The words and marks of Rust code, without comments and strings.
 fn tokens(code: &str) -> Vec<String> {
     let bytes = code.as_bytes();
     let (mut tokens, mut at) = (Vec::new(), 0);
@@ -84,7 +86,7 @@ fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// The paths of a `use`, from the token behind that word; and what they are called here.
+/// The paths of a `use`, from the token behind that word, with their names here.
 fn tree(tokens: &[String], at: &mut usize, before: &[String], found: &mut Vec<(Vec<String>, String)>) {
     let mut path = before.to_vec();
     loop {
@@ -122,8 +124,8 @@ fn tree(tokens: &[String], at: &mut usize, before: &[String], found: &mut Vec<(V
     }
 }
 
-/// A path as seen from the crate's root, in a module that may be inside others of its file; none where it begins in
-/// another crate or in the language.
+/// A path from the crate's root, for a path in a module that may be inside others of its file; none if it
+/// begins in another crate or in the language.
 fn absolute(path: &[String], module: &[String], children: &BTreeSet<Vec<String>>) -> Option<Vec<String>> {
     let (first, rest) = path.split_first()?;
     let mut base = match first.as_str() {
@@ -175,7 +177,7 @@ fn read_modules() -> Modules {
         let tokens = tokens(&fs::read_to_string(file).unwrap());
         let mut read =
             Module { file: file.strip_prefix(&source).unwrap().display().to_string(), ..Module::default() };
-        // `mod tests { use super::*; }` and its like are inside: `super` is this module there.
+        // Inside modules such as `mod tests { use super::*; }`, `super` is this module.
         let mut inner: Vec<(usize, String)> = Vec::new();
         let (mut at, mut depth) = (0, 0);
         while at < tokens.len() {
@@ -224,7 +226,7 @@ fn read_modules() -> Modules {
     modules
 }
 
-/// The module in which a path ends: where a module only passes a name on, the one that it comes from.
+/// The module in which a path ends. If a module only passes a name on, the module that the name comes from.
 fn target(path: &[String], modules: &Modules) -> Vec<String> {
     let mut path = path.to_vec();
     for _ in 0..8 {
@@ -236,7 +238,7 @@ fn target(path: &[String], modules: &Modules) -> Vec<String> {
     panic!("a name goes in a circle: {path:?}")
 }
 
-/// Which modules each one uses.
+/// The modules that each module uses.
 fn uses(modules: &Modules) -> BTreeMap<&Vec<String>, BTreeSet<Vec<String>>> {
     let of = |module: &Module| module.paths.iter().map(|path| target(path, modules)).collect();
     modules.iter().map(|(name, module)| (name, of(module))).collect()
@@ -261,7 +263,7 @@ fn rooms_use_only_rooms_below_them() {
     assert!(upward.is_empty(), "a room above or beside its own:\n{}", upward.join("\n"));
 }
 
-/// A module and those inside it are one in this: what a folder's mod.rs holds is for all of its files.
+/// A module and those inside it count as one: a folder's mod.rs is for all of its files.
 #[test]
 fn files_do_not_go_in_circles() {
     let modules = read_modules();
@@ -272,7 +274,7 @@ fn files_do_not_go_in_circles() {
     };
     let mut circles = Vec::new();
     for start in modules.keys() {
-        // Each module that is come to, and from where.
+        // The modules reached, and from where.
         let mut came_from: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
         let mut open = vec![start.clone()];
         while let Some(module) = open.pop() {

@@ -18,7 +18,7 @@ use gst::{ClockTime, SeekFlags, SeekType, prelude::*};
 const FRAMES: u64 = 90;
 const LENGTH: ClockTime = ClockTime::from_seconds(3);
 
-/// A file of 90 frames in 3 seconds, and what reads it.
+/// A file of 90 frames in 3 seconds, and the elements that read it.
 struct Clip {
     file: PathBuf,
     demuxer: &'static str,
@@ -43,7 +43,7 @@ impl Clip {
     }
 }
 
-/// Frames that stand alone, and frames that need others.
+/// A clip whose frames are independent, and a clip whose frames need others.
 static CLIPS: LazyLock<[Clip; 2]> = LazyLock::new(|| {
     common::init();
     [
@@ -57,13 +57,14 @@ static CLIPS: LazyLock<[Clip; 2]> = LazyLock::new(|| {
     ]
 });
 
-/// What came to the sink since the last flush or start.
+/// What the sink received since the last flush or start.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     frames: Vec<Option<ClockTime>>,
-    /// Serialized events between them: how many frames came before, what it is, and whether it belongs to the last seek.
+    /// Serialized events between the frames: the number of frames before, the event's type, and whether it
+    /// belongs to the last seek.
     events: Vec<(usize, gst::EventType, bool)>,
-    /// Frames without metadata, or with more than one.
+    /// Frames without metadata, or with more than one meta.
     bare: usize,
 }
 
@@ -72,7 +73,7 @@ struct Player {
     bus: gst::Bus,
     seen: Arc<Mutex<Seen>>,
     seek: Arc<Mutex<Option<gst::Seqnum>>>,
-    /// What was seen at each step that waited for the pipeline to come to rest.
+    /// What the sink had received at each step that waited for the pipeline to come to rest.
     steps: Vec<Seen>,
 }
 
@@ -86,7 +87,7 @@ impl Player {
         pipeline.add_many([&source, &demuxer, &decoder, &middle, &sink]).unwrap();
         source.link(&demuxer).unwrap();
         gst::Element::link_many([&decoder, &middle, &sink]).unwrap();
-        // Its pad comes with each start.
+        // The demuxer adds its pad at each start.
         let decoder_pad = decoder.static_pad("sink").unwrap();
         demuxer.connect_pad_added(move |_, pad| _ = pad.link(&decoder_pad).unwrap());
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -102,11 +103,12 @@ impl Player {
         Self { pipeline, bus, seen, seek, steps: Vec::new() }
     }
 
-    /// Comes to rest in that state: what plays is at its end then, what is paused has a frame at the sink.
+    /// Changes to that state and waits: until the end in PLAYING, until a frame is at the sink in PAUSED.
     fn state(&mut self, state: gst::State) {
         if state < gst::State::Paused {
             self.pipeline.set_state(state).unwrap();
-            // In READY the bus keeps what was posted: a stream that was at its end already is not the next one.
+            // In READY the bus keeps old messages: drops them, because the EOS of an old stream is not that of
+            // the next.
             let kinds = [gst::MessageType::Eos, gst::MessageType::Error, gst::MessageType::Warning];
             while let Some(message) = self.bus.pop_filtered(&kinds) {
                 assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
@@ -124,7 +126,7 @@ impl Player {
         );
     }
 
-    /// The state that the pipeline has come to, or still not come to.
+    /// The result of the pipeline's state change, which may not have ended.
     fn settled(&self) -> (Result<gst::StateChangeSuccess, gst::StateChangeError>, gst::State) {
         let settled = patience::wait(WATCHDOG, |time| {
             let (result, reached, _) = self.pipeline.state(ClockTime::try_from(time).unwrap());
@@ -141,12 +143,12 @@ impl Player {
         assert!(result.is_ok(), "{result:?} {:?}", errors_and_warnings(&self.bus));
     }
 
-    /// To a place, with all before it dropped.
+    /// Seeks to a place, and drops all frames before it.
     fn jump(&mut self, rate: f64, from: ClockTime, to: ClockTime) {
         self.seek(rate, SeekFlags::FLUSH | SeekFlags::ACCURATE, from, to);
     }
 
-    /// Waits until so many frames have come since the last flush or start.
+    /// Waits until this number of frames has come since the last flush or start.
     fn until(&self, frames: usize) {
         let came = patience::wait(WATCHDOG, |_| {
             std::thread::yield_now();
@@ -155,7 +157,7 @@ impl Player {
         assert!(came.is_some(), "frame {frames} does not come");
     }
 
-    /// Waits for a message; for an EOS, that of what the last seek asked for.
+    /// Waits for a message; for an EOS, waits for the one that belongs to the last seek.
     fn wait_for(&self, kind: gst::MessageType) {
         let wanted = [kind, gst::MessageType::Error];
         loop {
@@ -169,7 +171,7 @@ impl Player {
         }
     }
 
-    /// Remembers what has come since the last flush or start. To be called at rest.
+    /// Records what has come since the last flush or start. The pipeline must be at rest.
     fn look(&mut self) {
         self.steps.push(self.seen.lock().unwrap().clone());
     }
@@ -180,7 +182,7 @@ impl Player {
         self.look();
     }
 
-    /// Waits for the end of all, and tells what was seen; errors and warnings fail.
+    /// Stops everything, and returns what was seen. Errors and warnings fail the test.
     fn stop(self) -> Vec<Seen> {
         assert_eq!(errors_and_warnings(&self.bus), (vec![], vec![]));
         self.pipeline.set_state(gst::State::Null).unwrap();
@@ -207,7 +209,8 @@ fn note(info: &gst::PadProbeInfo, seen: &Mutex<Seen>, seek: &Mutex<Option<gst::S
     }
 }
 
-/// Plays a scenario with the element and with `queue`, on each clip, and compares. Gives what was seen on each clip.
+/// Plays a scenario with the element and with `queue`, on each clip, and compares. Returns what was seen on
+/// each clip.
 fn compare(scenario: impl Fn(&mut Player)) -> Vec<Vec<Seen>> {
     let both = |clip: &Clip| {
         let mut with_queue = Player::new(clip, gst::ElementFactory::make("queue").build().unwrap());
@@ -351,14 +354,14 @@ fn states_that_nobody_waits_for() {
         let mut player = Player::new(clip, element.upcast());
         for round in 0..40 {
             let states = [gst::State::Playing, gst::State::Paused, gst::State::Playing, gst::State::Null];
-            // Not waited for: the next change comes while this one is under way.
+            // Does not wait: the next change comes while this one is under way.
             player.pipeline.set_state(states[round % 4]).unwrap();
         }
         player.state(gst::State::Null);
         entered.lock().unwrap().clear();
         player.play_to_eos();
         let steps = player.stop();
-        // Now and then avidemux loses its first frame after that, with `queue` as well.
+        // Sometimes avidemux loses its first frame after that, with `queue` as well.
         let entered = entered.lock().unwrap();
         assert!(entered.len() as u64 >= FRAMES - 1, "{entered:?}");
         assert_eq!((&steps[0].frames, steps[0].bare), (&*entered, 0), "{}", clip.demuxer);

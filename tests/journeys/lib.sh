@@ -5,10 +5,10 @@
 # root, $root. $work is a folder for its files, with the demo video as video.mp4. It ends well, or says with `fail` what is wrong.
 # Exit status 77 is a skip, with a word why.
 
-# user COMMAND...: what somebody types in a new terminal. $home is the home folder, with the installation; no variable of this project
-# or of the one who tests is there, and no display. What is printed is kept in $work/said, and shown when the command fails.
-# One that runs in circles is ended after two minutes of the processors' time, which on a busy machine are many of the clock's, and one
-# that hangs after ten of the clock's.
+# user COMMAND...: what a user types in a new terminal. $home is the home folder, with the installation. The
+# environment has no display, and no variable of this project or of the person who tests. The output goes into
+# $work/said, and is shown if the command fails. A command that runs in circles is ended after two minutes of
+# CPU time, which take longer on a busy machine; one that hangs after ten minutes.
 user() {
   local status=0
   (cd "$work" && exec env -i HOME="$home" PATH=/usr/bin:/bin LANG=C.UTF-8 prlimit --cpu=120 timeout --kill-after=10 600 "$@") \
@@ -20,12 +20,13 @@ user() {
   return $status
 }
 
-# at_home SCRIPT...: a script of this project, for somebody whose home folder is $home, with the Rust of the one who tests.
+# at_home SCRIPT...: runs a script of this project for the user whose home folder is $home, with the Rust of the
+# person who tests.
 at_home() {
   env -u XDG_DATA_HOME CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" HOME="$home" "$@"
 }
 
-# fails COMMAND...: the same, for a command that must end with an error, by itself.
+# fails COMMAND...: like user, for a command that must end by itself with an error.
 fails() {
   local status=0
   user "$@" >/dev/null || status=$?
@@ -36,7 +37,8 @@ fails() {
   esac
 }
 
-# says WORDS..., says_not WORDS...: of the last command; each is an extended regular expression of one line.
+# says WORDS..., says_not WORDS...: what the last command printed; each is an extended regular expression of one
+# line.
 says() {
   local words
   for words; do grep -qE -- "$words" "$work/said" || { cat "$work/said"; fail "this was not said: $words"; }; done
@@ -45,18 +47,20 @@ says_not() {
   local words
   for words; do ! grep -E -- "$words" "$work/said" || { cat "$work/said"; fail "this was said: $words"; }; done
 }
-# What no program should say to who did everything right.
+# What no program should print for a user who did everything right.
 says_nothing_bad() { says_not '^WARN' '^ERROR' 'CRITICAL \*\*' 'WARNING \*\*' 'panicked'; }
-# The same where the machine may be too slow for a live stream, which is said in a warning.
+# Like says_nothing_bad, but allows the warning of a machine that is too slow for a live stream.
 says_nothing_bad_but_slowness() {
   sed -i '/^WARNING: .* passed without inference/d' "$work/said"
   says_nothing_bad
 }
 
-# judge FILE.jsonl CONDITION...: lines of rtmposejson in $work; tests/journeys/judge.py tells the names.
+# judge FILE.jsonl CONDITION...: checks lines of rtmposejson in $work; tests/journeys/judge.py lists the names
+# in conditions.
 judge() { "$PYTHON" tests/journeys/judge.py "$work/$1" "${@:2}" || fail "$1 is not what was expected"; }
 
-# clip FILE ELEMENTS...: the first 60 frames of the demo video (60 a second, two people), small, through these elements into a file.
+# clip FILE ELEMENTS...: writes the first 60 frames of the demo video (60 a second, two people), scaled down,
+# through these elements into a file.
 clip() {
   local file=$1
   shift
@@ -64,7 +68,7 @@ clip() {
     identity eos-after=61 ! "$@" ! filesink "location=$file"
 }
 
-# frames_of FILE: how many frames of video are in a file that was written.
+# frames_of FILE: the number of video frames in a file.
 frames_of() {
   user gst-launch-1.0 -v filesrc "location=$1" ! decodebin ! fakesink silent=false || return 1
   grep -c 'chain' "$work/said"

@@ -43,7 +43,7 @@ fn a_file_is_its_owners_and_is_not_overwritten_unasked() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
-/// A camera that comes back goes on in its file, behind half a line, too, that a power cut left.
+/// A camera that comes back continues its file, also behind half a line that a power cut left.
 #[test]
 fn a_file_is_continued_where_that_is_asked_for() {
     let folder = Folder::new("json-append");
@@ -106,7 +106,7 @@ fn a_property_that_comes_too_late_is_warned_of() {
     element.set_state(gst::State::Paused).unwrap();
     assert!(folder.path().join("second").exists(), "it takes effect at the next start");
     element.set_state(gst::State::Null).unwrap();
-    // An element that could not start does not run.
+    // An element that failed to start does not run.
     element.set_property("location", file("none/file"));
     assert!(element.set_state(gst::State::Paused).is_err());
     element.set_property("location", file("third"));

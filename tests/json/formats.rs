@@ -61,7 +61,7 @@ fn openposes_files_are_one_a_frame() {
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    // Once more: files that are there are not overwritten unasked.
+    // A second run does not overwrite the files without `overwrite`.
     let mut again = harness_of(&properties);
     let bus = gst::Bus::new();
     again.element().unwrap().set_bus(Some(&bus));
@@ -91,7 +91,7 @@ fn openposes_files_need_a_pattern() {
     }
 }
 
-/// Whatever ends the pipeline, and when: the list in the file is one.
+/// However and whenever the pipeline ends, the file is a complete list.
 #[test]
 fn cocos_list_is_whole_after_each_frame() {
     let folder = Folder::new("json-coco");
@@ -117,7 +117,7 @@ fn cocos_list_is_whole_after_each_frame() {
             "keypoints": [10.0, 6.0, 0.75, -2.0, 31.5, 1.25],
         })
     );
-    // What comes out of the source pad is whole at the end.
+    // The source pad's output is complete at the end of the stream.
     harness.push_event(gst::event::Eos::new());
     let text: String = std::iter::from_fn(|| harness.try_pull()).map(|buffer| text_of(&buffer)).collect();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), read(&file));

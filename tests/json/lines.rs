@@ -22,7 +22,7 @@ fn a_frame_becomes_a_line_with_its_times() {
     let buffer = harness.pull().unwrap();
     assert_eq!((buffer.pts(), buffer.duration()), (Some(3 * FRAME), Some(FRAME)));
     let mut found = line(&buffer);
-    // What that is, other tests ask.
+    // Other tests check `utc`.
     found.as_object_mut().unwrap().remove("utc").unwrap();
     assert_eq!(
         found,
@@ -56,10 +56,10 @@ fn every_frame_has_a_line_and_positions_are_in_its_own_pixels() {
     assert_eq!(status(frame(0)), ("not-inferred".to_string(), 0));
     assert_eq!(status(with_people(frame(1), &nobody)), ("inferred".to_string(), 0));
     assert_eq!(status(with_people(frame(2), &carried)), ("carried".to_string(), 1));
-    // Two elements looked at the frame.
+    // Two elements inferred the frame.
     assert_eq!(status(with_people(with_people(frame(3), &people()), &people())), ("inferred".to_string(), 2));
 
-    // A caps change in mid-stream: the frames are twice as wide from now on.
+    // A caps change in mid-stream: frames are twice as wide from now on.
     harness.set_src_caps_str("video/x-raw,format=RGB,width=128,height=32,framerate=25/1");
     harness.push(with_people(frame(4), &people())).unwrap();
     let line = line(&harness.pull().unwrap());
@@ -68,7 +68,7 @@ fn every_frame_has_a_line_and_positions_are_in_its_own_pixels() {
     assert_eq!(line["people"][0]["box"], json!({"x": 16.0, "y": 4.0, "width": 32.0, "height": 24.0}));
 }
 
-/// Lines of many cameras in one place can be told apart, whoever is there.
+/// Lines of many cameras in one file can be distinguished, with or without people.
 #[test]
 fn every_line_says_which_frame_it_is_and_who_looks() {
     let mut harness = harness();
@@ -94,7 +94,8 @@ fn malformed_metadata_is_left_out() {
     assert_eq!(line(&harness.pull().unwrap())["status"], "not-inferred");
 }
 
-/// A skeleton of the user's own names the points of those people who have as many; the others keep their own names.
+/// A user's own skeleton names the points of people with that number of points. Other people keep their own
+/// names.
 #[test]
 fn points_have_the_names_of_the_skeleton_that_is_asked_for() {
     init();
@@ -134,7 +135,7 @@ fn a_skeleton_that_is_none_is_refused_when_the_element_starts() {
     let words = "The property skeleton is coco17, which is neither one of coco-17, ";
     assert!(error.starts_with(words) && error.ends_with(", or leave the property unset"), "{error}");
     element.set_state(gst::State::Null).unwrap();
-    // Unset it starts.
+    // With the property unset the element starts.
     element.set_property("skeleton", "");
     element.set_state(gst::State::Paused).unwrap();
     element.set_state(gst::State::Null).unwrap();
@@ -207,14 +208,14 @@ fn a_tee_keeps_the_other_branchs_allocation() {
     let mut query = gst::query::Allocation::new(Some(&caps), true);
     assert!(harness.element().unwrap().static_pad("sink").unwrap().query(&mut query));
     assert!(query.find_allocation_meta::<gst_video::VideoMeta>().is_some());
-    // The frame is not kept: upstream may write into it again once downstream has the line.
+    // The element does not keep the frame: upstream may write into it again once downstream has the line.
     let buffer = frame(0);
     harness.push(buffer.clone()).unwrap();
     assert!(buffer.is_writable(), "nobody else holds it");
     assert_eq!(harness.buffers_received(), 1);
 }
 
-/// With a network: dots that were drawn come back as named points in pixels.
+/// With a network: drawn dots come back as named points in pixels.
 #[test]
 fn the_networks_points_are_named_and_in_pixels() {
     const REGION: [i32; 4] = [500, 300, 150, 200];
@@ -251,7 +252,8 @@ fn the_networks_points_are_named_and_in_pixels() {
     }
 }
 
-/// Frames between those that are inferred repeat the people; a frame that is skipped by a setting is not 'nobody'.
+/// Frames between inferred frames repeat the people. A frame that a setting skips is not a frame without
+/// people.
 #[test]
 fn people_that_are_carried_are_marked() {
     let mut rig = Rig::start_bin(&format!(
@@ -272,7 +274,7 @@ fn people_that_are_carried_are_marked() {
     assert_eq!(status, ["inferred", "carried", "inferred", "carried"]);
 }
 
-/// What writes metadata may write any number; a line stays JSON, and no point is left out.
+/// Metadata may contain any number. A line stays JSON, and has all points.
 #[test]
 fn numbers_that_json_does_not_have_are_null() {
     let mut harness = harness();
@@ -291,7 +293,7 @@ fn numbers_that_json_does_not_have_are_null() {
     );
 }
 
-/// Who connects to tcpserversink reads whole lines, in the frames' order.
+/// A client of tcpserversink reads whole lines, in the frames' order.
 #[test]
 fn lines_come_over_tcp() {
     use std::io::BufRead;
@@ -309,7 +311,7 @@ fn lines_come_over_tcp() {
     pipeline.set_state(gst::State::Playing).unwrap();
     let port = u16::try_from(server.property::<i32>("current-port")).unwrap();
     let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    // It is served from the frame on that comes after the server has heard of it.
+    // The server sends the client only frames that come after it has accepted the client.
     while server.property::<u32>("num-handles") == 0 {
         std::thread::yield_now();
     }

@@ -62,7 +62,7 @@ fn with_people(mut buffer: gst::Buffer, people: &FramePeople) -> gst::Buffer {
     buffer
 }
 
-/// The buffer's one line.
+/// The buffer's only line.
 fn line(buffer: &gst::BufferRef) -> Value {
     let bytes = buffer.map_readable().unwrap();
     let (end, line) = bytes.split_last().unwrap();
@@ -71,12 +71,12 @@ fn line(buffer: &gst::BufferRef) -> Value {
     serde_json::from_slice(line).unwrap()
 }
 
-/// Runs a launch line to its end; the error's text, if there was one.
+/// Runs a launch line to its end; returns the error's text, if there is one.
 fn play(text: &str) -> Result<(), String> {
     init();
     let pipeline = gst::parse::launch(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let bus = pipeline.bus().unwrap();
-    // Why it fails is on the bus.
+    // The bus has the reason of a failure.
     let _ = pipeline.set_state(gst::State::Playing);
     let message = patience::message(&bus, &[gst::MessageType::Eos, gst::MessageType::Error])
         .unwrap_or_else(|| panic!("{text} hangs"));

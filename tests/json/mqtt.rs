@@ -23,7 +23,7 @@ use crate::{
 
 const PASSWORD: &str = "hunter2-hunter2";
 
-/// A broker on loopback, for as long as it lives.
+/// A broker on loopback, which ends when this is dropped.
 struct Broker {
     folder: Folder,
     configuration: PathBuf,
@@ -31,13 +31,14 @@ struct Broker {
     process: Child,
 }
 
-/// A port that nobody has.
+/// A free port.
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 impl Broker {
-    /// `more` are lines of its configuration, in which FOLDER stands for its folder, into which `write` puts files first.
+    /// `more` are lines of its configuration, in which FOLDER stands for the broker's folder. First, `write`
+    /// puts files there.
     fn start(name: &str, more: &str, write: impl Fn(&Folder)) -> Self {
         let folder = Folder::new(&format!("mqtt-{name}"));
         write(&folder);
@@ -67,7 +68,7 @@ impl Broker {
         process
     }
 
-    /// Ends it as systemd does: it keeps what its sessions have not had.
+    /// Ends the broker as systemd does: it keeps what its clients have not received.
     fn stop(&mut self) {
         run({
             let mut kill = Command::new("kill");
@@ -93,7 +94,7 @@ impl Drop for Broker {
     }
 }
 
-/// One who hears everything under rtmpose/, also what came while it or the broker was away.
+/// A client that receives everything under rtmpose/, also what came while it or the broker was away.
 struct Listener {
     process: Child,
     lines: mpsc::Receiver<String>,
@@ -101,7 +102,7 @@ struct Listener {
 
 impl Listener {
     fn to(port: u16, more: &[&str]) -> Self {
-        // Into a pipe it would keep its words until there are many.
+        // stdbuf, because the client would otherwise buffer its lines in a pipe.
         let mut command = Command::new("stdbuf");
         command.args([
             "-oL",
@@ -180,7 +181,7 @@ fn stats(harness: &Harness) -> gst::Structure {
     element.property("stats")
 }
 
-/// Waits until the figures are so.
+/// Waits until the statistics have these values.
 #[track_caller]
 fn wait_for(harness: &Harness, what: impl Fn(&gst::Structure) -> bool) {
     let found = patience::wait(patience::WATCHDOG, |time| {
@@ -206,7 +207,7 @@ fn each_frame_is_a_message_of_the_quality_that_is_asked_for() {
         for number in 0..5 {
             harness.push(with_people(frame(number), &people())).unwrap();
         }
-        // Goes on with what waits, and says goodbye.
+        // The element sends what is queued, and disconnects.
         drop(harness);
         assert_eq!(listener.next().2, "online");
         for number in 0..5 {
@@ -218,7 +219,7 @@ fn each_frame_is_a_message_of_the_quality_that_is_asked_for() {
         let (topic, _, text) = listener.next();
         assert_eq!((topic.as_str(), text.as_str()), ("rtmpose/status", "offline"));
     }
-    // What is retained is there for who comes later; a topic of its own by the element's name.
+    // A retained message is there for later clients. The default topic has the element's name.
     let (mut harness, _) =
         harness_of(&format!("name=yard {} retain=true format=openpose", broker.location()));
     harness.push(with_people(frame(0), &people())).unwrap();
@@ -228,7 +229,7 @@ fn each_frame_is_a_message_of_the_quality_that_is_asked_for() {
     assert!(text(&run(late)).starts_with(r#"{"version":1.3,"people":[{"person_id":[5]"#));
 }
 
-/// The element is killed: the broker says so in its place.
+/// The element is killed: the broker sends the last will.
 #[test]
 fn a_last_will_is_said() {
     let broker = Broker::start("will", "allow_anonymous true", |_| ());
@@ -248,7 +249,8 @@ fn a_last_will_is_said() {
     assert_eq!(said.2, "offline");
 }
 
-/// Frames go on while the broker is away; it gets the last thousand, in order, and the user one warning.
+/// Frames continue while the broker is away. It then gets the last thousand, in order, and the user one
+/// warning.
 #[test]
 fn a_broker_that_comes_back_gets_what_waited() {
     let mut broker = Broker::start("restart", "allow_anonymous true", |_| ());
@@ -271,7 +273,7 @@ fn a_broker_that_comes_back_gets_what_waited() {
     broker.start_again();
     let mut last = 2;
     while last < 1202 {
-        // At least once: what the listener had not acknowledged when the broker stopped comes again.
+        // At least once: messages that the listener had not acknowledged when the broker stopped come again.
         let next = std::iter::repeat_with(|| listener.next_frame()).find(|number| *number > last).unwrap();
         assert_eq!(next, if last == 2 { 203 } else { last + 1 });
         last = next;
@@ -281,7 +283,7 @@ fn a_broker_that_comes_back_gets_what_waited() {
     assert!(is_connected(&figures) && figures.get::<u64>("connections") == Ok(2), "{figures}");
 }
 
-/// Nobody who lists processes, reads logs or the bus learns the password.
+/// The password is in no list of processes, no log and no message on the bus.
 #[test]
 fn a_password_comes_from_a_file_or_the_environment_and_is_not_shown() {
     let broker =
@@ -311,7 +313,7 @@ fn a_password_comes_from_a_file_or_the_environment_and_is_not_shown() {
     assert_eq!(listener.next_frame(), 0);
     assert!(text(&output).contains("rtmposejson") && !text(&output).contains(PASSWORD), "{}", text(&output));
 
-    // A wrong one is told of, and frames go on.
+    // A wrong password is a warning, and frames continue.
     let wrong = broker.folder.write("wrong", format!("door\n{PASSWORD}2\n"));
     let (mut harness, bus) =
         harness_of(&format!("{} {topic} credentials-file={}", broker.location(), wrong.display()));
@@ -352,7 +354,7 @@ fn tls_trusts_the_authority_that_is_named() {
     assert_eq!(listener.next_frame(), 0);
     drop(harness);
 
-    // The system does not know that authority.
+    // The system does not trust that authority.
     let (mut harness, bus) = harness_of(&location);
     let warning = patience::wait(patience::WATCHDOG, |time| {
         std::thread::park_timeout(time / 20);
@@ -391,7 +393,7 @@ fn what_cannot_be_is_refused_when_the_element_starts() {
         assert!(error.contains(words) && !error.contains("hunter2"), "{properties}: {error}");
         element.set_state(gst::State::Null).unwrap();
     }
-    // No broker is no reason not to start, nor to wait at the end.
+    // Without a broker the element starts all the same, and does not wait at the end.
     let (mut harness, _) = harness_of(&format!("location=mqtt://127.0.0.1:{}", free_port()));
     harness.push(frame(0)).unwrap();
     wait_for(&harness, |stats| !is_connected(stats));

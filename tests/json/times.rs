@@ -11,13 +11,13 @@ use crate::{frame, harness, line};
 /// 2026-03-01 12:00:00 UTC.
 const NOON: gst::ClockTime = gst::ClockTime::from_seconds(1_772_366_400);
 
-/// What a harness's element makes of a frame.
+/// The `utc` of a frame's line.
 fn utc(harness: &mut Harness, buffer: gst::Buffer) -> Value {
     harness.push(buffer).unwrap();
     line(&harness.pull().unwrap())["utc"].clone()
 }
 
-/// A frame whose source says when it was taken, by a reference of that name.
+/// A frame with a reference timestamp of that name: the time at which it was taken.
 fn told(reference: &str, time: gst::ClockTime) -> gst::Buffer {
     let mut buffer = frame(3);
     let caps = gst::Caps::new_empty_simple(reference);
@@ -39,7 +39,7 @@ fn since_noon(kind: gst::ClockType) -> Harness {
 fn a_source_tells_when_its_frames_were_taken() {
     let mut harness = harness();
     let taken = NOON + gst::ClockTime::from_mseconds(1);
-    // 70 years, 17 of them leap years, lie between NTP's beginning and UNIX's.
+    // 70 years, 17 of them leap years, lie between NTP's epoch and UNIX's.
     let ntp = taken + gst::ClockTime::from_seconds((70 * 365 + 17) * 86_400);
     for buffer in [told("timestamp/x-unix", taken), told("timestamp/x-ntp", ntp)] {
         assert_eq!(utc(&mut harness, buffer), json!("2026-03-01T12:00:00.001000000Z"));
@@ -50,28 +50,28 @@ fn a_source_tells_when_its_frames_were_taken() {
 fn a_clock_that_shows_utc_tells_it_for_live_streams() {
     let mut harness = since_noon(gst::ClockType::Realtime);
     assert_eq!(utc(&mut harness, frame(3)), json!("2026-03-01T12:00:00.120000000Z"));
-    // What the source says counts more.
+    // The source's time takes precedence over the clock.
     assert_eq!(utc(&mut harness, told("timestamp/x-unix", NOON)), json!("2026-03-01T12:00:00.000000000Z"));
-    // Not what nobody here knows.
+    // An unknown kind of reference is ignored.
     assert_eq!(utc(&mut harness, told("timestamp/x-else", NOON)), json!("2026-03-01T12:00:00.120000000Z"));
-    // A frame without a time has none in UTC.
+    // A frame without a timestamp has no UTC time.
     assert_eq!(utc(&mut harness, gst::Buffer::new()), Value::Null);
 }
 
-/// When a file's frames are shown is not when they were taken.
+/// The time at which a file's frame is shown is not the time at which it was taken.
 #[test]
 fn no_clock_tells_when_a_files_frames_were_taken() {
     let mut harness = since_noon(gst::ClockType::Realtime);
     harness.set_live(false);
     assert_eq!(utc(&mut harness, frame(3)), Value::Null);
-    // Another stream is asked anew.
+    // The element asks again in a new stream.
     harness.set_live(true);
     harness.push_event(gst::event::StreamStart::new("live"));
     harness.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
     assert_eq!(utc(&mut harness, frame(3)), json!("2026-03-01T12:00:00.120000000Z"));
 }
 
-/// A clock that shows something else runs as fast as this machine's, which knows the time.
+/// A clock that does not show UTC still measures a frame's age, which is subtracted from the computer's time.
 #[test]
 fn other_clocks_tell_how_old_a_frame_is() {
     let mut harness = since_noon(gst::ClockType::Monotonic);

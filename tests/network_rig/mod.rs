@@ -11,11 +11,11 @@ use std::{path::PathBuf, sync::Once};
 use gst::prelude::*;
 use gstrtmpose::meta::{self, FramePeople};
 
-/// Crop of the networks in `tests/networks`, but for `dots-small`.
+/// Crop size of the networks in `tests/networks`, except `dots-small`.
 pub const NETWORK: (f32, f32) = (192.0, 256.0);
 pub const SMALL_NETWORK: (f32, f32) = (48.0, 64.0);
 
-/// A batch-timeout that never comes: batches are cut when they are full, or when a test says so.
+/// A batch-timeout that never comes: a batch is cut when it is full, or when a test cuts it.
 pub const NEVER: &str = "batch-timeout=3600000000000";
 
 pub fn init() {
@@ -34,7 +34,7 @@ pub fn network(name: &str) -> PathBuf {
     file
 }
 
-/// A launch line's text for that network on the CPU, which looks at the whole frame.
+/// A launch line's text for that network on the CPU, with the whole frame as the person's box.
 pub fn with_network(name: &str) -> String {
     let file = network(name);
     format!(
@@ -48,7 +48,7 @@ pub fn with_detector(name: &str) -> String {
     format!("rtmposedetect execution-provider=cpu model-file=\"{}\"", network(name).display())
 }
 
-/// The element (or a bin around it) in PLAYING, and what comes out of it.
+/// The element (or a bin around it) in PLAYING, with a harness that collects its output.
 pub struct Rig {
     pub harness: gst_check::Harness,
     pub element: gst::Element,
@@ -64,7 +64,8 @@ impl Rig {
         Self::around(gst::parse::launch(&line).unwrap_or_else(|error| panic!("{line}: {error}")))
     }
 
-    /// Starts a network of `tests/networks` on the CPU with its own choice of where to look, with further properties.
+    /// Starts a network of `tests/networks` on the CPU, with the element's default `inference-region`, and with
+    /// further properties.
     pub fn start_with(name: &str, properties: &str) -> Self {
         init();
         let file = network(name);
@@ -92,7 +93,7 @@ impl Rig {
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
         let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-        // A live upstream may have frames skipped.
+        // Not live, because frames of a live upstream may be skipped.
         harness.set_live(false);
         let rig = Self { harness, element, bus, frames: 0 };
         assert_eq!(rig.element.current_state(), gst::State::Playing, "{:?}", rig.errors());
@@ -110,7 +111,7 @@ impl Rig {
         self.harness.push(buffer).unwrap_or_else(|error| panic!("{error}: {:?}", self.errors()));
     }
 
-    /// Cuts the batch: what was pushed comes out before this returns.
+    /// Cuts the batch: all pushed frames come out before this returns.
     pub fn cut(&self) {
         let pad = self.element.static_pad("sink").unwrap();
         pad.query(&mut gst::query::Drain::new());
@@ -125,7 +126,7 @@ impl Rig {
         people_of(&self.pull())
     }
 
-    /// Pushes a frame, and what is found in it.
+    /// Pushes a frame, and returns the people found in it.
     pub fn find(&mut self, buffer: gst::Buffer) -> FramePeople {
         self.push(buffer);
         self.cut();
@@ -164,7 +165,7 @@ pub fn messages(bus: &gst::Bus, kind: gst::MessageType) -> Vec<String> {
         .collect()
 }
 
-/// Frame pixels that one network pixel covers: the region grown by 1.25, then to the network's aspect.
+/// The number of frame pixels per network pixel: the region grown by 1.25, then to the network's aspect ratio.
 pub fn pixels_per_network_pixel([_, _, width, height]: [i32; 4], network: (f32, f32)) -> f32 {
     let (width, height) = (width as f32 * 1.25, height as f32 * 1.25);
     (width / network.0).max(height / network.1)

@@ -13,12 +13,12 @@ pub const FORMATS: [VideoFormat; 17] = {
     [Rgb, Bgr, Rgbx, Bgrx, Xrgb, Xbgr, Rgba, Bgra, Argb, Abgr, Nv12, Nv21, I420, Yv12, Yuy2, Uyvy, Gray8]
 };
 
-/// How a frame lies in memory.
+/// Layout of a frame in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
-    /// As the caps say.
+    /// The layout that the caps give.
     Plain,
-    /// Longer rows, gaps between the planes and an offset, told by GstVideoMeta; what is between is white.
+    /// Longer rows, gaps between the planes and an offset, described by a GstVideoMeta. The gaps are white.
     Padded,
 }
 
@@ -51,14 +51,14 @@ impl Picture {
         Self { width, height, pixels: vec![[0; 3]; width * height] }
     }
 
-    /// The same, all of that colour.
+    /// A picture of one colour.
     pub fn filled(width: u32, height: u32, colour: [u8; 3]) -> Self {
         let mut picture = Self::new(width, height);
         picture.pixels.fill(colour);
         picture
     }
 
-    /// Fills a rectangle: left, top, width, height, in whole pixels; what lies outside is not drawn.
+    /// Fills a rectangle: left, top, width, height, in whole pixels. Parts outside the picture are not drawn.
     pub fn rectangle(mut self, [left, top, width, height]: [i32; 4], colour: [u8; 3]) -> Self {
         let range = |from: i32, length: i32, most: usize| {
             let end = |at: i32| (at.max(0) as usize).min(most);
@@ -71,7 +71,7 @@ impl Picture {
         self
     }
 
-    /// Draws a soft disc: full inside half of its diameter, then fading to nothing. The centre of pixel i is at i.
+    /// Draws a soft disc: full inside half of its diameter, then fading out. The centre of pixel i is at i.
     pub fn dot(mut self, (x, y): (f32, f32), diameter: f32, colour: [u8; 3]) -> Self {
         let radius = diameter / 2.0;
         let range = |centre: f32, size: usize| {
@@ -91,7 +91,8 @@ impl Picture {
         self
     }
 
-    /// The same picture of so many times fewer columns and rows: each pixel is the mean of those that it stands for.
+    /// The picture with `across` times fewer columns and `down` times fewer rows. Each pixel is the mean of
+    /// those that it replaces.
     pub fn squeezed(&self, across: usize, down: usize) -> Self {
         let (width, height) = (self.width / across, self.height / down);
         let mean = |index: usize| {
@@ -107,7 +108,8 @@ impl Picture {
         Self { width, height, pixels: (0..width * height).map(mean).collect() }
     }
 
-    /// The picture as a frame, by GStreamer's own converter: its matrices and chroma sites are not ours.
+    /// The picture as a frame, made by GStreamer's own converter, so that its matrices and chroma sites are
+    /// independent of ours.
     pub fn frame(&self, info: &VideoInfo, layout: Layout) -> gst::Buffer {
         super::init();
         let rgb = video(VideoFormat::Rgb, self.width as u32, self.height as u32);
@@ -140,7 +142,7 @@ fn padded(info: &VideoInfo) -> gst::Buffer {
         let stride = info.stride()[plane as usize] + 52;
         offsets.push(size);
         strides.push(stride);
-        // Planes and components agree in their heights for every format at hand.
+        // In every format used here planes have the heights of their components.
         size += stride as usize * info.comp_height(plane as u8) as usize + 160;
     }
     let mut buffer = gst::Buffer::from_mut_slice(vec![255u8; size]);
@@ -157,12 +159,13 @@ fn padded(info: &VideoInfo) -> gst::Buffer {
     buffer
 }
 
-/// Puts a person's region on the frame, as a detector does; parts outside the frame may have negative coordinates.
+/// Adds a person's region to the frame, as a detector does. Parts outside the frame may have negative
+/// coordinates.
 pub fn add_person(buffer: &mut gst::Buffer, region: [i32; 4]) {
     add_region(buffer, "person", region);
 }
 
-/// Puts a region of any type on the frame.
+/// Adds a region of any type to the frame.
 pub fn add_region<'a>(
     buffer: &'a mut gst::Buffer,
     kind: &str,

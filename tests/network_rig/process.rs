@@ -13,7 +13,7 @@ use std::{
 pub mod patience;
 use patience::{WATCHDOG, receive};
 
-/// A folder that is deleted at the end.
+/// A folder that is deleted when this is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -24,7 +24,7 @@ impl Folder {
         Self(path)
     }
 
-    /// In Cargo's folder for tests, where it stays until the next run.
+    /// A folder in Cargo's folder for tests, where it stays until the next run.
     pub fn kept(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&path);
@@ -36,7 +36,7 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a file, and gives its path.
+    /// Writes a file, and returns its path.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, bytes).unwrap();
@@ -50,7 +50,7 @@ impl Drop for Folder {
     }
 }
 
-/// Runs `case` on a thread of its own; panics if it hangs.
+/// Runs `case` on its own thread; panics if it hangs.
 pub fn watched<T: Send + 'static>(what: &str, case: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -66,12 +66,12 @@ pub fn watched<T: Send + 'static>(what: &str, case: impl FnOnce() -> T + Send + 
     }
 }
 
-/// Runs a program to its end, killing it when it hangs.
+/// Runs a program to its end, and kills it if it hangs.
 pub fn run(command: Command) -> Output {
     run_within(WATCHDOG, command)
 }
 
-/// The same for one that may take so long.
+/// Like `run`, for a program that may take this long.
 pub fn run_within(time: Duration, mut command: Command) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -88,7 +88,7 @@ pub fn run_within(time: Duration, mut command: Command) -> Output {
     }
 }
 
-/// What a program wrote, both streams.
+/// All output of a program, of both streams.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -104,7 +104,7 @@ pub fn example(name: &str) -> Command {
     command
 }
 
-/// A program whose lines are read while it runs. It is killed at the end.
+/// A program whose lines are read while it runs. It is killed when this is dropped.
 pub struct Running(pub Child, BufReader<ChildStdout>);
 
 impl Running {
@@ -112,7 +112,7 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // SAFETY: what is called between fork and exec is one system call.
         unsafe {
-            // A test that hangs, or is killed, leaves no program behind.
+            // The program ends with the test, also if the test hangs or is killed.
             command.pre_exec(|| {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 Ok(())
@@ -123,7 +123,7 @@ impl Running {
         Self(child, output)
     }
 
-    /// The next line; none when it has ended.
+    /// The next line; none when the program has ended.
     pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         (self.1.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_string())
@@ -137,8 +137,8 @@ impl Drop for Running {
     }
 }
 
-/// The plugin as it was built with this test, alone in a folder with a registry of its own. One for all tests of a
-/// program, since GStreamer looks at each of its plugins to fill a registry.
+/// The plugin built with this test, alone in a folder with its own registry. All tests of a program share it,
+/// because GStreamer loads all of its plugins to fill a registry.
 static PLUGIN: LazyLock<Folder> = LazyLock::new(|| {
     let folder = Folder::kept("plugin");
     let program = std::env::current_exe().unwrap();

@@ -24,12 +24,12 @@ pub fn peaks(network: &Network, answers: &[f32]) -> Vec<Peak> {
     }
 }
 
-/// Room for the answers to so many crops.
+/// Room for the answers to `crops` crops.
 pub fn room(network: &Network, crops: usize) -> Vec<f32> {
     vec![0.0; crops * network.kind.row()]
 }
 
-/// ONNX Runtime's warnings are printed.
+/// A log that prints ONNX Runtime's warnings.
 pub fn printed() -> Log {
     Log { level: LogLevel::Warning, write: |level, place, message| eprintln!("{level:?} {place} {message}") }
 }

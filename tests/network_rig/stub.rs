@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use super::process;
 
-/// A library that answers like ONNX Runtime of that version, up to the version.
+/// A library that answers like ONNX Runtime of that version, but only the query for the version.
 pub fn stub(folder: &process::Folder, version: &str) -> PathBuf {
     let source = format!(
         r#"static const char *version(void) {{ return "{version}"; }}
@@ -15,7 +15,7 @@ pub fn stub(folder: &process::Folder, version: &str) -> PathBuf {
     compile(folder, &format!("libonnxruntime.so.{version}"), &source, &[])
 }
 
-/// Compiles a C text with the linker's own compiler, which every Rust installation on Linux has.
+/// Compiles C source with the linker's compiler, which every Rust installation on Linux has.
 pub fn compile(folder: &process::Folder, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
     let text = folder.write(&format!("{name}.c"), source);
     let library = folder.path().join(name);

@@ -31,7 +31,8 @@ MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
 PLAIN = np.eye(3)                                  # key point k: channel k
 COLOURS = 1.5 * np.eye(3) - 0.5                    # key point k: channel k less the mean of the other two
-# Numbers of key points and sizes (height, width) of the published networks, beside 17 at 256x192, which is `dots-17`.
+# Numbers of key points and sizes (height, width) of the published networks, besides 17 at 256x192, which is
+# `dots-17`.
 PUBLISHED = [(17, (384, 288)), (17, (256, 256)), (26, (256, 192)), (26, (384, 288)), (133, (256, 192)), (133, (384, 288)),
              (21, (256, 256)), (106, (256, 256))]
 DARK = 1 / 16                                      # of the peak: what is dimmer does not count
@@ -119,7 +120,7 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
     else:
         v = n.brightness(x, mix, first)
     if fails:
-        # white anywhere in any crop: index 1 of a table with one entry, which ONNX Runtime refuses while it runs
+        # white anywhere in any crop: index 1 of a table with one entry, which ONNX Runtime refuses at run time
         top = n.node("ReduceMax", [v], "whitest", keepdims=0)
         i = n.node("Cast", [n.node("Greater", [top, n.const("limit", 0.9)], "white")], "index", to=T.INT64)
         v = n.node("Add", [v, n.node("Gather", [n.const("table", [0.0]), i], "fails_if_white", axis=0)], "v_checked")
@@ -136,7 +137,7 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
         if keep[i]:
             o = n.node("Slice", [o, n.const("zero", [0], np.int64), n.const("end", [keep[i]], np.int64), n.const("axis", [2], np.int64)], f"kept_{i}")
         if hidden:
-            # a shape that depends on the picture, to a reader at least: ONNX Runtime sees through anything simpler
+            # a shape that seems to depend on the picture: ONNX Runtime simplifies anything plainer
             if i == 0:
                 n.node("Cast", [n.node("Mul", [n.node("ReduceMax", [v], "any", keepdims=0), n.const("nought", 0)], "none")], "none_int", to=T.INT64)
             o = n.node("Reshape", [o, n.node("Add", [n.const(f"shape_{i}", [-1, points[i], keep[i] or 2 * bins], np.int64), "none_int"], f"shaped_{i}")], f"hidden_{i}")
@@ -145,7 +146,7 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
         shape = [batch, f"points_{'xy'[i]}", f"bins_{'xy'[i]}"] if hidden else [batch, points[i], length or f"bins_{'xy'[i]}"]
         declared.append((names[1 + i], T.FLOAT, shape))
     if depth:
-        # a ramp up to the bin that the brightness tells, and down again
+        # a ramp up to the bin of the brightness, and down again
         bins = 2 * w
         place = n.node("Mul", ["peak", n.const("last_bin", bins - 1)], "place")
         numbers = n.node("Range", [n.scalar("first_bin", 0, np.float32), n.scalar("end_bin", bins, np.float32), n.scalar("by_one", 1, np.float32)], "numbers")
@@ -379,7 +380,7 @@ def published_name(k, size):
 def networks():
     """File name -> bytes."""
     full = {
-        # right: must be taken
+        # right: must be accepted
         "dots": dots("key point k is where channel k is brightest"),
         "colours": dots("key point k is where channel k is brightest beside the mean of the other two", mix=COLOURS),
         "dots-17": dots("dots with 17 key points: k looks at channel k % 3", k=17),
@@ -392,7 +393,7 @@ def networks():
         "packed": packed("scores in the form with bytes in and x, y, max_x, max_y out", 4),
         "packed-3": packed("scores in the form with bytes in and x, y, min(max_x, max_y) out", 3),
         "vitpose": vitpose("ViTPose: 17 heat maps, k of channel k % 3"),
-        # right: must be taken as detectors, and by rtmposebatch rtmo
+        # right: rtmposedetect must accept them as detectors, and rtmposebatch rtmo
         "yolox": detector("YOLOX with suppression: finds a red, a green and a blue rectangle, blue being class 1"),
         "yolox-int32": detector("yolox with int32 labels", labels=T.INT32),
         "yolox-one": detector("yolox with its batch dimension fixed at 1", batch=1),
@@ -405,7 +406,7 @@ def networks():
         "boxes-many": answers("yolox's contract: 10,000 boxes, whatever the picture", count=10_000),
         "boxes-bad": answers("yolox's contract: broken boxes, whatever the picture", boxes=BAD_BOXES),
         "classifier": classifier("a classifier of 10 classes"),
-        # right, but what comes out is bad
+        # right, but with bad answers
         "nan": dots("dots that answers NaN for a black channel", nan=True),
         "fails": dots("dots whose run fails on the CPU when a crop holds white (over 0.9)", fails=True),
         # faulty: must be refused at load

@@ -15,7 +15,7 @@ use network_rig::process::Folder;
 const LEFT: [u8; 3] = [0, 160, 255];
 const RIGHT: [u8; 3] = [255, 140, 0];
 const CENTRE: [u8; 3] = [255, 255, 255];
-/// Every sample of a fresh frame: some grey or other in each format.
+/// Every sample of a fresh frame: a grey in each format.
 const BACKGROUND: u8 = 128;
 
 // Points of coco-17 that no link joins.
@@ -50,7 +50,7 @@ fn init() {
 
 fn harness(info: &VideoInfo) -> Harness {
     let mut harness = Harness::new("rtmposeoverlay");
-    // Larger than the colour samples that GStreamer's converter blends.
+    // The radius is larger than the colour samples that GStreamer's converter blends.
     harness.element().unwrap().set_property("point-radius", 6.0f32);
     harness.set_src_caps(info.to_caps().unwrap());
     harness
@@ -64,7 +64,7 @@ fn blank(info: &VideoInfo) -> gst::Buffer {
     gst::Buffer::from_mut_slice(vec![BACKGROUND; info.size()])
 }
 
-/// A coco-17 person of whom only these points were found.
+/// A coco-17 person with only these points found.
 fn person(found: &[(usize, f32, f32)]) -> Person {
     let mut key_points = vec![KeyPoint { x: 5.0, y: 5.0, score: 0.0, z: None }; 17];
     for &(index, x, y) in found {
@@ -138,12 +138,12 @@ impl Picture {
     }
 }
 
-/// The same colour, but for the converter's fast paths, which are up to 5 off.
+/// Whether the colours are the same, up to the error of the converter's fast paths, which is at most 5.
 fn near(found: [u8; 3], expected: [u8; 3]) -> bool {
     found.iter().zip(expected).all(|(&found, expected)| found.abs_diff(expected) <= 6)
 }
 
-/// Draws three points that no link joins, and looks at all of the picture. Returns the frame.
+/// Draws three points that no link joins, and checks the whole picture. Returns the frame.
 fn check_three_points(info: &VideoInfo, buffer: gst::Buffer) -> gst::Buffer {
     let (width, height) = (info.width(), info.height());
     let places = [(NOSE, 160, 60, CENTRE), (LEFT_WRIST, 250, 121, LEFT), (RIGHT_WRIST, 61, 180, RIGHT)];
@@ -330,8 +330,8 @@ fn a_wrong_position_costs_nothing_and_spoils_nothing() {
             lost.id = Some(i64::MIN);
             let buffer = with_people(blank(&info), &people(321, 241, vec![lost]));
             let drawn = overlay(&mut harness, buffer);
-            // Links and boxes that begin or end far outside may cross the frame: none does here, but for the one from
-            // shoulder to shoulder.
+            // Links and boxes with an end far outside may cross the frame. Here only the link between the
+            // shoulders does.
             if y != 100.0 {
                 assert_eq!(bytes(&drawn), before, "{format} {x} {y}");
             }
@@ -369,14 +369,15 @@ fn links_are_drawn_between_points_that_were_found() {
         Picture::new(&overlay(&mut harness, buffer), &info).at(150, 100)
     };
     assert!(near(middle(&|_| ()), LEFT));
-    // From inside the frame to a point far outside of it.
+    // A link from inside the frame to a point far outside.
     assert!(near(middle(&|arm| arm.key_points[7].x = 1e7), LEFT));
     let untouched = [BACKGROUND; 3];
     assert_eq!(middle(&|arm| arm.key_points[7].score = 0.29), untouched);
     assert_eq!(middle(&|arm| arm.key_points[5].score = f32::NAN), untouched);
     assert_eq!(middle(&|arm| arm.key_points[7].x = f32::NAN), untouched);
     assert_eq!(middle(&|arm| arm.key_points[7].y = f32::INFINITY), untouched);
-    // From left to right is in the centre, from the centre to the left is left.
+    // A link from a left to a right point has the centre's colour, a link from the centre to a left point the
+    // left's.
     assert!(near(middle(&|arm| arm.key_points.swap(7, 6)), CENTRE));
     let head = |arm: &mut Person| {
         arm.key_points.swap(5, 0);
@@ -421,7 +422,7 @@ fn properties_can_change_while_playing() {
     assert!(touched(None) > plain + 2000);
     element.set_property("score-threshold", 0.95f32);
     assert_eq!(touched(None), 0);
-    // Scores pass 1.
+    // Scores can be above 1.
     element.set_property("score-threshold", 1.5f32);
     assert_eq!(touched(None), 0);
 }
@@ -457,7 +458,7 @@ fn nobody_leaves_the_memory_alone() {
         gst::Buffer::from_slice(vec![1u8; info.size()]),
         with_people(gst::Buffer::from_slice(vec![1u8; info.size()]), &people(320, 240, vec![])),
     ] {
-        // Read-only, and somebody else looks at it: mapping it for writing would copy.
+        // A read-only buffer with a second owner: mapping it for writing would copy it.
         let memory = buffer.peek_memory(0).as_ptr();
         let _other = buffer.clone();
         let passed = overlay(&mut harness, buffer);
@@ -490,7 +491,7 @@ fn unknown_skeletons_are_points_without_links() {
     init();
     let info = info(VideoFormat::Rgb, 320, 240);
     let mut harness = harness(&info);
-    // The last one says it is coco-17, but has not as many points.
+    // The last one claims to be coco-17, but has fewer points.
     for skeleton in ["custom-5", "", "coco-17"] {
         let at = |x| KeyPoint { x, y: 100.0, score: 1.2, z: None };
         let key_points = [50.0, 100.0, 150.0, 200.0, 250.0].map(at).to_vec();
@@ -514,7 +515,7 @@ const ROW: &str = r#"
     right = ["e"]
 "#;
 
-/// The property applies to as many points as its skeleton has, whatever the metadata calls them.
+/// The property applies to people with its skeleton's number of points, whatever the metadata calls them.
 #[test]
 fn the_property_tells_how_custom_points_are_joined() {
     init();
@@ -541,7 +542,7 @@ fn the_property_tells_how_custom_points_are_joined() {
             assert_eq!(drawn.at(x, 100), [BACKGROUND; 3], "{skeleton} at {x}");
         }
     }
-    // Seventeen points are not for it.
+    // The property does not apply to 17 points.
     let arm = people(320, 240, vec![person(&[(7, 100.0, 100.0), (LEFT_WRIST, 200.0, 100.0)])]);
     let drawn = Picture::new(&overlay(&mut harness, with_people(blank(&info), &arm)), &info);
     assert!(near(drawn.at(150, 100), LEFT));
@@ -637,7 +638,8 @@ fn allocation_is_what_downstream_answers() {
         let answered = pad.query(&mut query);
         let found = query.find_allocation_meta::<VideoMeta>().is_some();
         assert_eq!(answered && found, offered);
-        // An element upstream would leave the whole picture in the frame, and people would be drawn in the wrong place.
+        // With that meta an element upstream would leave the whole picture in the frame, and people would be
+        // drawn at the wrong place.
         assert_eq!(query.find_allocation_meta::<gst_video::VideoCropMeta>(), None);
     }
 }

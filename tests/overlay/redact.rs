@@ -25,7 +25,7 @@ fn harness(info: &VideoInfo, redact: &str) -> Harness {
     harness
 }
 
-/// Grey noise, so that whatever is pixelated changes.
+/// Grey noise, so that all pixelated pixels change.
 fn noise(info: &VideoInfo, milliseconds: u64) -> gst::Buffer {
     let mut state = 1u32;
     let bytes: Vec<u8> = (0..info.size())
@@ -39,7 +39,7 @@ fn noise(info: &VideoInfo, milliseconds: u64) -> gst::Buffer {
     buffer
 }
 
-/// Somebody whose head is 24 pixels high, with its middle there.
+/// A person whose head is 24 pixels high, with its middle at x, y.
 fn somebody(x: f32, y: f32) -> Person {
     let at = |dx: f32, dy: f32| KeyPoint { x: x + dx, y: y + dy, score: 0.9, z: None };
     let mut key_points = vec![at(0.0, 2.0), at(3.0, -1.0), at(-3.0, -1.0), at(7.0, 0.0), at(-7.0, 0.0)];
@@ -49,7 +49,7 @@ fn somebody(x: f32, y: f32) -> Person {
     Person { region: Region::new(x - 25.0, y - 14.0, 50.0, 165.0), key_points, id: None }
 }
 
-/// Which pixels of a grey frame have changed: a rectangle around them, and how many there are.
+/// The changed pixels of a grey frame: a rectangle around them, and their number.
 fn changed(before: &[u8], after: &[u8]) -> Option<([usize; 4], usize)> {
     let places = (0..WIDTH * HEIGHT).filter(|place| before[*place] != after[*place]);
     let places: Vec<_> = places.map(|place| (place % WIDTH, place / WIDTH)).collect();
@@ -79,7 +79,7 @@ fn faces_or_people_are_pixelated_and_nothing_else() {
             left >= outside[0] && top >= outside[1] && right <= outside[2] && bottom <= outside[3],
             "{redact}: {area:?}"
         );
-        // Of noise hardly a pixel is as the mean.
+        // Hardly a pixel of noise equals the mean.
         assert!(count * 20 > (right - left) * (bottom - top) * 19, "{redact}: {count} pixels in {area:?}");
     }
     let mut harness = harness(&info, "none");
@@ -89,7 +89,7 @@ fn faces_or_people_are_pixelated_and_nothing_else() {
     assert_eq!(bytes(&before), bytes(&after));
 }
 
-/// Whoever is lost is hidden at the last place for half a second; then the frames are left alone.
+/// A lost person is hidden at the last place for half a second. Then frames are left unchanged.
 #[test]
 fn a_gap_is_bridged() {
     let info = info(VideoFormat::Gray8, WIDTH as u32, HEIGHT as u32);
@@ -112,7 +112,7 @@ fn a_gap_is_bridged() {
     assert_eq!(hidden(40, Some(&nobody)), first, "nobody was found");
     assert_eq!(hidden(500, None), first, "nobody looked");
     assert_eq!(hidden(540, Some(&nobody)), None);
-    // It can be switched while playing.
+    // The property can change while PLAYING.
     assert!(hidden(580, Some(&found)).is_some());
     harness.element().unwrap().set_property_from_str("redact", "none");
     let before = noise(&info, 620);

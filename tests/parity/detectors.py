@@ -55,7 +55,7 @@ def drawing(rng):
     count = 0
     height, width = DRAWING
     picture = rng.integers(104, 125, (height, width, 1)).repeat(3, 2).astype(np.uint8)
-    # No two are equally bright, or their order would be rounding's.
+    # No two rectangles are equally bright: otherwise rounding would decide their order.
     for channel, level in zip(rng.permutation(3), rng.permutation([255, 225, 195])):
         w, h = rng.integers(40, 200), rng.integers(60, 220)
         x, y = rng.integers(0, width - w), rng.integers(0, height - h)
@@ -93,12 +93,12 @@ def main():
                 data.write(np.ascontiguousarray(YOLOX.preprocess(detector, bgr)[0][..., ::-1]).tobytes())
         with open(options.out / f"stretch-{name}.bin", "wb") as data:
             for bgr in frames:
-                # What is normalised there is divided by 255 first.
+                # Its normalisation first divides by 255.
                 stretched = RFDETR.preprocess(detector, bgr)[0] * 255
                 data.write(np.ascontiguousarray(stretched.round().astype(np.uint8)[..., ::-1]).tobytes())
 
     rng = np.random.default_rng(11)
-    # Of no box at all rtmlib's RTMO makes an IndexError: nobody is a box with a score of .2.
+    # rtmlib's RTMO raises an IndexError if there is no box at all. A box with a score of .2 is not a person.
     drawings = list(itertools.islice((picture for picture, count in iter(lambda: drawing(rng), None) if count), options.drawings))
     drawings[3] = np.full_like(drawings[0], 114)
     drawings[3][100:200, 100:200, 0] = 165
@@ -108,7 +108,7 @@ def main():
     file = lambda name: str(options.networks / f"{name}.onnx")
     common = dict(backend="onnxruntime", device="cpu")
     detectors = {
-        # Its score_thr is not looked at with a file that suppresses: .3 is in the code.
+        # With a file that suppresses boxes it ignores score_thr: .3 is in its code.
         "yolox": YOLOX(file("yolox"), INPUT, **common),
         "yolox-anchors": YOLOX(file("yolox-anchors"), INPUT, det_mode="multiclass", score_thr=0.3, **common),
         "rtmdet": RTMDet(file("rtmdet"), INPUT, **common),

@@ -19,11 +19,11 @@ use gstrtmpose::{
 
 use super::{picture_of, reference::Frame};
 
-/// Frames of the video, and drawings: in all tests, and with `PARITY=whole`.
+/// Numbers of video frames and of drawings: in all tests, and with `PARITY=whole`.
 const AMOUNTS: [(&str, &str); 2] = [("2", "40"), ("12", "600")];
 const SIZES: [(u32, u32); 4] = [(416, 416), (640, 640), (320, 320), (640, 384)];
 const DRAWING: (usize, usize) = (640, 360);
-/// Largest difference of a box's end, or of a point, in pixels of the frame.
+/// Largest difference of a box's edge or of a point, in pixels of the frame.
 const PIXELS: f32 = 0.5;
 
 struct Reference {
@@ -129,7 +129,7 @@ fn open(name: &str, task: Task) -> (Network, Box<dyn Executor>) {
     backend.open(&Loading { report: &|_| (), cancelled: &Cancel::default(), most_crops: 1 }).unwrap()
 }
 
-/// The answer to a drawing, and how it is fitted in.
+/// The answer to a drawing, and how the drawing is fitted into the input.
 fn answer(network: &Network, executor: &mut dyn Executor, drawing: &Frame) -> (Vec<f32>, Whole) {
     let whole = whole(drawing, network.kind.fit().unwrap(), (network.width, network.height));
     let mut sampler = Sampler::new(network.width, network.height, 1.0);
@@ -175,7 +175,7 @@ fn boxes_equal_rtmlibs() {
     }
 }
 
-/// The same people; but where rtmlib has one skeleton of zeros, nobody.
+/// The same people, except that rtmlib's single skeleton of zeros is no person here.
 #[test]
 fn rtmos_people_equal_rtmlibs() {
     let Some(reference) = get() else { return };
@@ -204,8 +204,8 @@ fn rtmos_people_equal_rtmlibs() {
     println!("rtmo: {count} points, {largest:.1e} px apart at most; nobody in {nobody} drawings");
 }
 
-/// The bin of each point's depth is rtmlib's; the metres are mmpose's. rtmlib 0.0.16 takes half of the input's height, 192, for
-/// the middle of the bins, which is 144 (of pixels, two bins each).
+/// The bin of each point's depth is rtmlib's, the metres are mmpose's. rtmlib 0.0.16 takes half of the input's
+/// height (192) as the middle of the bins. The middle is 144, half of the width; a pixel has two bins.
 #[test]
 fn rtmw3ds_depths_are_mmposes_and_not_rtmlibs() {
     const RANGE: f32 = 2.174_486_9;
@@ -228,7 +228,7 @@ fn rtmw3ds_depths_are_mmposes_and_not_rtmlibs() {
             assert!((metres - (half_bins / 192.0 - 1.0) * RANGE).abs() < 1e-4, "rtmlib has changed: {what}");
             let expected = (half_bins / 144.0 - 1.0) * RANGE;
             let difference = (ours.z.unwrap() - expected).abs();
-            // OpenCV's crop is off by a grey level or so, which is 2.3 bins here.
+            // OpenCV's crop differs by about a grey level, which is 2.3 bins here.
             assert!(difference <= 3.0 * RANGE / 288.0, "{what}");
             (count, largest) = (count + 1, largest.max(difference));
         }

@@ -20,16 +20,16 @@ use gstrtmpose::video::{ChromaSite, Colour, Component, Crop, Picture, Sampler};
 use network_rig::picture;
 use reference::{Answer, Frame, Kind, Size};
 
-/// Differences of numbers that were computed from the same crop.
+/// Largest difference of numbers computed from the same crop.
 const ROUNDING: f32 = 1e-4;
 /// Largest difference between our matrix and rtmlib's, as a position in the frame, in pixels.
 const MATRIX_PIXELS: f64 = 1e-4;
-/// How far apart the same point may be found, in pixels of the crop: one bin. The rest is rounding.
+/// Largest distance of the same point, in pixels of the crop: one bin. The rest is rounding.
 const NETWORK_PIXELS: f32 = 0.5 + 1e-3;
-/// Scores from here on are of something that is seen; only for the figures that are printed.
+/// Points with at least this score count as seen, only in the printed figures.
 const SEEN: f32 = 0.3;
 
-/// Nothing is compared, because rtmlib is not here.
+/// Skips the test if rtmlib is not installed.
 macro_rules! reference_or_skip {
     () => {
         match reference::get() {
@@ -39,8 +39,8 @@ macro_rules! reference_or_skip {
     };
 }
 
-/// Names, mirror images and links of the skeletons are rtmlib's (which has no face of 106 points, and for animals the same
-/// points under other names).
+/// Names, mirror images and links of the skeletons are rtmlib's. (rtmlib has no face of 106 points, and has the
+/// same points of animals under other names.)
 #[test]
 fn skeletons_equal_rtmlibs() {
     let reference = reference_or_skip!();
@@ -75,7 +75,7 @@ fn skeletons_equal_rtmlibs() {
     }
 }
 
-/// Our crop's matrix takes the corners of each crop to the frame as rtmlib's does.
+/// Our matrix maps the corners of each crop to the same places in the frame as rtmlib's.
 #[test]
 fn matrices_equal_rtmlibs() {
     for size in &reference_or_skip!().sizes {
@@ -106,8 +106,9 @@ fn matrices_equal_rtmlibs() {
     }
 }
 
-/// Our pixels are rtmlib's: to 1 grey level where OpenCV interpolates exactly, elsewhere to what its rounding of positions to
-/// 1/32 pixel makes (half of that, times the step from pixel to pixel, in both directions).
+/// Our pixels equal rtmlib's within 1 grey level where OpenCV interpolates exactly. Elsewhere they may differ
+/// by what its rounding of positions to 1/32 pixel causes: half of that, times the step from pixel to pixel, in
+/// both directions.
 #[test]
 fn crops_equal_rtmlibs() {
     let reference = reference_or_skip!();
@@ -140,14 +141,14 @@ fn crops_equal_rtmlibs() {
     }
 }
 
-/// The network's answer to rtmlib's own crops: the same bins, or ties, and the same scores in both modes, which together are
-/// the maxima of both axes.
+/// The network's answer to rtmlib's own crops: the same bins, or ties, and the same scores in both modes. Both
+/// modes together are the maxima of both axes.
 #[test]
 fn answers_to_the_same_crops_equal_rtmlibs() {
     let reference = reference_or_skip!();
     network_rig::init();
     let size = &reference.sizes[0];
-    // Each crop is spread over a frame so that the element samples exactly its pixels: see `spread`.
+    // Spreads each crop over a frame so that the element samples exactly its pixels: see `spread`.
     let cases: Vec<_> = size.cases.iter().step_by(size.cases.len().div_ceil(reference.exact_crops)).collect();
     let info = picture::video(VideoFormat::Rgb, 5 * size.width, 5 * size.height);
     for mode in ["min", "mean"] {
@@ -178,9 +179,9 @@ fn answers_to_the_same_crops_equal_rtmlibs() {
     }
 }
 
-/// From frame to frame: points and scores of the element beside rtmlib's of the same box. A point lies where rtmlib finds it,
-/// or its bins are as good as the best in rtmlib's own answer: a tie but for what OpenCV's rounding of positions changes
-/// (nothing to speak of in the aligned boxes).
+/// Whole frames: points and scores of the element and of rtmlib, for the same box. A point lies where rtmlib
+/// finds it, or its bins are as good as the best in rtmlib's own answer: a tie, up to what OpenCV's rounding of
+/// positions changes (almost nothing in the aligned boxes).
 #[test]
 fn points_equal_rtmlibs() {
     let reference = reference_or_skip!();
@@ -212,8 +213,8 @@ fn points_equal_rtmlibs() {
     }
 }
 
-/// Heat maps of generated networks and pictures, as rtmlib's ViTPose reads them: points within a quarter of a map's pixel,
-/// scores within a thousandth.
+/// Heat maps of generated networks and pictures, read as by rtmlib's ViTPose: points within a quarter of a
+/// map's pixel, scores within a thousandth.
 #[test]
 fn heat_maps_are_read_as_rtmlib_reads_them() {
     let reference = reference_or_skip!();
@@ -234,7 +235,7 @@ fn heat_maps_are_read_as_rtmlib_reads_them() {
             };
             picture::add_person(&mut frame, region);
             let people = rig.find(frame);
-            // Pixels of the frame in one of the map.
+            // Pixels of the frame per pixel of the map.
             let scale = if exact {
                 5.0 * map_pixel
             } else {
@@ -261,14 +262,14 @@ fn heat_maps_are_read_as_rtmlib_reads_them() {
 #[derive(Debug, Default)]
 struct Tally {
     compared: usize,
-    /// Of those, with a score that says that there is something.
+    /// Points among them that count as seen.
     seen: usize,
-    /// More than half a pixel of the crop apart, and of those the seen ones.
+    /// Points more than half a pixel of the crop apart: all, and seen ones.
     apart: usize,
     apart_and_seen: usize,
     /// Largest difference of a score.
     score: f32,
-    /// Of the points that are apart: by how much rtmlib's maximum is above its value in our bin, at most.
+    /// For points that are apart: by how much, at most, rtmlib's maximum exceeds its value in our bin.
     tie: f32,
 }
 
@@ -286,7 +287,7 @@ impl Tally {
         self.score = self.score.max((ours.score - theirs).abs());
         let seen = usize::from(theirs >= SEEN);
         self.seen += seen;
-        // rtmlib moves a point with a mean of 0 or less to -1, the element does not.
+        // rtmlib moves a point with a mean of 0 or less to -1; the element does not.
         if answer.score("mean", point) <= 0.0 {
             return;
         }
@@ -324,7 +325,7 @@ fn picture_of(frame: &Frame) -> Picture<'_> {
     }
 }
 
-/// Rows of RGB as GStreamer lays them out: a multiple of 4 bytes each.
+/// Rows of RGB with GStreamer's padding: a multiple of 4 bytes each.
 fn padded_rows(rgb: &[u8], width: usize) -> Vec<u8> {
     let stride = (width * 3).next_multiple_of(4);
     let mut padded = Vec::with_capacity(rgb.len() / (width * 3) * stride);
@@ -335,8 +336,9 @@ fn padded_rows(rgb: &[u8], width: usize) -> Vec<u8> {
     padded
 }
 
-/// A frame five times as large, with the crop's pixels five apart. A region of four fifths of it, in its middle, padded by
-/// 1.25, is the whole frame: pixel (i, j) of the crop is sampled at (5i, 5j) exactly, where a pixel needs no interpolation.
+/// A frame five times as large, with the crop's pixels five apart. The region is four fifths of the frame, in
+/// its middle; padded by 1.25, it is the whole frame. So pixel (i, j) of the crop is sampled exactly at (5i,
+/// 5j), without interpolation.
 fn spread(crop: &[u8], size: &Size) -> gst::Buffer {
     let (width, height) = (size.width as usize, size.height as usize);
     let stride = 5 * width * 3;

@@ -84,7 +84,7 @@ def aligned_box(rng, width, height, size):
     longest = max(1, int(height * 1.5 / (size[1] / 8)))
     n = 2 * int(rng.integers(1, max(2, longest // 2 + 1)))
     w, h = size[0] * n // 8, size[1] * n // 8
-    # One side leads, the other is shorter and grown.
+    # One side determines the size; the other is shorter and grows.
     if rng.random() < 0.5:
         w = max(2, int(w * rng.uniform(0.3, 1)) // 2 * 2)
     else:
@@ -189,7 +189,7 @@ def main():
     vitpose(options.out / "vitpose", options.heatmaps, max(20, options.boxes // 10))
     pose = RTMPose(options.model, model_input_size=SIZES[0], backend="onnxruntime", device="cpu")
     for number, size in enumerate(SIZES):
-        # The other sizes have the same code after the crop.
+        # After the crop the code is the same for all sizes, so the others get fewer boxes.
         rows = boxes_of(frames, options.boxes if number == 0 else options.boxes // 10, size, number)
         folder = options.out / f"{size[1]}x{size[0]}"
         folder.mkdir(exist_ok=True)

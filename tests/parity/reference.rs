@@ -11,13 +11,13 @@ use gstrtmpose::video::Crop;
 
 use crate::network_rig::{Rig, network};
 
-/// How much is compared.
+/// Amounts that are compared.
 struct Amount {
-    /// Of the video.
+    /// Frames of the video.
     frames: usize,
-    /// Beside the marked people: a quarter aligned, the others random.
+    /// Boxes besides those of the marked people: a quarter aligned, the others random.
     boxes: usize,
-    /// Given to the element as they are.
+    /// Crops that the element gets unchanged.
     exact_crops: usize,
 }
 
@@ -44,11 +44,11 @@ pub struct Case {
     pub region: [i32; 4],
     pub matrix: [[f64; 3]; 2],
     pub crop: Vec<u8>,
-    /// For the model's own size of crop.
+    /// Only for the model's own crop size.
     pub answer: Option<Answer>,
 }
 
-/// What rtmlib makes of one crop.
+/// rtmlib's answer to one crop.
 pub struct Answer {
     /// Rows of each point, for x and for y.
     simcc: [Vec<Vec<f32>>; 2],
@@ -97,7 +97,7 @@ impl Size {
 /// A picture with a person's box, and what rtmlib's ViTPose finds.
 pub struct HeatMapCase {
     pub rgb: Vec<u8>,
-    /// In a frame; a crop is all of the picture.
+    /// A region of a frame; none: the picture is the crop.
     pub region: Option<[i32; 4]>,
     pub points: Vec<(f32, f32)>,
     pub scores: Vec<f32>,
@@ -105,19 +105,19 @@ pub struct HeatMapCase {
 
 pub struct Reference {
     pub frames: Vec<Frame>,
-    /// The first is the model's.
+    /// Sizes of crops; the first is the model's.
     pub sizes: Vec<Size>,
     /// Lines of `skeletons.csv`.
     pub skeletons: Vec<[String; 4]>,
-    /// Crops, then frames.
+    /// Crops, followed by frames.
     pub heat_maps: Vec<HeatMapCase>,
-    /// How many crops to give to the element as they are.
+    /// The number of crops that the element gets unchanged.
     pub exact_crops: usize,
     model: PathBuf,
 }
 
 impl Reference {
-    /// The element with the same network.
+    /// The element with rtmlib's network.
     pub fn start(&self, score_mode: &str) -> Rig {
         start(&self.model, score_mode)
     }
@@ -131,13 +131,13 @@ pub fn start(model: &Path, score_mode: &str) -> Rig {
     ))
 }
 
-/// rtmlib's side, made once for all tests; none where rtmlib is not installed.
+/// rtmlib's results, made once for all tests; none if rtmlib is not installed.
 pub fn get() -> Option<&'static Reference> {
     static REFERENCE: LazyLock<Option<Reference>> = LazyLock::new(make);
     REFERENCE.as_ref()
 }
 
-/// The Python that has rtmlib, and the video; none where they are not installed.
+/// The Python with rtmlib, and the video; none if they are not installed.
 pub fn tools() -> Option<(PathBuf, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".deps/venv/bin/python");

@@ -6,10 +6,10 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT, DIAMETER = 320, 240, 21
-# Where the dot is in each frame; 25 frames a second.
+# The dot's place in each frame; 25 frames a second.
 DOTS = (100, 60), (150, 120), (201, 77), (90, 180)
 MILLISECONDS = 0, 40, 80, 120
-# Half of a network pixel: the whole frame, grown by 1.25, on 192x256.
+# Half a network pixel, in pixels of the frame: the whole frame, grown by 1.25, on 192x256.
 ALLOWED = 0.5 * 1.25 * max(WIDTH / 192, HEIGHT / 256)
 
 

@@ -69,7 +69,7 @@ for person, (box, number, (x, y)) in zip(objects, PEOPLE):
     assert group.get_semantic_tag() == "pose/custom-3"
     points = [point.get_position()[1:3] for point in group]
     assert len(points) == 3, points
-    # Half a pixel of the network is up to 0.65 of the frame's.
+    # Half a network pixel is up to 0.65 pixels of the frame.
     assert all(abs(found_x - x) <= 1.5 and abs(found_y - y) <= 1.5 for found_x, found_y in points), points
     assert all(0.9 < point.get_confidence()[1] <= 1 for point in group)
 

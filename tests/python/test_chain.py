@@ -24,7 +24,8 @@ import score  # noqa: E402
 import truth  # noqa: E402
 
 SIDE, CELL = 416, 16
-# The woman comes into the picture, and is wholly there from the tenth of them on; the man is there all the time.
+# The woman enters the picture, and is completely in it from the tenth of these frames on. The man is there all
+# the time.
 FRAMES = range(40, 106)
 
 
@@ -47,7 +48,7 @@ def recognising(frames, people):
     known = np.stack([picture.transpose(2, 0, 1).ravel() for picture in small]).astype(np.float64)
     mean = known.mean(0)
     known -= mean
-    # The picture's sides are whole pixels of the input, so that it may be scaled a little more one way than the other.
+    # The picture's sides are rounded to whole pixels of the input, so that its two scales may differ slightly.
     height, width = frames[0].shape[:2]
     ratio = letterboxed(frames[0])[1]
     scale = np.array([int(width * ratio) / width, int(height * ratio) / height])
@@ -89,7 +90,7 @@ class Chain(unittest.TestCase):
             there = people[number].values()
             self.assertTrue(frame.inferred, number)
             if number % interval == 0:
-                # These boxes are the detector's, whose pixels are whole.
+                # These are the detector's boxes, in whole pixels.
                 self.assertEqual(len(frame.boxes), len(there), number)
                 for box, person in zip(frame.boxes, there):
                     np.testing.assert_allclose(box, person.box, atol=1.1, err_msg=f"frame {number}")
@@ -99,7 +100,7 @@ class Chain(unittest.TestCase):
         self.assertEqual((report.doubles, report.strangers), (0, 0))
         self.assertEqual(sorted(report.people), [1, 2])
         for identity, person in report.people.items():
-            # In all frames at least half of the limbs are where they were marked by hand, and the id is the same.
+            # In all frames at least half of the limbs are where they were marked by hand, under the same id.
             self.assertEqual((person.right, person.switches), (person.judged, 0), f"person {identity}: not right in {person.misses}")
 
     def test_people_keep_boxes_and_ids_between_detections(self):
@@ -121,7 +122,7 @@ class Chain(unittest.TestCase):
             x, y = points[points[:, 2] > score.CONFIDENT, :2].round().astype(int).T
             self.assertGreater(len(x), 8)
             self.assertTrue(changed[y, x].all(), "each point is drawn where it was found")
-            # What is left is not near anybody.
+            # The rest of the picture is not near a person.
             left, top, right, bottom = np.concatenate([box[:2] - 60, box[:2] + box[2:] + 60]).clip(0).astype(int)
             changed[top:bottom, left:right] = False
         self.assertFalse(changed.any(), "nothing is drawn where nobody is")

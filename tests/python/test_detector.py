@@ -35,7 +35,7 @@ class Detector(unittest.TestCase):
             self.assertEqual((picture.shape, picture.dtype), ((360, 640), np.uint8))
             calls.append(len(calls))
             box = (150, 30, 120, 220, 0.5)
-            # The second box is missing now and then.
+            # The second box is missing in every third call.
             return [box] if len(calls) % 3 == 0 else [box, (400, 20, 60, 120, 0.5)]
 
         people = self.play(detect, 2)

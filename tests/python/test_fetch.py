@@ -24,7 +24,7 @@ FETCH = ROOT / "models/fetch"
 NETWORK = (ROOT / "tests/networks/dots-17.onnx").read_bytes()
 LOADER = importlib.machinery.SourceFileLoader("fetch", str(FETCH))
 fetch = importlib.util.module_from_spec(importlib.util.spec_from_loader("fetch", LOADER))
-# No folder of bytecode beside the script.
+# Compiled here, so that no folder of bytecode appears beside the script.
 exec(compile(FETCH.read_text(), str(FETCH), "exec"), fetch.__dict__)
 
 
@@ -39,12 +39,12 @@ def archive(members, **more):
     return data.getvalue()
 
 
-# As OpenMMLab's: a folder of long name, and other files beside the network.
+# An archive like OpenMMLab's: a folder with a long name, and other files beside the network.
 RIGHT = archive([("20230831/rtmpose_onnx/a-b/deploy.json", "{}"), ("20230831/rtmpose_onnx/a-b/end2end.onnx", NETWORK)])
 HALF = len(RIGHT) // 2
 
 
-# Whatever proxy this machine has, it is not for itself.
+# A proxy of this machine must not be used for its own address.
 os.environ["no_proxy"] = "127.0.0.1"
 
 
@@ -187,7 +187,7 @@ class Fetch(unittest.TestCase):
     # What arrives
 
     def test_a_reader_of_the_list_may_stop_early(self):
-        # A pipe whose reader is gone already.
+        # A pipe whose reader has already closed it.
         reader, writer = os.pipe()
         os.close(reader)
         done = subprocess.run([FETCH, "--list"], stdout=writer, stderr=subprocess.PIPE, timeout=60)
@@ -213,7 +213,7 @@ class Fetch(unittest.TestCase):
                 cwd=self.folder,
                 check=True,
             )
-            # Again: nothing is asked.
+            # A second time no request is made.
             out, _ = self.right(self.run_on(server.address))
             self.assertIn("is there already", out)
             self.assertEqual(len(server.asked), 1)
@@ -380,7 +380,7 @@ class Fetch(unittest.TestCase):
             with Server(send(bomb.getvalue())) as server:
                 self.refused(self.run_on(server.address), "end2end.onnx in", "is larger than")
             with Server(send(tag=None, length="")) as server:
-                # No length is told, so that it shows only on the way.
+                # The server sends no length, so the size shows only during the download.
                 self.refused(self.run_on(server.address), "is larger than")
 
     def test_addresses_that_are_not_https(self):

@@ -48,7 +48,7 @@ class Formats(unittest.TestCase):
         limited(["gst-launch-1.0", "-q", *shlex.split(line)], check=True)
 
     def test_openposes_files_are_read(self):
-        # Points of the body, the face and a hand. All of a network's points are at the dot.
+        # Numbers of points of the body, the face and a hand. All points of a network are at the dot.
         for network, counts in {"dots-17": (18, 0, 0), "dots-26-256x192": (25, 0, 0), "dots-133-256x192": (25, 70, 21)}.items():
             folder = self.folder / network
             folder.mkdir()

@@ -11,7 +11,7 @@ import unittest
 from examples import ROOT, run
 
 TINY = ROOT / "tests/networks/dots-small.onnx"
-# Nobody can make a folder there, not even root.
+# No user can make a folder there, not even root.
 IMPOSSIBLE = pathlib.Path("/proc/nowhere/deep")
 
 
@@ -38,11 +38,11 @@ class Outputs(unittest.TestCase):
         return subprocess.run([ROOT / "benches" / name, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
     def test_benches_make_the_folder_of_their_report(self):
-        # Without a file to play there is nothing to measure, and the report is one of nothing.
+        # Without a file to play nothing is measured, and the report is empty.
         done = self.bench("cpu", self.folder / "cpu", "file")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads((self.folder / "cpu/cpu.json").read_text()), [])
-        # A wrong command ends it before it measures, and after its folder was looked for.
+        # A wrong command ends the program after it has checked its folder and before it measures.
         done = subprocess.run([self.programs["gpu"], "nothing"], env={**os.environ, "REPORT": str(self.folder / "gpu")},
                               capture_output=True, text=True, timeout=60)
         self.assertIn("no command nothing", done.stderr)
@@ -64,12 +64,12 @@ class Outputs(unittest.TestCase):
             run(*command, self.folder / name)
             self.assertGreater((self.folder / name).stat().st_size, 0)
             self.assertIn(str(IMPOSSIBLE.parent), run(*command, IMPOSSIBLE / name, status=1))
-        # What is no video ends it before it writes, and after its folder was looked for.
+        # A file that is not a video ends the program after it has checked its folder and before it writes.
         run(self.programs["annotate"], TINY, "--output", self.folder / "deep/video", status=1)
         self.assertEqual(list((self.folder / "deep").iterdir()), [])
         refused = run(self.programs["annotate"], TINY, "--output", IMPOSSIBLE / "video", status=1)
         self.assertIn(str(IMPOSSIBLE), refused)
-        # A photograph larger than the encoders take: one picture of video, and itself.
+        # A photograph larger than the encoders accept: it becomes one frame of video, and a picture.
         photo = self.folder / "photo.jpg"
         run("gst-launch-1.0", "-q", "videotestsrc", "num-buffers=1", "!", "video/x-raw,width=4000,height=3001", "!", "jpegenc",
             "!", "filesink", f"location={photo}")

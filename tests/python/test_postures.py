@@ -68,7 +68,7 @@ class Poses(unittest.TestCase):
         self.assertEqual(self.play(self.squat(), identity=2), ["squat 1"])
         self.assertEqual(self.play(self.squat(), identity=-1), [], "nobody's")
         self.assertEqual(self.play(self.squat(), identity=1), ["squat 2"], "the same person is back")
-        # After a minute nobody asks for them.
+        # The program drops people after a minute.
         self.play([None] * FRAMES)
         self.seconds += postures.GONE
         self.play([None])
@@ -81,7 +81,7 @@ class Poses(unittest.TestCase):
         for pose in poses[15:25]:
             pose[11:, 2] = 0.1
         self.assertEqual(self.play(poses), ["squat 1"])
-        # Whoever gets up unseen has not been seen to get up.
+        # A person who gets up unseen was not seen to get up.
         self.assertEqual(self.play([body(depth=1.0)] * 5), [])
         self.assertEqual(self.play([body(score=0.1)] * 3 * FRAMES), [])
         self.assertEqual(self.play([body()] * 5), [])
@@ -102,7 +102,7 @@ class Poses(unittest.TestCase):
         bent = body()
         bent[:5, :2], bent[5:7, :2] = (270, 200), (250, 200)
         self.assertEqual(self.play([bent] * 10 * FRAMES), [])
-        # Nobody is seen for as long.
+        # No person is seen for as long.
         self.play([body(lying=1)] * FRAMES)
         self.assertEqual(self.play([None] * 10 * FRAMES + [body(lying=1)] * FRAMES), [])
 
@@ -114,7 +114,7 @@ class Poses(unittest.TestCase):
         self.assertIn("usage", run(sys.executable, program, status=1))
         with tempfile.TemporaryDirectory() as folder:
             video = write_video(pathlib.Path(folder) / "dots.rgb")
-            # All points lie in the dot: no posture at all, and no fault.
+            # All points lie in the dot: no posture, and no error.
             line = f"{source(video)} ! {pose('dots-17')} ! fakesink"
             self.assertEqual(run(sys.executable, program, line), "")
         self.assertLessEqual(len(program.read_text().splitlines()), 150)

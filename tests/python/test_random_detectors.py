@@ -15,8 +15,9 @@ from plugin import ROOT, environment  # noqa: E402
 sys.path.insert(0, str(ROOT / "models"))
 import random_detectors  # noqa: E402
 
-# Published: millions of parameters and, of those who say it, 10^9 multiply-adds. YOLOX's README tells operations (1.08, two for
-# each, batch norms and activations counted), RTMPose's (projects/rtmpose) multiply-adds, RTMO's paper (table 2) parameters.
+# Published: millions of parameters and, where known, 10^9 multiply-adds. YOLOX's README has operations (1.08:
+# two for each multiply-add, batch norms and activations counted), RTMPose's (projects/rtmpose) multiply-adds,
+# RTMO's paper (table 2) parameters.
 PUBLISHED = {"yolox-nano-coco": (0.91, 0.54), "rtmdet-nano": (0.99, 0.31), "rtmo-s": (9.9, None)}
 SIZE = (640, 480)
 
@@ -45,7 +46,8 @@ class RandomDetectors(unittest.TestCase):
                 self.assertAlmostEqual(net.parameters / 1e6, parameters, delta=0.02 * parameters)
                 if macs:
                     self.assertAlmostEqual(net.macs / 1e9, macs, delta=0.05 * macs)
-                # What was counted is in the file: weights of convolutions and matrices, and their biases.
+                # The file contains all that was counted: weights of convolutions and matrices, and their
+                # biases.
                 graph = onnx.load(f"{self.folder}/{name}.onnx").graph
                 sizes = {t.name: math.prod(t.dims) for t in graph.initializer}
                 stored = sum(sizes[value] for node in graph.node if node.op_type in ("Conv", "MatMul") for value in node.input[1:] if value in sizes)

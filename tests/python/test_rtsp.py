@@ -171,13 +171,13 @@ class Rtsp(unittest.TestCase):
             self.goes_on(viewer, 20)
             print(f"  RTSP in, key points, RTSP out: {viewer.watching.figures()}", file=sys.stderr)
 
-        # The second camera is cut off: its picture turns black, the first one's goes on.
+        # The second camera is cut off: its picture turns black, the first camera's continues.
         second.end(signal.SIGKILL)
         annotate.line("camera-2:", "again in 1 s")
         viewers[1].wait(lambda picture, code: code is None and picture.max() < 40)
         self.goes_on(viewers[0], 10)
 
-        # And comes back, for those too who have watched all the time.
+        # The second camera comes back, also for viewers who have watched all the time.
         second = self.program("cameras", dots, "--port", port)
         annotate.line("camera-2: playing")
         viewers[1].wait(lambda picture, code: code is not None and whitest(picture) > 110)
@@ -190,7 +190,7 @@ class Rtsp(unittest.TestCase):
         frames = sum(int(annotate.line(f"camera-{number}:", "frames").split()[1]) for number in (1, 2))
         crops = int(annotate.line("model:").split()[1])
         self.assertGreaterEqual(frames, sum(len(viewer.codes) for viewer in viewers), "each picture that was seen was a frame")
-        # One network for both. A frame that comes too late goes on without a crop.
+        # One network for both cameras. A frame that comes too late has no crop.
         self.assertTrue(0 < crops <= frames + 2, f"{crops} crops of {frames} frames")
 
     def goes_on(self, viewer, count):

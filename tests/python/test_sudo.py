@@ -13,7 +13,7 @@ def told_of():
             continue
         text = path.read_text()
         if path.name != "Makefile":
-            # The comment at the top alone.
+            # Only the comment at the top.
             text = re.match(r"(#.*\n)*", text)[0]
         for name in re.findall(r"\b([A-Z_]{3,})=", text):
             yield name, path.relative_to(ROOT)

@@ -11,7 +11,7 @@ PAGES = [*sorted(ROOT.glob("docs/*.md")), *(ROOT / name for name in (
     "README.md", "CHANGELOG.md", "THIRD-PARTY.md", "benches/RESULTS.md", "tests/README.md",
     "models/README.md", "models/LICENSE-WEIGHTS.md", "models/training/README.md"))]
 
-# Whose comments are read, and whose texts users see. Comments of tests are not read.
+# Files whose comments are checked, and whose texts users see. Comments of tests are not checked.
 SOURCES = [path for path in (*sorted(ROOT.glob("src/**/*.rs")), *sorted(ROOT.glob("examples/**/*.rs")))
            if "tests" not in path.parts and path.name != "tests.rs"]
 SCRIPTS = [path for path in sorted(ROOT.glob("scripts/*")) if path.suffix in ("", ".sh")]
@@ -21,7 +21,7 @@ LOOKS = ("look at", "looks at")
 # Words of a sentence.
 LONGEST = 42
 
-# Ways to write that readers stumbled over: what finds them, a sentence that stood in these pages, and what to write.
+# Phrases that readers stumbled over: a pattern, a sentence that stood in these pages, and what to write.
 STUMBLES = [
     (r"(?i)\b(nobody|somebody|anybody|everybody|whoever)\b",
      "There is nobody in it, so nothing should be drawn on it", "name the person: 'no people', 'a person', 'users'"),
@@ -104,7 +104,7 @@ def glossary():
 def findings(text, terms):
     """What is wrong with a page's prose: the words, and what to write."""
     words = {word for replaced in terms.values() for word in replaced}
-    # A term may hold a word that is not to stand alone: a model card.
+    # A term may contain a word that must not stand alone: a model card.
     for term in terms:
         if words & set(term.split()):
             text = re.sub(rf"\b{re.escape(term)}s?\b", "", text, flags=re.IGNORECASE)
@@ -127,7 +127,7 @@ class Words(unittest.TestCase):
         for page in PAGES:
             text = prose(page.read_text())
             if page == GLOSSARY:
-                # Its last column is about words that are not used.
+                # Its last column lists words that are not used.
                 text = re.sub(r"\|[^|\n]*\|$", "", text, flags=re.MULTILINE)
             wrong += [f"{page.relative_to(ROOT)}: {finding}" for finding in findings(text, terms)]
         self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
@@ -168,14 +168,14 @@ class Words(unittest.TestCase):
 
     def test_troubleshooting_quotes_messages_that_exist(self):
         said = "\n".join(re.sub(r"\{[^}]*\}", "key points", string) for path in SOURCES for string in literals(path.read_text()))
-        # GStreamer's own.
+        # Messages of GStreamer itself.
         foreign = ("Internal data stream error", "could not link")
         rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
         self.assertGreater(len(rows), 25)
         for row in rows:
             if row.startswith(foreign):
                 continue
-            # The words between placeholders, numbers and names are the message's own.
+            # The message's own words are those between placeholders, numbers and names.
             parts = re.split(r"\.\.\.|\([^)]*\)|\b(?:cuda|cpu|GPU \d|\d[\w.]*|rotate-90|the property|The property skeleton|which)\b|[:%;=/,]", row)
             parts = [part.strip(" `") for part in parts]
             words = next((part for part in parts if len(part.split()) > 2), max(parts, key=len))

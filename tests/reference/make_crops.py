@@ -62,8 +62,8 @@ def cut(picture, network, region, scale):
     if scale < 1:
         size = (round(FRAME[0] * scale), round(FRAME[1] * scale))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-        # The same part of the scene: cv2.resize keeps the pixels' outer edges in place, and pixel 0's centre is not
-        # on the edge but half a pixel in.
+        # The same part of the scene: cv2.resize keeps the outer edges of the pixels in place, and the centre of
+        # pixel 0 is half a pixel inside the edge.
         rx, ry = size[0] / FRAME[0], size[1] / FRAME[1]
         cx, cy = (cx + 0.5) * rx - 0.5, (cy + 0.5) * ry - 0.5
         w, h = w * rx, h * ry

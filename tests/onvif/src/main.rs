@@ -14,7 +14,7 @@ type Rectangle = (u32, u32, u32, u32);
 /// Boxes of people in each frame; the network finds a white square in each.
 const FRAMES: [&[Rectangle]; 3] = [&[(100, 80, 150, 200), (400, 200, 120, 240)], &[], &[(10, 20, 100, 300)]];
 
-/// A black RGB frame with a white square in the middle of each box, which upstream says is a person.
+/// A black RGB frame with a white square in the middle of each box. Upstream marks each box as a person.
 fn frame(index: usize) -> gst::Buffer {
     let mut picture = vec![0; WIDTH * HEIGHT * 3];
     for &(x, y, width, height) in FRAMES[index] {
@@ -31,7 +31,7 @@ fn frame(index: usize) -> gst::Buffer {
         gst_video::VideoRegionOfInterestMeta::add(frame, "person", rectangle);
     }
     if FRAMES[index].is_empty() {
-        // A detector's word that nobody is there.
+        // A detector's empty relation meta: no people.
         gst_analytics::AnalyticsRelationMeta::add(frame);
     }
     buffer
@@ -44,7 +44,7 @@ fn texts(buffer: &gst::BufferRef) -> Vec<String> {
     frames.iter().map(|text| String::from_utf8(text.map_readable().unwrap().to_vec()).unwrap()).collect()
 }
 
-/// Each object's box, class and likelihood, as the text has them.
+/// Box, class and likelihood of each object in the text.
 fn objects(text: &str) -> Vec<(Rectangle, String, f64)> {
     let document = roxmltree::Document::parse(text).unwrap();
     document
@@ -88,7 +88,8 @@ fn main() {
     .unwrap()
     .downcast::<gst::Pipeline>()
     .unwrap();
-    // The element behind takes ONVIF's metadata away. What it reads back is that alone: nothing else goes past here.
+    // The next element removes ONVIF's metadata. It can only have read people from there, because nothing else
+    // passes here.
     let (sender, written) = mpsc::channel();
     let pad = pipeline.by_name("written").unwrap().static_pad("src").unwrap();
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
