@@ -103,7 +103,7 @@ impl Player {
         Self { pipeline, bus, seen, seek, steps: Vec::new() }
     }
 
-    /// Changes to that state and waits: until the end in PLAYING, until a frame is at the sink in PAUSED.
+    /// Changes to that state, and waits until it is reached: in PAUSED a frame is then at the sink.
     fn state(&mut self, state: gst::State) {
         if state < gst::State::Paused {
             self.pipeline.set_state(state).unwrap();
@@ -126,7 +126,7 @@ impl Player {
         );
     }
 
-    /// The result of the pipeline's state change, which may not have ended.
+    /// Waits for the pipeline's state change: its result, and the state reached.
     fn settled(&self) -> (Result<gst::StateChangeSuccess, gst::StateChangeError>, gst::State) {
         let settled = patience::wait(WATCHDOG, |time| {
             let (result, reached, _) = self.pipeline.state(ClockTime::try_from(time).unwrap());
@@ -182,7 +182,7 @@ impl Player {
         self.look();
     }
 
-    /// Stops everything, and returns what was seen. Errors and warnings fail the test.
+    /// Stops the pipeline, and returns what was seen. Errors and warnings fail the test.
     fn stop(self) -> Vec<Seen> {
         assert_eq!(errors_and_warnings(&self.bus), (vec![], vec![]));
         self.pipeline.set_state(gst::State::Null).unwrap();

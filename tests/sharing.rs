@@ -31,7 +31,7 @@ fn sharing(element: &RtmPoseBatch, name: &str) {
 #[test]
 fn batches_fill_across_streams() {
     let fake = Fake::default();
-    // The clock of the first element to load is the engine's; it stands still.
+    // The engine uses the clock of the first element that loads. It stands still.
     let elements: Vec<_> = (0..8).map(|_| element_by_hand(&fake).0).collect();
     elements.iter().for_each(|element| sharing(element, "batches_fill_across_streams"));
     let mut harnesses: Vec<_> = elements.iter().map(harness).collect();
@@ -44,7 +44,7 @@ fn batches_fill_across_streams() {
     }
     assert_eq!(*fake.runs.lock().unwrap(), [8], "one crop of each stream in one batch");
 
-    // A stream that has ended is not waited for.
+    // The batch does not wait for a stream that has ended.
     let (last, others) = harnesses.split_last_mut().unwrap();
     others.iter_mut().for_each(|harness| assert!(harness.push_event(gst::event::Eos::new())));
     last.push(frame(100)).unwrap();
@@ -98,7 +98,7 @@ fn settings_that_disagree_are_named() {
     for part in ["batch-size is 4 here and 8 there", "settings_that_disagree", one.name().as_str()] {
         assert!(errors[0].contains(part), "{errors:?}");
     }
-    // What each element decides for itself does not matter.
+    // Properties that each element has for itself may differ.
     other.set_property("batch-size", 8u32);
     other.set_property("batch-timeout", 0u64);
     other.set_state(gst::State::Ready).unwrap();
@@ -152,7 +152,7 @@ fn a_loading_that_failed_is_tried_again_by_the_next() {
         elements.iter().for_each(|element| sharing(element, "tried_again"));
         *fake.load_error.lock().unwrap() = Some(Error::new(ErrorKind::ModelMissing, "not yet"));
         fake.load_gate.close();
-        // Both at once: one loads and fails, the other waits for it and then loads itself.
+        // Both start at once: one loads and fails, the other waits for it and then loads itself.
         let changes: Vec<_> = elements
             .iter()
             .cloned()
@@ -186,7 +186,7 @@ fn a_failed_engine_is_not_handed_on() {
     check(&whole.pull().unwrap(), 1);
 }
 
-/// The stream has stopped with an error.
+/// Whether the stream has stopped with an error.
 fn has_error(element: &RtmPoseBatch) -> bool {
     element.static_pad("src").unwrap().task_state() == gst::TaskState::Paused
 }
@@ -208,7 +208,8 @@ fn many_streams_start_stop_flush_and_fail_and_each_frame_gets_its_own_result() {
     }
 }
 
-/// Frames through one of many elements, with flushes and restarts on the way; their numbers carry the stream's.
+/// Sends frames through one of many elements, with flushes and restarts in between. The frames' numbers contain
+/// the stream's.
 fn play(element: &RtmPoseBatch, stream: u32) {
     let (sender, frames) = mpsc::channel();
     let fails = Arc::new(AtomicBool::new(false));
@@ -230,7 +231,7 @@ fn play(element: &RtmPoseBatch, stream: u32) {
         source.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
         let first = stream << 16 | round << 8;
         if round == 3 && stream % 4 == 1 {
-            // Downstream of this stream fails; the others go on.
+            // Downstream of this stream fails. The other streams continue.
             fails.store(true, Ordering::SeqCst);
             let refused = (0..250).find_map(|number| source.push(frame(first + number)).err());
             assert_eq!(refused, Some(gst::FlowError::Error));
@@ -248,7 +249,7 @@ fn play(element: &RtmPoseBatch, stream: u32) {
         }
         if round % 2 == 0 {
             source.push_event(gst::event::Eos::new());
-            // The last frame comes out behind all others.
+            // Waits for the last frame, which leaves after all others.
             while last.get(&round) != Some(&(first + 59)) {
                 let buffer = patience::receive(WATCHDOG, &frames).expect("the last frame comes").unwrap();
                 note(&buffer, stream, &mut last);
@@ -259,7 +260,7 @@ fn play(element: &RtmPoseBatch, stream: u32) {
     frames.try_iter().for_each(|buffer| note(&buffer, stream, &mut last));
 }
 
-/// Checks that a frame is this stream's, carries its own result, and follows its predecessors.
+/// Checks that a frame belongs to this stream, carries its own result, and follows its predecessors.
 fn note(buffer: &gst::BufferRef, stream: u32, last: &mut BTreeMap<u32, u32>) {
     let number = buffer.offset() as u32;
     assert_eq!(seen_number(buffer), Some(number));

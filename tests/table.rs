@@ -23,10 +23,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A test, behind its file's name as cargo would show it.
+/// A test: its file's name, then its name as cargo shows it.
 struct Test {
     name: String,
-    /// Runs only with `--ignored`.
+    /// Whether it runs only with `--ignored`.
     ignored: bool,
 }
 
@@ -46,7 +46,7 @@ fn tests_of(file: &Path) -> Vec<Test> {
     (0..lines.len()).filter(is_test).map(test).collect()
 }
 
-/// What is wrong with a command of the table.
+/// Checks a command of the table; the error says what is wrong.
 fn check(command: &str) -> Result<(), String> {
     let (plain, ignored) = match command.strip_suffix(" -- --ignored") {
         Some(plain) => (plain, true),

@@ -137,7 +137,7 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
         if keep[i]:
             o = n.node("Slice", [o, n.const("zero", [0], np.int64), n.const("end", [keep[i]], np.int64), n.const("axis", [2], np.int64)], f"kept_{i}")
         if hidden:
-            # a shape that seems to depend on the picture: ONNX Runtime simplifies anything plainer
+            # a shape that seems to depend on the picture: ONNX Runtime would find out anything simpler
             if i == 0:
                 n.node("Cast", [n.node("Mul", [n.node("ReduceMax", [v], "any", keepdims=0), n.const("nought", 0)], "none")], "none_int", to=T.INT64)
             o = n.node("Reshape", [o, n.node("Add", [n.const(f"shape_{i}", [-1, points[i], keep[i] or 2 * bins], np.int64), "none_int"], f"shaped_{i}")], f"hidden_{i}")

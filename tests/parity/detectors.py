@@ -98,7 +98,8 @@ def main():
                 data.write(np.ascontiguousarray(stretched.round().astype(np.uint8)[..., ::-1]).tobytes())
 
     rng = np.random.default_rng(11)
-    # rtmlib's RTMO raises an IndexError if there is no box at all. A box with a score of .2 is not a person.
+    # rtmlib's RTMO raises an IndexError if there is no box at all. So a frame without people has a box with a
+    # score of .2.
     drawings = list(itertools.islice((picture for picture, count in iter(lambda: drawing(rng), None) if count), options.drawings))
     drawings[3] = np.full_like(drawings[0], 114)
     drawings[3][100:200, 100:200, 0] = 165

@@ -243,7 +243,7 @@ class Files(unittest.TestCase):
                                                ("yolox-one", 1, (64, 96), i),
                                                ("yolox-any-size", "batch", ("height", "width"), i), ("rtmdet", "batch", (64, 96), i),
                                                ("boxes-many", "batch", (64, 96), i, 10_000), ("boxes-bad", "batch", (64, 96), i, 12)) for found in (rest or ["found"])},
-            # ONNX Runtime simplifies this network, too.
+            # ONNX Runtime finds out that `dets` has a batch of 1.
             "yolox-one-hidden": {"input": (f, ["batch", 3, 64, 96]), "dets": (f, [1, "found", 5]), "labels": (i, ["batch", "found"])},
             "yolox-anchors": {"images": (f, ["batch", 3, 64, 96]), "output": (f, ["batch", 126, 7])},
             "rfdetr": {"input": (f, ["batch", 3, 64, 96]), "dets": (f, ["batch", 5, 4]), "labels": (f, ["batch", 5, 3])},

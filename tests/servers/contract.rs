@@ -37,7 +37,7 @@ fn batches_are_run_by_a_server_as_they_are_here() {
     assert!(rig.news().is_empty());
 }
 
-/// The calls, in the protocol's words, and what goes with them.
+/// The calls by their names in the protocol, and their contents.
 #[test]
 fn requests_are_those_of_the_protocol() {
     let double = Double::start(Model::default());
@@ -68,7 +68,7 @@ fn a_server_that_knows_no_configuration_is_taken_at_its_word() {
     rig.run(1).unwrap();
 }
 
-/// Left to choose, the batch is what the server takes, and eight at most.
+/// With batch-size=0 the batch is what the server accepts, at most eight.
 #[test]
 fn the_batch_size_can_be_the_servers() {
     for (most, expected) in [(Some(4), 4), (Some(64), 8), (Some(0), 8), (None, 8)] {
@@ -79,7 +79,7 @@ fn the_batch_size_can_be_the_servers() {
     }
 }
 
-/// Each other number would cost Triton's ONNX Runtime a part of a second there.
+/// Only full batches: each new number of crops would cost Triton's ONNX Runtime a fraction of a second.
 #[test]
 fn on_a_gpu_all_batches_are_of_one_size() {
     for (kind, expected) in [(1, 8), (2, 3)] {
@@ -112,7 +112,7 @@ fn a_fixed_batch_is_filled_up() {
     assert_eq!(rig.stream.statistics().padding, 7);
 }
 
-/// Each is one sentence that says what was expected, what was found, and what to do.
+/// Each error is one sentence: what was expected, what was found, and what to do.
 #[test]
 fn what_does_not_fit_is_refused_with_one_sentence() {
     let side = SIDE as i64;
@@ -167,7 +167,7 @@ fn a_model_that_is_still_loading_is_waited_for() {
     let opening = backend(&double.name());
     let waiting =
         std::thread::spawn(move || open(opening).map(|rig| rig.told).map_err(|error| error.message));
-    // It has asked, and was told no.
+    // Waits until the engine has asked, and got the answer no.
     while double.paths().iter().filter(|path| path.ends_with("ModelReady")).count() < 2 {
         std::thread::yield_now();
     }
@@ -223,8 +223,8 @@ fn servers_with_different_models_are_refused() {
     assert!(error.message.contains("differs from the other servers'"), "{error}");
 }
 
-/// A server with mmdeploy's own file: floats in, SimCC out. The peak of x lies where the red of a crop's first pixel says, by its
-/// value before it was normalised.
+/// A server with mmdeploy's own file: floats in, SimCC out. The peak of x lies at the red of the crop's first
+/// pixel before it was normalised.
 pub fn official_at(at: SocketAddr) -> Double {
     let side = SIDE as i64;
     let model = Model {
@@ -253,7 +253,7 @@ pub fn official_at(at: SocketAddr) -> Double {
     Double::start_at(at, model, None, Some(Box::new(make)))
 }
 
-/// Everything else happens here.
+/// All other properties of the element still apply.
 #[test]
 fn an_official_file_on_a_server_is_served_from_here() {
     let mut double = Double::start(Model::default());

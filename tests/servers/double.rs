@@ -108,9 +108,9 @@ struct InferResponse {
 pub enum Fault {
     #[default]
     None,
-    /// Answers after that time.
+    /// Answers after this time.
     Slow(Duration),
-    /// Answers once it has another fault.
+    /// Answers when the test sets another fault.
     Hold,
     /// Takes the batch and never answers.
     Hang,
@@ -118,42 +118,42 @@ pub enum Fault {
     Reset,
     /// Refuses with a status of gRPC.
     Refuse,
-    /// Fewer numbers than the shape says.
+    /// Answers with fewer numbers than the shape says.
     TooFewNumbers,
-    /// A row too many.
+    /// Answers with one row too many.
     TooManyRows,
-    /// Another number of key points than before.
+    /// Answers with another number of key points than before.
     OtherPoints,
-    /// Halves instead of floats.
+    /// Answers with half-precision floats.
     OtherType,
     OtherName,
     NotANumber,
-    /// Bytes without end, behind a prefix that promises few.
+    /// Sends endless bytes behind a prefix that promises few.
     Endless,
-    /// Bytes without end, behind a prefix that promises 4 GB.
+    /// Sends endless bytes behind a prefix that promises 4 GB.
     FourGigabytes,
-    /// A byte now and then, for ever.
+    /// Sends a byte now and then, forever.
     SlowLoris,
-    /// Half an answer, and an end as if it were whole.
+    /// Sends half an answer, and ends as if it were complete.
     CutShort,
     NoStatus,
     NoGrpc,
-    /// Compressed, it says.
+    /// Claims that the answer is compressed.
     Compressed,
-    /// A status whose details are no base64.
+    /// Sends a status whose details are not base64.
     BadDetails,
-    /// What is no message of the protocol.
+    /// Sends bytes that are not a message of the protocol.
     Garbage,
 }
 
-/// What it tells of its model.
+/// What the server says about its model.
 #[derive(Clone)]
 pub struct Model {
     pub inputs: Vec<Tensor>,
     pub outputs: Vec<Tensor>,
-    /// None: it does not know the question.
+    /// `max_batch_size`; none: the server does not know this call.
     pub most: Option<i32>,
-    /// Triton's number of where it runs: 1 is a GPU, 2 the processor.
+    /// Triton's number for the device: 1 is a GPU, 2 the CPU.
     pub kind: i32,
     pub ready: bool,
     pub live: bool,
@@ -164,7 +164,7 @@ pub fn tensor(name: &str, datatype: &str, shape: &[i64]) -> Tensor {
 }
 
 impl Default for Model {
-    /// Bytes in, key points out, as the adapted file has it; of Triton.
+    /// A Triton with the adapted file: bytes in, key points out.
     fn default() -> Self {
         let side = SIDE as i64;
         Self {
@@ -178,19 +178,19 @@ impl Default for Model {
     }
 }
 
-/// The known answer to a crop: its first bytes come back.
+/// The known answer to a crop: its first bytes.
 pub fn row_of(crop: &[u8]) -> Vec<f32> {
     crop[..POINTS * 4].iter().map(|byte| f32::from(*byte)).collect()
 }
 
-/// Computes rows of crops; in place of the known answers.
+/// Computes rows of crops, instead of the known answers.
 pub type Compute = Box<dyn FnMut(&[u8], usize) -> Vec<f32>>;
 
 #[derive(Default)]
 struct State {
     model: Model,
     fault: Fault,
-    /// Rows of the batches that came, and the names and values of the metadata that came with the last call.
+    /// Rows of the received batches, and the names and values of the last call's metadata.
     batches: Vec<usize>,
     headers: HeaderMap,
     parameters: HashMap<String, i64>,
@@ -206,14 +206,15 @@ struct Shared {
 pub struct Double {
     pub at: SocketAddr,
     shared: Arc<Shared>,
-    /// Dropped, it ends the server and all of its connections at once.
+    /// Dropping this ends the server and all of its connections at once.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Keeps the address for this server, once it has ended: bound and not listening, which refuses connections.
+    /// Reserves the address after the server has ended: the socket is bound but not listening, which refuses
+    /// connections.
     _address: tokio::net::TcpSocket,
 }
 
-/// A socket at that address, at which others may be that do not listen.
+/// A socket at that address, which other sockets that do not listen may share.
 fn bound(at: SocketAddr) -> tokio::net::TcpSocket {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -221,7 +222,7 @@ fn bound(at: SocketAddr) -> tokio::net::TcpSocket {
     socket
 }
 
-/// Makes what a server needs on its own thread.
+/// Makes the server's computation, on the server's thread.
 pub type Make = Box<dyn FnOnce() -> Compute + Send>;
 
 impl Double {
@@ -259,7 +260,7 @@ impl Double {
         Self { at, shared, end: Some(end), thread: Some(thread), _address: address }
     }
 
-    /// As `inference-server` names it.
+    /// The server's address, as `inference-server` takes it.
     pub fn name(&self) -> String {
         format!("grpc://{}", self.at)
     }
@@ -272,12 +273,12 @@ impl Double {
         change(&mut self.shared.state.lock().unwrap().model);
     }
 
-    /// Rows of the batches that came so far.
+    /// Rows of the batches received so far.
     pub fn batches(&self) -> Vec<usize> {
         self.shared.state.lock().unwrap().batches.clone()
     }
 
-    /// Waits for that many more batches.
+    /// Waits for this number of further batches.
     pub fn wait_for_batches(&self, more: usize) {
         let state = self.shared.state.lock().unwrap();
         let wanted = state.batches.len() + more;
@@ -296,7 +297,7 @@ impl Double {
         self.shared.state.lock().unwrap().paths.clone()
     }
 
-    /// Ends it at once, connections and all.
+    /// Ends the server and its connections at once.
     pub fn kill(&mut self) {
         self.end.take();
         if let Some(thread) = self.thread.take() {
@@ -349,7 +350,7 @@ where
         .max_frame_size(1 << 20)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // Until the client goes, or the connection is cut.
+    // Waits until the client leaves, or the connection is cut.
     let cut = cut.notified();
     let mut cut = std::pin::pin!(cut);
     std::future::poll_fn(|context| {
@@ -395,7 +396,7 @@ fn trailers(status: &str, message: &str) -> HeaderMap {
     trailers
 }
 
-/// A whole answer of one message, or a refusal.
+/// A complete answer of one message, or a refusal.
 fn whole(result: Result<Vec<u8>, (&'static str, &'static str)>) -> Answer {
     let (mut sender, response) = response("application/grpc");
     tokio::task::spawn_local(async move {
@@ -506,7 +507,7 @@ async fn infer(
         Fault::NotANumber => numbers.fill(f32::NAN),
         _ => (),
     }
-    // Two outputs lie behind one another in `numbers`.
+    // `numbers` holds one output after the other.
     let mut rest = &numbers[..];
     let mut raw = Vec::new();
     for (index, output) in outputs.iter().enumerate() {

@@ -30,14 +30,14 @@ fn open(file: &std::path::Path) -> (gstrtmpose::network::Network, Box<dyn Execut
     onnx(file).open(&loading).unwrap()
 }
 
-/// A server that runs a file of `tests/networks` as the plugin adapts it.
+/// A server that runs a file of `tests/networks`, as the plugin adapts it.
 fn serve(name: &str) -> Double {
     serve_at("127.0.0.1:0", name)
 }
 
 fn serve_at(at: &str, name: &str) -> Double {
     let file = network(name);
-    // As a server tells it of the file that models/server-repository makes.
+    // The model's description by a server with the file that models/server-repository makes.
     let adapted = check_and_adapt(&std::fs::read(&file).unwrap(), &Adaptation::default()).unwrap();
     let graph = graph::read(adapted.into()).unwrap().graph.unwrap();
     let told = |value: &ValueInfo, datatype| {
@@ -77,7 +77,7 @@ pub fn start(line: &str) -> Rig {
     rig
 }
 
-/// Two people, of whom one walks.
+/// Two people, one of whom walks.
 fn frame(number: u32) -> gst::Buffer {
     let x = 100.0 + number as f32 * 3.0;
     let picture = Picture::new(SIZE.0, SIZE.1).dot((x, 200.5), 14.0, WHITE).dot((500.0, 300.0), 20.0, WHITE);
@@ -99,7 +99,7 @@ pub fn play(rig: &mut Rig, numbers: std::ops::Range<u32>) -> Vec<gst::Buffer> {
     (0..count).map(|_| rig.pull()).collect()
 }
 
-/// What goes to a server has to be in system memory: a decoder that offers both is asked for that.
+/// Crops for a server must be in system memory. A decoder that offers both is asked for system memory.
 #[test]
 fn frames_in_cuda_memory_are_not_taken_where_a_server_runs_the_network() {
     let server = serve("dots-small");
@@ -144,7 +144,7 @@ fn the_metadata_is_what_it_is_without_a_server() {
     }
 }
 
-/// A red and a green rectangle, which the detectors of `tests/networks` and RTMO find.
+/// A red and a green rectangle, which RTMO and the detectors of `tests/networks` find.
 fn rectangles() -> gst::Buffer {
     let picture = Picture::filled(SIZE.0, SIZE.1, [114; 3])
         .rectangle([32, 96, 128, 288], RED)
@@ -187,13 +187,13 @@ fn detectors_find_on_a_server_what_they_find_here() {
         assert!(!people_of(expected).people.is_empty());
         assert_eq!(people(expected), people(&found));
     }
-    // Each element takes what it is for.
+    // Each element accepts only models for its task.
     let pose = serve("dots-small");
     let error = refusal_of(&format!("rtmposedetect inference-server={} model-name=known", pose.name()));
     assert!(error.contains("is a pose model") && error.contains("use rtmposebatch for it"), "{error}");
 }
 
-/// With one server of two and then with none, no frame is lost, and what goes on here finds the same.
+/// With one server of two, and then with none, no frame is lost. The fallback finds the same people.
 #[test]
 fn servers_that_go_in_mid_stream_cost_no_frame() {
     init();
@@ -257,7 +257,7 @@ fn servers_that_go_in_mid_stream_cost_no_frame() {
     assert_eq!(states, expected.map(|(at, state)| (format!("grpc://{at}"), state.to_string(), true)));
 }
 
-/// By on-error, as any inference error.
+/// `on-error` decides, as for any inference error.
 #[test]
 fn a_server_that_refuses_is_an_inference_error() {
     init();
@@ -272,7 +272,7 @@ fn a_server_that_refuses_is_an_inference_error() {
     assert!(of_inference[0].contains("it says: out of order"), "{warned:?}");
 }
 
-/// Elements that share an engine share its servers, and each tells its own bus.
+/// Elements that share an engine share its servers. Each element posts messages on its own bus.
 #[test]
 fn shared_engines_share_their_servers() {
     init();
@@ -349,7 +349,8 @@ fn properties_that_do_not_go_together_are_refused_by_name() {
     }
 }
 
-/// Nor in the element's log at its most, in drawings of the pipeline, or where two elements disagree.
+/// The secret is also not in the element's most detailed log, in drawings of the pipeline, or in the error of
+/// two elements that disagree.
 #[test]
 fn secrets_are_in_no_log_and_no_drawing() {
     init();
@@ -362,14 +363,14 @@ fn secrets_are_in_no_log_and_no_drawing() {
             *log += &format!("{object:?} {}\n", message.get().unwrap_or_default());
         }
     });
-    // What goes to the terminal would be too much.
+    // Keeps the detailed log off the terminal.
     gst::log::remove_default_log_function();
     gst::log::set_threshold_for_name("rtmposebatch", gst::DebugLevel::Trace);
     let secret = "server-metadata=authorization=hunter2 fallback=none server-timeout=50000000 model-instance-id=secret";
     let mut rig = start(&line(&double.name(), secret));
     assert_eq!(double.headers()["authorization"], "hunter2");
     double.fail(Fault::Refuse);
-    // It fails with an error, which is logged.
+    // This frame's run fails with an error, which is logged.
     rig.harness.push(frame(0)).unwrap();
     rig.cut();
     let pipeline = gst::Pipeline::new();

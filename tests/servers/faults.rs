@@ -31,7 +31,7 @@ fn is_warned(rig: &Rig) -> bool {
     rig.told.iter().any(|event| matches!(event, LoadEvent::Warning(_)))
 }
 
-/// Runs so many crops, several at once; every answer is its own crop's.
+/// Runs `crops` crops, several at once. Every answer belongs to its crop.
 fn run_many(rig: &Rig, crops: u32) {
     let crops: Vec<_> = (0..crops).map(crop).collect();
     for some in crops.chunks(32) {
@@ -49,7 +49,7 @@ fn batches_go_to_all_servers() {
     assert_eq!(rig.stream.crops_in_flight(), 3 * 2 * 8, "two batches in flight on each");
     assert!(!is_warned(&rig));
     let before: Vec<_> = doubles.iter().map(|double| double.batches().len()).collect();
-    // A server that is slow to answer is passed by.
+    // A slow server gets fewer batches.
     doubles.iter().for_each(|double| double.fail(Fault::Slow(Duration::from_millis(2))));
     run_many(&rig, 320);
     for (double, before) in doubles.iter().zip(before) {
@@ -76,7 +76,7 @@ fn a_server_that_is_killed_costs_nothing_and_comes_back() {
     run_many(&rig, 64);
 }
 
-/// As SIGSTOP leaves it: connections stay, and nothing comes.
+/// A server as after SIGSTOP: connections stay open, and it sends nothing.
 #[test]
 fn a_server_that_hangs_costs_one_deadline_and_no_crop() {
     let (first, second) = (start(), start());
@@ -93,7 +93,8 @@ fn a_server_that_hangs_costs_one_deadline_and_no_crop() {
     rig.run_until("is ready: 2 of 2");
 }
 
-/// How long the next batch is expected to take tells a live pipeline how late its frames are, for as long as it plays.
+/// The expected time of the next batch tells a live pipeline how late its frames are, for as long as the
+/// pipeline plays.
 #[test]
 fn the_wait_for_a_server_that_hangs_is_not_expected_of_the_next_batch() {
     let (first, second) = (start(), start());
@@ -107,7 +108,8 @@ fn the_wait_for_a_server_that_hangs_is_not_expected_of_the_next_batch() {
     assert!(rig.stream.run_time() < Duration::from_secs(1), "{:?}", rig.stream.run_time());
 }
 
-/// The other server has as many batches as it takes when the first one's deadline is over: one is waited for.
+/// The other server has all the batches that it takes when the first server's deadline is over. One batch waits
+/// for it.
 #[test]
 fn a_batch_that_failed_waits_for_room_on_another_server() {
     let (first, second) = (start(), start());
@@ -120,7 +122,7 @@ fn a_batch_that_failed_waits_for_room_on_another_server() {
     let crops: Vec<_> = (0..16).map(crop).collect();
     let pending: Vec<_> = crops.iter().map(|crop| rig.submit(crop)).collect();
     second.wait_for_batches(1);
-    // Later than the first one, so that the second has time when the first has failed.
+    // Submitted later, so that the second server still has time after the first has failed.
     while rig.news().is_empty() {
         std::thread::yield_now();
         if pending.iter().all(|pending| pending.outcome().is_some()) {
@@ -133,7 +135,7 @@ fn a_batch_that_failed_waits_for_room_on_another_server() {
     }
 }
 
-/// It has the batches that it may have at once, and all others go by.
+/// A hanging server has its batches in flight. All other batches go to the other server.
 #[test]
 fn a_slow_server_does_not_hold_up_the_others() {
     let doubles = [start(), start(), start()];
@@ -147,7 +149,7 @@ fn a_slow_server_does_not_hold_up_the_others() {
     for (number, crop) in crops.iter().enumerate() {
         pending.push(rig.submit(crop));
         let unanswered = || pending.iter().filter(|pending| pending.outcome().is_none()).count();
-        // Never more than those that it has.
+        // The hanging server gets no further batch.
         if number % 8 == 7 {
             rig.wait(|| unanswered() <= 2 * 8);
         }
@@ -185,7 +187,7 @@ fn connections_that_are_reset_in_the_middle_of_an_answer_lose_no_crop() {
         told.iter().any(|text| text.contains("the connection broke before its answer was complete")),
         "{told:?}"
     );
-    // In turn: it is out, it is back.
+    // The messages alternate: the server is out, the server is back.
     let outs: Vec<_> = told.iter().map(|text| text.starts_with("warning")).collect();
     assert!(outs.chunks(2).all(|pair| pair == [true, false]), "{told:?}");
 }
@@ -223,13 +225,13 @@ fn a_server_that_comes_back_with_another_model_stays_out() {
     while first.batches().len() < 2 {
         rig.run(1).unwrap();
     }
-    // Tried twice by now, told of once.
+    // The server was tried twice by now, and reported once.
     let told = rig.news();
     assert!(told.len() == 1 && told[0].contains("cannot be used: its model known differs"), "{told:?}");
     assert_eq!(rig.stream.places()[0].state, "out");
 }
 
-/// With no server and nothing in its place, a batch waits for one up to a deadline, and fails.
+/// With no server and no fallback, a batch waits for a server up to the deadline, and fails.
 #[test]
 fn with_no_server_left_batches_fail_until_one_is_back() {
     let mut double = start();
@@ -255,7 +257,8 @@ fn with_no_server_left_batches_fail_until_one_is_back() {
     rig.run(2).unwrap();
 }
 
-/// An answer counts only once it is whole, with its status behind it: what comes after a lost byte is never taken for one.
+/// An answer counts only when it is complete, with its status. What follows a lost byte is never taken for an
+/// answer.
 #[test]
 fn a_proxy_that_loses_bytes_of_answers_loses_no_crop() {
     let (behind, direct) = (start(), start());
@@ -267,7 +270,7 @@ fn a_proxy_that_loses_bytes_of_answers_loses_no_crop() {
     proxy.lose_bytes(true);
     let mut told = Vec::new();
     let is_told = patience::wait(WATCHDOG, |_| {
-        // So many at once that both servers get some.
+        // Enough crops at once that both servers get some.
         run_many(&rig, 64);
         told.extend(rig.news());
         told.iter().any(|text| text.contains("1 of 2 are left")).then_some(())
@@ -277,7 +280,7 @@ fn a_proxy_that_loses_bytes_of_answers_loses_no_crop() {
     rig.run_until("is ready: 2 of 2");
 }
 
-/// What runs here in the servers' place: it answers as they do.
+/// The fallback in this process: it answers like the servers.
 #[derive(Clone)]
 struct Here {
     batches: Arc<AtomicUsize>,
@@ -358,7 +361,7 @@ fn with_no_server_left_the_network_goes_on_here_and_returns() {
     assert_eq!(here.batches.load(Ordering::SeqCst), here_before);
 }
 
-/// A server that has ended, at whose address no other comes before it is dropped.
+/// A server that has ended. Until it is dropped, no other server gets its address.
 fn gone() -> Double {
     let mut double = start();
     double.kill();
@@ -396,7 +399,7 @@ fn with_no_server_at_the_start_the_network_begins_here_and_goes_over() {
     assert!(double.batches().len() > there_before);
 }
 
-/// The crops are kept as the servers get them only once one is there.
+/// Crops have the servers' form only once a server is there.
 #[test]
 fn a_network_that_has_begun_here_goes_over_to_servers_that_take_floats() {
     let gone = gone();
@@ -445,7 +448,7 @@ fn a_server_that_comes_late_with_another_network_is_told_of_once_and_not_used() 
         is_told.is_some() && told.last().unwrap().contains("the servers' model 3 key points"),
         "{told:?}"
     );
-    // Tried again and again, told of once.
+    // The server was tried again and again, and reported once.
     let tries = double.batches().len() + 2;
     while double.batches().len() < tries {
         run_and_listen(&mut told);
@@ -453,7 +456,7 @@ fn a_server_that_comes_late_with_another_network_is_told_of_once_and_not_used() 
     assert_eq!((told.len(), rig.stream.provider().as_str()), (2, "cpu"), "{told:?}");
 }
 
-/// An embedded network, which nobody has named, may be another than the servers'.
+/// The embedded network, which no property named, may differ from the servers' model.
 #[test]
 fn with_no_server_at_the_start_an_unnamed_network_does_not_begin() {
     let gone = gone();
@@ -480,7 +483,7 @@ fn another_network_cannot_take_the_servers_place() {
     ] {
         assert!(error.message.contains(word), "{error}");
     }
-    // The embedded one, which nobody has named, is just not used.
+    // The embedded network, which no property named, is silently not used.
     let rig = open(falling_back(&double.name(), &here, false)).unwrap();
     let told = |event: &LoadEvent| matches!(event, LoadEvent::Info(text) if text.contains("Nothing replaces the servers"));
     assert!(rig.told.iter().any(told) && !is_warned(&rig), "{:?}", rig.told);

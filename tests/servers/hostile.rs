@@ -28,7 +28,7 @@ fn every_bad_answer_is_one_error_and_the_next_batch_is_well() {
         (Fault::BadDetails, "it says: internal"),
         (Fault::Garbage, "its answer is not a message of the protocol"),
     ];
-    // Each waits for its server most of the time.
+    // In parallel, because each case mostly waits for its server.
     std::thread::scope(|scope| {
         for (fault, words) in cases {
             scope.spawn(move || is_one_error(fault, words));
@@ -46,12 +46,12 @@ fn is_one_error(fault: Fault, words: &str) {
     assert!(error.contains(words) && error.contains(&double.name()), "{fault:?}: {error}");
     assert_eq!(error.matches(&double.name()).count(), 1, "{fault:?}: {error}");
     double.fail(Fault::None);
-    // As soon as the server is tried again.
+    // Waits until the server is tried again.
     rig.run_until("is ready: 1 of 1");
     rig.run(2).unwrap();
 }
 
-/// A broken network's numbers are what they would be here: no peak, and no panic.
+/// A broken network's numbers have the same effect as in this process: no peak, and no panic.
 #[test]
 fn what_is_no_number_is_handed_on_as_such() {
     let double = Double::start(Model::default());

@@ -22,7 +22,7 @@ def main():
             for version in VERSIONS:
                 kubernetes_validate.validate(document, version, strict=True)
                 checked += 1
-    # The schemas are taken at their word: a slip is noticed.
+    # The schemas are strict: a misspelt key is noticed.
     slip = files["triton.yaml"][0] | {"spec": files["triton.yaml"][0]["spec"] | {"replica": 3}}
     try:
         kubernetes_validate.validate(slip, VERSIONS[0], strict=True)

@@ -11,10 +11,10 @@ use std::{
     thread::JoinHandle,
 };
 
-/// Of so many bytes one is lost, while it loses any.
+/// While the proxy loses bytes, it loses one of this number.
 const ONE_OF: usize = 997;
 
-/// Passes connections on to a server.
+/// Forwards connections to a server.
 pub struct Proxy {
     pub at: SocketAddr,
     loses: Arc<AtomicBool>,
@@ -73,7 +73,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, loses: &AtomicBool) {
             break;
         }
     }
-    // The other direction ends, too.
+    // Ends the other direction, too.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
 }

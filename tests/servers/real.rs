@@ -19,7 +19,7 @@ use crate::network_rig::{
     process::{Folder, patience},
 };
 
-/// A server that was just started may have to load libraries on a busy machine.
+/// A new server may have to load libraries, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn folder_of(variable: &str) -> PathBuf {
@@ -28,12 +28,12 @@ fn folder_of(variable: &str) -> PathBuf {
     )
 }
 
-/// A port that nobody listens on.
+/// A free port.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server's process, with those that it starts.
+/// A server's process group.
 struct Server {
     child: Child,
     at: SocketAddr,
@@ -45,7 +45,7 @@ impl Server {
         let command = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         // SAFETY: what is called between fork and exec is one system call.
         unsafe {
-            // A test that is killed leaves no server behind.
+            // The server ends with the test, also if the test is killed.
             command.pre_exec(|| {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 Ok(())
@@ -87,8 +87,8 @@ fn repository(folder: &Folder, networks: &[&str]) -> PathBuf {
     repository
 }
 
-/// A tritonserver on that repository. PyPI's has the Python backend alone: it runs the files in the place of the ONNX Runtime
-/// backend, and all else in their configurations is what was made.
+/// A tritonserver on that repository. PyPI's Triton has only the Python backend, which runs the files instead
+/// of the ONNX Runtime backend. The rest of the configuration is unchanged.
 fn triton(folder: &Folder, repository: &Path, port: u16) -> Server {
     let venv = folder_of("TRITON_VENV");
     let packages = fs::read_dir(venv.join("lib")).unwrap().map(|entry| entry.unwrap().path());
@@ -173,7 +173,7 @@ fn triton_finds_what_is_found_here() {
     init();
     let folder = Folder::new("triton");
     let repository = repository(&folder, &["dots-17", "dots-133-256x192", "vitpose", "packed-3"]);
-    // mmdeploy's own file, as it is.
+    // mmdeploy's own file, unchanged.
     let plain = repository.join("plain");
     fs::create_dir_all(plain.join("1")).unwrap();
     fs::copy(network("dots-17"), plain.join("1/model.onnx")).unwrap();
@@ -190,14 +190,14 @@ fn triton_finds_what_is_found_here() {
         assert_same(&server.name(), name, name);
     }
     assert_same(&server.name(), "plain", "dots-17");
-    // What it was told of the first runs it has done.
+    // It has done the first runs of its configuration.
     let log = log(&folder, &format!("triton-{}.log", server.at.port()));
     let errors: Vec<_> =
         log.lines().filter(|line| line.starts_with('E') && !line.contains("CudaDriverHelper")).collect();
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-/// MLServer knows no ModelConfig, and no ONNX file without a few lines of Python.
+/// MLServer does not have ModelConfig, and needs a few lines of Python for an ONNX file.
 #[test]
 #[ignore = "needs mlserver: scripts/servers"]
 fn mlserver_finds_what_is_found_here() {
@@ -222,8 +222,8 @@ fn mlserver_finds_what_is_found_here() {
     assert_same(&server.name(), "dots-17", "dots-17");
 }
 
-/// Two Tritons; one is stopped, then killed and started again while frames come. None is lost, and each has the people that
-/// are found here.
+/// Two Tritons. One is stopped, then killed and started again while frames come. No frame is lost, and each has
+/// the same people as without a server.
 #[test]
 #[ignore = "needs tritonserver, takes long: scripts/servers"]
 fn triton_can_be_stopped_killed_and_started_in_mid_stream() {
@@ -255,7 +255,7 @@ fn triton_can_be_stopped_killed_and_started_in_mid_stream() {
     let mut until = |here: &mut crate::network_rig::Rig, there: &mut crate::network_rig::Rig, words: &str| {
         let found = patience::wait(PATIENCE, |_| {
             same(here, there);
-            // Both kinds in one, since what is not asked for is dropped.
+            // Asks for both types in one call, because the bus drops messages of other types.
             while let Some(message) =
                 there.bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Info])
             {

@@ -24,13 +24,13 @@ pub fn names(doubles: &[&Double]) -> String {
     doubles.iter().map(|double| double.name()).collect::<Vec<_>>().join(",")
 }
 
-/// The engine, with what it told while it was opened.
+/// The engine, with its messages while it was opened.
 pub struct Rig {
     pub stream: Stream,
     pub network: Network,
     pub told: Vec<LoadEvent>,
     changed: Arc<(Mutex<u64>, std::sync::Condvar)>,
-    // Dropped behind its stream.
+    // Dropped after its stream.
     _engine: Engine,
 }
 
@@ -55,7 +55,7 @@ pub fn open_with(backend: KserveBackend, cancel: &Cancel) -> Result<Rig, Error> 
     Ok(Rig { stream, network, told: told.into_inner().unwrap(), changed, _engine: engine })
 }
 
-/// A crop that no other number has.
+/// A crop that differs for each number.
 pub fn crop(number: u32) -> Vec<u8> {
     (0..SIDE * SIDE * 3)
         .map(|index| (number.wrapping_mul(31).wrapping_add(index as u32 * 7) >> 1) as u8)
@@ -69,7 +69,7 @@ impl Rig {
         self.stream.submit(buffer)
     }
 
-    /// Waits for answers.
+    /// Waits until answers are there.
     pub fn wait(&self, are_there: impl Fn() -> bool) {
         let (count, condition) = &*self.changed;
         let came = patience::wait(WATCHDOG, |time| {
@@ -97,7 +97,7 @@ impl Rig {
         Ok(())
     }
 
-    /// What was told since this was asked last.
+    /// Messages since the last call.
     pub fn news(&self) -> Vec<String> {
         let text = |change: Arc<Change>| match &*change {
             Change::Warning(text) => format!("warning: {text}"),
@@ -106,7 +106,7 @@ impl Rig {
         self.stream.news().into_iter().map(text).collect()
     }
 
-    /// Runs crops until news come that hold these words; gives them.
+    /// Runs crops until a message contains these words; returns the messages.
     pub fn run_until(&self, words: &str) -> Vec<String> {
         let mut heard = Vec::new();
         let mut numbers = 0..;

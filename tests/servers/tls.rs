@@ -26,7 +26,7 @@ use super::{
     rig::{Rig, backend, open},
 };
 
-/// Files that are deleted at the end.
+/// A folder that is deleted when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -67,7 +67,8 @@ fn certificate(authority: &Authority, name: &str, year: i32) -> (rcgen::Certific
     (certificate, key)
 }
 
-/// A server with that certificate; with `clients`, only who has a certificate of that authority is let in.
+/// A server with that certificate. With `clients`, it accepts only clients with a certificate of that
+/// authority.
 fn start(certificate: &(rcgen::Certificate, KeyPair), clients: Option<&Authority>) -> Double {
     let provider = Arc::new(ring::default_provider());
     let builder =
@@ -88,7 +89,7 @@ fn start(certificate: &(rcgen::Certificate, KeyPair), clients: Option<&Authority
     Double::start_at("127.0.0.1:0".parse().unwrap(), Model::default(), Some(acceptor), None)
 }
 
-/// What is asked of it by that name.
+/// The result of a connection under that name.
 fn asked(double: &Double, name: &str, ca: Option<&Path>) -> KserveBackend {
     let mut backend = backend(&format!("grpcs://{name}:{}", double.at.port()));
     backend.tls.ca = ca.map(Path::to_path_buf);
@@ -127,7 +128,7 @@ fn a_server_is_trusted_by_its_certificate_alone() {
         open(asked(&stranger, "localhost", Some(&ca))),
         &["certificate", "use the name in the server's certificate"],
     );
-    // No TLS where it was asked for, and TLS where it was not.
+    // A server without TLS for grpcs://, and a server with TLS for grpc://.
     let plain = Double::start(Model::default());
     refused(open(asked(&plain, "localhost", Some(&ca))), &["grpcs://localhost:"]);
     let mut unencrypted = backend(&right.name());
@@ -172,7 +173,7 @@ fn files_that_are_no_certificates_are_told_of_by_property() {
     refused(open(half), &["server-key-file is set, but server-cert-file is not"]);
 }
 
-/// Whatever fails: the secret is in no message, no figure, no text for developers.
+/// Whatever fails, the secret is in no message, no statistic and no debug output.
 #[test]
 fn secrets_are_in_no_text() {
     let double = Double::start(Model::default());

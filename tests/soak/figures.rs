@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Rust's allocator, which counts the bytes that live.
+/// Rust's allocator, with a count of the bytes in use.
 pub struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Counting {
 pub struct Figures {
     /// Bytes that Rust code holds.
     pub rust: usize,
-    /// Bytes that malloc handed out, to C and C++ as well.
+    /// Bytes in use from malloc, also by C and C++.
     pub heap: usize,
     /// Resident memory in bytes.
     pub resident: usize,
@@ -80,7 +80,7 @@ impl Figures {
 
 #[test]
 fn allocations_are_counted_to_the_byte() {
-    // In a process of its own: threads of other tests begin and end at any moment, with what they hold.
+    // Runs in its own process, because threads of other tests begin and end at any moment, with their memory.
     const ALONE: &str = "RTMPOSE_TEST_COUNTS_ALLOCATIONS";
     if std::env::var_os(ALONE).is_none() {
         let status = std::process::Command::new(std::env::current_exe().unwrap())
@@ -92,10 +92,10 @@ fn allocations_are_counted_to_the_byte() {
         return;
     }
     let before = Figures::now();
-    // Not to be left out by the compiler.
+    // black_box, so that the compiler does not remove the allocation.
     let memory = std::hint::black_box(vec![1_u8; 1 << 24]);
     let held = Figures::now();
-    // What the test's harness and reading the figures allocate is small.
+    // The test's harness and reading the figures allocate little.
     assert!((held.rust - before.rust).abs_diff(1 << 24) < 1 << 16, "{before:?} {held:?}");
     assert!((held.heap - before.heap).abs_diff(1 << 24) < 1 << 17, "{before:?} {held:?}");
     drop(memory);

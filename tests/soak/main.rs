@@ -21,7 +21,7 @@ static ALLOCATOR: Counting = Counting;
 /// Tests that count what the process holds take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A series' slope: what its time is counted in, and the growth that is allowed.
+/// The slope of a series: its unit, and the allowed growth.
 #[derive(Clone, Copy)]
 struct Unit {
     name: &'static str,
@@ -29,20 +29,20 @@ struct Unit {
 }
 
 const AN_HOUR: Unit = Unit { name: "MB an hour", limit: 5.0 };
-/// Pipelines without the element grow by a tenth of this, as malloc's and GLib's caches fill.
+/// A pipeline without the element grows by a tenth of this, because caches of malloc and GLib fill.
 const A_START: Unit = Unit { name: "MB in 1,000 starts", limit: 1.0 };
 
-/// Frames that every run gives, however slow the machine is.
+/// Frames that every run reaches, however slow the machine is.
 const LEAST_FRAMES: u64 = 100;
 
-/// What is asked of a series, by how long it is: short ones tell more of the start than of growth.
+/// What a series must show, by its length: short series show more of the start than of growth.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Demand {
-    /// It is printed.
+    /// Nothing: the series is only printed.
     Nothing,
-    /// No limit was passed beyond doubt.
+    /// No limit is certainly passed.
     NotPassed,
-    /// Every limit is held beyond doubt.
+    /// Every limit is certainly held.
     Held,
 }
 
@@ -58,7 +58,7 @@ impl Demand {
 
 const STARTS: usize = 1000;
 
-/// How long or often each part is played.
+/// How long, or how often, each part is played.
 struct Length {
     tiny: Duration,
     embedded: Duration,
@@ -86,8 +86,8 @@ fn file(path: &str) -> String {
     path.display().to_string()
 }
 
-/// All elements of the plugin behind that source. The queues are short: how full a long one is, by what else the machine
-/// does, would look like growth.
+/// All elements of the plugin downstream of that source. The queues are short, because the fill of a long queue
+/// depends on what else the machine does, and would look like growth.
 fn pipeline(source: &str, properties: &str) -> gst::Pipeline {
     const QUEUE: &str = "queue max-size-buffers=2 max-size-bytes=0 max-size-time=0";
     let line = format!(
@@ -106,13 +106,13 @@ fn tiny(frames: i32) -> gst::Pipeline {
     pipeline(&source, &format!("inference-region=full-frame model-file={network}"))
 }
 
-/// People who are found and followed, from a file that begins again at its end.
+/// The embedded network finds and tracks people, from a file that begins again at its end.
 fn embedded() -> gst::Pipeline {
     let source = format!("filesrc location={} ! decodebin ! videoconvert", file(".deps/video/demo.mp4"));
     pipeline(&source, "")
 }
 
-/// The next message that is of interest, within that time. An error or a warning ends the test.
+/// The next EOS within that time, if any. An error or a warning fails the test.
 fn next_message(bus: &gst::Bus, within: Duration) -> Option<gst::Message> {
     let until = Instant::now() + within;
     loop {
@@ -134,21 +134,21 @@ fn frames(pipeline: &gst::Pipeline) -> u64 {
 
 fn start(pipeline: &gst::Pipeline, bus: &gst::Bus) {
     if pipeline.set_state(gst::State::Playing).is_err() {
-        // The reason is on the bus.
+        // The bus has the reason of the failure.
         next_message(bus, Duration::ZERO);
         panic!("the pipeline does not start");
     }
 }
 
-/// Plays for so long, at full speed; a file begins again at its end. Gives a series of figures, by hours, and the number of
-/// frames. Of a file they are taken at each end, when no frame is on its way.
+/// Plays for this time at full speed; a file begins again at its end. Returns a series of figures by hours, and
+/// the number of frames. For a file the figures are taken at each end, when no frame is in flight.
 fn play(pipeline: &gst::Pipeline, time: Duration) -> (Vec<(f64, Figures)>, u64) {
     let bus = pipeline.bus().unwrap();
     start(pipeline, &bus);
     let start = Instant::now();
-    // Often enough for the shortest form, not so often that looking is most of the work.
+    // Often enough for the shortest form, but not so often that taking figures is most of the work.
     let interval = (time / 400).clamp(Duration::from_millis(10), Duration::from_secs(1));
-    // Not to be seen in the figures itself.
+    // Allocated now, so that the series itself does not grow in the figures.
     let mut series = Vec::with_capacity(100_000);
     let mut ended = false;
     while start.elapsed() < time || frames(pipeline) < LEAST_FRAMES {
@@ -169,7 +169,7 @@ fn play(pipeline: &gst::Pipeline, time: Duration) -> (Vec<(f64, Figures)>, u64) 
     (series, frames)
 }
 
-/// Starts and stops; a series of figures, each taken when it is stopped, by thousands of starts.
+/// Starts and stops. Returns a series of figures, taken at each stop, by thousands of starts.
 fn start_and_stop(pipeline: &gst::Pipeline, starts: usize) -> Vec<(f64, Figures)> {
     let bus = pipeline.bus().unwrap();
     (0..starts)
@@ -184,7 +184,7 @@ fn start_and_stop(pipeline: &gst::Pipeline, starts: usize) -> Vec<(f64, Figures)
         .collect()
 }
 
-/// Prints what a series says of its second half, and gives what is wrong with it.
+/// Prints the slopes of a series' second half, and returns what is wrong with them.
 fn judge(what: &str, series: &[(f64, Figures)], unit: Unit, demand: Demand) -> Vec<String> {
     let (first, second) = series.split_at(series.len() / 2);
     let mut wrong = Vec::new();
@@ -218,7 +218,7 @@ fn judge(what: &str, series: &[(f64, Figures)], unit: Unit, demand: Demand) -> V
             wrong.push(format!("{what}: {name} grows by {estimate:.3} +- {half_width:.3} {}", unit.name));
         }
     };
-    // What is in flight comes and goes: the least of each block is what stays.
+    // Memory in flight comes and goes: the minimum of each block is what stays.
     slope("live bytes of Rust", |now| now.rust, least);
     slope("live bytes of malloc", |now| now.heap, least);
     slope("resident memory", |now| now.resident, mean);
@@ -237,14 +237,14 @@ fn judge(what: &str, series: &[(f64, Figures)], unit: Unit, demand: Demand) -> V
 #[test]
 fn memory_threads_and_files_do_not_grow() {
     let _turn = TURN.lock().unwrap();
-    // Each of malloc's arenas keeps what was freed in it, and which thread comes to which is chance.
+    // Each of malloc's arenas keeps what was freed in it, and it is chance which thread uses which arena.
     // SAFETY: a plain call.
     assert_eq!(unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) }, 1);
     gst::init().unwrap();
     gstrtmpose::plugin_register_static().unwrap();
     let length = Length::chosen();
     let mut wrong = Vec::new();
-    // One frame more or less in the file's decoder is 2.6 MB, which makes any interval wide.
+    // One frame more or less in the file's decoder is 2.6 MB, which widens any interval.
     for (what, pipeline, time, most) in [
         ("tiny network", tiny(-1), length.tiny, Demand::Held),
         ("embedded network", embedded(), length.embedded, Demand::NotPassed),
@@ -262,8 +262,8 @@ fn memory_threads_and_files_do_not_grow() {
     println!("{} starts and stops:", length.starts);
     let demand = if length.starts < STARTS { Demand::Nothing } else { Demand::NotPassed };
     wrong.extend(judge("starts and stops", &series, A_START, demand));
-    // All that Rust code had is given back at every stop, however few there are. A thread that is about to end may still hold some
-    // hundred bytes at one of them, so that the least of each half tells.
+    // At every stop Rust code has freed all of its memory, however few stops there are. A thread that is about
+    // to end may still hold some hundred bytes at one of them, so the minimum of each half counts.
     let fewest = |part: &[(f64, Figures)]| part.iter().map(|(_, now)| now.rust).min().unwrap();
     let (first, second) = series.split_at(series.len() / 2);
     if fewest(second) > fewest(first) + 16 * second.len() {

@@ -1,6 +1,7 @@
 //! How fast a figure grows, and how sure that is.
 
-/// Points that a series is reduced to: neighbouring samples say much the same, so that they prove less than their number.
+/// The number of points to which a series is reduced. Neighbouring samples are alike, so they prove less than
+/// their number suggests.
 const BLOCKS: usize = 20;
 
 /// The slope of a straight line, with the half width of its 95 % confidence interval.
@@ -17,13 +18,13 @@ pub enum Verdict {
     Held,
     /// The whole interval is above it.
     Passed,
-    /// The limit lies within the interval: too short a time to tell.
+    /// The limit lies within the interval: the series is too short to decide.
     Open,
 }
 
 impl Slope {
-    /// Through the blocks of a series of (time, value), each block being its mean time and what `value` makes of its
-    /// values. None with fewer samples than two a block.
+    /// The line through the blocks of a series of (time, value). A block has its mean time, and what `value`
+    /// computes of its values. None with fewer than two samples a block.
     pub fn of(series: &[(f64, f64)], value: impl Fn(&[f64]) -> f64) -> Option<Self> {
         if series.len() < 2 * BLOCKS {
             return None;
@@ -37,7 +38,7 @@ impl Slope {
         Some(Self::through(&(0..BLOCKS).map(block).collect::<Vec<_>>()))
     }
 
-    /// Ordinary least squares; at least three points with different times.
+    /// Ordinary least squares, for at least three points with different times.
     fn through(points: &[(f64, f64)]) -> Self {
         let (times, values): (Vec<_>, Vec<_>) = points.iter().copied().unzip();
         let (mean_time, mean_value) = (mean(&times), mean(&values));
@@ -88,7 +89,7 @@ fn students_quantiles_are_those_of_the_tables() {
 
 #[test]
 fn a_line_with_known_noise_has_the_textbooks_interval() {
-    // y = 2 x with residues +1, -1, -1, +1, ... which no line takes up: s^2 = 20 / 18, sum (x - mean)^2 = 665.
+    // y = 2 x with residues +1, -1, -1, +1, ... which change no line: s^2 = 20 / 18, sum (x - mean)^2 = 665.
     let noise = |index: usize| if matches!(index % 4, 0 | 3) { 1.0 } else { -1.0 };
     let points: Vec<_> = (0..20).map(|index| (index as f64, 2.0 * index as f64 + noise(index))).collect();
     let slope = Slope::through(&points);
@@ -107,7 +108,7 @@ fn a_verdict_needs_the_whole_interval() {
 
 #[test]
 fn blocks_hide_what_comes_and_goes_but_not_what_stays() {
-    // Every third sample has something in flight; from the middle on 10 more stay every 10 samples.
+    // Every third sample has memory in flight. From the middle on, 10 more stay every 10 samples.
     let flat: Vec<_> = (0..400).map(|n| (f64::from(n), if n % 3 == 0 { 900.0 } else { 100.0 })).collect();
     let slope = Slope::of(&flat, least).unwrap();
     assert_eq!((slope.estimate, slope.half_width), (0.0, 0.0));

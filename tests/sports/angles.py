@@ -55,7 +55,7 @@ def main(video, folder, model, person, side, out):
     angles = pd.read_csv(written, sep="\t", skiprows=start)
     assert len(angles) == len(files), f"{len(angles)} of {len(files)} frames have angles"
     for name, (least, most) in POSSIBLE.items():
-        # Sports2D adds half a turn, and keeps it, where an angle jumps by a quarter: where legs cross.
+        # Sports2D adds half a turn, and keeps it, when an angle jumps by a quarter: when legs cross.
         low, high = np.nanpercentile((angles[name] + 90) % 180 - 90, [5, 95])
         print(f"Sports2D, {model}: {name} from {low:.0f} to {high:.0f} degrees")
         assert least < low and high < most, name

@@ -7,10 +7,10 @@ use gstrtmpose::engine;
 
 use crate::{WORKERS, plan::MOST_STREAMS, rig::LIVE_FRAMES};
 
-/// Threads that GLib keeps for the next task: no more than there were tasks at once.
+/// Idle threads that GLib keeps: at most as many as there were tasks at once.
 const IDLE_THREADS: usize = WORKERS * MOST_STREAMS;
 
-/// Lets GStreamer count its objects; to be called before it is initialised.
+/// Makes GStreamer count its objects. Must be called before GStreamer is initialised.
 pub fn trace() {
     // SAFETY: called first in the only test of this program, so no other thread reads the environment.
     unsafe { std::env::set_var("GST_TRACERS", "leaks") };
@@ -29,14 +29,15 @@ impl Process {
     }
 }
 
-/// GStreamer's objects that live, by their types.
+/// GStreamer's existing objects, by their types.
 fn live_objects() -> BTreeMap<String, usize> {
     let tracers = gst::active_tracers();
     let leaks =
         tracers.iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer").expect("it was asked for");
     let answer = leaks.emit_by_name_with_values("get-live-objects", &[]).unwrap();
     let live = answer.get::<gst::Structure>().unwrap();
-    // The tracer hands over references that it does not own, as it takes all for leaked: they are not given back.
+    // The tracer returns references that it does not own, because it treats all objects as leaked: they must
+    // not be released.
     std::mem::forget(answer);
     let mut counts = BTreeMap::new();
     for object in live.get::<gst::List>("live-objects-list").unwrap().iter() {
@@ -56,7 +57,7 @@ fn threads() -> Vec<String> {
 }
 
 pub fn check(before: &Process) {
-    // A thread that was left behind ends by itself once its run is let go; its last steps are not waited for elsewhere.
+    // An abandoned thread ends by itself once its run is released. This is the only wait for its last steps.
     for _ in 0..500 {
         if threads().iter().all(|name| !name.starts_with("rtmpose-run")) {
             break;

@@ -5,19 +5,19 @@ use crate::plan::Format;
 /// What a frame must carry when it comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// People with a result of their own.
+    /// The people that the frame must carry.
     pub people: People,
-    /// The people of an earlier frame.
+    /// Whether the people are of an earlier frame.
     pub carried: bool,
-    /// No metadata at all.
+    /// Whether the frame carries no metadata.
     pub bare: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum People {
-    /// The test does not know whether the frame is looked at.
+    /// The test does not know whether the frame is inferred.
     Unknown,
-    /// As many as are found.
+    /// Any number of people.
     Any,
     Exactly(usize),
 }
@@ -29,23 +29,23 @@ pub enum Pushed {
         expected: Expected,
         format: Format,
         segment: gst::Seqnum,
-        /// The chain function took it.
+        /// Whether the chain function accepted it.
         accepted: bool,
     },
     Event {
         kind: gst::EventType,
         number: gst::Seqnum,
         sticky: bool,
-        /// Of a caps event.
+        /// The format of a caps event.
         format: Option<Format>,
         accepted: bool,
     },
     Query {
         answer: bool,
     },
-    /// What was queued is dropped.
+    /// Queued frames are dropped.
     Flush,
-    /// The element went down and up again.
+    /// The element stopped and started again.
     Restart,
 }
 
@@ -55,16 +55,16 @@ pub enum Arrived {
         number: u32,
         size: usize,
         people: Option<Found>,
-        /// The pixels are those that were pushed.
+        /// Whether the pixels are those that were pushed.
         unchanged: bool,
-        /// What downstream answered.
+        /// Downstream's answer.
         answer: Result<gst::FlowSuccess, gst::FlowError>,
     },
     Event {
         kind: gst::EventType,
         number: gst::Seqnum,
     },
-    /// The query at this place of what was pushed.
+    /// The query at this place in the list of what was pushed.
     Query(usize),
     Flush,
     Restart,

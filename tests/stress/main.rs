@@ -30,9 +30,9 @@ use log::{Arrived, Pushed};
 use plan::Plan;
 use rig::Rig;
 
-/// Sequences of the short form.
+/// The number of sequences in the short form.
 const COUNT: u64 = 4000;
-/// Sequences that are played at once: most of their time they wait.
+/// The number of sequences played at once: they mostly wait.
 const WORKERS: usize = 6;
 
 fn number(name: &str) -> Option<u64> {
@@ -52,7 +52,7 @@ fn random_sequences_keep_every_rule() {
         (None, Some(_)) => u64::MAX,
         (None, None) => number("RTMPOSE_STRESS_COUNT").unwrap_or(COUNT),
     };
-    // One sequence first: what GStreamer keeps for good is there from then on.
+    // Plays one sequence first: after it GStreamer has made all that it keeps.
     play(first);
     let before = leftovers::Process::now();
     let start = Instant::now();
@@ -82,7 +82,7 @@ fn random_sequences_keep_every_rule() {
     leftovers::check(&before);
 }
 
-/// Its panics are part of the plan.
+/// The fake network's panics are part of the plan.
 fn silence_the_fake_network() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -120,7 +120,8 @@ fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), Strin
             control.join().map_err(|_| "a panic in the control thread")?;
         }
         if plan.network_is_lost() {
-            // Only a restart of all who share it brings a new one, and lets go those who wait for this one.
+            // Only a restart of all elements that share the network brings a new one, and releases those that
+            // wait for this one.
             rigs.iter().for_each(|rig| rig.stop(gst::State::Null));
         }
         for source in sources {
@@ -143,12 +144,12 @@ fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), Strin
     for rig in &rigs {
         check(rig, plan)?;
     }
-    // One whose device was lost is not taken down.
+    // A network whose device was lost keeps its executors.
     let executors = fake.spare.as_ref().unwrap_or(&Arc::new(fake.clone())).executors.clone();
     while_waiting("executors end", || executors.load(Ordering::SeqCst) == 0)?;
     for rig in rigs {
         let element = rig.element.downgrade();
-        // The pads' unlinking would leave a message with a reference to the element on its bus.
+        // Unlinking the pads would leave a message on the bus, with a reference to the element.
         rig.element.set_bus(None::<&gst::Bus>);
         drop(rig);
         while_waiting("the element is freed", || element.upgrade().is_none())?;
@@ -156,7 +157,7 @@ fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), Strin
     Ok(())
 }
 
-/// Waits for what other threads are about to do. The watchdog ends a wait that lasts too long.
+/// Waits for other threads. The watchdog ends a wait that lasts too long.
 fn while_waiting(what: &str, is_done: impl Fn() -> bool) -> Result<(), String> {
     let limit = Duration::from_secs(5);
     let done = patience::wait(limit, |_| {
@@ -166,7 +167,7 @@ fn while_waiting(what: &str, is_done: impl Fn() -> bool) -> Result<(), String> {
     done.ok_or_else(|| format!("{what}: not after {limit:?}"))
 }
 
-/// Downstream refused a frame since the last flush.
+/// Whether downstream refused a frame since the last flush.
 fn was_refused(arrived: &[Arrived]) -> bool {
     arrived
         .iter()
@@ -217,7 +218,7 @@ fn check(rig: &Rig, plan: &Plan) -> Result<(), String> {
     let is_explained = |warning: &&String| {
         explained && warning.contains("Inference failed") || plan.spare && warning.contains("device is lost")
     };
-    // They count frames, and there is one at each EOS and stop.
+    // Each EOS and stop has a warning with a number of frames.
     let counts_frames = |warning: &String| warning.contains("passed without inference, because");
     let (counts, warnings): (Vec<_>, Vec<_>) = warnings.into_iter().partition(counts_frames);
     if let Some(count) = counts.first().filter(|_| !rules.skips) {

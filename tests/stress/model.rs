@@ -11,24 +11,24 @@ use crate::{
 /// What the plan allows.
 #[derive(Clone, Copy)]
 pub struct Rules {
-    /// A frame can go on without inference although the network answers.
+    /// Whether a frame can pass without inference although the network answers.
     pub skips: bool,
-    /// A run can fail.
+    /// Whether a run can fail.
     pub network_fails: bool,
-    /// Then the frame goes on, instead of the stream's end.
+    /// Whether the frame then passes, instead of ending the stream.
     pub passthrough: bool,
 }
 
 struct Model<'a> {
     pushed: &'a [Pushed],
     rules: Rules,
-    /// Epochs are parted by flushes and restarts.
+    /// Flushes and restarts separate epochs.
     epochs: Vec<usize>,
     frames: BTreeMap<u32, usize>,
     events: BTreeMap<gst::Seqnum, usize>,
 }
 
-/// Checks one stream from its first push to its last EOS. An error tells the first rule that was broken.
+/// Checks one stream from its first push to its last EOS. An error describes the first broken rule.
 pub fn check(pushed: &[Pushed], arrived: &[Arrived], rules: Rules) -> Result<(), String> {
     let mut epochs = Vec::with_capacity(pushed.len());
     let (mut frames, mut events) = (BTreeMap::new(), BTreeMap::new());
@@ -53,16 +53,16 @@ pub fn check(pushed: &[Pushed], arrived: &[Arrived], rules: Rules) -> Result<(),
 #[derive(Default)]
 struct Seen {
     epoch: usize,
-    /// Place of the latest thing that arrives once.
+    /// Place of the latest of the things that arrive once.
     last: Option<usize>,
     /// Latest place of any event of this epoch.
     last_event: Option<usize>,
     format: Option<Format>,
     segment: Option<gst::Seqnum>,
     eos: bool,
-    /// Of the last frame that was inferred in this epoch.
+    /// People of the last inferred frame of this epoch.
     people: Option<Vec<u32>>,
-    /// Downstream refused something in this epoch.
+    /// Whether downstream refused something in this epoch.
     refused: bool,
     /// What arrived once in this epoch.
     once: Vec<usize>,
@@ -105,7 +105,7 @@ impl Model<'_> {
         self.check_losses(&seen, true)
     }
 
-    /// Notes something that arrives once: in its epoch and behind all before it.
+    /// Records something that arrives once: in its epoch, and after all before it.
     fn once(&self, place: usize, seen: &mut Seen) -> Result<(), String> {
         if self.epochs[place] != seen.epoch {
             return Err(format!(
@@ -165,7 +165,7 @@ impl Model<'_> {
         let Expected { people, carried, bare } = expected;
         let Some(found) = found else {
             let known = people != People::Unknown || carried;
-            // The frame whose people it were to carry may be one that downstream had enough before.
+            // The frame whose people it would carry may be one that downstream refused.
             let may_lack = carried && seen.refused;
             let must = known && !bare && !may_lack && !self.rules.skips && !self.rules.network_fails;
             if !bare && !carried {
@@ -180,7 +180,7 @@ impl Model<'_> {
             return Err(format!("metadata of {:?} on a frame of {:?}", found.size, format.size));
         }
         if found.carried {
-            // Unknown means that a frame before was refused, so that the test lost the count.
+            // Unknown: a frame before was refused, so the test lost the count.
             if people != People::Unknown && !carried {
                 return Err("carries an earlier frame's people, expected its own".to_string());
             }
@@ -210,7 +210,7 @@ impl Model<'_> {
         if kind == gst::EventType::Eos || !sticky {
             self.once(place, seen)?;
         } else {
-            // A sticky event may come late or again, with the next frame, after a flush or a refusal.
+            // A sticky event may come late, or again with the next frame after a flush or a refusal.
             if self.epochs[place] > seen.epoch {
                 return Err("arrived before the flush that it came after".to_string());
             }
@@ -240,14 +240,14 @@ impl Model<'_> {
         self.rules.network_fails && !self.rules.passthrough
     }
 
-    /// Everything of the epoch that was taken in must have arrived, but for what a flush dropped or downstream's EOS
-    /// made useless.
+    /// Everything accepted in the epoch must have arrived, except what a flush dropped or downstream's EOS made
+    /// useless.
     fn check_losses(&self, seen: &Seen, is_last: bool) -> Result<(), String> {
         if self.may_stop() {
             return Ok(());
         }
         let mut once = &seen.once[..];
-        // When a flush begins, pads refuse events before the queue hears of it, but not queries.
+        // When a flush begins, pads refuse events, but not queries, before the queue is told.
         while let [rest @ .., last] = once
             && !is_last
             && matches!(self.pushed[*last], Pushed::Query { .. })
@@ -278,7 +278,7 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Whether downstream answered EOS before, and no new segment came between.
+    /// Whether downstream answered EOS before, with no new segment in between.
     fn downstream_has_enough(&self, place: usize, seen: &Seen) -> bool {
         let Some(refused) = seen.refused_with_eos.iter().rev().find(|refused| **refused < place) else {
             return false;

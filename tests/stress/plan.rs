@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::{common::Behaviour, random::Random};
 
-/// Large and square enough that each crop of a followed box has a pixel that lies wholly inside.
+/// Sizes large and square enough that each crop of a tracked box has a pixel completely inside.
 const SIZES: [(u32, u32); 4] = [(64, 48), (80, 60), (45, 63), (72, 40)];
-/// Formats whose every pixel value the test can write and read exactly; the last one has only 8 bits for a number.
+/// Formats in which the test can write and read every pixel value exactly. The last one has only 8 bits for a
+/// number.
 const FORMATS: [&str; 6] = ["RGB", "BGR", "RGBx", "BGRx", "xRGB", "GRAY8"];
 const RATES: [&str; 4] = ["30/1", "0/1", "25/1", "60000/1001"];
 
-/// What can change at any moment without a change of what is checked: 64 people are more than any frame has.
+/// Properties that can change at any moment without a change of what is checked: no frame has 64 people.
 const PROPERTIES: [(&str, u64); 6] = [
     ("max-people", 64),
     ("track-lifetime", 1_000_000),
@@ -20,20 +21,20 @@ const PROPERTIES: [(&str, u64); 6] = [
     ("stats-interval", 0),
 ];
 
-/// Streams of a sequence.
+/// The largest number of streams in a sequence.
 pub const MOST_STREAMS: usize = 3;
 
-/// How a sequence's streams and their network are set up and what happens to them.
+/// The set-up of a sequence's streams and network, and what happens to them.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub batch_size: u32,
     pub executors: u32,
-    /// Another network takes the place of one that fails twice in a row.
+    /// Whether another network replaces one that fails twice in a row.
     pub spare: bool,
-    /// The network takes the next batch while one runs.
+    /// Whether the network takes the next batch while one runs.
     pub overlaps: bool,
-    /// The element is `rtmposedetect`.
+    /// Whether the element is `rtmposedetect`.
     pub is_detector: bool,
     /// Streams that share one network; a single one has its own.
     pub streams: Vec<StreamPlan>,
@@ -41,7 +42,7 @@ pub struct Plan {
 
 #[derive(Clone, Debug)]
 pub struct StreamPlan {
-    /// Nanoseconds of the test's clock.
+    /// In nanoseconds of the test's clock.
     pub timeout: u64,
     pub adaptive: bool,
     pub input_queue: u32,
@@ -65,17 +66,17 @@ pub struct Format {
     pub rate: &'static str,
 }
 
-/// In the streaming thread of the source, one after the other.
+/// Steps in the source's streaming thread, one after another.
 #[derive(Clone, Debug)]
 pub enum SourceStep {
-    /// A frame, with so many regions of people.
+    /// A frame with this number of regions of people.
     Frame {
         people: usize,
         no_pts: bool,
     },
-    /// Frames that upstream dropped: their numbers never come.
+    /// This number of frames that upstream dropped: their numbers never come.
     Dropped(u32),
-    /// A frame flagged GAP, which has pixels all the same, and a region.
+    /// A frame flagged GAP, with pixels and a region.
     GapFrame,
     EmptyFrame,
     GapEvent,
@@ -91,13 +92,13 @@ pub enum SourceStep {
     Allocation,
 }
 
-/// At any moment, from another thread.
+/// Steps at any moment, from another thread.
 #[derive(Clone, Debug)]
 pub enum ControlStep {
     Flush,
     /// A flushing seek from downstream, with this rate.
     Seek(f64),
-    /// One that flushes nothing; perhaps one of a segment.
+    /// A seek that flushes nothing; perhaps a segment seek.
     SegmentSeek(f64, gst::SeekFlags),
     Restart(gst::State),
     PauseAndPlay,
@@ -108,9 +109,9 @@ pub enum ControlStep {
     Timeout(u64),
     Adaptive(bool),
     ScoreMode(&'static str),
-    /// One that changes nothing of what is checked.
+    /// A change of a property that changes nothing of what is checked.
     Property(&'static str, u64),
-    /// Downstream's answer to the next frames: to one, or to all until it is changed.
+    /// Downstream's answer to the next frame, or to all until it is changed.
     Answer(Result<gst::FlowSuccess, gst::FlowError>, bool),
     BlockSink,
     UnblockSink,
@@ -131,7 +132,7 @@ impl Plan {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let streams = random.weighted(&[(70, 1), (20, 2), (10, MOST_STREAMS)]);
-        // Sequences without faults are held to more: nothing may be missing at all.
+        // Sequences without faults have a stricter rule: nothing may be missing.
         let faults = random.weighted(&[
             (55, Faults { downstream: false, network: false }),
             (20, Faults { downstream: true, network: false }),
@@ -154,14 +155,14 @@ impl Plan {
         steps.any(|(_, step)| matches!(step, ControlStep::Network(behaviour) if wanted(behaviour)))
     }
 
-    /// A run can fail.
+    /// Whether a run can fail.
     pub fn network_fails(&self) -> bool {
         self.network_is_lost()
             || !self.spare
                 && self.any_network(|behaviour| matches!(behaviour, Behaviour::Fail | Behaviour::FailOnce))
     }
 
-    /// The network can be gone at the end, so that only a restart brings a new one.
+    /// Whether the network can be gone at the end, so that only a restart brings a new one.
     pub fn network_is_lost(&self) -> bool {
         self.any_network(|behaviour| {
             matches!(behaviour, Behaviour::Panic | Behaviour::Hang | Behaviour::HangForEver)
@@ -192,14 +193,14 @@ impl StreamPlan {
             lateness: if skips { random.one_of(&[-1, 0, 20_000_000]) } else { -1 },
             interval: if skips { 0 } else { random.one_of(&[0, 0, 0, 3]) },
             region,
-            // Of those who are followed, the test must know where they were seen.
+            // No smoothing for tracked people: the test must know where they were seen.
             smoothing: if matches!(region, "roi-list" | "full-frame") { "one-euro" } else { "none" },
             source: (0..source_steps).map(|_| source_step(random)).collect(),
             control: (0..control_steps).map(|_| (pause(random), control_step(random, faults))).collect(),
         }
     }
 
-    /// A frame can go on without inference although the network answers.
+    /// Whether a frame can pass without inference although the network answers.
     pub fn skips(&self) -> bool {
         self.overload != "block" || self.lateness >= 0
     }

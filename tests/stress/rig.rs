@@ -17,11 +17,11 @@ use crate::{
     plan::{ControlStep, Format, Pause, Plan, SourceStep, StreamPlan},
 };
 
-/// A clock on which the 5 s that a hanging run gets pass in a quarter of a second.
+/// A fast clock: the 5 s that a hanging run gets pass in a quarter of a second.
 #[derive(Default)]
 pub struct FastClock(MonotonicClock);
 
-/// A busy machine keeps a thread waiting for less than that quarter.
+/// A thread on a busy machine waits for less than that quarter of a second.
 const SPEED: u32 = 20;
 
 impl Clock for FastClock {
@@ -36,7 +36,7 @@ impl Clock for FastClock {
     fn on_jump(&self, _wake: Arc<dyn Fn() + Send + Sync>) {}
 }
 
-/// Memory of frames that lives.
+/// The number of frames whose memory exists.
 pub static LIVE_FRAMES: AtomicUsize = AtomicUsize::new(0);
 
 struct Pixels(Vec<u8>);
@@ -60,16 +60,16 @@ impl Drop for Pixels {
     }
 }
 
-/// What a frame that the network does not see must carry.
+/// What a frame that was not inferred must carry.
 const BARE: Expected = Expected { people: People::Unknown, carried: false, bare: true };
 
-/// What the source is at; its lock is what a streaming thread holds in a real source.
+/// The source's state. Its lock stands for the lock that a real source's streaming thread holds.
 struct Source {
     next: u32,
     format: Format,
     segment: gst::Seqnum,
     rate: f64,
-    /// Frames since the last one that was to be inferred; none: not known.
+    /// Frames since the last one that was to be inferred; none: unknown.
     since_inference: Option<u32>,
 }
 
@@ -79,7 +79,7 @@ struct Downstream {
     blocked: bool,
     delay: Duration,
     answer: Option<Result<gst::FlowSuccess, gst::FlowError>>,
-    /// The answer holds until it is changed.
+    /// Whether the answer holds until it is changed.
     lasts: bool,
 }
 
@@ -250,7 +250,8 @@ impl Rig {
             self.note(|| format!("source {step:?}"));
             self.source_step(step, &mut lock(&self.source));
             if self.sink_is_flushing() {
-                // A real source stops here until the flush has ended; the next step shall meet it now and then.
+                // A real source waits here until the flush has ended. The next step should sometimes come
+                // during that wait.
                 std::thread::sleep(Duration::from_micros(100));
             }
         }
@@ -312,7 +313,7 @@ impl Rig {
         }
     }
 
-    /// A new stream.
+    /// Starts a new stream.
     fn start(&self, source: &mut Source) {
         source.since_inference = Some(u32::MAX);
         self.push_event(gst::event::StreamStart::builder("stress").seqnum(gst::Seqnum::next()).build());
@@ -403,7 +404,7 @@ impl Rig {
             (true, region) => unreachable!("{region}"),
         };
         let expected = match self.is_detector {
-            // Frames between two looks carry nothing.
+            // Frames between two inferences carry nothing.
             true if carried => BARE,
             true if known => Expected { people: People::Exactly(1), carried: false, bare: false },
             true => Expected { people: People::Unknown, carried: false, bare: false },
@@ -433,7 +434,7 @@ impl Rig {
         }
         if let Err(error) = result {
             self.note(|| format!("frame {number} was refused: {error}"));
-            // It may have been looked at, or not.
+            // The frame may have been inferred, or not.
             source.since_inference = None;
         }
     }
@@ -480,7 +481,7 @@ impl Rig {
             ControlStep::Flush => self.flush(),
             ControlStep::Seek(rate) => self.send_seek(*rate, gst::SeekFlags::FLUSH),
             ControlStep::SegmentSeek(rate, flags) => {
-                // The source's streaming thread must get out of its push first, as nothing flushes.
+                // The source's streaming thread must leave its push first, because nothing flushes.
                 if self.network_is_lost {
                     return;
                 }
@@ -555,14 +556,14 @@ impl Rig {
         self.stop_flush(&mut source);
     }
 
-    /// Down at any moment, and up again with a new stream.
+    /// Stops the element at any moment, and starts it again with a new stream.
     pub fn restart(&self, state: gst::State) {
         self.stop(state);
         self.start_again();
     }
 
     pub fn stop(&self, state: gst::State) {
-        // A real sink is stopped with the element. A gate in the network is none of GStreamer's things.
+        // A real sink would stop with the element; GStreamer does not know the gate in the fake network.
         self.sink.unblock();
         self.fake.gate.open();
         self.element.set_state(state).unwrap();
@@ -578,7 +579,7 @@ impl Rig {
 
     // The end.
 
-    /// From now on downstream takes everything.
+    /// Makes downstream accept everything from now on.
     pub fn calm_down(&self) {
         let mut downstream = lock(&self.sink.downstream);
         *downstream = Downstream::default();
@@ -604,7 +605,7 @@ impl Rig {
         }
     }
 
-    /// Stops, and lets go of everything.
+    /// Stops, and releases everything.
     pub fn dismantle(&self) {
         self.stop(gst::State::Null);
         self.source_pad.set_active(false).unwrap();
@@ -625,7 +626,7 @@ impl Sink {
         let found = found.map(|numbers| Found { size: format.size, numbers, carried: false });
         let people = common::people(&buffer).map(|people| Found {
             size: (people.width, people.height),
-            // Who is followed onto the frame's edge is seen darker than the frame is.
+            // A person tracked to the frame's edge looks darker than the frame.
             numbers: people
                 .people
                 .iter()

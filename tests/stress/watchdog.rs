@@ -11,7 +11,7 @@ use crate::common::patience::PatientClock;
 
 type Journal = Arc<Mutex<Vec<String>>>;
 
-/// The sequences that are played now, by their seeds: when they began, and the steps so far.
+/// The sequences in progress, by their seeds: when they began, and their steps so far.
 #[derive(Default)]
 struct Played {
     clock: PatientClock,
@@ -23,7 +23,7 @@ static PLAYED: LazyLock<Mutex<Played>> = LazyLock::new(|| {
     Mutex::default()
 });
 
-/// A sequence that is played; dropped, it has ended.
+/// A sequence in progress. Dropping this ends it.
 pub struct Watched(u64);
 
 impl Watched {
@@ -59,7 +59,7 @@ fn watch() {
     }
 }
 
-/// With gdb, where it is installed and may look into this process.
+/// Prints all stacks with gdb, if it is installed and allowed to attach to this process.
 fn print_stacks() {
     // SAFETY: a plain system call. Yama otherwise keeps a child from looking into its parent.
     unsafe { libc_prctl() };

@@ -12,7 +12,7 @@ fail() {
   exit 1
 }
 
-# Rust, and the crates in its registry, are those of the user who calls sudo.
+# Rust and its registry of crates are those of the user who calls sudo.
 user=${SUDO_USER:-root}
 home=$(getent passwd "$user" | cut -d: -f6)
 roots=${ROOTS:-$home/.cache/rtmpose-gstreamer-versions}
@@ -21,13 +21,13 @@ as_user() {
   runuser --login "$user" --command "cd $(printf '%q' "$PWD") && $(printf '%q ' "$@")"
 }
 
-# The one that apt uses here.
+# The mirror that apt uses here.
 apt_mirror() {
   cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
     grep --only-matching 'https\?://[^ ]*/debian/\?\( \|$\)' | head -1 | tr -d ' '
 }
 
-# What making and entering them needs of this machine; sets rust and registry.
+# Checks the tools for making and entering Debians; sets rust and registry.
 look_for_tools() {
   local tool
   [ "$(id -u)" = 0 ] || fail "root is needed to make and enter a Debian: sudo $0 $*"
@@ -41,7 +41,7 @@ look_for_tools() {
   as_user cargo fetch --locked --quiet
 }
 
-# use_debians SUITE...: looks whether all is there that they need, and says what will be made.
+# use_debians SUITE...: checks all requirements, and says what will be made.
 use_debians() {
   local suite
   for suite; do
@@ -69,7 +69,7 @@ packages=(build-essential pkg-config meson ca-certificates
   mosquitto mosquitto-clients
   python3-gi python3-gst-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0)
 
-# Everything below runs in a mount and process namespace of its own: what it mounts and starts ends with it.
+# Everything below runs in its own mount and process namespace: its mounts and processes end with it.
 private() { unshare --mount --pid --fork --kill-child "$@"; }
 
 make_root() {
@@ -87,7 +87,7 @@ make_root() {
     printf 'Package: %s\nPin: release a=experimental\nPin-Priority: 990\n' "$(printf 'src:%s ' "${sources[@]}")" \
       >"$root/etc/apt/preferences.d/gstreamer"
   fi
-  # A mirror may lag behind by more days than its lists are valid for; their signatures are checked all the same.
+  # A mirror may lag behind by more days than its lists are valid. Their signatures are checked all the same.
   printf '%s\n' 'APT::Install-Recommends "false";' 'Acquire::Languages "none";' 'Acquire::Retries "3";' \
     'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90small"
   printf 'force-unsafe-io\npath-exclude=/usr/share/%s/*\n' man >"$root/etc/dpkg/dpkg.cfg.d/small"
@@ -104,8 +104,8 @@ make_root() {
   touch "$root.complete"
 }
 
-# Runs a command in the checkout, seen there as /src, without network; builds go to /target of that Debian.
-# The checkout, Rust and its registry cannot be written there.
+# Runs a command in the checkout, which is /src there, without network. Builds go to /target of that Debian. The
+# checkout, Rust and its registry are read-only there.
 in_root() {
   local root=$roots/$1
   shift
@@ -118,7 +118,7 @@ in_root() {
       mount --bind "${pair%:*}" "$root/${pair#*:}"
       mount -o remount,bind,ro "$root/${pair#*:}"
     done
-    # Tests reach servers of their own.
+    # Tests connect to their own servers.
     ip link set lo up
     exec env -i HOME=/root LANG=C.UTF-8 PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin \
       CARGO_HOME=/root/.cargo CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true CARGO_TERM_COLOR=never \

@@ -7,16 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that a case may take on a machine that has time for it; then it hangs.
+/// The time limit of a case on an idle machine. A case that takes longer hangs.
 pub const WATCHDOG: Duration = Duration::from_secs(20);
 
-/// Looked at so often.
+/// The interval between two checks.
 const SLICE: Duration = Duration::from_millis(100);
-/// Time in which somebody waited for a processor counts this much less.
+/// Time in which a thread waited for a CPU counts this much less.
 const BUSY: u32 = 30;
 
-/// A clock that hardly runs while processors are short, as the kernel tells it: what is slow because others compute does not hang.
-/// Where the kernel does not tell, it is a clock like others.
+/// A clock that almost stands still while CPUs are short, as the kernel reports it: a case that is slow because
+/// of other programs does not hang. Without the kernel's report, it is an ordinary clock.
 pub struct PatientClock {
     passed: Duration,
     seen: (Instant, Duration),
@@ -39,7 +39,7 @@ impl PatientClock {
     }
 }
 
-/// Since the machine's start.
+/// Time in which CPUs were short, since the machine's start.
 fn short_of_processors() -> Duration {
     let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let total =
@@ -47,7 +47,8 @@ fn short_of_processors() -> Duration {
     Duration::from_micros(total.map_or(0, |(_, micros)| micros.parse().unwrap()))
 }
 
-/// Asks `look`, which may wait as long as it is told, until it has something; none when this takes longer than `limit`.
+/// Calls `look`, which may wait for the time that it gets, until it returns something; none if this takes
+/// longer than `limit`.
 pub fn wait<T>(limit: Duration, mut look: impl FnMut(Duration) -> Option<T>) -> Option<T> {
     let mut clock = PatientClock::default();
     loop {
@@ -58,12 +59,12 @@ pub fn wait<T>(limit: Duration, mut look: impl FnMut(Duration) -> Option<T>) -> 
     }
 }
 
-/// The next message of one of these kinds; none when it takes too long.
+/// The next message of one of these types; none if it takes too long.
 pub fn message(bus: &gst::Bus, kinds: &[gst::MessageType]) -> Option<gst::Message> {
     wait(WATCHDOG, |time| bus.timed_pop_filtered(gst::ClockTime::try_from(time).unwrap(), kinds))
 }
 
-/// What a thread sends, or that it has ended; none when it takes too long.
+/// What a thread sends, or that the thread has ended; none if it takes too long.
 pub fn receive<T>(limit: Duration, receiver: &mpsc::Receiver<T>) -> Option<Result<T, mpsc::RecvError>> {
     wait(limit, |time| match receiver.recv_timeout(time) {
         Ok(result) => Some(Ok(result)),

@@ -2,12 +2,12 @@
 
 use gstrtmpose::video::{ChromaSite, Colour, Component, Picture, YuvMatrix};
 
-/// How a format lays its samples out.
+/// A format's layout of samples.
 #[derive(Clone, Copy, Debug)]
 pub enum Layout {
     /// Bytes per pixel, and the places of R, G and B.
     Packed(usize, [usize; 3]),
-    /// Y, then two planes of a quarter; whether V comes first.
+    /// Y, then two planes of a quarter of the size; whether V comes first.
     Planar(bool),
     /// Y, then a plane of pairs; whether V comes first.
     SemiPlanar(bool),
@@ -76,7 +76,7 @@ impl Frame {
             Layout::Gray => vec![plane(width, height)],
         };
         let yuv = |x: usize, y: usize| yuv(rgb(x, y), matrix);
-        // The mean over the pixels around where the chroma sample lies.
+        // The mean of the pixels around the place of the chroma sample.
         let chroma = |cx: usize, cy: usize, down: bool| {
             let pair = |at: usize, end: usize, subsampled: bool, cosited: bool| match (subsampled, cosited) {
                 (false, _) => [at, at],
