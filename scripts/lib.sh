@@ -15,20 +15,21 @@ PICTURES_PACKAGE=scikit-image==0.25.2
 PICTURES=(astronaut.png chelsea.png coffee.png motorcycle_left.png retina.jpg rocket.jpg)
 
 LIBRARY=.deps/onnxruntime/libonnxruntime.so.1
-# There once `make setup GPU=1` was run; its ONNX Runtime runs on the CPU, too.
+# Exists after `make setup GPU=1`. Its ONNX Runtime also runs on the CPU.
 GPU_LIBRARY=.deps/gpu/onnxruntime/capi/libonnxruntime.so.1
 LIBRARY_NOTICES=.deps/onnxruntime
 DEMO_VIDEO=.deps/video/demo.mp4
 PYTHON=.deps/venv/bin/python
 PLUGIN=target/release/libgstrtmpose.so
 
-# Without it ONNX Runtime tells its makers of every run, also from Python.
+# Without this variable ONNX Runtime reports every run to its makers, also from Python.
 export ORT_DISABLE_TELEMETRY=1
-# Python's packages are the venv's alone: these two variables would put others before them.
+# Python must use the venv's packages only: these two variables would put others first.
 unset PYTHONHOME PYTHONPATH
 
-# conda's folders and the shims of pyenv and its like come last in PATH: conda's pkg-config, cc and gst-launch-1.0 know nothing
-# of the system's GStreamer, and a shim may not run. What only they have is found still.
+# Moves conda's folders, and shims such as pyenv's, to the end of PATH. conda's pkg-config, cc and
+# gst-launch-1.0 do not know the system's GStreamer, and a shim may not run. Programs that only these folders
+# have are still found.
 system_first() {
   local folder first='' last=''
   while IFS= read -r -d : folder; do
@@ -43,7 +44,8 @@ system_first() {
 }
 system_first
 
-# check_wheels FOLDER: the wheels in there whose checksums are known have these. (pip compares each with its index.)
+# check_wheels FOLDER: checks the wheels in FOLDER against the known checksums. (pip compares each wheel with
+# its index.)
 check_wheels() {
   local sum name
   while read -r sum name; do
@@ -59,7 +61,7 @@ fail() {
   exit 1
 }
 
-# check_links PAGE...: what the pages link to, but for addresses, is there.
+# check_links PAGE...: checks that all files that the pages link to exist.
 check_links() {
   local page link
   for page; do
@@ -71,9 +73,10 @@ check_links() {
 
 has() { command -v "$1" >/dev/null; }
 
-# Started with sudo, a script goes on as the user who called it: as root, the files of the checkout would come to belong
-# to root, and the user's Rust would be out of sight. What needs root asks sudo for it, or sets stays_root before it sources this.
-# Its variables go with it: those that scripts and the Makefile tell of.
+# Started with sudo, a script continues as the user who called it. As root, the checkout's files would come to
+# belong to root, and the user's Rust would not be found. A command that needs root asks sudo for it; a script
+# that needs root sets stays_root before it sources this file. The variables that scripts and the Makefile
+# describe are passed on:
 PASSED_ON=VIDEO,DETECTOR,DEVICE,MINUTES,GPU,ARCH,CI,RUNS,SIDE,ALONE,NAMES,PROGRAMS,ORDERS,COUNT,FIRST,KEEP,CHROMIUM,SCREENSHOTS
 PASSED_ON+=,ADVISORIES,HOMEPAGE,DEBFULLNAME,DEBEMAIL
 step_down() {
@@ -82,22 +85,22 @@ step_down() {
     --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 
-# Every crate of Cargo.lock is there after set-up, so that nothing later asks the network.
+# After set-up every crate of Cargo.lock is there, so nothing later needs the network.
 cargo_offline() {
   local command=$1
   shift
   cargo "$command" --locked --offline "$@"
 }
 
-# The plugin in its release build, with the examples that scripts run. All build it by this: with other targets cargo takes other
-# features of the crates that both use, and builds these and the plugin again.
+# Builds the release build of the plugin, with the examples that scripts run. All scripts use this: with other
+# targets cargo selects other features for shared crates, and builds them and the plugin again.
 TARGETS=(--lib --example annotate --example probe --example cameras)
 build_plugin() { cargo_offline build --release "${TARGETS[@]}" "$@"; }
 
-# The ONNX Runtime to use: the GPU's where it was set up.
+# The ONNX Runtime to use: the GPU's, if it was set up.
 library() { if [ -e "$GPU_LIBRARY" ]; then echo "$GPU_LIBRARY"; else echo "$LIBRARY"; fi; }
 
-# GStreamer sees the plugin of this checkout, and the plugin the ONNX Runtime beside it.
+# GStreamer finds the plugin of this checkout, and the plugin finds the ONNX Runtime beside it.
 use_checkout() {
   export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
   export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/$(library)}"

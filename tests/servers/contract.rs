@@ -253,7 +253,7 @@ pub fn official_at(at: SocketAddr) -> Double {
     Double::start_at(at, model, None, Some(Box::new(make)))
 }
 
-/// All other properties of the element still apply.
+/// The server runs the file only: normalising and finding peaks happen in this process.
 #[test]
 fn an_official_file_on_a_server_is_served_from_here() {
     let mut double = Double::start(Model::default());

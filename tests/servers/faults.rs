@@ -49,7 +49,7 @@ fn batches_go_to_all_servers() {
     assert_eq!(rig.stream.crops_in_flight(), 3 * 2 * 8, "two batches in flight on each");
     assert!(!is_warned(&rig));
     let before: Vec<_> = doubles.iter().map(|double| double.batches().len()).collect();
-    // A slow server gets fewer batches.
+    // All servers are slow, so that none can take all batches.
     doubles.iter().for_each(|double| double.fail(Fault::Slow(Duration::from_millis(2))));
     run_many(&rig, 320);
     for (double, before) in doubles.iter().zip(before) {

@@ -144,7 +144,7 @@ fn play_plan(plan: &Plan, journal: &Arc<Mutex<Vec<String>>>) -> Result<(), Strin
     for rig in &rigs {
         check(rig, plan)?;
     }
-    // A network whose device was lost keeps its executors.
+    // If there is a spare network, only its executors must end: a lost device keeps its own.
     let executors = fake.spare.as_ref().unwrap_or(&Arc::new(fake.clone())).executors.clone();
     while_waiting("executors end", || executors.load(Ordering::SeqCst) == 0)?;
     for rig in rigs {
@@ -218,7 +218,7 @@ fn check(rig: &Rig, plan: &Plan) -> Result<(), String> {
     let is_explained = |warning: &&String| {
         explained && warning.contains("Inference failed") || plan.spare && warning.contains("device is lost")
     };
-    // Each EOS and stop has a warning with a number of frames.
+    // Warnings that count frames come at every EOS and stop.
     let counts_frames = |warning: &String| warning.contains("passed without inference, because");
     let (counts, warnings): (Vec<_>, Vec<_>) = warnings.into_iter().partition(counts_frames);
     if let Some(count) = counts.first().filter(|_| !rules.skips) {

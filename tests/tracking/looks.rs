@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// What came out for frames at these times (in milliseconds), all with somebody in the middle.
+/// The people in frames at these times (in milliseconds), all with a person in the middle.
 fn at_times(properties: &str, live: bool, times: impl Iterator<Item = Option<u64>>) -> Vec<FramePeople> {
     lasting(None, properties, live, times)
 }
 
-/// The same for frames that last so many milliseconds each, or as long as the caps say.
+/// Like `at_times`, for frames with these durations in milliseconds, or as the caps say.
 fn lasting(
     duration: Option<u64>,
     properties: &str,
@@ -27,7 +27,7 @@ fn lasting(
         buffer
     });
     if live {
-        // Each has its answer before the next comes.
+        // Each frame has its answer before the next frame comes.
         let answer = |frame| {
             harness.push(frame).unwrap();
             people(&harness.pull().unwrap())
@@ -47,7 +47,7 @@ fn somebody_in_a_single_picture_is_found_in_it() {
     });
 }
 
-/// An application that sends the next picture once it has the answer to the last one.
+/// An application that sends the next picture after the answer to the last one.
 #[test]
 fn a_picture_is_answered_before_anything_comes_behind_it() {
     watched("a question and its answer", || {
@@ -73,7 +73,7 @@ fn frames_that_are_far_apart_show_somebody_too() {
     for (properties, step) in [("", 1000), ("", 5000), ("track-lifetime=0", 2000), ("track-lifetime=0", 33)] {
         let found = lasting(Some(step), properties, false, (0..8).map(|number| Some(number * step)));
         assert!(found.iter().all(|people| ids(people) == [Some(1)]), "{properties} every {step} ms");
-        // Live frames are not held up for closer looks.
+        // Live frames do not wait for closer looks.
         let live = format!("overload=block {properties}");
         let found = lasting(Some(step), &live, true, (0..12).map(|number| Some(number * step)));
         assert!(
@@ -94,7 +94,7 @@ fn one_wrong_stamp_is_one_wrong_stamp() {
     };
     let found = at_times("", false, (0..180).map(stamp));
     assert!(found.iter().all(|people| ids(people) == [Some(1)]));
-    // Time has jumped: nobody is known there.
+    // After a jump in time no people are known.
     let found = at_times("", false, (0..60).map(|n| Some(33 * n + if n >= 30 { 3_600_000 } else { 0 })));
     assert_eq!((ids(&found[29]), ids(&found[59])), (vec![Some(1)], vec![Some(2)]));
 }
@@ -119,7 +119,7 @@ fn a_detector_that_misses_somebody_changes_no_id() {
     }
 }
 
-/// Upstream's numbers beside a parameter `detection`: ids of people, if they come again; else numbers of boxes.
+/// Upstream's numbers beside a parameter `detection` are people's ids if they repeat, else numbers of boxes.
 #[test]
 fn numbers_beside_a_detection_are_ids_if_they_come_again() {
     for tracked in [true, false] {

@@ -54,7 +54,7 @@ fn frame(number: u64, people: &[(f32, f32)]) -> gst::Buffer {
 /// Finds the centroid of each channel's brightest part, in batches of any size. Its runs can be delayed or stopped.
 #[derive(Clone, Default)]
 struct Finder {
-    /// Runs take up to so many microseconds, different from run to run.
+    /// Runs take up to this number of microseconds, at random.
     delay: u64,
     gate: Arc<Gate>,
     runs: Arc<AtomicUsize>,
@@ -123,7 +123,7 @@ fn element(finder: &Finder, clock: Arc<dyn Clock>) -> RtmPoseBatch {
     element
 }
 
-/// A harness in PLAYING around an element over the finder; upstream is not live unless asked.
+/// A harness in PLAYING around an element over the finder; `live` says whether upstream is live.
 fn play(element: &RtmPoseBatch, live: bool) -> gst_check::Harness {
     let mut harness = gst_check::Harness::with_element(element, Some("sink"), Some("src"));
     harness.set_live(live);
@@ -140,7 +140,7 @@ fn ids(people: &FramePeople) -> Vec<Option<i64>> {
     people.people.iter().map(|person| person.id).collect()
 }
 
-/// All frames that come out up to EOS, after these went in.
+/// Sends these frames and EOS; returns all frames that come out.
 fn through(harness: &mut gst_check::Harness, frames: impl Iterator<Item = gst::Buffer>) -> Vec<gst::Buffer> {
     let count = frames.map(|frame| harness.push(frame).unwrap()).count();
     assert!(harness.push_event(gst::event::Eos::new()));
@@ -149,7 +149,7 @@ fn through(harness: &mut gst_check::Harness, frames: impl Iterator<Item = gst::B
     buffers
 }
 
-/// Two people who walk past each other in two lanes, and a third who stands in a corner and goes.
+/// Two people who walk past each other in two lanes, and a third who stands in a corner and leaves.
 fn scene(number: u64) -> gst::Buffer {
     let way = number as f32;
     let mut places = vec![(30.0 + way * 1.5, 60.0), (290.0 - way * 1.5, 180.0)];
@@ -187,7 +187,7 @@ fn a_file_with_one_person_works_with_no_property_set() {
     assert!(rig.stat("search-crops") >= 6);
 }
 
-/// How long runs take changes nothing of what is found.
+/// The length of runs does not change what is found.
 #[test]
 fn two_runs_of_a_file_give_identical_metadata() {
     for properties in
@@ -197,7 +197,7 @@ fn two_runs_of_a_file_give_identical_metadata() {
             let finder = Finder { delay, ..Finder::default() };
             let element = element(&finder, Arc::new(MonotonicClock::default()));
             element.set_property("inference-streams", executors);
-            // More than one executor: the default is 8 frames of one person in any case.
+            // For more than one executor: by default 8 frames of one person are in flight.
             element.set_property("batch-size", 8 / executors);
             properties.iter().for_each(|(name, value)| element.set_property(name, *value as u32));
             let mut harness = play(&element, false);
@@ -223,7 +223,7 @@ fn two_runs_of_a_file_give_identical_metadata() {
     }
 }
 
-/// By a clock that stands still, a batch is only cut because nothing more can come before it.
+/// With a clock that stands still, a batch is cut only because nothing more can come before it.
 #[test]
 fn who_waits_for_a_result_cuts_the_batch() {
     watched("frames that wait for one another", || {
@@ -261,11 +261,11 @@ fn a_blocked_sink_does_not_stop_the_tracker() {
         assert!(source.push_event(gst::event::Caps::new(&info().to_caps().unwrap())));
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         assert!(source.push_event(gst::event::Segment::new(&segment)));
-        // One frame is in the blocked push, 8 more may be finished behind it.
+        // One frame is in the blocked push; 8 more may be finished after it.
         for number in 0..9 {
             source.push(frame(number, &[(100.0, 120.0)])).unwrap();
         }
-        // The last ones' batch is not to wait for more.
+        // The batch of the last frames must not wait for more.
         assert!(source.push_event(gst::event::Eos::new()));
         release.open();
         for number in 0..9 {
@@ -275,7 +275,7 @@ fn a_blocked_sink_does_not_stop_the_tracker() {
     });
 }
 
-/// A live stream's frames go in while the network is busy: the looks come from the newest result that is there.
+/// A live stream's frames come while the network is busy. Looks come from the newest result.
 #[test]
 fn a_live_stream_waits_for_no_result() {
     watched("a live stream", || {
@@ -349,7 +349,8 @@ fn a_detector_is_bridged_without_a_gap() {
         }
         buffer
     });
-    // The first frames after the first detection are too early to know of it: the looks come from two frames before.
+    // The first frames after the first detection come too early for it: their looks come from two frames
+    // before.
     for (number, buffer) in
         through(&mut harness, frames).iter().enumerate().filter(|(number, _)| *number != 1)
     {
@@ -387,7 +388,7 @@ fn boxes_outside_the_frame_empty_ones_and_hundreds_of_them_are_borne() {
     }
 }
 
-/// Streams that share an engine each follow their own people, with ids of their own.
+/// Streams that share an engine each track their own people, with their own ids.
 #[test]
 fn streams_that_share_an_engine_follow_their_own() {
     let pose = format!(
@@ -417,7 +418,7 @@ fn smoothing_holds_points_that_rest() {
         element.set_property_from_str("smoothing", smoothing);
         element.set_property("smoothing-min-cutoff", cutoff);
         let mut harness = play(&element, false);
-        // Somebody who trembles by a pixel.
+        // A person with a jitter of one pixel.
         let frames = (0..90).map(|number| frame(number, &[(100.0 + (number * 7 % 3) as f32, 120.0)]));
         let buffers = through(&mut harness, frames);
         let at: Vec<_> =
@@ -430,7 +431,7 @@ fn smoothing_holds_points_that_rest() {
     assert!(raw > 0.5 && smooth < raw / 2.0, "{raw} pixels a frame become {smooth}");
 }
 
-/// An inference error of a frame is its own: with passthrough the frames after it go on being tracked.
+/// An inference error concerns only its frame: with passthrough, tracking continues in the frames after it.
 #[test]
 fn frames_that_cannot_be_read_do_not_stop_the_tracker() {
     let seen = Arc::new(Mutex::new(0));

@@ -17,16 +17,17 @@ from playwright.sync_api import expect, sync_playwright
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/debug/examples/web"
 POSE = f"execution-provider=cpu inference-region=full-frame overload=block model-file={ROOT}/tests/networks/dots-17.onnx"
-# Where pictures of the page go, for who wants to look at them.
+# A folder for pictures of the page, if wanted.
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 TOKEN = "0123456789abcdef"
 # Milliseconds: the machine may be busy.
 PATIENCE = 60_000
 BALL, CLIP, CAMERA = range(3)
 
-# For as many frames as are asked for: the time of the frame that the browser says is shown, and where the people's points are drawn;
-# the time of the frame that it really shows by then, and where the ball is in it. Places are fractions of the tile. Asked for behind
-# the page, this is called behind it at each frame.
+# For the requested number of frames: the time of the frame that the browser reports as shown, and the places of
+# the drawn points; the time of the frame that it shows by then, and the ball's place in it. Places are
+# fractions of the tile. When requested from outside the page, this is called at each frame after the page's own
+# callback.
 MEASURE = """async ([index, frames]) => {
   const tile = document.querySelectorAll('.tile')[index];
   const [video, canvas] = [tile.querySelector('video'), tile.querySelector('canvas')];
@@ -41,7 +42,7 @@ MEASURE = """async ([index, frames]) => {
   };
   const pixels = (image, imageWidth, imageHeight) => {
     const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
-    // As the page has it: whole, in the middle.
+    // As on the page: the whole picture, in the middle.
     const scale = Math.min(width / imageWidth, height / imageHeight);
     const [w, h] = [scale * imageWidth, scale * imageHeight];
     context.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);
@@ -101,7 +102,7 @@ class Case(unittest.TestCase):
     def setUpClass(cls):
         cls.playwright = sync_playwright().start()
         cls.addClassCleanup(cls.playwright.stop)
-        # As root Chromium has no sandbox; it opens nothing but our own page.
+        # As root Chromium has no sandbox. It opens only our own page.
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         cls.browser = cls.playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=arguments)
         cls.addClassCleanup(cls.browser.close)
@@ -165,7 +166,7 @@ class Cameras(Case):
                 self.assertGreater(len(known), frames / 4)
                 for frame in known:
                     self.assertLess(apart(frame["drawn"], balls[round(frame["time"])]), 6 ** 2, frame)
-                # The browser may be at the next frame by the time that it says so.
+                # When the browser reports a frame it may already show the next.
                 off = [round((frame["shown"] - frame["time"]) * 30 / 1000) for frame in seen]
                 print(f"frames off: {sorted(collections.Counter(off).items())}")
                 self.assertLess(len([frames for frames in off if frames not in (0, 1)]), frames / 20)
@@ -176,7 +177,7 @@ class Cameras(Case):
     def test_two_viewers_see_the_same(self):
         pages = [self.wall(), self.wall()]
         for page in pages:
-            # The first frame that came was taken, and not waited for the next that can be shown by itself.
+            # The page starts with the first frame that comes, and does not wait for a key frame.
             starts = page.evaluate("[...document.querySelectorAll('.has-picture video')].map((video) => video.buffered.start(0))")
             self.assertGreater(len(starts), 1)
             self.assertEqual([round(start, 2) for start in starts], [1] * len(starts))
@@ -226,7 +227,7 @@ class Cameras(Case):
         expect(tile.get_by_role("status")).to_contain_text("Lost: ", timeout=PATIENCE)
         self.picture(page, "away")
         expect(page.locator("#connection")).to_have_text("3 cameras, 1 without a picture")
-        # The others go on meanwhile.
+        # The other cameras continue meanwhile.
         page.evaluate(MEASURE, [BALL, 10])
         type(self).turn_on()
         expect(tile.get_by_role("status")).to_be_empty(timeout=PATIENCE)
@@ -241,7 +242,7 @@ class Cameras(Case):
             self.switch(page, name).click()
         self.assertIsNone(drawn())
         self.switch(page, "Boxes").click()
-        # The whole picture is the box.
+        # The person's box is the whole picture.
         self.assertLess(apart(drawn(), [0.5, 0.5]), 3 ** 2)
         self.switch(page, "Boxes").click()
         self.switch(page, "Points").click()
@@ -263,7 +264,7 @@ class Cameras(Case):
         tile.get_by_role("button", name="Pause").click()
         state = "tile => [tile.querySelector('video').currentTime, tile.querySelector('canvas').toDataURL()]"
         before = tile.evaluate(state)
-        # The other goes on for a while.
+        # The other camera continues for a while.
         page.evaluate(MEASURE, [CLIP, 20])
         self.assertEqual(tile.evaluate(state), before)
         place = tile.evaluate("""tile => {
@@ -320,7 +321,7 @@ class Cameras(Case):
                 self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), width)
                 found = Axe().run(page)
                 self.assertEqual(found.violations_count, 0, found.generate_report())
-        # What is chosen here counts more than the system's.
+        # The choice on the page takes precedence over the system's.
         page.get_by_label("Colours").select_option("light")
         self.assertEqual(page.evaluate("getComputedStyle(document.documentElement).colorScheme"), "light")
 
@@ -345,7 +346,7 @@ class Token(Case):
         page.get_by_role("button", name="Watch").click()
         expect(page.locator(".tile")).to_contain_class("has-picture", timeout=PATIENCE)
         self.assertEqual(page.evaluate("document.cookie"), "", "no script reads the token")
-        # A link that brings it along.
+        # A link with the token.
         page = self.page(f"{address}#token={TOKEN}")
         expect(page.locator(".tile")).to_contain_class("has-picture", timeout=PATIENCE)
         self.assertNotIn(TOKEN, page.url)

@@ -39,7 +39,7 @@ fn clip(folder: &Folder) -> PathBuf {
     file
 }
 
-/// The start of a stream, and so many frames of it.
+/// The start of a stream, and this number of frames.
 fn pieces(socket: &mut Socket, frames: usize) -> Vec<Piece> {
     let pieces: Vec<_> = (0..=frames).map(|_| socket.piece()).collect();
     assert!(pieces[0].is_opening(), "{}", pieces[0].head);
@@ -47,7 +47,7 @@ fn pieces(socket: &mut Socket, frames: usize) -> Vec<Piece> {
     pieces
 }
 
-/// The pictures of a WebM stream: milliseconds, and where the middle of what is bright is, as fractions.
+/// The pictures of a WebM stream: milliseconds, and the middle of the bright part, as fractions of the picture.
 fn balls(pieces: &[Piece]) -> Vec<(f64, [f64; 2])> {
     init();
     let line = "appsrc name=from ! matroskademux ! vp8dec ! videoconvert ! video/x-raw,format=GRAY8 ! \
@@ -105,7 +105,7 @@ fn each_frame_comes_with_its_own_people() {
         assert!(apart(ball) < 4.0, "frame {index}: {} is not at {ball:?}", people[0]["points"][0]);
         moved += balls.get(index + 1).map_or(0.0, |(_, next)| apart(next));
     }
-    // The ball moves far enough for the next picture to be told from this one.
+    // The ball moves far enough to distinguish the next picture from this one.
     assert!(moved / 60.0 > 6.0, "{moved}");
 }
 
@@ -133,7 +133,7 @@ fn a_camera_that_fails_says_so_and_comes_back() {
         for secret in ["viewer", "secret", "hidden"] {
             assert!(!away.to_string().contains(secret), "{away}");
         }
-        // Who watches it already gets its stream when it is there, and the next when it begins again.
+        // A page that watches this camera already gets the stream when it begins, and when it begins again.
         let mut watching = program.camera(1);
         std::fs::rename(clip, later).unwrap();
         news.news_until(|news| news["cameras"][1]["state"] == "running");
@@ -164,7 +164,7 @@ fn figures_are_those_of_the_engine() {
     });
 }
 
-/// Nobody watches: nothing is encoded, and the end of the file comes all the same.
+/// Without viewers nothing is encoded, and the file still comes to its end.
 #[test]
 fn a_file_ends_also_when_nobody_watches() {
     let folder = Folder::new("web-end");
@@ -202,7 +202,7 @@ fn the_page_is_whole_and_asks_nobody_else() {
         for file in ["style.css", "main.js", "player.js", "drawing.js", "socket.js"] {
             assert!(seen.contains(&format!("/files/{file}")), "{file} is not asked for: {seen:?}");
         }
-        // And nothing that the page does not use.
+        // The program serves nothing that the page does not use.
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/web/page");
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -228,7 +228,7 @@ fn other_sites_are_refused() {
                 assert_eq!(program.socket(path, &[("Origin", origin)]).err().unwrap(), 403, "{origin}");
             }
         }
-        // A name that was made to stand for this machine.
+        // A foreign name that resolves to this machine.
         for (host, expected) in [
             ("evil.example", 403),
             ("evil.example:80", 403),
@@ -266,7 +266,7 @@ fn with_a_token_only_who_knows_it_may_watch() {
             status(&page) == 401 && page.contains("files/login.js") && !page.contains("main.js"),
             "{page}"
         );
-        // What the login page is made of.
+        // The files of the login page.
         assert_eq!(
             [status(&program.get("/files/login.js")), status(&program.get("/files/style.css"))],
             [200; 2]
@@ -291,7 +291,7 @@ fn with_a_token_only_who_knows_it_may_watch() {
             let header = (header.0, header.1.as_str());
             assert!(program.ask("GET", "/", &[header], "").contains("files/main.js"));
             assert!(program.socket("camera/0", &[header]).is_ok());
-            // A site cannot use the cookie of whoever visits it.
+            // A foreign site cannot use its visitor's cookie.
             let foreign = program.socket("news", &[header, ("Origin", "http://evil.example")]);
             assert_eq!(foreign.err().unwrap(), 403);
         }
@@ -329,7 +329,7 @@ fn more_viewers_than_there_are_places_are_refused() {
         let program = Program::start(command(&["test:ball"]));
         let mut viewers: Vec<_> = (0..256).map(|_| program.news()).collect();
         assert_eq!(program.socket("news", &[]).err().unwrap(), 503);
-        // A place that is given back is taken again.
+        // A place that a viewer leaves is free for the next.
         viewers.clear();
         while program.socket("news", &[]).is_err() {
             std::thread::yield_now();
@@ -337,7 +337,8 @@ fn more_viewers_than_there_are_places_are_refused() {
     });
 }
 
-/// Two viewers of a picture that is never the same: one of them reads nothing until the other has seen 300 frames of it.
+/// Two viewers of a picture that always changes. One of them reads nothing until the other has received 300
+/// frames.
 #[test]
 fn a_viewer_that_reads_nothing_holds_nobody_up_and_goes_on_at_the_newest() {
     let mut command = command(&["test:snow"]);

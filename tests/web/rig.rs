@@ -18,7 +18,7 @@ use crate::network_rig::{
     process::{Running, example},
 };
 
-/// The program with a network that finds dots, and one look a frame at the whole of it. It waits for the network.
+/// The program with a network that finds dots, and one crop a frame: the whole frame. It waits for the network.
 pub fn command(inputs: &[&str]) -> Command {
     let mut command = example("web");
     command.args(inputs).args(["--retry", "0.05", "--pose"]).arg(format!(
@@ -29,7 +29,7 @@ pub fn command(inputs: &[&str]) -> Command {
 }
 
 pub struct Program {
-    /// Ends with this.
+    /// The program, which ends when this is dropped.
     _running: Running,
     pub port: u16,
 }
@@ -55,7 +55,7 @@ impl Program {
         TcpStream::connect(("127.0.0.1", self.port)).unwrap()
     }
 
-    /// The whole answer to a request without a body, or with one.
+    /// The whole answer to a request; `body` may be empty.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
         let mut stream = self.connect();
         let own = [("Host", format!("127.0.0.1:{}", self.port))];
@@ -142,7 +142,7 @@ impl Socket {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Reads news until they are as wanted.
+    /// Reads news until `is_wanted` accepts one.
     pub fn news_until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let news = self.news();

@@ -24,7 +24,7 @@ fn a_viewer_begins_at_a_key_frame_and_falls_behind_to_the_newest() {
     let mut early = stream.viewer();
     assert!(taken(&mut early).is_empty());
     stream.begin(vec![OPENING].into());
-    // Nothing can be shown of this one.
+    // This frame cannot be shown without its key frame.
     stream.push(delta(1));
     assert!(taken(&mut early).is_empty());
     stream.push(key(2));
@@ -37,13 +37,13 @@ fn a_viewer_begins_at_a_key_frame_and_falls_behind_to_the_newest() {
     let mut late = stream.viewer();
     assert_eq!(taken(&mut late), [OPENING, 4, 5], "from the newest key frame on");
     assert_eq!(taken(&mut early), [4, 5]);
-    // One key frame back nothing is left out; two back it is.
+    // A viewer one key frame behind misses nothing; a viewer two behind skips frames.
     assert_eq!(slow.take().unwrap()[0], 2);
     stream.push(key(6));
     stream.push(delta(7));
     assert_eq!(taken(&mut slow), [OPENING, 6, 7]);
     assert_eq!(taken(&mut late), [6, 7]);
-    // Another stream: of the old one nothing more comes.
+    // A new stream: nothing more of the old one comes.
     stream.push(delta(8));
     stream.begin(vec![OPENING + 1].into());
     assert!(taken(&mut late).is_empty());
@@ -85,7 +85,7 @@ fn the_encoder_works_only_while_somebody_watches() {
     stream.push(key(1));
     drop(other);
     assert_eq!(*told.lock().unwrap(), [false, true, false]);
-    // Frames that were on their way begin nothing for the next viewer.
+    // Frames that were on their way do not start a stream for the next viewer.
     stream.push(delta(2));
     let mut next = stream.viewer();
     assert!(taken(&mut next).is_empty());
