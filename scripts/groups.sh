@@ -8,7 +8,7 @@ if [ -z "${RESULTS:-}" ]; then
   owns_results=1
 fi
 
-# group NAME COMMAND...: exit status 77 is a skip, which with CI=true counts as a failure. Goes on after a failure.
+# group NAME COMMAND...: exit status 77 is a skip, which with CI=true counts as a failure. Continues after a failure.
 group() {
   local name=$1 status=0 result=passed start=$SECONDS
   shift
@@ -22,7 +22,7 @@ group() {
   printf '%-8s %4d s  %s\n' "$result" $((SECONDS - start)) "$name" | tee -a "$RESULTS"
 }
 
-# The table, and as the last line 'N passed, N failed'; status 1 if one failed or none passed.
+# Prints the table, and as the last line 'N passed, N failed'; status 1 if one failed or none passed.
 summary() {
   local passed failed skipped
   if [ -z "$owns_results" ]; then return; fi

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # What journeys share, sourced by scripts/journeys.
 #
-# A journey is a file. Its first lines, which are comments, say who does what; then come the commands, which begin in the checkout's
-# root, $root. $work is a folder for its files, with the demo video as video.mp4. It ends well, or says with `fail` what is wrong.
-# Exit status 77 is a skip, with a word why.
+# A journey is a file. Its first lines are comments: what a user does. The commands follow. They start in the checkout's root, $root.
+# $work is a folder for the journey's files, with the demo video as video.mp4. `fail` ends a journey and says what is wrong.
+# Exit status 77 is a skip, with the reason.
 
 # user COMMAND...: what a user types in a new terminal. $home is the home folder, with the installation. The
 # environment has no display, and no variable of this project or of the person who tests. The output goes into

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced in the checkout's root by tests/gstreamer-versions, tests/validate, tests/machines and scripts/test-deb: Debians of their own,
-# made once and entered without touching this one.
+# Separate Debians, made once and entered without a change to this machine. Sourced in the checkout's root by
+# tests/gstreamer-versions, tests/validate, tests/machines and scripts/test-deb.
 #
 # Needs root (chroot, mounts in a private namespace), debootstrap, Rust and what scripts/setup fetched. ROOTS=folder says where
-# the Debians go, MIRROR=url where they come from if not from apt's mirror. They are used again the next time; rm -rf removes
-# them, nothing stays mounted.
+# the Debians go, MIRROR=url where they come from (default: apt's mirror). The next run uses them again. rm -rf removes them:
+# nothing stays mounted.
 
 say() { printf '%s\n' "$*"; }
 fail() {
