@@ -13,7 +13,7 @@ ROUNDS = 9
 
 
 def milliseconds(people, points, reserve):
-    """Best of some rounds: writing, copying. Without `reserve` the meta is of the size that a detector makes."""
+    """The best of some rounds, of writing and of copying. Without `reserve` the meta has the size that a detector gives it."""
     best = [float("inf")] * 2
     for _ in range(ROUNDS):
         buffer = Gst.Buffer.new_allocate(None, 16, None)

@@ -62,7 +62,7 @@ def body(options, pictures):
 
 
 def letterbox(options, pictures):
-    """As rtmlib makes it, and what the network takes: float32, channels first."""
+    """rtmlib's letterbox, then the network's input: float32, channels first."""
     cv2.setNumThreads(1)
     side = int(options["side"])
     nv12 = np.random.default_rng(1).integers(0, 256, (1080, 1280), np.uint8)

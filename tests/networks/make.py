@@ -39,7 +39,7 @@ DARK = 1 / 16                                      # of the peak: what is dimmer
 
 
 def kernel(radius):
-    """[2, 1, 2R+1]: a parabola about a pixel, and one about the point half a pixel after it."""
+    """[2, 1, 2R+1]: a parabola around a pixel, and one around the point half a pixel after it."""
     o = np.arange(-radius, radius + 1)
     return np.stack([np.maximum(0, 4 * radius**2 - (2 * o - h) ** 2) for h in (0, 1)])[:, None].astype(np.float32)
 
@@ -65,7 +65,7 @@ class Net:
         return output
 
     def brightness(self, x, mix=PLAIN, first="conv", mean=MEAN, std=STD):
-        """Normalised picture -> v.  `first`: one 1x1 convolution, as real networks begin, or Mul and Add."""
+        """Normalised picture -> v. `first`: a 1x1 convolution, because real networks begin with one, or Mul and Add."""
         if first == "conv":
             return self.node("Conv", [x, self.const("w", (mix * std / 255)[:, :, None, None]), self.const("b", mix @ (mean / 255))], "v")
         assert (mix == PLAIN).all()
@@ -107,7 +107,7 @@ class Net:
 
 def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="conv", names=("input", "simcc_x", "simcc_y"),
          elem=T.FLOAT, channels=3, keep=(None, None), scale=(1, 1), points=None, hidden=False, nan=False, fails=False, depth=False):
-    """The usual contract, with every way to bend it that a file below needs."""
+    """The usual contract, with all deviations that the files below need."""
     n = Net()
     x = names[0]
     if elem == T.UINT8:
@@ -158,7 +158,8 @@ def dots(doc, k=3, mix=PLAIN, size=(256, 192), radius=22, batch="batch", first="
 
 
 def heatmaps(doc):
-    """Another kind of pose network (associative embedding): a map for each key point, and one that tells whose it is."""
+    """Another kind of pose network (associative embedding): a map for each key point, and a map of the person that it belongs
+    to."""
     n = Net()
     v = n.brightness("input")
     p = n.node("AveragePool", [v], "pooled", kernel_shape=[4, 4], strides=[4, 4])
@@ -168,8 +169,8 @@ def heatmaps(doc):
 
 
 def vitpose(doc):
-    """ViTPose's contract, by the names of its usual export: a map for each key point, of what is bright in its channel,
-    smoothed by a Gaussian of 2 pixels of the map, so that the top of a dot lies between pixels."""
+    """ViTPose's contract, with the names of its usual export. The map of a key point is its channel's brightness, smoothed by a
+    Gaussian of 2 pixels of the map, so that a dot's maximum lies between pixels."""
     n = Net()
     p = n.node("AveragePool", [n.brightness("input_0")], "pooled", kernel_shape=[4, 4], strides=[4, 4])
     o = np.arange(-6, 7)
@@ -180,8 +181,8 @@ def vitpose(doc):
 
 
 def packed(doc, columns):
-    """The form a graph is brought to when it is loaded: bytes in, key points out (4 columns, or 3 with the smaller
-    maximum as the score).  x and y are scaled as in scores.onnx, so that the two maxima differ."""
+    """The adapted form of a graph: bytes in, key points out (4 columns, or 3 with the smaller maximum as the score). x and y
+    are scaled as in scores.onnx, so that the two maxima differ."""
     n = Net()
     x = n.node("Transpose", ["image"], "nchw", perm=[0, 3, 1, 2])
     x = n.node("Cast", [x], "float", to=T.FLOAT)
@@ -249,7 +250,7 @@ def slices(n, value, first, last, name, axis=2):
 
 
 def suppressed(n, corners, score, extra=None, names=("dets", "labels"), labels=T.INT64, one=False):
-    """As mmdeploy ends a file: NonMaxSuppression, and of all its boxes those of other pictures are zeros."""
+    """The end of a file by mmdeploy: NonMaxSuppression. A picture's rows for boxes of other pictures are zeros."""
     scores = n.node("Transpose", [score], "scores", perm=[0, 2, 1])
     limits = [n.const("most", [10], np.int64), n.const("iou", [0.65]), n.const("least", [0.01])]
     chosen = n.node("NonMaxSuppression", [corners, scores, *limits], "chosen")
@@ -277,7 +278,7 @@ def suppressed(n, corners, score, extra=None, names=("dets", "labels"), labels=T
 
 
 def detector(doc, family="yolox", batch="batch", labels=T.INT64, one=False, size=BOX_SIZE):
-    """Networks with suppression inside: YOLOX and RTMDet of OpenMMLab."""
+    """Networks that suppress boxes themselves: OpenMMLab's YOLOX and RTMDet."""
     n = Net()
     height, width = size
     mean, std = (MEAN[::-1], STD[::-1]) if family == "rtmdet" else (None, None)
@@ -288,7 +289,7 @@ def detector(doc, family="yolox", batch="batch", labels=T.INT64, one=False, size
 
 
 def rtmo(doc):
-    """17 key points: of a rectangle's centre, top left corner, bottom right corner, and so on."""
+    """17 key points: a rectangle's centre, top left corner, bottom right corner, and so on."""
     n = Net()
     corners, score = rectangles(n, "input")
     low, high = slices(n, corners, 0, 2, "low"), slices(n, corners, 2, 4, "high")
@@ -300,7 +301,7 @@ def rtmo(doc):
 
 
 def anchors(doc, batch="batch"):
-    """Megvii's YOLOX: the first six of all anchors tell of the three rectangles, twice, the second time less sure."""
+    """Megvii's YOLOX: the first six anchors are the three rectangles, twice, the second time with a lower score."""
     n = Net()
     height, width = BOX_SIZE
     corners, score = rectangles(n, "images")
@@ -322,7 +323,7 @@ def anchors(doc, batch="batch"):
 
 
 def queries(doc):
-    """RF-DETR: five queries, of which two find nothing; nothing, a person and something else as classes."""
+    """RF-DETR: five queries, two of which find nothing. Classes: nothing, a person, something else."""
     n = Net()
     height, width = BOX_SIZE
     corners, score = rectangles(n, "input", bgr=False, focus=False, mean=MEAN, std=STD)
@@ -340,7 +341,7 @@ def queries(doc):
 
 
 def answers(doc, boxes=None, count=0):
-    """A detector that always answers with these boxes, or with so many in a grid."""
+    """A detector that always answers with these boxes, or with this number of boxes in a grid."""
     n = Net()
     n.node("ReduceMax", [n.node("Slice", ["input", n.const("from", [0], np.int64), n.const("to", [1], np.int64), n.const("axis", [2], np.int64)], "line")], "any", axes=[1, 2, 3], keepdims=1)
     nothing = n.node("Mul", [n.node("Reshape", ["any", n.const("n11", [-1, 1, 1], np.int64)], "any_n11"), n.const("no", 0)], "nothing")

@@ -42,7 +42,7 @@ def frames_of(path, count):
 
 
 def resized(frames):
-    """Also other sizes and shapes, of what the frames show."""
+    """The frames' content, also in other sizes and shapes."""
     for number, bgr in enumerate(frames):
         yield bgr
         height, width = bgr.shape[:2]
@@ -51,7 +51,7 @@ def resized(frames):
 
 
 def drawing(rng):
-    """A picture, and how many rectangles are in it."""
+    """A picture, and the number of rectangles in it."""
     count = 0
     height, width = DRAWING
     picture = rng.integers(104, 125, (height, width, 1)).repeat(3, 2).astype(np.uint8)

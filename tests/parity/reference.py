@@ -53,7 +53,7 @@ SIZES = [(192, 256), (288, 384), (256, 256)]  # width, height
 
 
 def video_frames(path, marks, count):
-    """Frames of the video with the boxes of the people in them, at marked frames spread over it."""
+    """Marked frames, spread over the video, with the boxes of their people."""
     with open(marks) as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     numbers = sorted({int(row["frame"]) for row in rows})
@@ -74,13 +74,14 @@ def pictures(folder):
 
 
 def random_box(rng, width, height):
-    """Also larger than the frame, and across its border; its middle is in the frame."""
+    """A box with its middle in the frame; it may be larger than the frame or cross its border."""
     w, h = (int(v) for v in np.exp(rng.uniform(np.log(24), np.log(1.5 * height), 2)))
     return [int(rng.integers(0, width)) - w // 2, int(rng.integers(0, height)) - h // 2, w, h]
 
 
 def aligned_box(rng, width, height, size):
-    """A crop pixel is 5n/32 frame pixels: the longer side of the padded box is 5n/32 of the crop's; the middle is whole."""
+    """A box for which a crop pixel is 5n/32 frame pixels: the longer side of the padded box is 5n/32 times the crop's, and the
+    middle is a whole pixel."""
     longest = max(1, int(height * 1.5 / (size[1] / 8)))
     n = 2 * int(rng.integers(1, max(2, longest // 2 + 1)))
     w, h = size[0] * n // 8, size[1] * n // 8
@@ -112,7 +113,7 @@ def xyxy(box):
 
 
 def geometry(rgb, box, size):
-    """rtmlib's matrix and crop of one box, as RTMPose.preprocess makes them."""
+    """rtmlib's matrix and crop of one box, made like RTMPose.preprocess does."""
     centre, scale = bbox_xyxy2cs(xyxy(box), padding=1.25)
     crop, scale = top_down_affine(size, scale, centre, rgb)
     return get_warp_matrix(centre, scale, 0, output_size=size), crop

@@ -32,18 +32,17 @@ def source(file):
 
 
 def pose(network):
-    """rtmposebatch, named pose, with a network of tests/networks, which looks at the whole frame."""
+    """rtmposebatch, named pose, with a network of tests/networks and the whole frame as the person's box."""
     return f"rtmposebatch name=pose execution-provider=cpu inference-region=full-frame model-file={ROOT}/tests/networks/{network}.onnx"
 
 
 def limited(command, **options):
-    """Runs a program that is ended after a minute of the processors' time, which on a busy machine are many of the clock's, or ten of
-    the clock's."""
+    """Runs a program, which is ended after a minute of CPU time (longer on a busy machine), or after ten minutes."""
     return subprocess.run(["prlimit", "--cpu=60", *map(str, command)], timeout=600, **options)
 
 
 def run(*command, status=0):
-    """What a program prints on stdout, or on stderr where it is to fail."""
+    """What a program prints on stdout, or on stderr if it is to fail."""
     done = limited(command, capture_output=True, text=True)
     assert (done.returncode != 0) == (status != 0), f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stderr if status else done.stdout

@@ -7,8 +7,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def environment(folder):
-    """Environment in which GStreamer sees the plugin, with a registry of its own in the folder; a missing build is an
-    error, not a skip: scripts/test builds it first."""
+    """Environment in which GStreamer finds the plugin, with its own registry in the folder. A missing build is an error, not a
+    skip: scripts/test builds it first."""
     built = [ROOT / "target" / kind / "libgstrtmpose.so" for kind in ("release", "debug")]
     built = [file for file in built if file.exists()]
     if not built:

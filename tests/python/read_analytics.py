@@ -45,7 +45,7 @@ def found_in(buffer):
 
 
 def related(meta, first, kind):
-    """Entries of the kind that the first one relates to."""
+    """Entries of this type to which the first one is related."""
     others = (mtd for mtd in meta if isinstance(mtd, kind))
     return [mtd for mtd in others if meta.get_relation(first.id, mtd.id) & GstAnalytics.RelTypes.RELATE_TO]
 

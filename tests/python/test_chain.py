@@ -43,7 +43,7 @@ def letterboxed(frame):
 
 
 def recognising(frames, people):
-    """A detector in YOLOX's contract: of each of these frames its people, {id: truth.Person}."""
+    """A detector with YOLOX's contract, which answers each of these frames with its people, {id: truth.Person}."""
     small = [cv2.resize(letterboxed(frame)[0], (SIDE // CELL,) * 2, interpolation=cv2.INTER_AREA) for frame in frames]
     known = np.stack([picture.transpose(2, 0, 1).ravel() for picture in small]).astype(np.float64)
     mean = known.mean(0)
@@ -128,7 +128,7 @@ class Chain(unittest.TestCase):
         self.assertFalse(changed.any(), "nothing is drawn where nobody is")
 
     def test_two_cameras_on_shared_engines(self):
-        """One shows the video, the other shows it backwards."""
+        """One camera shows the video, the other shows it backwards."""
         both, results = threading.Barrier(2, timeout=60), {}
 
         def camera(name, frames):

@@ -29,7 +29,7 @@ exec(compile(FETCH.read_text(), str(FETCH), "exec"), fetch.__dict__)
 
 
 def archive(members, **more):
-    """A zip archive of these (name, bytes); stored, so that its size is known."""
+    """A zip archive of these (name, bytes), uncompressed, so that its size is known."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as out:
         for name, content in members:
@@ -49,7 +49,7 @@ os.environ["no_proxy"] = "127.0.0.1"
 
 
 class Server:
-    """Answers each GET by the next of its answers (the last one again and again), and keeps what was asked."""
+    """Answers each GET with the next of its answers (finally the last one again and again), and records the requests."""
 
     def __init__(self, *answers, certificate=None):
         self.asked, self.answers = [], list(answers)
@@ -86,7 +86,7 @@ class Server:
 
 
 def send(data=RIGHT, tag='"1"', ranges=True, cut=None, wait=None, length=None):
-    """An answer: the data, or from where Range asks; `cut` ends the connection after so many bytes."""
+    """An answer: the data, from the start or from where Range says. `cut` ends the connection after this number of bytes."""
 
     def answer(handler):
         start = 0
@@ -150,7 +150,7 @@ class Fetch(unittest.TestCase):
         return str(file)
 
     def run_on(self, address, *arguments, names=("small",), **more):
-        """Exit status, and what was written to stdout and stderr."""
+        """Exit status, stdout and stderr."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = fetch.main(
@@ -176,7 +176,7 @@ class Fetch(unittest.TestCase):
         return message
 
     def files(self):
-        """Everything below the folder's top, so that what was written elsewhere shows."""
+        """The names of the files in the folder, after a check that no file was written elsewhere."""
         inside = sorted(p.name for p in self.folder.iterdir())
         self.assertEqual(sorted(p.name for p in self.top.rglob("*") if p.is_file()), sorted([*inside, "list.toml"]))
         return inside

@@ -19,8 +19,9 @@ ARRAYS = ["pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d", "h
 
 
 def read_openpose(folder):
-    """The people of each frame, as Pose2Sim (personAssociation.read_json, triangulation.extract_files_frame_f) reads them: frames by the
-    last number in a file's name, all of them there, of a person's array each third number from 0, 1 and 2 on."""
+    """The people of each frame, as Pose2Sim (personAssociation.read_json, triangulation.extract_files_frame_f) reads them. The
+    last number in a file's name is the frame; all frames are there. x, y and score are each third number of a person's array,
+    from 0, 1 and 2 on."""
     files = sorted(folder.glob("*.json"), key=lambda file: int(re.split(r"(\d+)", file.name)[-2]))
     assert [int(re.split(r"(\d+)", file.name)[-2]) for file in files] == list(range(len(files)))
     frames = []

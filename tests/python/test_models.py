@@ -57,7 +57,7 @@ class Model(unittest.TestCase):
         self.assertTrue(all(np.isfinite(o).all() for o in eight))
 
     def test_half_is_for_storage_only(self):
-        """ONNX Runtime folds every cast when it loads the file: what runs is float32, with none in between."""
+        """ONNX Runtime folds every cast when it loads the file: it runs in float32, without casts."""
         stored = onnx.load(FILE)
         halves = {t.name for t in stored.graph.initializer if t.data_type == TensorProto.FLOAT16}
         casts = [n for n in stored.graph.node if n.op_type == "Cast"]
@@ -83,7 +83,7 @@ class StoreHalf(unittest.TestCase):
         spec.loader.exec_module(cls.module)
 
     def test_the_same_network_gives_the_same_bytes(self):
-        """Back to float32 by hand, then through the script again: the shipped file."""
+        """Converts the shipped file back to float32 by hand, then with the script again: the result is the shipped file."""
         m = onnx.load(FILE)
         for t in m.graph.initializer:
             if t.data_type == TensorProto.FLOAT16:

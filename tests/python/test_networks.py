@@ -56,7 +56,7 @@ def normalised(rgb):
 
 
 def expected(channel):
-    """Independent of the networks: centroid of what is brighter than 1/16 of the peak, and the peak."""
+    """The answer, computed without the networks: the centroid of what is brighter than 1/16 of the peak, and the peak."""
     r = np.maximum(channel - channel.max() / 16, 0)
     y, x = np.mgrid[: r.shape[0], : r.shape[1]]
     return (x * r).sum() / r.sum(), (y * r).sum() / r.sum(), channel.max()
@@ -67,7 +67,7 @@ def decode(simcc_x, simcc_y):
 
 
 def drawn(count, seed, hw=(256, 192), largest=40):
-    """`count` pictures with a red, a green and a blue dot each, wholly inside; and the centres [count, 3, 2]."""
+    """`count` pictures with a red, a green and a blue dot each, completely inside; and the centres [count, 3, 2]."""
     rng = np.random.default_rng(seed)
     pictures, centres = [], []
     while len(pictures) < count:
@@ -89,7 +89,7 @@ class Answers(unittest.TestCase):
         cls.rgb, cls.centres = drawn(24, 1)
 
     def check(self, got, rgb, centres, points=None, mix=np.eye(3), scale=(1, 1)):
-        """got [N,K,4] = x, y, max_x, max_y against the independent answer and against where the dots were drawn."""
+        """Compares got [N,K,4] = x, y, max_x, max_y with the independent answer, and with the places of the drawn dots."""
         for n in range(len(rgb)):
             for k in range(points or 3):
                 x, y, peak = expected(np.clip(rgb[n] @ mix[k % 3], 0, None))
@@ -196,7 +196,7 @@ class Answers(unittest.TestCase):
                 self.assertGreater(channel[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].max(), 0.5 * channel.max())
 
     def test_faulty_ones_answer_too(self):
-        """All but the one of size 0 run, so that it is the contract that refuses them."""
+        """All except the one of size 0 run: so it is the contract that refuses them."""
         rgb, centres = self.rgb[:1], self.centres[:1]
         self.check(self.run_on("batch-1", rgb), rgb, centres)
         self.check(self.run_on("no-size", rgb), rgb, centres)

@@ -16,7 +16,7 @@ IMPOSSIBLE = pathlib.Path("/proc/nowhere/deep")
 
 
 def build(*targets):
-    """The programs of a debug build, as cargo test has most of them already: their files by name."""
+    """The programs of a debug build, most of which cargo test has built already: their files by name."""
     lines = subprocess.run(["cargo", "build", "--locked", "--offline", "--message-format=json", *targets], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.splitlines()
     built = [json.loads(line) for line in lines]

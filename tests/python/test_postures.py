@@ -17,8 +17,8 @@ FRAMES = 30
 
 
 def body(depth=0.0, arm=0.0, lying=0.0, score=1.0):
-    """Somebody whose shins are 40 long: with the hips so far from standing (0) to level thighs (1); with the wrists from the hips (0) to
-    above the head (1); turned so far from standing (0) to lying (1)."""
+    """A person whose shins are 40 long. The arguments say how far the hips are from standing (0) to level thighs (1), the
+    wrists from the hips (0) to above the head (1), and the body from standing (0) to lying (1)."""
     hips = 40 * depth
     trunk = {"nose": (0, -70), "shoulders": (0, -50), "hips": (0, 0)}
     points = np.zeros((17, 3))
@@ -39,7 +39,7 @@ class Poses(unittest.TestCase):
         self.postures, self.seconds = Postures(), 0.0
 
     def play(self, poses, identity=1, skeleton="coco-17"):
-        """The events of poses that follow one another, each for a frame; None: nobody is there."""
+        """The events of successive poses, one for each frame; None: no person."""
         events = []
         for one in poses:
             points = np.array([one] if one is not None else []).reshape(-1, 17, 3)

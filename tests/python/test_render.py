@@ -101,7 +101,7 @@ class Scenes(unittest.TestCase):
 
 class Training(unittest.TestCase):
     def test_the_same_pictures_are_held_out_from_training_and_measured(self):
-        """Read from the sources: train.py needs PyTorch."""
+        """Reads the source, because train.py needs PyTorch."""
         folder = pathlib.Path(kernels.HERE).parent
         tables = [re.search(r"^VAL = (\{.*?\})", (folder / f).read_text(), re.M)[1] for f in ("train.py", "evaluate.py")]
         self.assertEqual(*map(ast.literal_eval, tables))
@@ -136,7 +136,7 @@ class File(unittest.TestCase):
 
 
 def exact(screen, face, W, H):
-    """The nearest triangle at each pixel's centre, and its nearness: plain integers, one triangle after the other."""
+    """The nearest triangle at each pixel's centre, and its nearness, computed in integers, one triangle after another."""
     owner, best = np.full((H, W), -1), np.zeros((H, W), np.float32)
     y, x = np.mgrid[:H, :W].astype(np.int64) * 16 + 8
     corner16 = np.rint(screen[:, :2] * np.float32(16)).astype(np.int64)

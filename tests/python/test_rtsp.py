@@ -50,14 +50,14 @@ class Program:
                 return line
 
     def end(self, number=signal.SIGINT):
-        """Its exit status."""
+        """Ends the program; returns its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(TIMEOUT)
 
 
 def later(code, other):
-    """Whether a time code is of a later time; they begin anew after 49 days."""
+    """Whether a time code is later. Time codes begin anew after 49 days."""
     return 0 < (code - other) % 2**32 < 2**31
 
 
@@ -85,7 +85,7 @@ class Viewer:
             return self.last
 
     def wait_for_pictures(self, count):
-        """The time codes of the next so many pictures of the camera."""
+        """The time codes of this number of further pictures of the camera."""
         with self.changed:
             seen = len(self.codes)
             found = self.changed.wait_for(lambda: len(self.codes) >= seen + count, TIMEOUT)
@@ -93,7 +93,7 @@ class Viewer:
             return self.codes[seen:seen + count]
 
     def wait_for_now(self):
-        """Until a picture has come that the camera took after this was called: what is seen is no stock of old pictures."""
+        """Waits for a picture that the camera took after this call, so that no buffered picture counts."""
         now = rtsp.milliseconds()
         self.wait(lambda _, code: code is not None and later(code, now))
 
@@ -115,7 +115,7 @@ def dot_video(file):
 
 
 def whitest(picture):
-    """How white the whitest pixel around the dot's centre is; red is not."""
+    """The whiteness of the whitest pixel around the dot's centre; red counts as not white."""
     x, y = DOT
     return picture[y - 5:y + 6, x - 5:x + 6].min(axis=2).max()
 
@@ -194,7 +194,7 @@ class Rtsp(unittest.TestCase):
         self.assertTrue(0 < crops <= frames + 2, f"{crops} crops of {frames} frames")
 
     def goes_on(self, viewer, count):
-        """Pictures come in the camera's order and of its present, however slow the machine is."""
+        """Pictures come in the camera's order and are current, however slow the machine is."""
         codes = viewer.wait_for_pictures(count)
         for code, following in zip(codes, codes[1:]):
             self.assertTrue(later(following, code), codes)

@@ -11,8 +11,8 @@ CHOOSE = '. scripts/lib.sh; . scripts/gpu.sh; choose_gpu_build; echo "$gpu_build
 
 
 def choose(nvidia_smi, gpu="1", machine="x86_64", model=""):
-    """Exit status, output and errors of the choice, where `nvidia_smi` is a shell script or None for none at all, on a machine of
-    that kind whose firmware calls it so."""
+    """Exit status, output and errors of the choice on a machine of that kind, with that name in its firmware. `nvidia_smi` is a
+    shell script, or None if the machine does not have it."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in ("nvidia-smi", nvidia_smi), ("uname", f"echo {machine}"):
             if text is not None:

@@ -7,7 +7,7 @@ from examples import ROOT
 
 
 def told_of():
-    """The variables that the Makefile's help and the scripts' heads tell of, with where that is."""
+    """The variables that the Makefile's help and the scripts' heads describe, each with the place."""
     for path in [ROOT / "Makefile", *sorted((ROOT / "scripts").iterdir())]:
         if not path.is_file():
             continue

@@ -16,12 +16,12 @@ STANDING = np.array([[40, 20], [60, 20], [35, 40], [65, 40], [35, 60], [65, 60],
 
 
 def person(x=0, whole=True, points=True):
-    """Somebody 100 pixels high."""
+    """A person 100 pixels high."""
     return truth.Person(np.array([30 + x, 0, 40, 100.0]), STANDING + (x, 0) if points else None, whole)
 
 
 def found(*people):
-    """(shift, id) of each: somebody found exactly there, but for the shift."""
+    """People found at the true places, moved by the shift: (shift, id) of each."""
     points = np.zeros((len(people), 17, 3))
     points[:, :, 2] = 1
     for index, (x, _) in enumerate(people):

@@ -67,7 +67,7 @@ def sentences(text):
 
 
 def comments(text):
-    """The comments of Rust source, but for code in them; a blank line between two."""
+    """The comments of Rust source, without code in them; blank lines separate comments."""
     lines = []
     for line in text.splitlines():
         comment = re.match(r"\s*//[/!]? ?(.*)", line)
@@ -88,7 +88,7 @@ def script_texts(text):
 
 
 def headings(page):
-    """What a link can name behind a page's #, as GitHub makes it of headings."""
+    """The anchors of a page's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

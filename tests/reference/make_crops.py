@@ -37,7 +37,7 @@ CROPS = [
 
 
 def draw():
-    """Slopes, a fine and a coarse pattern; whole numbers only, so that Rust draws the very same."""
+    """Slopes, a fine and a coarse pattern, in whole numbers only, so that Rust draws exactly the same."""
     y, x = np.mgrid[0 : FRAME[1], 0 : FRAME[0]]
 
     def wave(n):
@@ -50,7 +50,7 @@ def draw():
 
 
 def cut(picture, network, region, scale):
-    """TopdownAffine of mmpose, from the frame, or from the frame resized first."""
+    """mmpose's TopdownAffine, from the frame or from the resized frame."""
     width, height = network
     x, y, w, h = region
     cx, cy = x + w / 2, y + h / 2

@@ -84,7 +84,7 @@ def end(process):
 
 
 def serve(*arguments):
-    """The program, and where it serves."""
+    """The program, and its address."""
     program = start(PROGRAM, *arguments, "--listen", "127.0.0.1:0", "--pose", POSE, "--retry", "0.2")
     for line in program.stdout:
         if line.startswith("Watch at "):
@@ -93,7 +93,7 @@ def serve(*arguments):
 
 
 def apart(one, other):
-    """In pixels of a picture of 640x360."""
+    """The distance, in pixels of a picture of 640x360."""
     return ((one[0] - other[0]) * 640) ** 2 + ((one[1] - other[1]) * 360) ** 2
 
 
@@ -108,7 +108,7 @@ class Case(unittest.TestCase):
         cls.addClassCleanup(cls.browser.close)
 
     def page(self, address, width=1280, height=800, **options):
-        """A page of a browser that has never been here. What it complains of fails the test."""
+        """A page in a new browser. Errors that the page reports fail the test."""
         context = self.browser.new_context(viewport={"width": width, "height": height}, **options)
         context.set_default_timeout(PATIENCE)
         self.addCleanup(context.close)
@@ -144,7 +144,7 @@ class Cameras(Case):
         cls.camera = start(os.environ["SYSTEM_PYTHON"], ROOT / "examples/python/rtsp.py", "cameras", cls.clip, "--port", cls.port)
 
     def wall(self, **options):
-        """The page, once pictures are shown."""
+        """The page, after pictures are shown."""
         page = self.page(self.address, **options)
         for index in (BALL, CLIP):
             expect(page.locator(".tile").nth(index)).to_contain_class("has-picture", timeout=PATIENCE)
