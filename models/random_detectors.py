@@ -50,7 +50,8 @@ class Net:
         self.size, self.parameters, self.macs = size, 0, 0
 
     def const(self, values, dtype=np.float32):
-        array = np.ascontiguousarray(values, dtype)
+        # Not ascontiguousarray: it makes a vector of a scalar, and CUDA builds of ONNX Runtime refuse a Range of vectors.
+        array = np.asarray(values, dtype, order="C")
         key = (array.shape, array.dtype.str, array.tobytes())
         if key not in self.inits:
             self.inits[key] = NH.from_array(array, f"c{len(self.inits)}")

@@ -140,8 +140,7 @@ fn ten_bits_show_the_people_of_eight() {
 #[test]
 #[ignore = "needs an NVIDIA GPU and GStreamer's nvcodec"]
 fn hiding_faces_is_refused_on_a_card() {
-    gst::init().unwrap();
-    gstrtmpose::plugin_register_static().unwrap();
+    init();
     let source = picture(2, "format=NV12,width=640,height=360");
     let line = format!("{source} ! cudaupload ! {CARD} ! rtmposeoverlay redact=faces ! fakesink");
     let pipeline = gst::parse::launch(&line).unwrap();

@@ -47,7 +47,7 @@ fn chain(options: &Options, detector: Option<&str>) -> Result<gst::Element> {
         .property("model-file", file)
         .property("model-instance-id", "detector")
         .property_from_str("execution-provider", options.text("provider", "cuda"))
-        .property_from_str("precision", options.text("detector-precision", "fp16"))
+        .property_from_str("precision", options.text("detector-precision", "model"))
         .property("batch-size", options.count("detector-batch", 8)? as u32)
         .property("inference-interval", options.count("interval", 5)? as u32)
         .property_from_str("fallback", options.text("fallback", "cpu"))

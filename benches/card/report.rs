@@ -125,7 +125,7 @@ impl fmt::Display for Row {
 }
 
 /// The table's columns, for each value that a row may have.
-const COLUMNS: [(&str, &str); 49] = [
+const COLUMNS: [(&str, &str); 51] = [
     ("frames-per-second", "frames/s"),
     ("crops-per-second", "crops/s"),
     ("crops-per-second-1-stream", "1 stream"),
@@ -150,6 +150,8 @@ const COLUMNS: [(&str, &str); 49] = [
     ("gpu-memory-mib", "MiB"),
     ("own-memory-mib", "own MiB"),
     ("gpu-growth-mib", "MiB more"),
+    ("gpu-growth-late-mib", "of it late"),
+    ("gpu-mib-by-tenth", "MiB by tenth"),
     ("rss-growth-mib", "RSS MiB more"),
     ("start-s", "start s"),
     ("worst-ms", "worst ms"),

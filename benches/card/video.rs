@@ -18,6 +18,8 @@ use super::{
     report::Row,
 };
 
+/// How often the run's memory is read, evenly spread.
+const TENTHS: u32 = 10;
 /// Time until all decoders run.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -107,10 +109,14 @@ pub fn measure(options: &Options) -> Result<Row> {
     let memory = || [card.as_ref().and_then(Card::own_or_all_memory_mib), resident_mib()];
     let memory_before = memory();
     let (begun, frames, cpu) = (Instant::now(), decoded.load(Ordering::Relaxed), processor_time());
-    let mut used = Vec::new();
-    while begun.elapsed() < options.seconds()? {
+    let (mut used, mut course) = (Vec::new(), Vec::new());
+    let length = options.seconds()?;
+    while begun.elapsed() < length {
         thread::sleep(Duration::from_millis(100));
         used.extend(card.as_ref().and_then(Card::parts));
+        if begun.elapsed() >= length * (course.len() as u32 + 1) / TENTHS {
+            course.extend(memory()[0]);
+        }
     }
     let (elapsed, cpu) = (begun.elapsed().as_secs_f64(), processor_time() - cpu);
     let frames = (decoded.load(Ordering::Relaxed) - frames) as f64;
@@ -126,6 +132,12 @@ pub fn measure(options: &Options) -> Result<Row> {
         if let (Some(before), Some(after)) = (before, after) {
             row.set(name, after - before);
         }
+    }
+    // A leak grows to the end; pools that were still filling have stopped by the middle.
+    if let (Some(half), Some(end)) = (course.get(course.len() / 2), course.last()) {
+        row.set("gpu-growth-late-mib", end - half);
+        let tenths: Vec<_> = course.iter().map(|mib| format!("{mib:.0}")).collect();
+        row.set_text("gpu-mib-by-tenth", &tenths.join("/"));
     }
     if with_pose {
         let mut elements =
@@ -169,7 +181,8 @@ impl Run<'_> {
             &[("decoders", &decoders), ("seconds", &seconds), ("memory", "card"), ("do", "draw")],
         )?;
         let row = self.rows.last().ok_or("no row")?;
-        for (name, most) in [("gpu-growth-mib", 8.0), ("rss-growth-mib", 32.0)] {
+        for (name, most) in [("gpu-growth-mib", 8.0), ("gpu-growth-late-mib", 2.0), ("rss-growth-mib", 32.0)]
+        {
             let growth = row.number(name).ok_or(format!("{name} is not known"))?;
             println!(
                 "{name}: {growth} in {seconds} s, at most {most}: {}",

@@ -3,16 +3,20 @@
 use super::{
     Decision, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks,
     assign::assign,
-    body::{Pose, centre},
+    body::{Pose, area, centre, overlap},
     extent::Extent,
 };
 use crate::pose::Region;
 
-/// How far a missed person may have moved: shares of the box's longer side, at once and for each second.
+/// How far a missed person may have moved: shares of the box's longer side, at once and for each second (who runs or falls).
 const STEP: f32 = 0.3;
-const PACE: f32 = 1.5;
-/// A box this much larger or smaller than the last is another person's.
+const PACE: f32 = 2.5;
+/// A box this much larger or smaller than the last is another person's. It is the root of the area that counts: a person who
+/// stands up is higher, but hardly larger.
 const GROWN: f32 = 1.5;
+/// The share of the boxes in the likeness of two people, beside that of their points. Upstream says where a person is, but the
+/// model may show another person in that box, who stands in front.
+const BOXES: f32 = 0.9;
 
 impl Tracks {
     /// Upstream's boxes are the frame's people. A known person who is not among them keeps the id for `track-lifetime`:
@@ -35,7 +39,7 @@ impl Tracks {
             match (track.id, id) {
                 (Some(own), Some(id)) if self.upstream_ids => f32::from(own == *id),
                 (_, Some(_)) if self.upstream_ids => 0.0,
-                _ => self.anatomy.similarity(&predicted[row], pose),
+                _ => self.likeness(&predicted[row], pose),
             }
         });
         let mut owners = vec![None; poses.len()];
@@ -111,12 +115,19 @@ impl Tracks {
     }
 }
 
+impl Tracks {
+    /// How alike a known person and one of upstream's are, 0 to 1.
+    fn likeness(&self, known: &Pose, detected: &Pose) -> f32 {
+        BOXES * overlap(&known.region, &detected.region) + (1.0 - BOXES) * self.anatomy.oks(known, detected)
+    }
+}
+
 /// 1 to 0: how near a box is to the person's place that many seconds before; 0 if the person cannot have reached it, or if
 /// its size is another one.
 fn nearness(from: &Region, to: &Region, passed: f32) -> f32 {
     let side = |region: &Region| region.width.max(region.height);
-    let (before, after) = (side(from), side(to));
     let ([x, y], [to_x, to_y]) = (centre(from), centre(to));
-    let far = (to_x - x).hypot(to_y - y) / ((STEP + PACE * passed) * before.max(after));
+    let far = (to_x - x).hypot(to_y - y) / ((STEP + PACE * passed) * side(from).max(side(to)));
+    let (before, after) = (area(from).sqrt(), area(to).sqrt());
     if before.max(after) > GROWN * before.min(after) { 0.0 } else { (1.0 - far).max(0.0) }
 }
