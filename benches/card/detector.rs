@@ -100,7 +100,7 @@ impl Form {
     }
 }
 
-/// Crops that an engine has run.
+/// Crops that an engine has run, for all rows so far.
 fn crops(element: &gst::Element) -> Result<u64> {
     Ok(element.property::<gst::Structure>("stats").get::<u64>("crops")?)
 }
@@ -132,6 +132,7 @@ fn measure_with(options: &Options, file: &str, people: u32) -> Result<Row> {
     row.set("start-s", started.elapsed().as_secs_f64());
     options.wait_for_turn()?;
     let (detector, pose) = (with.element("rtmposedetect")?, with.element("rtmposebatch")?);
+    let crops_before = crops(&detector)?;
     // Warms up: the GPU's clocks rise, and everything has run once.
     for form in [&mut alone, &mut with] {
         form.feed(&frames, Duration::from_millis(500));
@@ -151,7 +152,7 @@ fn measure_with(options: &Options, file: &str, people: u32) -> Result<Row> {
     row.set("detector-ms-p50", stats.get::<f64>("inference-ms-p50")?);
     row.set("detector-fill", stats.get::<f64>("mean-fill")?);
     // The detector's share of the frames of the form with a detector: one in every so many.
-    let looked = crops(&detector)? as f64;
+    let looked = (crops(&detector)? - crops_before) as f64;
     let passed = with.counted.load(Ordering::Relaxed) as f64 / f64::from(people);
     row.set_text("looked-at", &format!("{:.3}", looked / passed));
     row.set_text("people", &people.to_string());
