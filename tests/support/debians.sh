@@ -53,7 +53,7 @@ use_debians() {
   [ -n "$mirror" ] || fail "no Debian mirror in /etc/apt: say one with MIRROR=url"
   say "Tests in $*, each a Debian under $roots:"
   for suite; do
-    if [ -e "$roots/$suite.complete" ]; then
+    if is_made "$suite"; then
       say "  $suite: is there, $(du -sh --one-file-system "$roots/$suite" | cut -f1)"
     else
       say "  $suite: will be made from $mirror (downloads about 600 MB, takes 2.5 GB; what is built there 3 GB)"
@@ -72,11 +72,14 @@ packages=(build-essential pkg-config meson ca-certificates
 # Everything below runs in its own mount and process namespace: its mounts and processes end with it.
 private() { unshare --mount --pid --fork --kill-child "$@"; }
 
+# Whether that Debian is there, with these packages.
+is_made() { [ "$(cat "$roots/$1.complete" 2>/dev/null)" = "$(printf '%s\n' "${packages[@]}")" ]; }
+
 make_root() {
   local suite=$1 base=$1 root=$roots/$1
-  if [ -e "$root.complete" ]; then return; fi
+  if is_made "$suite"; then return; fi
   if [ "$suite" = experimental ]; then base=sid; fi
-  rm -rf --one-file-system "$root"
+  rm -rf --one-file-system "$root" "$root.complete"
   private debootstrap --variant=minbase --include=ca-certificates "$base" "$root" "$mirror" >"$root.log" 2>&1 ||
     { tail "$root.log"; return 1; }
   echo "deb $mirror $base main" >"$root/etc/apt/sources.list"
@@ -101,7 +104,7 @@ make_root() {
     root=$1 && shift
     chroot "$root" apt-get --quiet --yes install "$@"
     chroot "$root" apt-get clean' sh "$root" "${packages[@]}" >>"$root.log" 2>&1 || { tail "$root.log"; return 1; }
-  touch "$root.complete"
+  printf '%s\n' "${packages[@]}" >"$root.complete"
 }
 
 # Runs a command in the checkout, which is /src there, without network. Builds go to /target of that Debian. The
