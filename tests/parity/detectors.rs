@@ -2,7 +2,8 @@
 //! `detectors.py` beside this file runs rtmlib.
 //!
 //! Where rtmlib is wrong these tests state the difference: it does not count what is cut off a letterbox in whole pixels (so that
-//! sizes without that are drawn here), and of a frame with nobody its RTMO gives one skeleton of zeros.
+//! sizes without that are drawn here), of a frame with nobody its RTMO gives one skeleton of zeros, and of people whom the RTMO
+//! file has left it suppresses some again (which is turned off here).
 
 use std::{
     path::{Path, PathBuf},
