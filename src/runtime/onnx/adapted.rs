@@ -142,6 +142,10 @@ fn adapted_graphs_answer_as_the_plain_ones() {
 /// Half precision rounds to 11 binary digits: scores of about 1 keep their third decimal, and places move only between bins
 /// with nearly equal answers. (The crops show no people, so such bins are frequent: up to a tenth.)
 #[test]
+#[cfg_attr(
+    target_arch = "aarch64",
+    ignore = "sums are in half precision there: docs/performance.md, 'On ARM64'"
+)]
 fn half_precision_answers_nearly_as_float32() {
     let model = model("models/rtmpose-t.onnx");
     let half = adapt(&model, &Adaptation { half: true, fixed_batch: None, ..Adaptation::default() }).unwrap();
@@ -156,6 +160,10 @@ fn half_precision_answers_nearly_as_float32() {
 /// Models with other operators, which half precision must keep right: a dot, found within a bin or two, because the top of
 /// their parabola is flat.
 #[test]
+#[cfg_attr(
+    target_arch = "aarch64",
+    ignore = "sums are in half precision there: docs/performance.md, 'On ARM64'"
+)]
 fn half_precision_finds_dots() {
     for (name, [height, width]) in [
         ("tests/networks/dots.onnx", [256, 192]),
