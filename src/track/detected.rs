@@ -47,7 +47,8 @@ impl Tracks {
         for (row, column) in pairs {
             (owners[column], missed[row]) = (Some(row), false);
         }
-        // The people left on both sides: a missed person who ran or fell is not at the predicted place.
+        // The people left on both sides: a missed person who ran or fell is not at the predicted place, and the box around key
+        // points can be much smaller than a detector's.
         if !self.upstream_ids {
             let rest = |taken: Vec<bool>| (0..taken.len()).filter(|n| !taken[*n]).collect::<Vec<_>>();
             let (rows, columns) = (
@@ -57,11 +58,10 @@ impl Tracks {
             let pairs = assign(rows.len(), columns.len(), f32::MIN_POSITIVE, |row, column| {
                 let (track, (_, pose)) = (&self.list[rows[row]], &poses[columns[column]]);
                 let known = !matches!(track.state, State::Candidate { .. });
-                if known {
-                    nearness(&track.pose.region, &pose.region, (now - track.seen) as f32)
-                } else {
-                    0.0
-                }
+                let alike = self.anatomy.similarity(&predicted[rows[row]], pose);
+                let alike = if alike >= LEAST_SIMILAR { alike } else { 0.0 };
+                let passed = (now - track.seen) as f32;
+                if known { nearness(&track.pose.region, &pose.region, passed).max(alike) } else { 0.0 }
             });
             for (row, column) in pairs {
                 (owners[columns[column]], missed[rows[row]]) = (Some(rows[row]), false);
@@ -118,7 +118,8 @@ impl Tracks {
 impl Tracks {
     /// How alike a known person and one of upstream's are, 0 to 1.
     fn likeness(&self, known: &Pose, detected: &Pose) -> f32 {
-        BOXES * overlap(&known.region, &detected.region) + (1.0 - BOXES) * self.anatomy.oks(known, detected)
+        let (boxes, points) = (overlap(&known.region, &detected.region), self.anatomy.oks(known, detected));
+        BOXES * boxes + (1.0 - BOXES) * points
     }
 }
 
