@@ -80,11 +80,19 @@ class Chain(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.detector = f"{folder.name}/recognising.onnx"
         pathlib.Path(cls.detector).write_bytes(recognising(cls.frames, cls.people.values()))
+        boxes = {number: [(i, *person.box) for i, person in there.items()] for number, there in cls.people.items()}
+        alone, _ = play.play(play.pictures(cls.frames, 30), "inference-region=roi-list", boxes)
+        report = score.follow(alone, cls.people)
+        cls.missed = {identity: set(person.misses) for identity, person in report.people.items()}
+        """{id: frames} in which the pose network, with true boxes and nothing before it, has its limbs elsewhere."""
 
     def before(self, interval, more=""):
         return f"rtmposedetect execution-provider=cpu model-file={self.detector} inference-interval={interval} {more}"
 
-    def check(self, found, interval, people):
+    def test_the_network_alone_is_nearly_always_right(self):
+        self.assertLessEqual(sum(map(len, self.missed.values())), 1, self.missed)
+
+    def check(self, found, interval, people, missed):
         self.assertEqual(len(found), len(people))
         for number, frame in enumerate(found):
             there = people[number].values()
@@ -100,8 +108,12 @@ class Chain(unittest.TestCase):
         self.assertEqual((report.doubles, report.strangers), (0, 0))
         self.assertEqual(sorted(report.people), [1, 2])
         for identity, person in report.people.items():
-            # In all frames at least half of the limbs are where they were marked by hand, under the same id.
-            self.assertEqual((person.right, person.switches), (person.judged, 0), f"person {identity}: not right in {person.misses}")
+            # At least half of the limbs are where they were marked by hand, under the same id, wherever the network finds them.
+            self.assertEqual(person.switches, 0)
+            if interval == 1:
+                self.assertLessEqual(set(person.misses), missed[identity], f"person {identity}")
+            # Boxes between detections follow the points, so that it may be another frame.
+            self.assertLessEqual(len(person.misses), len(missed[identity]), f"person {identity}: {person.misses}")
 
     def test_people_keep_boxes_and_ids_between_detections(self):
         # 6 is a detector at 5 frames a second and a pose network at 30.
@@ -111,7 +123,7 @@ class Chain(unittest.TestCase):
                 see = lambda buffer: drawn.append(buffer.extract_dup(0, buffer.get_size()))
                 behind = "rtmposeoverlay draw-box=true"
                 found, _ = play.play(play.pictures(self.frames, 30), before=self.before(interval), behind=behind, see=see)
-                self.check(found, interval, self.people)
+                self.check(found, interval, self.people, self.missed)
                 self.assertEqual({identity for frame in found for identity in frame.ids}, {1, 2})
                 for number in range(0, len(found), 13):
                     self.check_drawing(self.frames[number], drawn[number], found[number])
@@ -147,8 +159,9 @@ class Chain(unittest.TestCase):
         for thread in threads:
             thread.join()
         last = len(FRAMES) - 1
-        self.check(results[1], 3, self.people)
-        self.check(results[-1], 3, {last - number: people for number, people in self.people.items()})
+        self.check(results[1], 3, self.people, self.missed)
+        backwards = {identity: {last - number for number in frames} for identity, frames in self.missed.items()}
+        self.check(results[-1], 3, {last - number: people for number, people in self.people.items()}, backwards)
 
 
 if __name__ == "__main__":
