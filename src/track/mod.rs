@@ -24,6 +24,7 @@ mod edge;
 mod extent;
 mod motion;
 mod one;
+mod pace;
 mod plan;
 mod search;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::pose::{KeyPoint, Person, Region};
 use assign::assign;
 use body::{Pose, overlap};
 use extent::Extent;
+use pace::Pace;
 
 /// Mean score from which a search's find deserves another look.
 const HINT: f32 = 0.25;
@@ -200,29 +202,6 @@ pub struct Tracks {
     rounds: u32,
     closer_looks: u64,
     decisions: Vec<Decision>,
-}
-
-/// How far apart inferred frames are.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    last: Option<f64>,
-    /// The last two intervals, in seconds.
-    gaps: [Option<f64>; 2],
-}
-
-impl Pace {
-    fn step(&mut self, now: f64) {
-        if let Some(last) = self.last {
-            self.gaps = [Some(now - last), self.gaps[0]];
-        }
-        self.last = Some(now);
-    }
-
-    /// Usual seconds between two inferred frames. A single long gap does not count: the time has jumped there.
-    fn usual(&self) -> f64 {
-        let [last, before] = self.gaps;
-        last.map_or(0.0, |last| before.map_or(last, |before| last.min(before)))
-    }
 }
 
 impl Tracks {
