@@ -143,9 +143,9 @@ impl Anatomy {
         pairs.filter(|(_, p, q)| is_confident(p) && is_confident(q))
     }
 
-    /// How similar two poses are, 0 to 1: points and boxes count equally.
-    pub fn similarity(&self, a: &Pose, b: &Pose) -> f32 {
-        (self.oks(a, b) + overlap(&a.region, &b.region)) / 2.0
+    /// How similar two poses are, 0 to 1. `boxes` is the share of the boxes, and the points have the rest.
+    pub fn similarity(&self, a: &Pose, b: &Pose, boxes: f32) -> f32 {
+        boxes * overlap(&a.region, &b.region) + (1.0 - boxes) * self.oks(a, b)
     }
 
     /// Whether the points can be a body: a head, a trunk, and enough of the rest. If the frame cuts the legs off: a head,

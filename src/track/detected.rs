@@ -1,21 +1,21 @@
 //! Frames in which upstream says where people are: its boxes are the frame's people.
 
 use super::{
-    Decision, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks,
+    Decision, EQUALLY, LEAST_SIMILAR, Observation, Person, Purpose, Seen, State, Track, Tracks,
     assign::assign,
-    body::{Pose, area, centre, overlap},
+    body::{Pose, area, centre},
     extent::Extent,
 };
 use crate::pose::Region;
 
-/// How far a missed person may have moved: shares of the box's longer side, at once and for each second (who runs or falls).
+/// How far a missed person may have moved: shares of the box's longer side, at once and for each second: people run and fall.
 const STEP: f32 = 0.3;
 const PACE: f32 = 2.5;
 /// A box this much larger or smaller than the last is another person's. It is the root of the area that counts: a person who
 /// stands up is higher, but hardly larger.
 const GROWN: f32 = 1.5;
-/// The share of the boxes in the likeness of two people, beside that of their points. Upstream says where a person is, but the
-/// model may show another person in that box, who stands in front.
+/// The share of the boxes in the similarity of a known person and one of upstream's. Upstream says where a person is, but in that
+/// box the model may show another person, who stands in front.
 const BOXES: f32 = 0.9;
 
 impl Tracks {
@@ -39,7 +39,7 @@ impl Tracks {
             match (track.id, id) {
                 (Some(own), Some(id)) if self.upstream_ids => f32::from(own == *id),
                 (_, Some(_)) if self.upstream_ids => 0.0,
-                _ => self.likeness(&predicted[row], pose),
+                _ => self.anatomy.similarity(&predicted[row], pose, BOXES),
             }
         });
         let mut owners = vec![None; poses.len()];
@@ -58,7 +58,7 @@ impl Tracks {
             let pairs = assign(rows.len(), columns.len(), f32::MIN_POSITIVE, |row, column| {
                 let (track, (_, pose)) = (&self.list[rows[row]], &poses[columns[column]]);
                 let known = !matches!(track.state, State::Candidate { .. });
-                let alike = self.anatomy.similarity(&predicted[rows[row]], pose);
+                let alike = self.anatomy.similarity(&predicted[rows[row]], pose, EQUALLY);
                 let alike = if alike >= LEAST_SIMILAR { alike } else { 0.0 };
                 let passed = (now - track.seen) as f32;
                 if known { nearness(&track.pose.region, &pose.region, passed).max(alike) } else { 0.0 }
@@ -112,14 +112,6 @@ impl Tracks {
         }
         self.list = tracks;
         people
-    }
-}
-
-impl Tracks {
-    /// How alike a known person and one of upstream's are, 0 to 1.
-    fn likeness(&self, known: &Pose, detected: &Pose) -> f32 {
-        let (boxes, points) = (overlap(&known.region, &detected.region), self.anatomy.oks(known, detected));
-        BOXES * boxes + (1.0 - BOXES) * points
     }
 }
 

@@ -61,6 +61,8 @@ const FAILURES: u32 = 5;
 const DOUBTS: u32 = 8;
 /// A pose this different from a track's prediction is another person.
 const LEAST_SIMILAR: f32 = 0.15;
+/// Boxes and points count alike in the similarity of two poses.
+const EQUALLY: f32 = 0.5;
 /// Bonus of a look that was made for the track, over other looks.
 const OWN_LOOK: f32 = 0.1;
 /// Two poses this similar by their points are the same person.
@@ -177,7 +179,7 @@ struct Target {
     key: Key,
     state: State,
     region: Region,
-    /// Also around the joints that are not seen.
+    /// Of a candidate, also around the joints that are not seen.
     whole: Region,
     velocity: [f32; 2],
     seen: f64,
@@ -237,7 +239,10 @@ impl Tracks {
             key: track.key,
             state: track.state,
             region: track.extent.region(others(track.key)),
-            whole: self.anatomy.whole(&track.pose, self.size),
+            whole: match track.state {
+                State::Candidate { .. } => self.anatomy.whole(&track.pose, self.size),
+                _ => track.pose.region,
+            },
             velocity: track.velocity,
             seen: track.seen,
         };
@@ -317,7 +322,7 @@ impl Tracks {
         let pairs = assign(self.list.len(), finds.len(), LEAST_SIMILAR, |row, column| {
             let (track, find) = (&self.list[row], &finds[column]);
             let own = if find.key == Some(track.key) { OWN_LOOK } else { 0.0 };
-            self.anatomy.similarity(&predicted[row], &find.pose) + own
+            self.anatomy.similarity(&predicted[row], &find.pose, EQUALLY) + own
         });
         let mut free: Vec<_> = finds.into_iter().map(Some).collect();
         let mut found = vec![false; self.list.len()];

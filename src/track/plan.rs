@@ -134,8 +134,8 @@ impl Planner {
     }
 }
 
-/// The box of that look at a candidate. Something that only resembles a person looks different through another box; and a
-/// person whose legs the first box did not show has them in every second one.
+/// The box of that look at a candidate. Something that only resembles a person looks different through another box. Every second
+/// box also shows the legs that the search's box may have left out.
 pub(super) fn closer(target: &Target, now: f64, by: [f32; 2], number: u64) -> Region {
     if !number.is_multiple_of(2) {
         return expected(target, now, by);

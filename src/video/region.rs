@@ -27,7 +27,7 @@ impl Region {
     pub fn clipped(&self, width: f32, height: f32) -> Self {
         let side = |start: f32, length: f32, most: f32| {
             let (from, to) = (start.clamp(0.0, most), (start + length).clamp(0.0, most));
-            // Of a side without end, which begins at minus infinity, nothing is known: it has no length, not one that is no number.
+            // The end of a side from minus infinity to infinity is NaN: such a side gets length 0. f32::max drops NaN.
             (from.max(0.0), (to - from).max(0.0))
         };
         let ((x, width), (y, height)) = (side(self.x, self.width, width), side(self.y, self.height, height));

@@ -337,7 +337,7 @@ impl OnnxBackend {
         Ok(executor.with_network(provider, file.sha256.clone()))
     }
 
-    /// Whether the embedded model runs in 8-bit integers: .53 to .67 of the time if the CPU has instructions for it
+    /// Whether the embedded model runs in 8-bit integers: .57 to .71 of the time if the CPU has instructions for it
     /// (measured with VNNI). On other CPUs the gain is smaller, and sums can saturate.
     fn takes_int8(&self) -> bool {
         self.model_file.is_none() && self.precision == Precision::Model && threads::multiplies_bytes()
