@@ -172,7 +172,7 @@ fn processor_time() -> Duration {
 
 impl Run<'_> {
     /// Watches for leaks: finds and draws people in decoders=8 streams for seconds=60. Memory may grow by at
-    /// most 8 MiB on the GPU and 32 MiB in the process.
+    /// most 8 MiB on the GPU, 2 MiB of it in the second half, and by 32 MiB in the process.
     pub(super) fn watch(mut self) -> Result<Self> {
         let (decoders, seconds) =
             (self.options.text("decoders", "8").to_string(), self.options.text("seconds", "60").to_string());
