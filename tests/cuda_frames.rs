@@ -334,7 +334,7 @@ fn a_detector_finds_the_same_boxes_on_a_card() {
     };
     for (width, height) in [(1280, 720), (640, 480), (360, 640)] {
         let file = rectangles("detect", width, height);
-        for network in ["yolox-anchors", "rfdetr", "yolox", "rtmdet"] {
+        for network in ["yolox-anchors", "rfdetr", "yolox", "yolox-by-class", "rtmdet"] {
             for format in ["NV12", "RGBA"] {
                 let line = |upload: &str| {
                     format!(

@@ -16,7 +16,7 @@ use network_rig::{
 const BATCH: usize = 4;
 
 /// Each network, with its task: poses of crops, poses of frames, or boxes of frames.
-const NETWORKS: [(&str, Task); 11] = [
+const NETWORKS: [(&str, Task); 13] = [
     ("dots", Task::Poses),
     ("dots-133-384x288", Task::Poses),
     ("packed-3", Task::Poses),
@@ -26,7 +26,9 @@ const NETWORKS: [(&str, Task); 11] = [
     ("yolox", Task::Boxes),
     ("yolox-one", Task::Boxes),
     ("yolox-anchors", Task::Boxes),
+    ("yolox-by-class", Task::Boxes),
     ("rtmdet", Task::Boxes),
+    ("rtmdet-by-class", Task::Boxes),
     ("rfdetr", Task::Boxes),
 ];
 
@@ -36,6 +38,18 @@ fn open(
     provider: Provider,
     precision: Precision,
 ) -> Result<(Network, Box<dyn Executor>), Error> {
+    open_telling(name, task, provider, precision, &mut Vec::new())
+}
+
+/// Also collects what the loading reports as its steps.
+fn open_telling(
+    name: &str,
+    task: Task,
+    provider: Provider,
+    precision: Precision,
+    steps: &mut Vec<String>,
+) -> Result<(Network, Box<dyn Executor>), Error> {
+    let steps = std::cell::RefCell::new(steps);
     let backend = OnnxBackend {
         model_file: Some(network(name)),
         wanted: Wanted { task: Some(task), ..Wanted::default() },
@@ -45,10 +59,10 @@ fn open(
         log: printed(),
         ..OnnxBackend::default()
     };
-    let report = |event| {
-        if let LoadEvent::Warning(text) = event {
-            eprintln!("{name} on {provider:?}: {text}");
-        }
+    let report = |event| match event {
+        LoadEvent::Warning(text) => eprintln!("{name} on {provider:?}: {text}"),
+        LoadEvent::Step(text) => steps.borrow_mut().push(text),
+        _ => (),
     };
     backend.open(&Loading { report: &report, cancelled: &Cancel::default(), most_crops: BATCH })
 }
@@ -111,10 +125,9 @@ fn difference(expected: &[f32], found: &[f32], rows: usize, bound: f32) -> Strin
 }
 
 /// Compares the provider's rows with the CPU's, for every batch fill, up and down.
-fn compare(provider: Provider, runs: Runs, precision: Precision, bound: f32) {
+fn compare(networks: &[(&str, Task)], provider: Provider, runs: Runs, precision: Precision, bound: f32) {
     let mut different = Vec::new();
-    for (name, task) in NETWORKS {
-        // Half precision is refused for files that suppress boxes themselves.
+    for &(name, task) in networks {
         let (network, mut executor) = match open(name, task, provider, precision) {
             Ok(opened) => opened,
             Err(error) if provider == Provider::TensorRt && error.kind == ErrorKind::Provider => {
@@ -153,11 +166,31 @@ fn compare(provider: Provider, runs: Runs, precision: Precision, bound: f32) {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn every_kind_answers_on_cuda_as_on_the_cpu() {
-    compare(Provider::Cuda, Runs::Cuda, Precision::Fp32, 0.02);
+    compare(&NETWORKS, Provider::Cuda, Runs::Cuda, Precision::Fp32, 0.02);
 }
 
 #[test]
 #[ignore = "needs an NVIDIA GPU, and plays where ONNX Runtime's TensorRT provider is"]
 fn every_kind_answers_on_tensorrt_as_on_the_cpu() {
-    compare(Provider::TensorRt, Runs::TensorRt, Precision::Model, 0.05);
+    compare(&NETWORKS, Provider::TensorRt, Runs::TensorRt, Precision::Model, 0.05);
+}
+
+/// Detectors whose graph ends before the suppression of boxes.
+const CUT: [(&str, Task); 2] = [("yolox-by-class", Task::Boxes), ("rtmdet-by-class", Task::Boxes)];
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn detectors_answer_in_half_precision() {
+    compare(&CUT, Provider::Cuda, Runs::Cuda, Precision::Fp16, 0.25);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn detectors_are_captured_as_cuda_graphs() {
+    for (name, is_captured) in [("yolox-by-class", true), ("rtmdet-by-class", true), ("yolox", false)] {
+        let mut steps = Vec::new();
+        open_telling(name, Task::Boxes, Provider::Cuda, Precision::Model, &mut steps).unwrap();
+        let captured = steps.iter().any(|step| step.starts_with("Capturing batches"));
+        assert_eq!(captured, is_captured, "{name}: {steps:?}");
+    }
 }

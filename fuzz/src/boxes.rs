@@ -19,7 +19,7 @@ pub fn run(bytes: &[u8]) {
     let numbers: Vec<f32> = (0..usize::from(input.u16()) % 4096).map(|_| input.f32()).collect();
     let form = match form {
         0 => BoxForm::Suppressed { classes },
-        1 => BoxForm::Candidates { classes: count },
+        1 => BoxForm::Candidates { classes: count, suppression: None },
         2 => BoxForm::Queries { classes: count },
         _ => {
             let most = thresholds.most;

@@ -61,7 +61,13 @@ pub(super) fn backend(list: &str, asked: &Asked, here: OnnxBackend) -> Result<Ks
     let fallback = (common.fallback == Fallback::Cpu).then(|| {
         // As large a batch as the servers accept.
         let batch_size = if asked.batch_size == 0 { LARGEST_BATCH } else { asked.batch_size };
-        let backend = OnnxBackend { provider: onnx::Provider::Cpu, executors: 1, batch_size, ..here };
+        let backend = OnnxBackend {
+            provider: onnx::Provider::Cpu,
+            executors: 1,
+            batch_size,
+            suppresses_in_the_file: true,
+            ..here
+        };
         kserve::Fallback { backend: Arc::new(backend), is_named: asked.model_file.is_some() }
     });
     let file = |path: &Option<String>| path.as_ref().map(Into::into);

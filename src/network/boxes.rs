@@ -5,19 +5,19 @@ use super::Classes;
 use crate::video::{Fit, Region, Whole};
 
 /// What the rows of a detector mean. Boxes are left, top, right, bottom in pixels of the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Boxes {
     pub form: BoxForm,
     /// Boxes in a row. Unused places have a score of 0.
     pub most: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BoxForm {
     /// YOLOX and RTMDet with suppression in the file: box, score and class.
     Suppressed { classes: Classes },
-    /// YOLOX without: box, and its score for each of that many classes.
-    Candidates { classes: usize },
+    /// YOLOX without, or a file whose graph ends before its suppression: box, and its score for each of that many classes.
+    Candidates { classes: usize, suppression: Option<Suppression> },
     /// RF-DETR, which needs no suppression: the same, in a stretched frame.
     Queries { classes: usize },
 }
@@ -27,9 +27,21 @@ impl BoxForm {
     pub fn columns(&self) -> usize {
         match self {
             Self::Suppressed { .. } => 6,
-            Self::Candidates { classes } | Self::Queries { classes } => 4 + classes,
+            Self::Candidates { classes, .. } | Self::Queries { classes } => 4 + classes,
         }
     }
+}
+
+/// How a file suppresses boxes, as its ONNX operator NonMaxSuppression does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Suppression {
+    /// Boxes with higher scores.
+    pub score: f32,
+    /// If the intersection of two boxes of a class is more than this share of their union, only the one with the higher
+    /// score.
+    pub overlap: f32,
+    /// At most this many of a class.
+    pub of_a_class: usize,
 }
 
 /// Which boxes are kept.
@@ -62,9 +74,9 @@ impl Boxes {
         }
     }
 
-    /// The boxes of a row in the frame of `whole`, by descending score; candidates are ordered by class first, and boxes of
-    /// a file with suppression keep the file's order. Boxes without an area, or with numbers that are not finite, are left
-    /// out.
+    /// The boxes of a row in the frame of `whole`, by descending score; candidates of YOLOX are ordered by class first, and
+    /// boxes of a file with suppression keep the file's order. Boxes without an area, or with numbers that are not finite,
+    /// are left out.
     pub fn detections(&self, row: &[f32], whole: &Whole, thresholds: &Thresholds) -> Vec<Detection> {
         let boxes = row.chunks_exact(self.form.columns()).take(self.most);
         let detection = |numbers: &[f32], score: f32| {
@@ -72,33 +84,45 @@ impl Boxes {
             let region = above.then(|| region(numbers, whole)).flatten()?;
             Some(Detection { region, score })
         };
+        let of_class = |class: usize| {
+            let found = boxes.clone().filter_map(|numbers| detection(numbers, numbers[4 + class]));
+            by_score(found.collect())
+        };
+        let most = thresholds.most;
         match self.form {
             BoxForm::Suppressed { classes } => {
                 let is_wanted = |label: f32| label >= 0.0 && classes.contains(label.round() as usize);
                 let wanted = boxes.filter(|numbers| is_wanted(numbers[5]));
                 let found = wanted.filter_map(|numbers| detection(numbers, numbers[4])).collect();
-                surest(found, thresholds.most, |found| found.score)
+                surest(found, most, |found| found.score)
             }
-            BoxForm::Candidates { classes } | BoxForm::Queries { classes } => {
-                let of_class = |class: usize| {
-                    let boxes = boxes.clone();
-                    let mut found: Vec<_> =
-                        boxes.filter_map(|numbers| detection(numbers, numbers[4 + class])).collect();
-                    found.sort_by(|a, b| b.score.total_cmp(&a.score));
-                    match self.form {
-                        BoxForm::Candidates { .. } => suppressed(found, thresholds),
-                        _ => found,
-                    }
+            BoxForm::Candidates { classes, suppression: None } => {
+                // As rtmlib does, a box includes its first and its last pixel.
+                let kept = |class| suppressed(of_class(class), thresholds.overlap, most, 1.0);
+                surest((0..classes).flat_map(kept).collect(), most, |found| found.score)
+            }
+            BoxForm::Candidates { classes, suppression: Some(own) } => {
+                let kept = |class| {
+                    let found = of_class(class).into_iter().filter(|found| found.score > own.score).collect();
+                    suppressed(found, own.overlap, most.min(own.of_a_class), 0.0)
                 };
-                let mut found =
-                    surest((0..classes).flat_map(of_class).collect(), thresholds.most, |found| found.score);
-                if let BoxForm::Queries { .. } = self.form {
-                    found.sort_by(|a, b| b.score.total_cmp(&a.score));
-                }
+                let mut found = by_score((0..classes).flat_map(kept).collect());
+                found.truncate(most);
+                found
+            }
+            BoxForm::Queries { classes } => {
+                let mut found = by_score((0..classes).flat_map(of_class).collect());
+                found.truncate(most);
                 found
             }
         }
     }
+}
+
+/// By descending score.
+fn by_score(mut found: Vec<Detection>) -> Vec<Detection> {
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    found
 }
 
 /// A box in the frame; none if it is not one.
@@ -120,16 +144,15 @@ pub(super) fn surest<T>(found: Vec<T>, most: usize, score: impl Fn(&T) -> f32) -
     numbered.into_iter().map(|(_, found)| found).collect()
 }
 
-/// Boxes of a class by descending score, without those that overlap one with a higher score. It stops after as many as are
-/// kept, so that a very long row takes no longer.
-fn suppressed(found: Vec<Detection>, thresholds: &Thresholds) -> Vec<Detection> {
+/// The boxes of a class, by descending score, without those that overlap one with a higher score by more than this share.
+/// It stops after as many as are kept, so that a very long row takes no longer.
+fn suppressed(found: Vec<Detection>, share: f32, most: usize, pixel: f32) -> Vec<Detection> {
     let mut kept: Vec<Detection> = Vec::new();
     for detection in found {
-        if kept.len() >= thresholds.most {
+        if kept.len() >= most {
             break;
         }
-        let is_shown =
-            kept.iter().any(|surer| overlap(&surer.region, &detection.region) > thresholds.overlap);
+        let is_shown = kept.iter().any(|surer| overlap(&surer.region, &detection.region, pixel) > share);
         if !is_shown {
             kept.push(detection);
         }
@@ -137,11 +160,11 @@ fn suppressed(found: Vec<Detection>, thresholds: &Thresholds) -> Vec<Detection> 
     kept
 }
 
-/// Intersection over union, for boxes that include their first and their last pixel, as in rtmlib.
-fn overlap(a: &Region, b: &Region) -> f32 {
+/// Intersection over union. With a `pixel` of 1, boxes include their first and their last pixel.
+fn overlap(a: &Region, b: &Region, pixel: f32) -> f32 {
     let side =
-        |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b) + 1.0).max(0.0);
-    let area = |of: &Region| (of.width + 1.0) * (of.height + 1.0);
+        |a: f32, a_size: f32, b: f32, b_size: f32| ((a + a_size).min(b + b_size) - a.max(b) + pixel).max(0.0);
+    let area = |of: &Region| (of.width + pixel) * (of.height + pixel);
     let both = side(a.x, a.width, b.x, b.width) * side(a.y, a.height, b.y, b.height);
     both / (area(a) + area(b) - both)
 }
@@ -192,7 +215,7 @@ mod tests {
 
     #[test]
     fn candidates_are_suppressed_by_class() {
-        let boxes = Boxes { form: BoxForm::Candidates { classes: 2 }, most: 4 };
+        let boxes = Boxes { form: BoxForm::Candidates { classes: 2, suppression: None }, most: 4 };
         #[rustfmt::skip]
         let row = [
             10.0, 10.0, 30.0, 30.0, 0.6, 0.5,
@@ -208,6 +231,33 @@ mod tests {
         assert_eq!(found(queries, &row, THRESHOLDS).len(), 6);
     }
 
+    #[test]
+    fn a_files_own_suppression_is_by_its_own_limits() {
+        let boxes = |suppression| Boxes {
+            form: BoxForm::Candidates { classes: 2, suppression: Some(suppression) },
+            most: 5,
+        };
+        // Of 10 x 10 pixels; the second overlaps the first by 8/12, the third by 6/14 and the second by 8/12.
+        #[rustfmt::skip]
+        let row = [
+            10.0, 10.0, 20.0, 20.0, 0.9, 0.1,
+            12.0, 10.0, 22.0, 20.0, 0.8, 0.7,
+            14.0, 10.0, 24.0, 20.0, 0.6, 0.0,
+            40.0, 10.0, 50.0, 20.0, 0.35, 0.0,
+            60.0, 10.0, 60.0, 20.0, 0.95, 0.0, // of no width
+        ];
+        let own = Suppression { score: 0.01, overlap: 0.65, of_a_class: 200 };
+        let expected = [(10.0, 0.9), (12.0, 0.7), (14.0, 0.6), (40.0, 0.35)];
+        assert_eq!(found(boxes(own), &row, THRESHOLDS), expected, "by score, of both classes");
+        let strict = Suppression { overlap: 0.4, ..own };
+        assert_eq!(found(boxes(strict), &row, THRESHOLDS), [(10.0, 0.9), (12.0, 0.7), (40.0, 0.35)]);
+        let surer = Suppression { score: 0.5, ..own };
+        assert_eq!(found(boxes(surer), &row, THRESHOLDS), expected[..3], "the file's, where it is higher");
+        let few = Suppression { of_a_class: 1, ..own };
+        assert_eq!(found(boxes(few), &row, THRESHOLDS), expected[..2]);
+        assert_eq!(found(boxes(own), &row, Thresholds { most: 3, ..THRESHOLDS }), expected[..3]);
+    }
+
     /// Answers of a broken or hostile model: they take no time or memory beyond what is kept.
     #[test]
     fn ten_thousand_boxes_are_held_to_the_most() {
@@ -216,17 +266,19 @@ mod tests {
                 [(n % 100) as f32, (n / 100) as f32, (n % 100) as f32 + 0.5, (n / 100) as f32 + 0.5, 0.9]
             })
             .collect();
-        let boxes = Boxes { form: BoxForm::Candidates { classes: 1 }, most: 10_000 };
+        let boxes = Boxes { form: BoxForm::Candidates { classes: 1, suppression: None }, most: 10_000 };
         assert_eq!(found(boxes, &row, Thresholds { overlap: 0.99, ..THRESHOLDS }).len(), 100);
         let none = Thresholds { most: 0, ..THRESHOLDS };
         assert_eq!(found(boxes, &row, none), []);
     }
 
     #[test]
-    fn overlaps_are_of_whole_pixels() {
+    fn overlaps_are_of_whole_pixels_or_as_onnx_has_them() {
         let region = |x| Region::new(x, 0.0, 9.0, 9.0);
-        assert_eq!(overlap(&region(0.0), &region(0.0)), 1.0);
-        assert_eq!(overlap(&region(0.0), &region(5.0)), 50.0 / 150.0);
-        assert_eq!(overlap(&region(0.0), &region(10.0)), 0.0);
+        assert_eq!(overlap(&region(0.0), &region(0.0), 1.0), 1.0);
+        assert_eq!(overlap(&region(0.0), &region(5.0), 1.0), 50.0 / 150.0);
+        assert_eq!(overlap(&region(0.0), &region(10.0), 1.0), 0.0);
+        assert_eq!(overlap(&region(0.0), &region(0.0), 0.0), 1.0);
+        assert_eq!(overlap(&region(0.0), &region(6.0), 0.0), 27.0 / 135.0);
     }
 }

@@ -89,10 +89,13 @@ fn check_whole_frames(graph: &Graph, classes: Classes) -> Option<Contract> {
     if contract::is_adapted(graph) {
         return check_adapted_whole_frames(graph, classes);
     }
-    let Found { family, input, sides: [height, width], has_sides, most, points, .. } = detector::find(graph)?;
+    let Found { family, input, sides: [height, width], has_sides, most, points, is_cut, .. } =
+        detector::find(graph)?;
+    let candidates = BoxForm::Candidates { classes: classes.count(), suppression: None };
     let form = match family {
+        Family::Yolox | Family::RtmDet if is_cut => candidates,
         Family::Yolox | Family::RtmDet => BoxForm::Suppressed { classes },
-        Family::YoloxAnchors { .. } => BoxForm::Candidates { classes: classes.count() },
+        Family::YoloxAnchors { .. } => candidates,
         Family::RfDetr { .. } => BoxForm::Queries { classes: classes.count() },
         Family::Rtmo => {
             let form = Form::People { most, adapted: false };
@@ -119,7 +122,7 @@ fn check_adapted_whole_frames(graph: &Graph, classes: Classes) -> Option<Contrac
     let scores = || Some(numbers.filter(|numbers| (5..=516).contains(numbers))? as usize - 4);
     let (form, points) = match (output.name(), numbers) {
         (DETECTIONS, Some(6)) => (BoxForm::Suppressed { classes }, None),
-        (CANDIDATES, _) => (BoxForm::Candidates { classes: scores()? }, None),
+        (CANDIDATES, _) => (BoxForm::Candidates { classes: scores()?, suppression: None }, None),
         (QUERIES, _) => (BoxForm::Queries { classes: scores()? }, None),
         (PEOPLE, numbers) => {
             let points = match numbers {

@@ -37,7 +37,7 @@ const MAX_ROW: i64 = 1 << 22;
 const BINS_PER_PIXEL: i64 = 2;
 
 /// Shapes that the file declares. Symbolic dimensions are none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Contract {
     pub width: u32,
     pub height: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Contract {
     pub form: Form,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Form {
     /// mmdeploy's: normalised crops in, SimCC answers out.
     Official {
@@ -62,7 +62,7 @@ pub(crate) enum Form {
     Adapted { columns: Columns },
     /// ViTPose's: normalised crops in, heat maps of that size out; or, if adapted, bytes in.
     HeatMaps { width: u32, height: u32, adapted: bool },
-    /// A detector's; without a family if it is adapted.
+    /// A detector's; without a family if it is adapted. Boxes in a row are 0 if only a run shows how many.
     Boxes { family: Option<Family>, boxes: Boxes },
     /// RTMO's: at most this many people.
     People { most: usize, adapted: bool },
@@ -363,6 +363,13 @@ pub(crate) fn check_rows(
     shape: &[i64],
     name: &str,
 ) -> Result<Kind, Refusal> {
+    let mut contract = *contract;
+    if let (Form::Boxes { boxes, .. }, &[_, places, _]) = (&mut contract.form, shape)
+        && boxes.most == 0
+    {
+        boxes.most = usize::try_from(places).unwrap_or(0);
+    }
+    let contract = &contract;
     let points = match (contract.form, shape) {
         (Form::Boxes { .. }, _) => Some(0),
         (Form::People { .. }, [.., numbers]) => {

@@ -19,6 +19,10 @@ pub(crate) const CANDIDATES: &str = "candidates";
 pub(crate) const QUERIES: &str = "queries";
 pub(crate) const PEOPLE: &str = "people";
 
+/// The outputs of a file that is cut before it suppresses boxes: boxes `[N,A,4]`, and for each class their scores `[N,C,A]`.
+pub(super) const UNSUPPRESSED: &str = "rtmposebatch/unsuppressed";
+pub(super) const SCORES: &str = "rtmposebatch/scores_by_class";
+
 /// Strides of YOLOX's three maps of anchors.
 pub(crate) const STRIDES: [i64; 3] = [8, 16, 32];
 
@@ -71,6 +75,8 @@ pub(crate) struct Found<'a> {
     /// Places for boxes in a row.
     pub most: usize,
     pub points: Option<usize>,
+    /// Ends before the suppression of boxes. `most` is 0: only a run shows it.
+    pub is_cut: bool,
 }
 
 /// What a file with floats as input is; none if it is not a model of this kind.
@@ -85,13 +91,26 @@ pub(crate) fn find(graph: &Graph) -> Option<Found<'_>> {
     if !sides.iter().all(|side| (1..=MAX_SIDE).contains(side)) {
         return None;
     }
-    let found =
-        |family, outputs, most, points| Found { family, input, outputs, sides, has_sides, most, points };
+    let found = |family, outputs, most, points| Found {
+        family,
+        input,
+        outputs,
+        sides,
+        has_sides,
+        most,
+        points,
+        is_cut: false,
+    };
+    let suppressing =
+        || if meets_a_convolution(graph, input.name()) { Family::RtmDet } else { Family::Yolox };
     let named = |name: &str| graph.output.iter().find(|output| output.name() == name);
     let kept = |boxes: &ValueInfo| match boxes.dimensions().get(1).copied().flatten() {
         Some(kept @ 1..=MAX_BOXES) => kept as usize,
         _ => KEPT,
     };
+    if let (Some(boxes), Some(scores)) = (named(UNSUPPRESSED), named(SCORES)) {
+        return Some(Found { is_cut: true, ..found(suppressing(), vec![boxes, scores], 0, None) });
+    }
     if let Some(dets) = named("dets").filter(|dets| is_list(dets, 5)) {
         if let Some(points) = named("keypoints") {
             let count = match points.dimensions()[..] {
@@ -105,9 +124,8 @@ pub(crate) fn find(graph: &Graph) -> Option<Found<'_>> {
             };
             return Some(found(Family::Rtmo, vec![dets, points], kept(dets), count));
         }
-        let family = if meets_a_convolution(graph, input.name()) { Family::RtmDet } else { Family::Yolox };
         let outputs = [Some(dets), named("labels")].into_iter().flatten().collect();
-        return Some(found(family, outputs, kept(dets), None));
+        return Some(found(suppressing(), outputs, kept(dets), None));
     }
     match &graph.output[..] {
         [output] => {

@@ -6,9 +6,9 @@ use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Classes, Task, check,
-    contract::Contract,
-    graph::{self, Adaptation, messages},
+    BoxForm, Boxes, Classes, Task, check,
+    contract::{Contract, Form},
+    graph::{self, Adaptation, messages, suppression::Cut},
     refusal::Refusal,
 };
 use crate::{
@@ -89,6 +89,23 @@ impl ModelFile {
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
         let contract = check::check(graph, &name, wanted.task, wanted.classes).map_err(Refusal::of_file)?;
         Ok(Self { bytes, model, contract, sha256, name, classes: wanted.classes })
+    }
+
+    /// Where the graph can end before it suppresses boxes; none if that is not known.
+    pub fn suppression(&self) -> Option<Cut> {
+        graph::suppression::find(&self.model)
+    }
+
+    /// Lets the graph end there.
+    pub fn cut(self, cut: Cut) -> Self {
+        let candidates =
+            BoxForm::Candidates { classes: self.classes.count(), suppression: Some(cut.suppression) };
+        let boxes = Boxes { form: candidates, most: 0 };
+        let form = match self.contract.form {
+            Form::Boxes { family, .. } => Form::Boxes { family, boxes },
+            other => other,
+        };
+        Self { model: cut.model, contract: Contract { form, ..self.contract }, ..self }
     }
 
     /// Whether the file already accepts bytes.

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What the numbers of a row are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// RTMPose, RTMW, DWPose: for each of `points` key points its place in crop pixels, x and y, and the values in
     /// `columns`.

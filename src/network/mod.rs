@@ -5,7 +5,7 @@ mod boxes;
 pub(crate) mod check;
 mod classes;
 pub(crate) mod contract;
-mod detector;
+pub(crate) mod detector;
 pub(crate) mod file;
 pub mod graph;
 mod heatmap;
@@ -15,7 +15,7 @@ mod rtmo;
 mod simcc;
 mod task;
 
-pub use boxes::{BoxForm, Boxes, Detection, Thresholds};
+pub use boxes::{BoxForm, Boxes, Detection, Suppression, Thresholds};
 pub use classes::Classes;
 pub use file::{Wanted, check_and_adapt, checksum};
 pub use kind::{Columns, Kind, OnlyScore};

@@ -22,7 +22,7 @@ fn info() -> gst_video::VideoInfo {
 
 #[test]
 fn batches_of_any_size_answer_each_frame() {
-    for name in ["yolox", "yolox-anchors", "rfdetr"] {
+    for name in ["yolox", "yolox-by-class", "yolox-anchors", "rfdetr"] {
         for batch in 1..=8 {
             let mut rig = Rig::start_detector(name, &format!("batch-size={batch} {NEVER}"));
             let info = info();

@@ -14,7 +14,9 @@ fn ratio(size: (u32, u32), is_stretched: bool) -> [f32; 2] {
 
 #[test]
 fn each_kind_finds_people_in_frames_of_any_size() {
-    for name in ["yolox", "yolox-int32", "rtmdet", "rfdetr", "yolox-anchors"] {
+    for name in
+        ["yolox", "yolox-int32", "yolox-by-class", "rtmdet", "rtmdet-by-class", "rfdetr", "yolox-anchors"]
+    {
         let mut rig = Rig::start_detector(name, "batch-size=1");
         for size in [(1280, 720), (720, 1280), (641, 479), (96, 64), (1920, 200), (61, 43)] {
             let info = video(VideoFormat::Rgb, size.0, size.1);

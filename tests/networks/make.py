@@ -277,13 +277,47 @@ def suppressed(n, corners, score, extra=None, names=("dets", "labels"), labels=T
     n.node("Cast", [kinds], names[1], to=labels)
 
 
-def detector(doc, family="yolox", batch="batch", labels=T.INT64, one=False, size=BOX_SIZE):
+def suppressed_by_class(n, corners, score, doubles=False):
+    """The whole end of a file by mmdeploy (`mmdeploy/mmcv/ops/nms.py`), with scores [N,2,A] by class. Each rectangle comes twice, the
+    second time a pixel to the right with .8 of its score.  `doubles`: the end also doubles the boxes, as mmdeploy's does not."""
+    one = n.const("to_the_right", np.array([1, 0, 1, 0]).reshape(1, 1, 4))
+    boxes = n.node("Concat", [corners, n.node("Add", [corners, one], "moved")], "boxes", axis=1)
+    less = n.node("Mul", [score, n.const("less", 0.8)], "less_sure")
+    sure = n.node("Concat", [score, less], "sure", axis=1)
+    kinds = n.node("Mul", [sure, n.const("kinds", np.tile(np.eye(2)[CLASSES], (2, 1))[None])], "by_class")
+    scores = n.node("Transpose", [kinds], "scores", perm=[0, 2, 1])
+    chosen = n.node("NonMaxSuppression", [boxes, scores, n.const("most", [10], np.int64), n.const("iou", [0.65]), n.const("least", [0.01])], "chosen")
+    column = lambda name, *numbers: n.node("Gather", [chosen, n.const(f"c{'_'.join(map(str, numbers))}", numbers, np.int64)], name, axis=1)
+    unsqueeze = lambda value, axis, name: n.node("Unsqueeze", [value, n.const(f"c{axis}", [axis], np.int64)], name)
+    found = n.node("GatherND", [boxes, column("where", 0, 2)], "found_boxes")
+    if doubles:
+        found = n.node("Mul", [found, n.const("two", 2)], "doubled")
+    dets = n.node("Concat", [found, unsqueeze(n.node("GatherND", [scores, chosen], "found_scores"), 1, "score_column")], "found", axis=1)
+    count = n.node("Gather", [n.node("Shape", [boxes], "shape"), n.scalar("zero", 0)], "count", axis=0)
+    pictures = n.node("Range", ["zero", count, n.scalar("one", 1)], "pictures")
+    mine = n.node("Equal", [n.node("Transpose", [column("picture", 0)], "picture_row", perm=[1, 0]), unsqueeze(pictures, 1, "picture_column")], "mine")
+    dets = n.node("Where", [unsqueeze(mine, 2, "mask"), unsqueeze(dets, 0, "of_all"), n.const("nothing", 0)], "of_each")
+    labels = n.node("Where", [mine, n.node("Transpose", [column("kind", 1)], "kind_row", perm=[1, 0]), n.const("none", -1, np.int64)], "kinds_of_each")
+    dets = n.node("Pad", [dets, n.const("one_more", [0, 0, 0, 0, 1, 0], np.int64)], "some_dets")
+    labels = n.node("Pad", [labels, n.const("one_more_label", [0, 0, 0, 1], np.int64)], "some_labels")
+    kept = n.node("Min", [n.node("Gather", [n.node("Shape", [dets], "shape_of_dets"), n.const("c1", [1], np.int64)], "length", axis=0), n.const("keep", [100], np.int64)], "kept")
+    n.nodes.append(H.make_node("TopK", [n.node("Squeeze", [slices(n, dets, 4, 5, "score_of_each"), n.const("c2", [2], np.int64)], "score_row"), kept], ["top_scores", "best"], name="best", axis=1))
+    best = unsqueeze("best", 2, "best_column")
+    n.node("GatherND", [dets, best], "dets", batch_dims=1)
+    n.node("GatherND", [labels, best], "labels", batch_dims=1)
+
+
+def detector(doc, family="yolox", batch="batch", labels=T.INT64, one=False, size=BOX_SIZE, by_class=False, doubles=False):
     """Networks that suppress boxes themselves: OpenMMLab's YOLOX and RTMDet."""
     n = Net()
     height, width = size
     mean, std = (MEAN[::-1], STD[::-1]) if family == "rtmdet" else (None, None)
     sides = [height, width] if isinstance(height, int) else [640, 640]
-    suppressed(n, *rectangles(n, "input", focus=family == "yolox", mean=mean, std=std, size=sides), labels=labels, one=one)
+    found = rectangles(n, "input", focus=family == "yolox", mean=mean, std=std, size=sides)
+    if by_class:
+        suppressed_by_class(n, *found, doubles)
+    else:
+        suppressed(n, *found, labels=labels, one=one)
     outputs = [("dets", T.FLOAT, [batch, "found", 5]), ("labels", labels, [batch, "found"])]
     return n.model(doc, [("input", T.FLOAT, [batch, 3, height, width])], outputs)
 
@@ -399,6 +433,9 @@ def networks():
         "yolox-int32": detector("yolox with int32 labels", labels=T.INT32),
         "yolox-one": detector("yolox with its batch dimension fixed at 1", batch=1),
         "yolox-one-hidden": detector("yolox that fails on more than one picture", one=True),
+        "yolox-by-class": detector("yolox with scores by class, in the form in which mmdeploy exports it", by_class=True),
+        "rtmdet-by-class": detector("the same as RTMDet", family="rtmdet", by_class=True),
+        "yolox-doubles": detector("yolox-by-class, whose end also doubles the boxes", by_class=True, doubles=True),
         "yolox-any-size": detector("yolox whose file leaves the size open", size=("height", "width")),
         "yolox-anchors": anchors("YOLOX without suppression: the same, each rectangle twice"),
         "rtmdet": detector("RTMDet: the same as yolox", family="rtmdet"),

@@ -14,7 +14,7 @@ PUBLISHED = {f"dots-{k}-{h}x{w}": (k, h, w) for k, h, w in [
     (17, 384, 288), (17, 256, 256), (26, 256, 192), (26, 384, 288), (133, 256, 192), (133, 384, 288), (21, 256, 256), (106, 256, 256)]}
 RIGHT += PUBLISHED
 RIGHT.append("vitpose")
-DETECTORS = ["yolox", "yolox-int32", "yolox-one", "yolox-one-hidden", "yolox-any-size", "rtmdet", "yolox-anchors", "rfdetr", "rtmo",
+DETECTORS = ["yolox", "yolox-by-class", "rtmdet-by-class", "yolox-doubles", "yolox-int32", "yolox-one", "yolox-one-hidden", "yolox-any-size", "rtmdet", "yolox-anchors", "rfdetr", "rtmo",
              "boxes-many", "boxes-bad", "classifier"]
 RIGHT += DETECTORS
 RIGHT.append("rtmw3d")
@@ -240,6 +240,8 @@ class Files(unittest.TestCase):
             "vitpose": {"input_0": plain["input"], "output_0": (f, ["batch", 17, 64, 48])},
             **{name: {"input": (f, [batch, 3, *size]), "dets": (f, [batch, found, 5]), "labels": (kind, [batch, found])}
                for name, batch, size, kind, *rest in (("yolox", "batch", (64, 96), i), ("yolox-int32", "batch", (64, 96), "tensor(int32)"),
+                                               ("yolox-by-class", "batch", (64, 96), i), ("rtmdet-by-class", "batch", (64, 96), i),
+                                               ("yolox-doubles", "batch", (64, 96), i),
                                                ("yolox-one", 1, (64, 96), i),
                                                ("yolox-any-size", "batch", ("height", "width"), i), ("rtmdet", "batch", (64, 96), i),
                                                ("boxes-many", "batch", (64, 96), i, 10_000), ("boxes-bad", "batch", (64, 96), i, 12)) for found in (rest or ["found"])},

@@ -22,7 +22,8 @@ use crate::network_rig::{
 const SIZE: (u32, u32) = (640, 480);
 
 fn onnx(file: &std::path::Path) -> OnnxBackend {
-    OnnxBackend { model_file: Some(file.to_path_buf()), provider: Provider::Cpu, ..OnnxBackend::default() }
+    let (model_file, provider) = (Some(file.to_path_buf()), Provider::Cpu);
+    OnnxBackend { model_file, provider, suppresses_in_the_file: true, ..OnnxBackend::default() }
 }
 
 fn open(file: &std::path::Path) -> (gstrtmpose::network::Network, Box<dyn Executor>) {
@@ -167,17 +168,32 @@ fn detectors_find_on_a_server_what_they_find_here() {
         rig.cut();
         (0..6).map(|_| rig.pull()).collect::<Vec<_>>()
     };
-    for name in ["yolox", "yolox-anchors", "yolox-one", "rtmdet", "rfdetr"] {
-        let double = serve(name);
-        let here = format!("rtmposedetect execution-provider=cpu model-file={}", network(name).display());
-        let there = format!(
-            "rtmposedetect name=pose inference-server={} model-name=known fallback=none",
-            double.name()
-        );
-        for (expected, found) in play(&here).iter().zip(play(&there)) {
-            assert_eq!(regions(expected).len(), 2, "{name}");
-            assert_eq!(regions(expected), regions(&found), "{name}");
-        }
+    for name in ["yolox", "yolox-by-class", "yolox-anchors", "yolox-one", "rtmdet", "rfdetr"] {
+        let mut double = serve(name);
+        let file = network(name);
+        let expected = play(&format!("rtmposedetect execution-provider=cpu model-file={}", file.display()));
+        let there = |properties: &str| {
+            let server = format!("inference-server={} model-name=known", double.name());
+            format!("rtmposedetect name=pose {server} {properties}")
+        };
+        let compare = |found: Vec<gst::Buffer>| {
+            for (expected, found) in expected.iter().zip(found) {
+                assert_eq!(regions(expected).len(), 2, "{name}");
+                assert_eq!(regions(expected), regions(&found), "{name}");
+            }
+        };
+        compare(play(&there("fallback=none")));
+        // After the server, the file finds the same boxes here.
+        let mut rig = start(&there(&format!("fallback=cpu model-file={}", file.display())));
+        let mut more = || {
+            (0..6).for_each(|_| rig.push(rectangles()));
+            rig.cut();
+            (0..6).map(|_| rig.pull()).collect()
+        };
+        compare(more());
+        double.kill();
+        compare(more());
+        assert_eq!(pose(&rig).property::<String>("active-provider"), "cpu", "{name}");
     }
     let double = serve("rtmo");
     let here =

@@ -4,8 +4,10 @@
 //! |---|---|---|
 //! | YOLOX and RTMDet with suppression | `dets` `[N,n,5]`, `labels` `[N,n]` | `detections` `[N,M,6]`: left, top, right,
 //! bottom, score, class |
-//! | YOLOX without | `[N,A,5+C]` for each anchor | `candidates` `[N,A,4+c]`: box, and its score for each requested class |
-//! | RF-DETR | boxes `[N,Q,4]`, logits `[N,Q,C]` | `queries` `[N,Q,4+c]`: the same |
+//! | the same, cut before the suppression | boxes `[N,A,4]`, scores `[N,C,A]` | `candidates` `[N,A,4+c]`: box, and its score
+//! for each requested class |
+//! | YOLOX without | `[N,A,5+C]` for each anchor | `candidates` `[N,A,4+c]` |
+//! | RF-DETR | boxes `[N,Q,4]`, logits `[N,Q,C]` | `queries` `[N,Q,4+c]` |
 //! | RTMO | `dets` `[N,n,5]`, `keypoints` `[N,n,K,3]` | `people` `[N,M,5+3K]`: box, score, and x, y, score of each key point
 //! |
 //!
@@ -31,11 +33,18 @@ pub(super) struct Ending {
     sides: [i64; 2],
     most: i64,
     points: Option<usize>,
+    is_cut: bool,
 }
 
 impl Ending {
     pub fn of(found: &Found) -> Self {
-        Self { family: found.family, sides: found.sides, most: found.most as i64, points: found.points }
+        Self {
+            family: found.family,
+            sides: found.sides,
+            most: found.most as i64,
+            points: found.points,
+            is_cut: found.is_cut,
+        }
     }
 
     /// What the file's model accepts.
@@ -62,6 +71,11 @@ impl Ending {
         let mut builder = Builder { graph, nodes };
         let [boxes, others @ ..] = answers else { return Err("it has no output".to_string()) };
         let (name, columns) = match self.family {
+            Family::Yolox | Family::RtmDet if self.is_cut => {
+                let scores = others.first().ok_or("it has no scores")?;
+                self.unsuppressed(&mut builder, boxes, scores, classes);
+                (CANDIDATES, Some(4 + classes.count()))
+            }
             Family::Yolox | Family::RtmDet => {
                 self.suppressed(&mut builder, boxes, others.first());
                 (DETECTIONS, Some(6))
@@ -82,7 +96,8 @@ impl Ending {
             }
         };
         let columns = columns.map_or(Dimension::default(), |columns| Dimension::of(columns as i64));
-        let dimensions = vec![batch, Dimension::of(self.most), columns];
+        let most = if self.is_cut { Dimension::default() } else { Dimension::of(self.most) };
+        let dimensions = vec![batch, most, columns];
         Ok(ValueInfo::of(name, element_type::FLOAT, dimensions))
     }
 
@@ -97,6 +112,23 @@ impl Ending {
         let column = builder.node("Reshape", &[&float, &shape], "label_column");
         let all = builder.concat(&[boxes, &column], "boxes");
         builder.fit(&all, &[0, 0, 0, 0, self.most, 0], self.most, DETECTIONS);
+    }
+
+    fn unsuppressed(&self, builder: &mut Builder, boxes: &str, scores: &str, classes: Classes) {
+        // A class that the file does not have has scores of 0. It always has class 0.
+        let more = builder.whole_numbers("more_classes", &[0, 0, 0, 0, classes.last() as i64, 0]);
+        let scores = if classes.last() == 0 {
+            scores.to_string()
+        } else {
+            builder.node("Pad", &[scores, &more], "all_scores")
+        };
+        let numbers: Vec<_> = classes.numbers().map(|class| class as i64).collect();
+        let numbers = builder.whole_numbers("class_numbers", &numbers);
+        let wanted = named("wanted_scores");
+        builder.nodes.push(Node::new("Gather", &[&scores, &numbers], &wanted).with_int("axis", 1));
+        let columns = named("score_columns");
+        builder.nodes.push(Node::new("Transpose", &[&wanted], &columns).with_ints("perm", &[0, 2, 1]));
+        builder.concat_as(&[boxes, &columns], CANDIDATES);
     }
 
     fn people(&self, builder: &mut Builder, boxes: &str, points: &str) {

@@ -1,14 +1,15 @@
 //! Converts a graph's float32 arithmetic to half precision.
 //!
 //! These stay in float32 ([`KEPT`]): the norm of ScaleNorm, because a sum of squares exceeds half precision's range (65504)
-//! once the values pass about 37, and its floor of 1e-5, of which half precision keeps only 3 digits. Casts connect both
-//! kinds of nodes. Weights that are stored in half precision and cast to float32, as by `models/store_half.py`, lose their
+//! once the values pass about 37, and its floor of 1e-5, of which half precision keeps only 3 digits. So does all that follows
+//! the last weights, such as a detector's boxes, which are in pixels: above 512, half precision has steps of half a pixel.
+//! Casts connect both kinds of nodes. Weights that are stored in half precision and cast to float32, as by `models/store_half.py`, lose their
 //! casts.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    PREFIX,
+    PREFIX, has_subgraphs,
     messages::{Graph, Node, Tensor, element_type},
 };
 
@@ -50,6 +51,7 @@ const HALVED: &[&str] = &[
     "Pad",
     "Relu",
     "Reshape",
+    "Resize",
     "Sigmoid",
     "Slice",
     "Softmax",
@@ -83,6 +85,9 @@ const KEPT: &[&str] = &[
     "ArgMax",
 ];
 
+/// Operators with weights.
+const PRODUCTS: &[&str] = &["Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"];
+
 /// Operators that only return a shape.
 const SHAPES: &[&str] = &["Shape", "Size"];
 
@@ -90,6 +95,15 @@ const SHAPES: &[&str] = &["Shape", "Size"];
 enum Float {
     Single,
     Half,
+}
+
+impl Float {
+    fn element_type(self) -> i32 {
+        match self {
+            Self::Single => element_type::FLOAT,
+            Self::Half => element_type::FLOAT16,
+        }
+    }
 }
 
 /// Converts the nodes of `graph`, whose value `input` is now in half precision. Returns the names of the outputs in float32.
@@ -100,8 +114,9 @@ pub(super) fn convert(graph: &mut Graph, input: &str, outputs: &[String]) -> Res
     for tensor in std::mem::take(&mut graph.initializer) {
         conversion.add_constant(tensor);
     }
-    for node in nodes {
-        conversion.add_node(node)?;
+    let last = behind_all_products(&nodes);
+    for (node, is_last) in nodes.into_iter().zip(last) {
+        conversion.add_node(node, is_last)?;
     }
     let mut answers = outputs.to_vec();
     for answer in &mut answers {
@@ -114,6 +129,22 @@ pub(super) fn convert(graph: &mut Graph, input: &str, outputs: &[String]) -> Res
     graph.initializer = constants;
     graph.node = nodes;
     Ok(answers)
+}
+
+/// For each node, whether no product needs it.
+fn behind_all_products(nodes: &[Node]) -> Vec<bool> {
+    let mut needed = HashSet::new();
+    let mut last = vec![false; nodes.len()];
+    // A node follows those that it needs.
+    for (node, is_last) in nodes.iter().zip(&mut last).rev() {
+        let is_product = PRODUCTS.iter().any(|product| node.is(product));
+        if is_product || node.output.iter().any(|output| needed.contains(output)) {
+            needed.extend(&node.input);
+        } else {
+            *is_last = true;
+        }
+    }
+    last
 }
 
 #[derive(Default)]
@@ -144,7 +175,8 @@ impl Conversion {
         self.constants.push(tensor);
     }
 
-    fn add_node(&mut self, mut node: Node) -> Result<(), String> {
+    /// A node behind the last product stays in float32, whatever it does.
+    fn add_node(&mut self, mut node: Node, is_last: bool) -> Result<(), String> {
         for input in &mut node.input {
             if let Some(alias) = self.aliases.get(input) {
                 input.clone_from(alias);
@@ -154,8 +186,9 @@ impl Conversion {
         let own = node.is(&op);
         match &op[..] {
             "Constant" if own => return self.add_constant_node(node),
-            "Cast" if own => return self.add_cast(node),
+            "Cast" if own => return self.add_cast(node, if is_last { Float::Single } else { Float::Half }),
             op if own && SHAPES.contains(&op) => (),
+            _ if is_last && !has_subgraphs(&node) => self.add_float_node(&mut node, Float::Single)?,
             op if own && HALVED.contains(&op) => self.add_float_node(&mut node, Float::Half)?,
             op if own && KEPT.contains(&op) => self.add_float_node(&mut node, Float::Single)?,
             other => {
@@ -172,7 +205,9 @@ impl Conversion {
         // The condition comes before the values to choose from.
         let tells = usize::from(node.is("Where"));
         let is_float = node.input.get(tells).is_some_and(|name| self.floats.contains_key(name));
-        for input in &mut node.input {
+        // The region and the factors of Resize are float32 in any case.
+        let converted = if node.is("Resize") { 1 } else { node.input.len() };
+        for input in node.input.iter_mut().take(converted) {
             *input = self.want(input, float)?;
         }
         // Other outputs than the first are indices or masks, and comparisons return booleans.
@@ -204,7 +239,8 @@ impl Conversion {
         Ok(())
     }
 
-    fn add_cast(&mut self, mut node: Node) -> Result<(), String> {
+    /// A cast to a float type becomes one to this type.
+    fn add_cast(&mut self, mut node: Node, float: Float) -> Result<(), String> {
         let ([input], [output]) = (&node.input[..], &node.output[..]) else {
             return Err("a Cast does not have one input and one output".to_string());
         };
@@ -217,14 +253,14 @@ impl Conversion {
             return Ok(());
         }
         if self.floats.contains_key(&input) {
-            let half = self.want(&input, Float::Half)?;
-            self.aliases.insert(output, half);
+            let input = self.want(&input, float)?;
+            self.aliases.insert(output, input);
             return Ok(());
         }
         for attribute in node.attribute.iter_mut().filter(|attribute| attribute.name() == "to") {
-            attribute.i = Some(i64::from(element_type::FLOAT16));
+            attribute.i = Some(i64::from(float.element_type()));
         }
-        self.floats.insert(output, Float::Half);
+        self.floats.insert(output, float);
         self.nodes.push(node);
         Ok(())
     }
@@ -239,10 +275,7 @@ impl Conversion {
         if let Some(known) = self.casts.get(&key) {
             return Ok(known.clone());
         }
-        let (suffix, to) = match float {
-            Float::Single => ("single", element_type::FLOAT),
-            Float::Half => ("half", element_type::FLOAT16),
-        };
+        let (suffix, to) = (if float == Float::Half { "half" } else { "single" }, float.element_type());
         let other = format!("{PREFIX}/{suffix}/{name}");
         match self.by_name.get(&name) {
             Some(index) if float == Float::Half => {

@@ -22,6 +22,7 @@ mod detections;
 mod half_precision;
 pub mod messages;
 mod scan;
+pub(crate) mod suppression;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -273,10 +274,14 @@ fn normalise(
     Ok((nodes, constants))
 }
 
+/// Whether a node contains graphs, which can use values of the outer one.
+fn has_subgraphs(node: &Node) -> bool {
+    node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
+}
+
 /// Multiplies 1/std into the weights of the convolution that is the input's only user, and changes their order from BGR to RGB.
 /// False: there is no such convolution.
 fn fold_colours(graph: &mut Graph, input: &str, deviations: [f32; 3], is_bgr: bool) -> Result<bool, String> {
-    let has_subgraphs = |node: &Node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     if graph.node.iter().any(has_subgraphs) {
         return Ok(false);
     }
@@ -375,21 +380,23 @@ fn find_peaks(
 impl Graph {
     /// The float tensor behind a name: an initializer, a Constant node, or one of them cast to float32.
     fn constant(&self, name: &str) -> Option<&Tensor> {
-        let direct = |name: &str| {
-            let initializer = self.initializer.iter().find(|tensor| tensor.name() == name);
-            initializer.or_else(|| {
-                self.producer(name).filter(|node| node.is("Constant"))?.attribute("value")?.t.as_ref()
-            })
-        };
         let is_float =
             |tensor: &&Tensor| [element_type::FLOAT, element_type::FLOAT16].contains(&tensor.data_type());
         let cast = || {
             let node = self.producer(name).filter(|node| node.is("Cast"))?;
             (node.attribute("to")?.i() == i64::from(element_type::FLOAT))
-                .then(|| direct(node.input.first()?))
+                .then(|| self.constant_of_any_type(node.input.first()?))
                 .flatten()
         };
-        direct(name).or_else(cast).filter(is_float)
+        self.constant_of_any_type(name).or_else(cast).filter(is_float)
+    }
+
+    /// The tensor behind a name: an initializer or a Constant node.
+    fn constant_of_any_type(&self, name: &str) -> Option<&Tensor> {
+        let initializer = self.initializer.iter().find(|tensor| tensor.name() == name);
+        initializer.or_else(|| {
+            self.producer(name).filter(|node| node.is("Constant"))?.attribute("value")?.t.as_ref()
+        })
     }
 
     fn producer(&self, name: &str) -> Option<&Node> {

@@ -69,6 +69,20 @@ impl Tensor {
         }
     }
 
+    /// The first number of a float tensor.
+    pub fn first_float(&self) -> Option<f32> {
+        self.to_float32().ok()?.first().copied()
+    }
+
+    /// The first number of an int64 tensor.
+    pub fn first_int64(&self) -> Option<i64> {
+        match (self.data_type(), &self.raw_data) {
+            (element_type::INT64, Some(raw)) => raw.first_chunk().map(|bytes| i64::from_le_bytes(*bytes)),
+            (element_type::INT64, None) => self.int64_data.first().copied(),
+            _ => None,
+        }
+    }
+
     /// The same numbers in half precision, under another name. Numbers out of its range become its largest or, so that
     /// nothing is divided by 0, its smallest number.
     pub fn to_float16(&self, name: &str) -> Result<Self, String> {
@@ -94,13 +108,21 @@ mod tests {
     fn numbers_are_read_from_each_field_that_can_hold_them() {
         let raw = Tensor::float32("w", &[2, 1], &[1.5, -2.0]);
         assert_eq!(raw.to_float32().unwrap(), [1.5, -2.0]);
-        let typed = Tensor { raw_data: None, float_data: vec![1.5, -2.0], ..raw };
+        let typed = Tensor { raw_data: None, float_data: vec![1.5, -2.0], ..raw.clone() };
         assert_eq!(typed.to_float32().unwrap(), [1.5, -2.0]);
         let half = Tensor::float16("h", &[2], &[f16::from_f32(0.5), f16::from_f32(-3.0)]);
         assert_eq!(half.to_float32().unwrap(), [0.5, -3.0]);
         let typed = Tensor { raw_data: None, int32_data: vec![0x3800, 0xc200], ..half };
         assert_eq!(typed.to_float32().unwrap(), [0.5, -3.0]);
         assert_eq!(Tensor::float32("scalar", &[], &[7.0]).to_float32().unwrap(), [7.0]);
+        let whole = Tensor::int64("i", &[2], &[-5, 3]);
+        assert_eq!(
+            (whole.first_int64(), whole.first_float(), raw.first_float()),
+            (Some(-5), None, Some(1.5))
+        );
+        let typed = Tensor { raw_data: None, int64_data: vec![-5, 3], ..whole };
+        assert_eq!((typed.first_int64(), raw.first_int64()), (Some(-5), None));
+        assert_eq!(Tensor::int64("i", &[0], &[]).first_int64(), None);
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub struct OnnxBackend {
     pub batch_size: usize,
     /// Batches in flight at once, which share the CPU; 0: as many as suit the provider.
     pub executors: usize,
+    /// A detector's boxes are suppressed by its file, as on a server; otherwise by `Boxes`, where the answer is the same.
+    pub suppresses_in_the_file: bool,
     /// Threads for one batch on the CPU; 0: its cores, divided by the batches in flight.
     pub threads: usize,
     pub provider: Provider,
@@ -128,6 +130,7 @@ impl Default for OnnxBackend {
             wanted: Wanted::default(),
             batch_size: DEFAULT_BATCH_SIZE,
             executors: 0,
+            suppresses_in_the_file: false,
             threads: 0,
             provider: Provider::default(),
             device_id: 0,
@@ -155,6 +158,7 @@ impl Backend for OnnxBackend {
         contract::check_batch(&file.contract, self.batch_size, &file.name).map_err(Refusal::of_file)?;
         let runtime = Runtime::load(&self.library, self.log)?;
         loading::probe(&file, || runtime.builder()).map_err(|error| file.first_run_error(error))?;
+        let file = if self.suppresses_in_the_file { file } else { loading::cut(file, || runtime.builder())? };
         self.tell_of_shape(&file, loading);
         if self.precision == Precision::Fp16 && file.is_adapted() {
             (loading.report)(LoadEvent::Warning(format!(
