@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(window.percentile(1.0), Duration::from_millis(7));
     }
 
-    /// With the runs of any size, as an engine has them.
+    /// Like an engine, with runs of any size.
     struct Times(RunTime, Window);
 
     impl Times {

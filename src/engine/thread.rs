@@ -205,7 +205,7 @@ mod tests {
             let (clock, cancel) = (clock.clone(), cancel.clone());
             std::thread::spawn(move || thread.join_unless(&cancel, &*clock))
         };
-        // However late it is, the loading was not cancelled yet.
+        // The loading was not cancelled yet, however late it is.
         clock.advance(10 * TIME_TO_END);
         assert_eq!(left_behind(), 0);
         cancel.cancel();

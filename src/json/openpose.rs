@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::pose::{Person, Region};
 
-    /// A person whose points are at (10 + index, 200 + index).
+    /// A person whose point `index` is at (10 + index, 200 + index).
     fn someone(skeleton: &str, id: Option<i64>) -> FramePeople {
         let points = Skeleton::by_name(skeleton).map_or(5, |skeleton| skeleton.points);
         let key_points = (0..points).map(|index| KeyPoint {

@@ -390,7 +390,7 @@ mod tests {
     use super::*;
     use crate::video::{FORMATS, cuda::tests::draw_on_the_host};
 
-    /// In every format: the whole area has the means of its squares, and nothing around it changes.
+    /// In every format, the area has the means of its squares, and nothing around it changes.
     #[test]
     fn a_part_is_made_coarse_and_nothing_else() {
         gst::init().unwrap();

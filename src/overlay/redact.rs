@@ -271,8 +271,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// A standing person with 17 points whose shoulders are at that place: a head of 26 pixels, 170 in total. `score` is
-    /// that of the face's points.
+    /// A standing person with 17 points and the shoulders at this place, 170 pixels high with a head of 26.
+    /// The face's points have this score.
     fn standing([x, y]: [f32; 2], score: f32, id: Option<i64>) -> Person {
         let at = |dx: f32, dy: f32, score: f32| KeyPoint { x: x + dx, y: y + dy, score, z: None };
         let mut key_points = vec![
@@ -359,7 +359,7 @@ mod tests {
         };
         let rest = width(100.0, 0);
         assert_eq!(width(100.0, SECOND / 25), rest);
-        // 10 pixels a frame: as many to both sides.
+        // At 10 pixels a frame the area is 10 pixels wider on each side.
         assert!((width(110.0, 2 * SECOND / 25) - rest - 20.0).abs() < 0.1);
     }
 

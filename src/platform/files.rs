@@ -53,7 +53,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(read(&path, 9).unwrap_err(), "No such file or directory");
         assert_eq!(read(&std::env::temp_dir(), 9).unwrap_err(), "it is a folder");
-        // The one has no end, the other says that it is empty.
+        // The first has no end; the second reports a size of 0.
         assert_eq!(read(Path::new("/dev/zero"), 9).unwrap_err(), "it is a device or a pipe, not a file");
         assert_eq!(read(Path::new("/proc/self/maps"), 9).unwrap_err(), "it has more than 9 bytes");
     }

@@ -110,7 +110,7 @@ pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
 mod tests {
     use super::*;
 
-    /// With a compiler, or on a machine without one.
+    /// Holds with and without a compiler.
     #[test]
     fn what_is_no_kernel_is_an_error_with_a_reason() {
         let error = compile(c"nothing.cu", c"this is no kernel").unwrap_err();

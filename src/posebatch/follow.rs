@@ -390,7 +390,7 @@ mod tests {
             let seen = answers(looks);
             state.tracks.observe(Observation { now, size: SIZE, detected: false, seen, lifetime });
             drop(state);
-            // Its answers have already been observed.
+            // The answers to this frame's looks have already been observed.
             let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
             let settings = settings::Settings::default();
             let frame = FollowedFrame::new(now, SIZE, false, Vec::new(), None, kind, &settings);

@@ -511,7 +511,7 @@ mod tests {
             queue.items.push_back(Item::Frame(Frame { buffer: gst::Buffer::new(), shape, fate }));
         }
         assert_eq!(queue.fill().finished, 0);
-        // The last half first: none of them could continue.
+        // The last half is answered first: none of its frames can continue yet.
         drop(unanswered.split_off(FRAMES / 2));
         assert_eq!(queue.fill().finished, 0);
         drop(unanswered);

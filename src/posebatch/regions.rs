@@ -128,7 +128,7 @@ pub(super) enum LookSource {
 mod tests {
     use super::*;
 
-    /// Ids of a frame's regions with these numbers, each box that far from the left.
+    /// The ids of a frame's regions with these numbers, each box at this distance from the left.
     fn ids(numbers: &mut Numbers, frame: &[(i64, f32)]) -> Vec<Option<i64>> {
         let region = |(number, x): &(i64, f32)| PersonRegion {
             region: Region::new(*x, 0.0, 50.0, 100.0),

@@ -161,7 +161,7 @@ mod tests {
         let mut latency = Latency { answered: Some((20 * MS, Duration::ZERO)), ..Latency::default() };
         assert_eq!(latency.held_to(), None);
         reconfigure(&mut latency, 20 * MS);
-        // A query without consequences.
+        // A query that changes nothing.
         latency.answered = Some((30 * MS, Duration::ZERO));
         assert_eq!(latency.held_to(), Some(20 * MS));
         assert!(latency.must_announce(30 * MS, start), "the pipeline does not count with it");

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(ask(&[on_card(2), on_card(-1), plain("queue")]), Some(2), "-1 is any");
         assert_eq!(ask(&[plain("fakesrc"), plain("queue")]), None);
         assert_eq!(number_upstream(&plain("identity").static_pad("sink").unwrap()), None);
-        // In a bin inside a bin, as decodebin's decoders are; and from inside a bin.
+        // Asks inside a bin in a bin, where decodebin has its decoders, and from inside a bin.
         let inner = gst::Bin::new();
         let (decoder, queue) = (on_card(3), plain("queue"));
         inner.add_many([&decoder, &queue]).unwrap();

@@ -114,8 +114,8 @@ impl Upright {
 mod tests {
     use super::*;
 
-    /// A standing body whose shoulders are at (x, y), rotated by that share of a circle, with confident points down to that
-    /// share of the height below them.
+    /// A body with its shoulders at (x, y), rotated by this share of a circle. Its points are confident down
+    /// to this share of the height below the shoulders.
     fn body([x, y]: [f32; 2], height: f32, turn: f32, seen: f32) -> Vec<KeyPoint> {
         let (sin, cos) = (turn * std::f32::consts::TAU).sin_cos();
         let point = |[right, below]: [f32; 2]| KeyPoint {

@@ -91,8 +91,8 @@ mod tests {
     const SECOND_OF_FRAMES: usize = 60;
     const FRAME: f64 = 1.0 / SECOND_OF_FRAMES as f64;
 
-    /// A person with 17 points from (0, 0) to (100, 100 + `reach`), of which the lowest, a foot, has that score; all moved
-    /// by `x`.
+    /// A person with 17 points from (0, 0) to (100, 100 + `reach`), moved by `x`. The lowest point, a foot,
+    /// has this score.
     fn pose(anatomy: &Anatomy, x: f32, reach: f32, foot: f32) -> Pose {
         let mut points: Vec<_> = (0..16)
             .map(|n| KeyPoint {

@@ -203,7 +203,7 @@ mod tests {
                 assert!(!motion.is_due((number as f64 + 0.5) * INTERVAL));
                 assert!(!last.cut && (number == 2 || last.boxes.is_empty()), "{last:?}");
             }
-            // From its old to its new place, in cells of 10 pixels.
+            // It covers the old and the new place, in cells of 10 pixels.
             let expected =
                 if known.is_empty() { vec![Region::new(100.0, 100.0, 70.0, 160.0)] } else { vec![] };
             assert_eq!(last.boxes, expected);

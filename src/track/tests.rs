@@ -390,7 +390,7 @@ fn upstreams_numbers_are_the_ids() {
     assert_eq!(ids(&stage.detected(&[(boxes[0], Some(7)), (boxes[1], None)], &people)), [Some(7), None]);
     let bridged = stage.frame(&people);
     assert_eq!((id_at(&bridged, people[0]), id_at(&bridged, people[1]), bridged.len()), (Some(7), None, 2));
-    // Upstream says that they have changed places, which is then true.
+    // Upstream moves id 7 to the other place: the tracker accepts this.
     assert_eq!(ids(&stage.detected(&[(boxes[1], Some(7))], &people)), [Some(7)]);
     let bridged = stage.frame(&people);
     assert_eq!(ids(&bridged), [Some(7)]);

@@ -133,7 +133,7 @@ fn streams_that_do_not_run_are_not_waited_for() {
     assert_eq!(batcher.decide(0, MS), Decision::Cut);
 }
 
-/// A stream with that many frames at that interval, each with one crop; all batches are cut.
+/// Plays `frames` frames at this interval, with one crop each, and cuts each batch.
 fn play(
     batcher: &mut Batcher<u32>,
     id: StreamId,
@@ -209,7 +209,7 @@ fn a_crop_waits_for_another_stream_that_comes_in_time() {
     let mut batcher = Batcher::new(8);
     let (a, b) = (attach(&mut batcher, TIMEOUT), attach(&mut batcher, TIMEOUT));
     let last_a = play(&mut batcher, a, MS, 33 * MS, 10);
-    // b comes 10 ms behind a.
+    // b's frames come 10 ms after a's.
     let last_b = play(&mut batcher, b, 11 * MS, 33 * MS, 10);
     let now = last_a + 33 * MS;
     batcher.begin_frame(a, now);

@@ -13,7 +13,7 @@ fn model(name: &str) -> Model {
     read(Bytes::from(file(name))).unwrap()
 }
 
-/// What is computed in float32, and that nothing else is. Weights are halved, whether the file stores them so or not.
+/// Only these are computed in float32. Weights are halved, whatever type the file stores.
 #[test]
 fn only_the_norms_stay_in_float32() {
     let adapted = adapt(
@@ -35,12 +35,12 @@ fn only_the_norms_stay_in_float32() {
         ]
     );
     let casts = graph.node.iter().filter(|node| node.is("Cast"));
-    // Of the crop and the bins; to and from each norm and each floor; of the two answers.
+    // Casts of the crop and the bins, to and from each norm and each floor, and of the two answers.
     assert_eq!(casts.count(), 2 + 2 * 4 + 2);
 }
 
-/// A network that takes blue first, and begins with a convolution, gets its colours without a pass over the picture; others have them
-/// put in order.
+/// If a network takes blue first and begins with a convolution, the weights of this convolution are
+/// reordered. Other networks get an operator that reorders the colours.
 #[test]
 fn the_order_of_colours_is_folded_into_a_first_convolution() {
     for (name, is_folded) in [("rtmdet", true), ("yolox", false), ("rtmo", false)] {

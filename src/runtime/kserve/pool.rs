@@ -187,7 +187,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A pool of that many ready servers, which accept two batches each.
+    /// A pool of `servers` ready servers, each of which accepts two batches.
     fn pool(servers: usize) -> (Pool, Vec<Id>) {
         let mut pool = Pool::new(2, 7);
         let ids: Vec<_> = (0..servers).map(|number| pool.add(format!("grpc://s{number}:1"))).collect();
@@ -253,7 +253,7 @@ mod tests {
         }
         seen.sort_by(f64::total_cmp);
         assert!(seen[11] - seen[0] > 0.3, "they are spread: {seen:?}");
-        // That it can be reached does not prove that it answers batches.
+        // A server that can be reached may still not answer batches.
         pool.set_ready(id);
         assert!(pool.pause(id) > FIRST_PAUSE * 2);
         pool.begin(id);

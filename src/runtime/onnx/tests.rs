@@ -29,7 +29,7 @@ fn several_cards_each_have_the_network_and_one_batch_size() {
     let devices = backend.on_each(&[3, 1]);
     assert_eq!(devices.iter().map(|device| device.number).collect::<Vec<_>>(), [3, 1]);
     assert_eq!(devices[1].name, "GPU 1");
-    // As many on each as on one alone, whatever the machine; none of them moves to the CPU by itself.
+    // Each GPU has as many as a single one, on any machine, and none moves to the CPU by itself.
     for device in &devices {
         assert_eq!(device.backend.likely_executors(), EXECUTORS_ON_A_GPU);
         assert!(device.backend.elsewhere().is_none() && device.backend.devices().unwrap().is_empty());

@@ -93,7 +93,7 @@ fn a_head_two_shoulders_and_an_arm_at_the_pictures_edge_are_a_person() {
         let pose = anatomy.pose(seen(before_a_webcam(1500.0, above)), SIZE).unwrap();
         assert!(anatomy.is_plausible(&pose), "shoulders {above} above the edge: {pose:?}");
         assert!(pose.score > 0.75, "{}", pose.score);
-        // As much of the body as the picture shows.
+        // The box holds the visible part of the body.
         let Region { y, height, .. } = pose.region;
         assert!((y + height - SIZE.1 as f32).abs() < 1.0 && y >= 0.0, "{:?}", pose.region);
     }
@@ -171,7 +171,7 @@ fn a_whole_body_reaches_down_to_its_unseen_feet() {
     let [feet, hips] = [person.y + 0.42 * person.height, person.y];
     assert!(seen.y + seen.height < hips + 0.2 * person.height, "{seen:?}");
     assert!((whole.y + whole.height - feet).abs() < 1.0 && whole.y == seen.y, "{whole:?}");
-    // No farther than the frame reaches.
+    // The box ends at the frame's edge.
     let low = anatomy.whole(&half, (SIZE.0, 500));
     assert_eq!(low.y + low.height, 500.0);
     // Without shoulders, nothing says where the legs are; and other skeletons have none.

@@ -56,7 +56,7 @@ fn everybody_in_a_picture_is_found_in_that_picture() {
     let found = stage.frame(&people);
     let found: Vec<_> = people.iter().map(|person| id_at(&found, *person)).collect();
     assert!(found.iter().all(Option::is_some), "{found:?}");
-    // What resembles a person only a little is not a person there, either.
+    // Here, too, something that resembles a person only a little is not one.
     let mut stage = Stage { still: true, ..Stage::new(1) };
     let weak = Someone { score: 0.45, ..people[0] };
     assert!(stage.frame(&[weak]).is_empty());
@@ -134,7 +134,7 @@ fn live_frames_far_apart_are_searched_for_as_long_as_may_be() {
         let people = [someone(300.0, 400.0, 300.0), someone(1100.0, 500.0, 250.0)];
         let found = (1..=8).find(|_| stage.frame(&people).len() == 2);
         assert!(found.is_some_and(|looks| looks <= 7), "one in {step} s: both after {found:?} looks");
-        // No more than was saved: afterwards as ever.
+        // Afterwards the search uses no more than its budget and what it had saved.
         let before = stage.crops;
         (0..30).for_each(|_| drop(stage.frame(&people)));
         let crops = stage.crops - before - 60;

@@ -63,7 +63,7 @@ fn how_long_ten_people_take_on_a_card() {
     let started = Instant::now();
     (0..RUNS).for_each(|_| draw());
     let all = started.elapsed() / RUNS;
-    // The kernels alone, without uploading their data and waiting for the end.
+    // The kernels alone: neither the upload of their data nor the wait for the end.
     let kernels: f32 = layers.iter().map(|layer| painter.kernel_time(layer, &strokes)).sum();
     eprintln!("ten people drawn on 1080p NV12: {all:?} a frame, of which the kernels take {kernels:.3} ms");
     // SAFETY: it was allocated above.

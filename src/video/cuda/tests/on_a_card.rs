@@ -11,7 +11,7 @@ use super::{
     component, for_each_crop, layout, noise,
 };
 
-/// Bytes of the host on the GPU, at another address.
+/// A copy on the GPU of bytes of the host.
 struct Upload {
     host: std::ops::Range<u64>,
     card: u64,
@@ -35,7 +35,7 @@ impl Upload {
     }
 }
 
-/// The same picture at its uploaded bytes.
+/// The same picture, in the uploaded bytes.
 fn moved(mut layout: Layout, uploads: &[Upload]) -> Layout {
     for component in &mut layout.components {
         let upload = uploads.iter().find(|upload| upload.host.contains(&component.data)).unwrap();
