@@ -6,12 +6,12 @@ ARM64=$PWD/.deps/arm64
 ARM64_TARGET=aarch64-unknown-linux-gnu
 ARM64_BUILD=target/arm64
 ARM64_WHEEL=onnxruntime-1.31.1-cp311-cp311-manylinux_2_28_aarch64.whl
-# What is linked with; and what tests run with.
+# Packages that the build links with, and packages that the tests run with.
 ARM64_PACKAGES=(libc6-dev libgcc-12-dev libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
 ARM64_TEST_PACKAGES=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good)
 
-# arm64_apt ARCHITECTURE COMMAND...: apt with its own lists and its own picture of what is installed: for arm64 nothing, for
-# this machine's architecture what is installed here.
+# arm64_apt ARCHITECTURE COMMAND...: apt with its own lists and its own list of installed packages: empty for arm64, this
+# machine's for its own architecture.
 arm64_apt() {
   local architecture=$1 status=$ARM64/apt/nothing
   shift
@@ -22,7 +22,7 @@ arm64_apt() {
     -o APT::Install-Recommends=false "$@" >>"$ARM64/apt.log" 2>&1
 }
 
-# arm64_unpack ARCHITECTURE FOLDER PACKAGE...: the packages, and those that they need and that are not there, into the folder.
+# arm64_unpack ARCHITECTURE FOLDER PACKAGE...: unpacks the packages, and missing ones that they need, into the folder.
 arm64_unpack() {
   local architecture=$1 folder=$2 package
   shift 2
@@ -32,7 +32,7 @@ arm64_unpack() {
   for package in "$ARM64/apt/$architecture/archives"/*.deb; do dpkg-deb --extract "$package" "$folder"; done
 }
 
-# For dpkg-shlibdeps: which package has which library, as dpkg would know it if these were installed.
+# Tells dpkg-shlibdeps which package has which library, as dpkg would if these packages were installed.
 arm64_database() {
   local package name info=$ARM64/dpkg/info
   mkdir -p "$info" "$ARM64/dpkg/updates"
@@ -48,7 +48,7 @@ arm64_database() {
   done
 }
 
-# Commands of a compiler that lies in a folder, with its libraries.
+# Makes commands of a compiler that lies in a folder with its libraries.
 arm64_wrappers() {
   local name
   mkdir -p "$ARM64/bin"
@@ -136,8 +136,9 @@ arm64_cargo() {
     cargo "$command" --locked --offline --target "$ARM64_TARGET" "$@"
 }
 
-# arm64_run MINUTES PROGRAM...: a program for ARM64, under QEMU, that long at most: a Neoverse N1, which has dot products of integers. (QEMU's `max` has SVE,
-# which makes it many times slower.) Programs that it starts are this machine's, so GStreamer scans its plugins in its own process.
+# arm64_run MINUTES PROGRAM...: runs an ARM64 program under QEMU for at most that time, on a Neoverse N1, which has dot products of
+# integers. (QEMU's `max` has SVE, which makes it many times slower.) Programs that it starts are this machine's, so GStreamer scans
+# its plugins in its own process.
 arm64_run() {
   local minutes=$1
   shift
@@ -147,7 +148,7 @@ arm64_run() {
     timeout "${minutes}m" "$ARM64/tools/usr/bin/qemu-aarch64-static" -L "$ARM64/root" "$@"
 }
 
-# ONNX Runtime reads the kind of CPU from /proc/cpuinfo, which under QEMU is this machine's, and crashes on that.
+# ONNX Runtime reads the kind of CPU from /proc/cpuinfo. Under QEMU this file is this machine's, on which it crashes.
 arm64_cpuinfo() {
   local processor
   for ((processor = 0; processor < $(nproc); processor++)); do

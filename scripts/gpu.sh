@@ -8,7 +8,7 @@
 readonly CUDA13_DRIVER=580 CUDA13_CAPABILITY=75 CUDA12_DRIVER=525 CUDA12_CAPABILITY=60
 # For ARM64: an Ada GPU, Grace Hopper, and Blackwell from GB10 (DGX Spark) on. None for Jetsons, nor for GB200.
 readonly ARM64_CAPABILITIES='89 90 120 121'
-# What firmware calls the machine, where it says so.
+# The machine's name, if the firmware gives one.
 DEVICE_MODEL=${DEVICE_MODEL:-/proc/device-tree/model}
 
 # Sets gpu_build to cuda12 or cuda13, and gpu_found to what was found.
@@ -58,13 +58,13 @@ choose_gpu_build() {
   fi
 }
 
-# What pip's wheels of a build take: download and disk, in MB.
+# Sizes of a build's wheels: download and disk, in MB.
 gpu_megabytes() { if [ "$gpu_build" = cuda12 ]; then echo 1820 3030; else echo 1350 2100; fi; }
 
 gpu_requirements() { echo "scripts/requirements-$gpu_build.txt"; }
 gpu_complete() { cmp -s "$(gpu_requirements)" .deps/gpu/complete; }
 
-# The folder is there whole or not at all.
+# The folder is made whole or not at all.
 fetch_gpu() {
   rm -rf .deps/gpu .deps/gpu.part
   pip install --no-deps --no-cache-dir --only-binary :all: --target .deps/gpu.part -r "$(gpu_requirements)"

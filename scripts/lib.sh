@@ -5,7 +5,7 @@ set -euo pipefail
 script=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Versions that are fetched; each is also named in THIRD-PARTY.md.
+# Versions that are downloaded; THIRD-PARTY.md names each, too.
 ONNXRUNTIME=onnxruntime==1.31.1
 VIDEO_PACKAGE=sports2d==0.8.34
 VIDEO_IN_PACKAGE=Sports2D/Demo/demo.mp4
