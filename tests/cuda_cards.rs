@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    card::{harness_on_cards, is_alone, lose_the_card},
+    card::{harness_on_cards, is_alone, lose_the_card, stop_after_an_error},
     errors_and_warnings, init,
 };
 use cudarc::driver::CudaContext;
@@ -50,6 +50,7 @@ fn play(line: &str, sinks: usize) -> Ended {
         })
         .collect();
     sinks.iter().for_each(|sink| sink.set_property("sync", false));
+    stop_after_an_error(&pipeline);
     let pose = pipeline.by_name("pose").unwrap();
     let bus = pipeline.bus().unwrap();
     let started = pipeline.set_state(gst::State::Playing);
@@ -60,7 +61,6 @@ fn play(line: &str, sinks: usize) -> Ended {
         streams.into_iter().map(|stream| stream.join().unwrap()).collect()
     });
     let cards = cards(&pose);
-    // Reads the messages before NULL, in which the pipeline's bus forgets them.
     let (errors, warnings) = errors_and_warnings(&bus);
     pipeline.set_state(gst::State::Null).unwrap();
     Ended { samples, errors, warnings, cards }

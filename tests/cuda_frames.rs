@@ -6,7 +6,7 @@ mod common;
 use std::sync::OnceLock;
 
 use common::{
-    card::{harness_on_cards, is_alone, lose_the_card},
+    card::{harness_on_cards, is_alone, lose_the_card, stop_after_an_error},
     errors_and_warnings, init,
 };
 use cudarc::driver::{CudaContext, result};
@@ -42,8 +42,7 @@ fn play_with(line: &str, before: impl FnOnce(&gst::Pipeline)) -> Ended {
     init();
     let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
     let bus = pipeline.bus().unwrap();
-    // Otherwise the bus forgets its messages in NULL.
-    pipeline.set_auto_flush_bus(false);
+    stop_after_an_error(&pipeline);
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     sink.set_property("sync", false);
     before(&pipeline);
@@ -122,8 +121,16 @@ fn ten_bits_show_the_people_of_eight() {
         for (eight, ten) in eight.iter().zip(&ten) {
             let caps = (eight.caps().unwrap(), ten.caps().unwrap());
             let (eight, ten) = (people(eight), people(ten));
-            assert_eq!(eight.len(), ten.len(), "{caps:?}\n{eight:?}\n{ten:?}");
-            let points = eight.iter().flatten().zip(ten.iter().flatten());
+            // A person at the threshold of the search may be found in one of them only.
+            let (fewer, more) = if eight.len() < ten.len() { (&eight, &ten) } else { (&ten, &eight) };
+            assert!(!fewer.is_empty() && more.len() - fewer.len() <= 1, "{caps:?}\n{eight:?}\n{ten:?}");
+            let apart = |a: &[KeyPoint], b: &[KeyPoint]| {
+                a.iter().zip(b).map(|(a, b)| (a.x - b.x).hypot(a.y - b.y)).sum::<f32>()
+            };
+            let nearest = |one: &Vec<KeyPoint>| {
+                more.iter().min_by(|a, b| apart(one, a).total_cmp(&apart(one, b))).unwrap()
+            };
+            let points = fewer.iter().flat_map(|one| one.iter().zip(nearest(one)));
             let sure: Vec<_> = points.filter(|(a, _)| a.score > 0.5).collect();
             // Where two places are about equally likely, the smallest change of the picture decides.
             let far = sure.iter().filter(|(a, b)| (a.x - b.x).hypot(a.y - b.y) > 8.0).count();
@@ -265,7 +272,7 @@ fn flushes_while_crops_are_sampled_lose_nothing_that_comes_after() {
          {CARD} ! rtmposebatch execution-provider=cuda inference-region=full-frame ! appsink name=sink sync=false"
     );
     let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
-    pipeline.set_auto_flush_bus(false);
+    stop_after_an_error(&pipeline);
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
     for round in 0..100u64 {
@@ -375,7 +382,7 @@ fn an_element_can_be_taken_out_in_mid_stream() {
          max-buffers=4"
     );
     let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
-    pipeline.set_auto_flush_bus(false);
+    stop_after_an_error(&pipeline);
     let [before, behind] = ["before", "behind"].map(|name| pipeline.by_name(name).unwrap());
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();

@@ -53,7 +53,8 @@ static REGISTRY: LazyLock<Folder> = LazyLock::new(|| {
     let home = Folder::kept("installed-registry");
     let mut first = scrubbed("gst-inspect-1.0", home.path());
     first.arg("--version");
-    run(first);
+    let output = run(first);
+    assert!(output.status.success() && home.path().join(".cache").exists(), "{}", text(&output));
     home
 });
 

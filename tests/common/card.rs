@@ -22,6 +22,21 @@ pub fn harness_on_cards(
     (harness, element, bus)
 }
 
+/// Stops a pipeline after its first error. Otherwise its sinks would wait forever for frames that cannot come.
+pub fn stop_after_an_error(pipeline: &gst::Pipeline) {
+    // Otherwise the bus forgets its messages in NULL.
+    pipeline.set_auto_flush_bus(false);
+    let pipeline_of_bus = pipeline.downgrade();
+    pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+        if let (gst::MessageView::Error(_), Some(pipeline)) = (message.view(), pipeline_of_bus.upgrade()) {
+            pipeline.call_async(|pipeline| {
+                let _ = pipeline.set_state(gst::State::Null);
+            });
+        }
+        gst::BusSyncReply::Pass
+    });
+}
+
 /// Runs the test of that name in its own process, because no other test can use the GPU after it is lost.
 /// Returns whether this is that process.
 pub fn is_alone(test: &str) -> bool {

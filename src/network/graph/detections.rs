@@ -115,12 +115,13 @@ impl Ending {
     }
 
     fn unsuppressed(&self, builder: &mut Builder, boxes: &str, scores: &str, classes: Classes) {
-        // A class that the file does not have has scores of 0. It always has class 0.
-        let more = builder.whole_numbers("more_classes", &[0, 0, 0, 0, classes.last() as i64, 0]);
-        let scores = if classes.last() == 0 {
-            scores.to_string()
-        } else {
-            builder.node("Pad", &[scores, &more], "all_scores")
+        // The file always has class 0. A class that it does not have has scores of 0.
+        let scores = match classes.last() {
+            0 => scores.to_string(),
+            last => {
+                let more = builder.whole_numbers("more_classes", &[0, 0, 0, 0, last as i64, 0]);
+                builder.node("Pad", &[scores, &more], "all_scores")
+            }
         };
         let numbers: Vec<_> = classes.numbers().map(|class| class as i64).collect();
         let numbers = builder.whole_numbers("class_numbers", &numbers);
