@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = graph::read(std::fs::read(&arguments.model)?.into())?;
     let classes = Classes::read(&arguments.class_ids)
         .map_err(|wrong| format!("--class-ids: \"{wrong}\" is not the number of a class"))?;
-    let adaptation = Adaptation { half: arguments.half, fixed_batch: arguments.batch, classes };
+    let adaptation =
+        Adaptation { half: arguments.half, fixed_batch: arguments.batch, classes, ..Adaptation::default() };
     std::fs::write(&arguments.output, graph::adapt(&model, &adaptation)?)?;
     Ok(())
 }

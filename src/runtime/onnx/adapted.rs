@@ -6,6 +6,7 @@ use prost::bytes::Bytes;
 
 use super::{
     library::{Log, LogLevel, Runtime, Search},
+    planes::split,
     session::Session,
 };
 use crate::network::{
@@ -95,6 +96,37 @@ fn run_adapted(session: &mut Session, crops: &[Vec<u8>], [height, width]: [usize
     assert_eq!((shape[0], shape[2]), (crops.len() as i64, 4));
     let (rows, _) = values.as_chunks();
     rows.iter().map(|[x, y, max_x, max_y]| Peak { x: *x, y: *y, max_x: *max_x, max_y: *max_y }).collect()
+}
+
+/// A crop's colours as planes give the same answers as its pixels, in files with and without a convolution at their beginning.
+#[test]
+fn planes_answer_as_pixels() {
+    for (name, [height, width]) in [
+        ("models/rtmpose-t.onnx", [256, 192]),
+        ("tests/networks/dots.onnx", [256, 192]),
+        ("tests/networks/dots-no-conv.onnx", [256, 192]),
+        ("tests/networks/yolox.onnx", [64, 96]),
+        ("tests/networks/rtmdet.onnx", [64, 96]),
+        ("tests/networks/rfdetr.onnx", [64, 96]),
+    ] {
+        let model = model(name);
+        let bytes = [crop(width, height, 5), crop(width, height, 6)].concat();
+        let mut planes = vec![0; bytes.len()];
+        let size = height * width * 3;
+        for (crop, planes) in bytes.chunks_exact(size).zip(planes.chunks_exact_mut(size)) {
+            split(crop, planes);
+        }
+        let run = |planar, shape, bytes: &[u8]| {
+            let file = adapt(&model, &Adaptation { planar, ..Adaptation::default() }).unwrap();
+            let output = read(file.clone().into()).unwrap().graph.unwrap().output[0].name().to_string();
+            let mut session = session(&file);
+            let outputs = session.run((IMAGE, shape, bytes), None).unwrap();
+            outputs.get(&output).unwrap().1.to_vec()
+        };
+        let pixels = run(false, [2, height, width, 3], &bytes);
+        assert_eq!(run(true, [2, 3, height, width], &planes), pixels, "{name}");
+        assert!(pixels.iter().any(|value| *value != 0.0), "{name}");
+    }
 }
 
 /// Positions that differ, and the largest difference of a maximum.

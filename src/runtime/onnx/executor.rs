@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     cuda::capture_lock::{self, DroppedUnderLock},
     library::Runtime,
+    planes,
     session::{RunOptions, Session},
     slot::{CardCrop, CropSlot, unfetched_crop},
 };
@@ -13,6 +14,8 @@ use crate::{
     network::{
         Kind, Network, Provider, Refusal,
         contract::{self, Contract, IMAGE},
+        file::ModelFile,
+        graph::Adaptation,
     },
 };
 
@@ -26,12 +29,43 @@ pub(super) struct OnnxExecutor {
     kind: Kind,
     /// The model fails on several images at once, but not on each of them.
     one_by_one: bool,
-    /// Crops, [largest size, height, width, 3].
+    takes: Takes,
+    /// Crops, [largest size, height, width, 3] or [largest size, 3, height, width].
     input: Vec<u8>,
+    /// A crop that was copied from a GPU, before its colours are split.
+    fetched: Vec<u8>,
     /// Rows whose crop could not be copied from a GPU.
     refused: Vec<(usize, Error)>,
     run_options: Arc<RunOptions>,
     name: String,
+}
+
+/// The order in which the sessions accept a crop's bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Pixels,
+    Planes,
+}
+
+impl Takes {
+    /// A file that accepts bytes has pixels.
+    pub(super) fn of(file: &ModelFile, provider: Provider) -> Self {
+        let is_on_a_cpu = matches!(provider, Provider::Cpu | Provider::OpenVino);
+        if is_on_a_cpu && !file.is_adapted() { Self::Planes } else { Self::Pixels }
+    }
+
+    /// How a file is adapted for it.
+    pub(super) fn adaptation(self) -> Adaptation {
+        Adaptation { planar: self == Self::Planes, ..Adaptation::default() }
+    }
+
+    /// Writes a crop's pixels in this order.
+    fn put(self, pixels: &[u8], input: &mut [u8]) {
+        match self {
+            Self::Pixels => input.copy_from_slice(pixels),
+            Self::Planes => planes::split(pixels, input),
+        }
+    }
 }
 
 impl OnnxExecutor {
@@ -41,10 +75,11 @@ impl OnnxExecutor {
         runtime: Runtime,
         sessions: Vec<Session>,
         sizes: Vec<usize>,
-        contract: Contract,
-        name: &str,
+        file: &ModelFile,
+        takes: Takes,
         loading: &Loading,
     ) -> Result<Self, Error> {
+        let (contract, name) = (file.contract, &file.name);
         let largest = *sizes.last().expect("there is always a size");
         let mut executor = Self {
             // The permit for loading is still held.
@@ -54,6 +89,8 @@ impl OnnxExecutor {
             // Until the first run has shown it.
             kind: contract.kind(0),
             one_by_one: false,
+            takes,
+            fetched: Vec::new(),
             input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
             refused: Vec::new(),
             run_options: Arc::new(runtime.run_options()?),
@@ -94,7 +131,11 @@ impl OnnxExecutor {
         let index = self.sizes.iter().position(|size| *size == rows).unwrap_or_default();
         let session = if self.sessions.len() == 1 { 0 } else { index };
         let input = &self.input[first * height * width * 3..][..rows * height * width * 3];
-        let input = (IMAGE, [rows, height, width, 3], input);
+        let shape = match self.takes {
+            Takes::Pixels => [rows, height, width, 3],
+            Takes::Planes => [rows, 3, height, width],
+        };
+        let input = (IMAGE, shape, input);
         let outputs = self.sessions[session].run(input, Some(&self.run_options))?;
         let (shape, answers) = outputs.get(self.contract.output())?;
         let kind = contract::check_rows(&self.contract, rows, shape, &self.name).map_err(Refusal::of_file)?;
@@ -108,11 +149,13 @@ impl Executor for OnnxExecutor {
         let bytes = self.contract.width as usize * self.contract.height as usize * 3;
         let input = &mut self.input[row * bytes..][..bytes];
         let Some(CardCrop { frame, task }) = CropSlot::on_a_card(crop) else {
-            return input.copy_from_slice(crop.bytes());
+            return self.takes.put(crop.bytes(), input);
         };
         let _permit = capture_lock::run();
-        if let Err(why) = frame.fetch_crop(task, input) {
-            self.refused.push((row, unfetched_crop(&why)));
+        self.fetched.resize(bytes, 0);
+        match frame.fetch_crop(task, &mut self.fetched) {
+            Ok(()) => self.takes.put(&self.fetched, input),
+            Err(why) => self.refused.push((row, unfetched_crop(&why))),
         }
     }
 

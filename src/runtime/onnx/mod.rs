@@ -10,6 +10,7 @@ mod library;
 mod loading;
 mod message;
 mod nvidia;
+mod planes;
 mod providers;
 mod session;
 mod slot;
@@ -31,7 +32,7 @@ use crate::{
     platform::{cuda as driver, gpu},
     sync::thread::ThreadId,
 };
-use executor::OnnxExecutor;
+use executor::{OnnxExecutor, Takes};
 use library::Runtime;
 use message::readable;
 use session::{Builder, Session};
@@ -309,9 +310,14 @@ impl OnnxBackend {
         self.explain_half_precision("the CPU", loading);
         let int8 = self.takes_int8().then(ModelFile::embedded_int8).transpose()?;
         let file = int8.as_ref().unwrap_or(file);
-        let session = self.session(runtime, file, &Adaptation::default(), loading, "cpu", |builder| {
-            builder.with_threads(self.cpu_threads())
-        })?;
+        let session = self.session(
+            runtime,
+            file,
+            &Takes::of(file, network::Provider::Cpu).adaptation(),
+            loading,
+            "cpu",
+            |builder| builder.with_threads(self.cpu_threads()),
+        )?;
         self.any_size(
             runtime,
             file,
@@ -337,7 +343,8 @@ impl OnnxBackend {
             Some(fixed) => vec![fixed],
             None => (1..=batch_size).collect(),
         };
-        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file.contract, &file.name, loading)?;
+        let takes = Takes::of(file, provider);
+        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file, takes, loading)?;
         Ok(executor.with_network(provider, file.sha256.clone()))
     }
 
@@ -457,7 +464,8 @@ impl OnnxBackend {
         let open = || -> Result<OnnxExecutor, Error> {
             let _permit = cuda::capture_lock::load();
             let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
-            OnnxExecutor::new(runtime, sessions, sizes.clone(), contract, &file.name, loading)
+            let takes = Takes::of(file, network::Provider::Cuda);
+            OnnxExecutor::new(runtime, sessions, sizes.clone(), file, takes, loading)
         };
         let executor =
             open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;

@@ -7,6 +7,7 @@ use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderD
 use super::{
     ConvAlgoSearch, FuseConvBias, OnnxBackend, Precision,
     cuda::{Stream, capture_lock},
+    executor::Takes,
     library::Runtime,
     message::readable,
     nvidia,
@@ -138,15 +139,25 @@ impl OnnxBackend {
         };
         self.explain_half_precision("OpenVINO's CPU device", loading);
         let session = self
-            .session(runtime, file, &Adaptation::default(), loading, "openvino", |builder| {
-                let openvino = ep::OpenVINO::default()
-                    .with_device_type("CPU")
-                    .with_num_threads(self.cpu_threads())
-                    .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#);
-                builder
-                    .with_providers(&[openvino.build().error_on_failure()])
-                    .map_err(|error| unusable(&error))
-            })
+            .session(
+                runtime,
+                file,
+                &Takes::of(file, Provider::OpenVino).adaptation(),
+                loading,
+                "openvino",
+                |builder| {
+                    let openvino = ep::OpenVINO::default()
+                        .with_device_type("CPU")
+                        .with_num_threads(self.cpu_threads())
+                        .with_arbitrary_config(
+                            "load_config",
+                            r#"{"CPU":{"INFERENCE_PRECISION_HINT":"f32"}}"#,
+                        );
+                    builder
+                        .with_providers(&[openvino.build().error_on_failure()])
+                        .map_err(|error| unusable(&error))
+                },
+            )
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
         self.any_size(runtime, file, session, Provider::OpenVino, self.processor_batch_size(loading), loading)
     }
