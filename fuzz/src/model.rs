@@ -1,7 +1,7 @@
 //! A model file: read, checked against the contract, adapted. ONNX Runtime is not involved.
 
 use gstrtmpose::network::{
-    check_and_adapt,
+    check_and_adapt, check_cut_and_adapt,
     graph::{Adaptation, adapt, read},
 };
 
@@ -19,6 +19,9 @@ pub fn run(bytes: &[u8]) {
                 assert!(text.chars().count() < 800, "too long: {text}");
                 assert!(!text.chars().any(char::is_control), "no message: {text:?}");
             }
+        }
+        if let Some(cut) = check_cut_and_adapt(bytes, &adaptation) {
+            assert!(cut.map_or_else(|error| error.message.len() < 4000, |file| read(file.into()).is_ok()));
         }
         // As examples/adapt.rs does, which asks for no contract.
         if let Ok(model) = read(bytes.to_vec().into()) {

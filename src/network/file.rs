@@ -189,6 +189,15 @@ pub fn check_and_adapt(bytes: &[u8], adaptation: &Adaptation) -> Result<Vec<u8>,
     ModelFile::of(bytes.to_vec().into(), "model.onnx".to_string(), wanted)?.adapted(adaptation)
 }
 
+/// The same for a detector whose graph ends before it suppresses boxes, as if its trial had succeeded; none if it cannot end
+/// there. For tests and fuzzing.
+pub fn check_cut_and_adapt(bytes: &[u8], adaptation: &Adaptation) -> Option<Result<Vec<u8>, Error>> {
+    let wanted = Wanted { task: None, classes: adaptation.classes };
+    let file = ModelFile::of(bytes.to_vec().into(), "model.onnx".to_string(), wanted).ok()?;
+    let cut = file.suppression()?;
+    Some(file.cut(cut).adapted(adaptation))
+}
+
 pub(crate) fn not_loadable(name: &str, why: &str) -> Error {
     Error::new(
         ErrorKind::ModelRefused,

@@ -17,7 +17,7 @@ mod task;
 
 pub use boxes::{BoxForm, Boxes, Detection, Suppression, Thresholds};
 pub use classes::Classes;
-pub use file::{Wanted, check_and_adapt, checksum};
+pub use file::{Wanted, check_and_adapt, check_cut_and_adapt, checksum};
 pub use kind::{Columns, Kind, OnlyScore};
 pub(crate) use refusal::Refusal;
 pub use simcc::{Peak, ScoreMode, decode};
