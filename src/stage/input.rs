@@ -374,7 +374,8 @@ impl<I: Inference> Stage<I> {
                 return Err(error);
             }
         }
-        let restart = state.eos;
+        // A flush that has begun goes on: it pauses the task, and waits for it.
+        let restart = state.eos && state.flow != Err(gst::FlowError::Flushing);
         if restart {
             if !matches!(kind, gst::EventType::StreamStart | gst::EventType::Segment) {
                 return Err(gst::FlowError::Eos);

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    process::Command,
+    io::Write,
+    process::{Command, Stdio},
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
@@ -50,13 +51,18 @@ fn watch() {
         let late =
             played.sequences.iter().find(|(_, (start, _))| now - *start > Duration::from_secs(patience));
         if let Some((seed, (_, journal))) = late {
-            eprintln!("Sequence {seed} has not ended after {patience} s. Its steps:");
-            eprintln!("{}", journal.lock().unwrap().join("\n"));
+            tell(&format!("Sequence {seed} has not ended after {patience} s. Its steps:"));
+            tell(&journal.lock().unwrap().join("\n"));
             print_stacks();
-            eprintln!("Again: RTMPOSE_STRESS_SEED={seed} cargo test --test stress");
+            tell(&format!("Again: RTMPOSE_STRESS_SEED={seed} cargo test --test stress"));
             std::process::exit(1);
         }
     }
+}
+
+/// Prints a line. Not with `eprintln`, whose text the test program keeps for the end of the test.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints all stacks with gdb, if it is installed and allowed to attach to this process.
@@ -64,10 +70,12 @@ fn print_stacks() {
     // SAFETY: a plain system call. Yama otherwise keeps a child from looking into its parent.
     unsafe { libc_prctl() };
     let pid = std::process::id().to_string();
-    let stacks = Command::new("gdb").args(["-p", &pid, "-batch", "-ex", "thread apply all bt"]).output();
-    match stacks {
-        Ok(output) => eprintln!("{}", String::from_utf8_lossy(&output.stdout)),
-        Err(error) => eprintln!("No stacks: gdb cannot be started ({error})"),
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-p", &pid, "-batch", "-ex", "thread apply all bt"]).stdin(Stdio::null());
+    // Not through a pipe that this process reads, because gdb stops it.
+    let stacks = gdb.stdout(std::io::stderr()).stderr(Stdio::null()).status();
+    if let Err(error) = stacks {
+        tell(&format!("No stacks: gdb cannot be started ({error})"));
     }
 }
 
