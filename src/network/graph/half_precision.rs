@@ -3,8 +3,8 @@
 //! These stay in float32 ([`KEPT`]): the norm of ScaleNorm, because a sum of squares exceeds half precision's range (65504)
 //! once the values pass about 37, and its floor of 1e-5, of which half precision keeps only 3 digits. So does all that follows
 //! the last weights, such as a detector's boxes, which are in pixels: above 512, half precision has steps of half a pixel.
-//! Casts connect both kinds of nodes. Weights that are stored in half precision and cast to float32, as by `models/store_half.py`, lose their
-//! casts.
+//! Casts connect both kinds of nodes. Weights that are stored in half precision and cast to float32, as by
+//! `models/store_half.py`, lose their casts.
 
 use std::collections::{HashMap, HashSet};
 
