@@ -122,12 +122,8 @@ pub(super) fn convert(graph: &mut Graph, input: &str, outputs: &[String]) -> Res
     for answer in &mut answers {
         *answer = conversion.want(answer, Float::Single)?;
     }
-    let Conversion { nodes, mut constants, .. } = conversion;
-    let used: HashSet<_> =
-        nodes.iter().flat_map(|node| &node.input).chain(&answers).map(String::as_str).collect();
-    constants.retain(|tensor| used.contains(tensor.name()));
-    graph.initializer = constants;
-    graph.node = nodes;
+    (graph.node, graph.initializer) = (conversion.nodes, conversion.constants);
+    graph.drop_unused_constants(&answers);
     Ok(answers)
 }
 

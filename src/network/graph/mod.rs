@@ -27,6 +27,8 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use prost::{Message, bytes::Bytes};
 
 use messages::{
@@ -407,6 +409,13 @@ impl Graph {
         initializer.or_else(|| {
             self.producer(name).filter(|node| node.is("Constant"))?.attribute("value")?.t.as_ref()
         })
+    }
+
+    /// Removes constants that no node needs, and that are not among these values.
+    fn drop_unused_constants(&mut self, values: &[String]) {
+        let used: HashSet<_> =
+            self.node.iter().flat_map(|node| &node.input).chain(values).map(String::as_str).collect();
+        self.initializer.retain(|tensor| used.contains(tensor.name()));
     }
 
     fn producer(&self, name: &str) -> Option<&Node> {

@@ -153,10 +153,7 @@ fn trial(
 fn keep(graph: &mut Graph, kept: &HashSet<usize>) {
     let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
     graph.node = nodes.filter(|(number, _)| kept.contains(number)).map(|(_, node)| node).collect();
-    let used: HashSet<_> = graph.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
-    let mut constants = std::mem::take(&mut graph.initializer);
-    constants.retain(|tensor| used.contains(tensor.name()));
-    graph.initializer = constants;
+    graph.drop_unused_constants(&[]);
 }
 
 /// Which node makes each value.

@@ -58,14 +58,6 @@ impl Takes {
     pub(super) fn adaptation(self) -> Adaptation {
         Adaptation { planar: self == Self::Planes, ..Adaptation::default() }
     }
-
-    /// Writes a crop's pixels in this order.
-    fn put(self, pixels: &[u8], input: &mut [u8]) {
-        match self {
-            Self::Pixels => input.copy_from_slice(pixels),
-            Self::Planes => planes::split(pixels, input),
-        }
-    }
 }
 
 impl OnnxExecutor {
@@ -76,7 +68,7 @@ impl OnnxExecutor {
         sessions: Vec<Session>,
         sizes: Vec<usize>,
         file: &ModelFile,
-        takes: Takes,
+        provider: Provider,
         loading: &Loading,
     ) -> Result<Self, Error> {
         let (contract, name) = (file.contract, &file.name);
@@ -89,7 +81,7 @@ impl OnnxExecutor {
             // Until the first run has shown it.
             kind: contract.kind(0),
             one_by_one: false,
-            takes,
+            takes: Takes::of(file, provider),
             fetched: Vec::new(),
             input: vec![0; largest * 3 * contract.width as usize * contract.height as usize],
             refused: Vec::new(),
@@ -149,13 +141,21 @@ impl Executor for OnnxExecutor {
         let bytes = self.contract.width as usize * self.contract.height as usize * 3;
         let input = &mut self.input[row * bytes..][..bytes];
         let Some(CardCrop { frame, task }) = CropSlot::on_a_card(crop) else {
-            return self.takes.put(crop.bytes(), input);
+            return match self.takes {
+                Takes::Pixels => input.copy_from_slice(crop.bytes()),
+                Takes::Planes => planes::split(crop.bytes(), input),
+            };
         };
         let _permit = capture_lock::run();
-        self.fetched.resize(bytes, 0);
-        match frame.fetch_crop(task, &mut self.fetched) {
-            Ok(()) => self.takes.put(&self.fetched, input),
-            Err(why) => self.refused.push((row, unfetched_crop(&why))),
+        let fetched = match self.takes {
+            Takes::Pixels => frame.fetch_crop(task, input),
+            Takes::Planes => {
+                self.fetched.resize(bytes, 0);
+                frame.fetch_crop(task, &mut self.fetched).map(|()| planes::split(&self.fetched, input))
+            }
+        };
+        if let Err(why) = fetched {
+            self.refused.push((row, unfetched_crop(&why)));
         }
     }
 

@@ -343,8 +343,7 @@ impl OnnxBackend {
             Some(fixed) => vec![fixed],
             None => (1..=batch_size).collect(),
         };
-        let takes = Takes::of(file, provider);
-        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file, takes, loading)?;
+        let executor = OnnxExecutor::new(runtime, vec![session], sizes, file, provider, loading)?;
         Ok(executor.with_network(provider, file.sha256.clone()))
     }
 
@@ -464,8 +463,8 @@ impl OnnxBackend {
         let open = || -> Result<OnnxExecutor, Error> {
             let _permit = cuda::capture_lock::load();
             let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
-            let takes = Takes::of(file, network::Provider::Cuda);
-            OnnxExecutor::new(runtime, sessions, sizes.clone(), file, takes, loading)
+            let provider = network::Provider::Cuda;
+            OnnxExecutor::new(runtime, sessions, sizes.clone(), file, provider, loading)
         };
         let executor =
             open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
