@@ -122,11 +122,19 @@ pub struct Batcher<T> {
     next_id: u64,
     /// The stream of the last crop in the last batch: the next batch starts with the stream after it.
     last_served: Option<StreamId>,
+    /// Number of streams whose crops can come.
+    running: usize,
 }
 
 impl<T> Batcher<T> {
     pub fn new(batch_size: usize) -> Self {
-        Self { batch_size: batch_size.max(1), streams: BTreeMap::new(), next_id: 0, last_served: None }
+        Self {
+            batch_size: batch_size.max(1),
+            streams: BTreeMap::new(),
+            next_id: 0,
+            last_served: None,
+            running: 0,
+        }
     }
 
     /// Adds a stream, which does not run yet.
@@ -147,7 +155,9 @@ impl<T> Batcher<T> {
 
     /// Removes the stream and returns its pending crops.
     pub fn detach(&mut self, id: StreamId) -> Vec<T> {
-        self.streams.remove(&id).map(|mut stream| stream.take_all()).unwrap_or_default()
+        let Some(mut stream) = self.streams.remove(&id) else { return Vec::new() };
+        self.running -= usize::from(stream.running);
+        stream.take_all()
     }
 
     pub fn set_timeout_policy(&mut self, id: StreamId, policy: TimeoutPolicy) {
@@ -159,7 +169,7 @@ impl<T> Batcher<T> {
     /// Crops may come from now on.
     pub fn start(&mut self, id: StreamId, now: Duration) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.running = true;
+            self.running += usize::from(!std::mem::replace(&mut stream.running, true));
             stream.rhythm = Rhythm { heard: now, ..Rhythm::default() };
         }
     }
@@ -167,7 +177,7 @@ impl<T> Batcher<T> {
     /// No crop comes before the stream is started again.
     pub fn stop(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.running = false;
+            self.running -= usize::from(std::mem::take(&mut stream.running));
         }
     }
 
@@ -251,6 +261,17 @@ impl<T> Batcher<T> {
         self.lanes().filter(|lane| lane.pin == pin).map(|lane| lane.pending.len()).sum()
     }
 
+    /// Whether some waiting crops are for the executors of one device only.
+    pub fn has_pins(&self) -> bool {
+        self.lanes().any(|lane| lane.pin.is_some() && !lane.pending.is_empty())
+    }
+
+    /// Number of batches that executors of the device can take now, if one is due.
+    pub fn batches_for(&self, device: usize) -> usize {
+        let lanes = self.streams.values().flat_map(|stream| stream.lanes_for(device));
+        (lanes.map(|lane| lane.pending.len()).sum::<usize>() / self.batch_size).max(1)
+    }
+
     /// The pin of the stream's last crop.
     pub fn pin(&self, id: StreamId) -> Pin {
         self.streams.get(&id).and_then(|stream| stream.pin)
@@ -267,7 +288,7 @@ impl<T> Batcher<T> {
 
     /// Number of streams whose crops can come.
     pub fn running_streams(&self) -> usize {
-        self.streams.values().filter(|stream| stream.running).count()
+        self.running
     }
 
     /// What an idle executor of the device should do.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BatchReport, Batcher, Change, Core, Error, ErrorKind, Window, batcher::Pin};
+use super::{BatchReport, Batcher, Change, Core, Error, ErrorKind, Window, batcher::Pin, idle::Idle};
 use crate::sync::lock;
 
 /// A device of an engine.
@@ -14,7 +14,7 @@ pub(super) struct Device {
     /// Executors that take batches.
     pub executors: usize,
     /// Executors among them that wait for a batch.
-    pub idle: usize,
+    pub idle: Idle,
     /// Batches and crops that they have not answered yet.
     in_flight: usize,
     running: usize,
@@ -56,7 +56,7 @@ impl Device {
             name,
             state: State::Runs,
             executors,
-            idle: 0,
+            idle: Idle::default(),
             in_flight: 0,
             running: 0,
             crops: 0,
@@ -141,11 +141,11 @@ pub(super) fn has_batch_ahead<T>(
     device: usize,
     batch_size: usize,
 ) -> bool {
-    let idle_elsewhere: usize =
-        devices.iter().enumerate().filter(|(other, _)| *other != device).map(|(_, other)| other.idle).sum();
+    let others = devices.iter().enumerate().filter(|(other, _)| *other != device);
+    let idle_elsewhere: usize = others.map(|(_, other)| other.idle.waiting()).sum();
     let shared = batcher.pending_with(None).saturating_sub(idle_elsewhere * batch_size);
     let pending = shared + batcher.pending_with(Some(device));
-    devices[device].runs() && pending >= (devices[device].idle + 1) * batch_size
+    devices[device].runs() && pending >= (devices[device].idle.waiting() + 1) * batch_size
 }
 
 impl Core {
@@ -187,8 +187,8 @@ impl Core {
             shared.batcher.unpin(device);
             // With the lock held, so that losses at the same time are reported in their order.
             self.news.tell(Change::Warning(text));
+            shared.wake_executors();
         }
-        self.crops.notify_all();
         true
     }
 }

@@ -11,6 +11,7 @@ mod clock;
 mod device;
 mod error;
 mod fallback;
+mod idle;
 mod news;
 mod opening;
 mod pool;
@@ -43,9 +44,10 @@ pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
 pub use thread::{TIME_TO_END, left_behind};
 
-use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
+use crate::sync::{Mutex, lock, wait, wait_timeout};
 use answer::Promise;
 use batcher::{Batcher, Decision, Entry};
+use idle::Wakes;
 use opening::ExecutorThread;
 use pool::Pool;
 
@@ -136,8 +138,6 @@ struct Shared {
 
 struct Core {
     shared: Mutex<Shared>,
-    /// Executors wait here for crops.
-    crops: Condvar,
     clock: Arc<dyn Clock>,
     observer: fn(&BatchReport),
     batch_size: usize,
@@ -190,7 +190,6 @@ impl Engine {
                 closing: false,
                 failed: None,
             }),
-            crops: Condvar::new(),
             clock: clock.clone(),
             observer,
             batch_size,
@@ -277,28 +276,26 @@ impl Drop for Engine {
 }
 
 impl Core {
+    /// Wakes all executors.
     fn wake(&self) {
-        let _shared = lock(&self.shared);
-        self.crops.notify_all();
+        lock(&self.shared).wake_executors();
     }
 
-    /// Buffers are free again: wakes streams that wait for one.
-    fn wake_waiting(&self, shared: &mut Shared) {
-        let streams = shared.batcher.running_streams();
-        let mut changed = false;
-        for waiting in shared.pool.wake(streams) {
-            changed |= shared.batcher.set_blocked(waiting, true);
-        }
-        if changed {
-            self.crops.notify_all();
-        }
-    }
-
-    /// Changes the batcher. Wakes idle executors, because a batch may now be due.
-    fn change_batcher<T>(&self, change: impl FnOnce(&mut Batcher<Job>) -> T) -> T {
-        let changed = change(&mut lock(&self.shared).batcher);
-        self.crops.notify_all();
+    /// Changes what the lock guards, and wakes the threads that this concerns.
+    fn change<T>(&self, change: impl FnOnce(&mut Shared, &mut Wakes) -> T) -> T {
+        let mut wakes = Wakes::default();
+        let changed = {
+            let mut shared = lock(&self.shared);
+            let changed = change(&mut shared, &mut wakes);
+            shared.call_executors(self.clock.now(), &mut wakes);
+            changed
+        };
+        wakes.send();
         changed
+    }
+
+    fn change_batcher<T>(&self, change: impl FnOnce(&mut Batcher<Job>) -> T) -> T {
+        self.change(|shared, _| change(&mut shared.batcher))
     }
 
     /// The provider in use.
@@ -325,21 +322,29 @@ impl Core {
     /// and others remain.
     fn next_batch(&self, device: usize) -> Option<Batch> {
         let mut shared = lock(&self.shared);
-        shared.devices[device].idle += 1;
+        shared.devices[device].idle.begin();
         let batch = loop {
             if shared.has_ended() || self.has_several_devices && !shared.devices[device].runs() {
                 break None;
             }
-            shared = match shared.batcher.decide(device, self.clock.now()) {
+            let until = match shared.batcher.decide(device, self.clock.now()) {
                 Decision::Cut => break Some(shared.cut(device)),
-                Decision::Idle => wait(&self.crops, shared),
-                Decision::WaitUntil(deadline) => match self.clock.sleep_until(deadline) {
-                    Some(sleep) => wait_timeout(&self.crops, shared, sleep),
-                    None => wait(&self.crops, shared),
-                },
+                Decision::Idle => None,
+                Decision::WaitUntil(deadline) => Some(deadline),
             };
+            let (woken, alarm) = shared.devices[device].idle.sleep(until);
+            shared = match alarm.and_then(|alarm| self.clock.sleep_until(alarm)) {
+                Some(sleep) => wait_timeout(&woken, shared, sleep),
+                None => wait(&woken, shared),
+            };
+            shared.devices[device].idle.look(alarm);
         };
-        shared.devices[device].idle -= 1;
+        shared.devices[device].idle.end();
+        // Another batch may be due, and another executor must look at the next deadline.
+        let mut wakes = Wakes::default();
+        shared.call_executors(self.clock.now(), &mut wakes);
+        drop(shared);
+        wakes.send();
         batch
     }
 
@@ -371,8 +376,8 @@ impl Core {
                     refused.extend(shared.batcher.put_back(stream, pin, Entry { arrived, item }).err());
                 }
             }
+            shared.wake_executors();
         }
-        self.crops.notify_all();
         // No executor will run them, and no frame waits for them.
         drop(refused);
     }
@@ -382,6 +387,19 @@ impl Shared {
     /// Whether no more batches will be run.
     fn has_ended(&self) -> bool {
         self.closing || self.failed.is_some()
+    }
+
+    /// Wakes all executors that wait for a batch.
+    fn wake_executors(&self) {
+        self.devices.iter().for_each(|device| device.idle.wake_all());
+    }
+
+    /// Buffers are free again: wakes streams that wait for one.
+    fn wake_waiting(&mut self, wakes: &mut Wakes) {
+        let streams = self.batcher.running_streams();
+        for waiting in self.pool.wake(streams, wakes) {
+            self.batcher.set_blocked(waiting, true);
+        }
     }
 
     fn cut(&mut self, device: usize) -> Batch {

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Core, Slot, batcher::StreamId};
-use crate::sync::{Condvar, lock};
+use super::{Core, Slot, batcher::StreamId, idle::Wakes};
+use crate::sync::Condvar;
 
 pub(super) struct Pool {
     free: Vec<Box<dyn Slot>>,
@@ -38,14 +38,19 @@ impl Pool {
         Some(slot)
     }
 
+    /// Each stream's fair share.
+    fn share(&self, streams: usize) -> usize {
+        (self.total / streams.max(1)).max(1)
+    }
+
     fn has_share(&self, stream: StreamId, streams: usize) -> bool {
-        let share = (self.total / streams.max(1)).max(1);
-        self.held.get(&stream).is_some_and(|held| *held >= share)
+        self.held.get(&stream).is_some_and(|held| *held >= self.share(streams))
     }
 
     /// Buffers kept for streams that hold less than their share.
     fn kept_for_others(&self, streams: usize) -> usize {
-        let with_share = self.held.keys().filter(|other| self.has_share(**other, streams)).count();
+        let share = self.share(streams);
+        let with_share = self.held.values().filter(|held| **held >= share).count();
         streams.saturating_sub(with_share)
     }
 
@@ -61,7 +66,7 @@ impl Pool {
     }
 
     /// Wakes waiting streams that can have a buffer, one for each free buffer; returns the streams that keep waiting.
-    pub(super) fn wake(&self, streams: usize) -> Vec<StreamId> {
+    pub(super) fn wake(&self, streams: usize, wakes: &mut Wakes) -> Vec<StreamId> {
         if self.line.is_empty() {
             return Vec::new();
         }
@@ -71,7 +76,7 @@ impl Pool {
         for Waiter { stream, room, .. } in &self.line {
             if left > 0 && (!self.has_share(*stream, streams) || self.free.len() > kept) {
                 left -= 1;
-                room.notify_all();
+                wakes.streams.push(room.clone());
             } else {
                 waiting.push(*stream);
             }
@@ -126,15 +131,14 @@ impl CropBuffer {
             return;
         }
         buffers.iter_mut().for_each(|buffer| buffer.slot_mut().clear());
-        {
-            let mut shared = lock(&core.shared);
+        core.change(|shared, wakes| {
             for buffer in &mut buffers {
                 if let Some(slot) = buffer.slot.take() {
                     shared.pool.give_back(buffer.stream, slot);
                 }
             }
-            core.wake_waiting(&mut shared);
-        }
+            shared.wake_waiting(wakes);
+        });
     }
 }
 
@@ -142,9 +146,10 @@ impl Drop for CropBuffer {
     fn drop(&mut self) {
         if let Some(mut slot) = self.slot.take() {
             slot.clear();
-            let mut shared = lock(&self.core.shared);
-            shared.pool.give_back(self.stream, slot);
-            self.core.wake_waiting(&mut shared);
+            self.core.change(|shared, wakes| {
+                shared.pool.give_back(self.stream, slot);
+                shared.wake_waiting(wakes);
+            });
         }
     }
 }
@@ -162,6 +167,14 @@ mod tests {
 
     fn pool(total: usize) -> Pool {
         Pool::new((0..total).map(|_| Box::new(vec![0u8; 1].into_boxed_slice()) as Box<dyn Slot>).collect())
+    }
+
+    /// The streams that keep waiting.
+    fn wake(pool: &Pool) -> Vec<StreamId> {
+        let mut wakes = Wakes::default();
+        let waiting = pool.wake(4, &mut wakes);
+        wakes.send();
+        waiting
     }
 
     fn take_all(pool: &mut Pool, stream: StreamId, streams: usize) -> Vec<Box<dyn Slot>> {
@@ -194,20 +207,20 @@ mod tests {
         assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2, 1, 0]);
         let room = Arc::<Condvar>::default();
         let tickets = [1, 0, 2, 3].map(|index| pool.join_line(ids[index], room.clone()));
-        assert_eq!(pool.wake(4), [ids[1], ids[0], ids[2], ids[3]], "nothing is free");
+        assert_eq!(wake(&pool), [ids[1], ids[0], ids[2], ids[3]], "nothing is free");
         let mut one_is_given_back = |pool: &mut Pool| pool.give_back(ids[0], taken[0].pop().unwrap());
         one_is_given_back(&mut pool);
         assert_eq!(
-            pool.wake(4),
+            wake(&pool),
             [ids[1], ids[0], ids[3]],
             "the first of those with less than their share may"
         );
         one_is_given_back(&mut pool);
-        assert_eq!(pool.wake(4), [ids[1], ids[0]]);
+        assert_eq!(wake(&pool), [ids[1], ids[0]]);
         one_is_given_back(&mut pool);
-        assert_eq!(pool.wake(4), [ids[3]], "there is one for others, too");
+        assert_eq!(wake(&pool), [ids[3]], "there is one for others, too");
         pool.leave_line(tickets[0]);
-        assert!(pool.wake(4).is_empty());
+        assert!(wake(&pool).is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
     answer::Promise,
     batcher::{StreamId, TimeoutPolicy},
     device::{self, Load},
+    idle::Wakes,
 };
 use crate::sync::{
     Condvar,
@@ -91,25 +92,30 @@ impl Stream {
             if let Some(slot) = shared.pool.take(self.id, streams) {
                 break Some(slot);
             }
+            let mut wakes = Wakes::default();
             if ticket.is_some() {
                 // A buffer that this stream may not have can be another's.
-                self.core.wake_waiting(&mut shared);
+                shared.wake_waiting(&mut wakes);
             } else {
                 ticket = Some(shared.pool.join_line(self.id, self.room.clone()));
             }
             shared.batcher.set_blocked(self.id, true);
-            self.core.crops.notify_all();
+            shared.call_executors(self.core.clock.now(), &mut wakes);
+            wakes.send();
             shared = wait(&self.room, shared);
         };
+        let mut wakes = Wakes::default();
         if let Some(ticket) = ticket {
             shared.pool.leave_line(ticket);
             shared.batcher.set_blocked(self.id, false);
             if slot.is_none() {
                 // There may be a buffer that was meant for this stream.
-                self.core.wake_waiting(&mut shared);
+                shared.wake_waiting(&mut wakes);
+                shared.call_executors(self.core.clock.now(), &mut wakes);
             }
         }
         drop(shared);
+        wakes.send();
         slot.map(|slot| CropBuffer::new(slot, self.id, self.core.clone())).ok_or(Flushing)
     }
 
@@ -118,26 +124,15 @@ impl Stream {
         let (promise, pending) = Promise::new(self.notify.clone());
         let lies_on = crop.slot().device();
         let job = Job { crop, promise };
-        let refused = {
-            let mut shared = lock(&self.core.shared);
-            match shared.failed.clone() {
-                Some(error) => Some((job, error)),
-                None => {
-                    let now = self.core.clock.now();
-                    let pin = device::pin(&shared.devices, lies_on);
-                    let pushed = shared.batcher.push(self.id, pin, job, now);
-                    if self.core.has_several_devices {
-                        // Not every executor can take it.
-                        self.core.crops.notify_all();
-                    } else {
-                        self.core.crops.notify_one();
-                    }
-                    pushed
-                        .err()
-                        .map(|job| (job, super::Error::new(super::ErrorKind::Run, "The stream is closed")))
-                }
+        let refused = self.core.change(|shared, _| match shared.failed.clone() {
+            Some(error) => Some((job, error)),
+            None => {
+                let now = self.core.clock.now();
+                let pin = device::pin(&shared.devices, lies_on);
+                let refused = shared.batcher.push(self.id, pin, job, now).err();
+                refused.map(|job| (job, super::Error::new(super::ErrorKind::Run, "The stream is closed")))
             }
-        };
+        });
         if let Some((Job { promise, .. }, error)) = refused {
             Promise::answer_all([(promise, Err(error))]);
         }

@@ -19,8 +19,8 @@ use shuttle::{
 use super::queue::{Fate, Frame, Item, Query, Queue, Room, Turn};
 use crate::{
     engine::{
-        Backend, BackendOf, Cancel, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing, Loading,
-        ManualClock, PendingAnswer, Slot, Stream, TimeoutPolicy,
+        Backend, BackendOf, Cancel, Device, Engine, EngineSettings, Error, ErrorKind, Executor, Flushing,
+        Loading, ManualClock, PendingAnswer, Slot, Stream, TimeoutPolicy,
     },
     network::Network,
     sync::{Mutex, lock},
@@ -51,6 +51,8 @@ struct Numbers {
     fails: bool,
     /// Replaces it when it fails.
     spare: bool,
+    /// Whether two devices run it.
+    twice: bool,
 }
 
 struct NumbersExecutor(bool, Vec<u8>);
@@ -60,6 +62,16 @@ impl Backend for Numbers {
 
     fn open(&self, _: &Loading) -> Result<(Network, Box<dyn Executor>), Error> {
         Ok((Network::simcc(1, 1, 1, "numbers"), Box::new(NumbersExecutor(self.fails, Vec::new()))))
+    }
+
+    fn devices(&self) -> Result<Vec<Device<Network>>, Error> {
+        let devices = if self.twice { 0..2 } else { 0..0 };
+        let device = |number| Device {
+            number,
+            name: format!("device {number}"),
+            backend: Arc::new(Self { twice: false, ..self.clone() }) as Arc<BackendOf<Network>>,
+        };
+        Ok(devices.map(device).collect())
     }
 
     fn fallback(&self, _: &Network, _: usize) -> Option<Arc<BackendOf<Network>>> {
@@ -209,9 +221,12 @@ fn found(numbers: std::ops::Range<u8>) -> impl Iterator<Item = Out> {
 
 #[test]
 fn frames_come_out_in_order_with_their_own_results_before_a_query_and_eos() {
-    for (batch_size, executors) in [(1, 1), (2, 1), (3, 2)] {
+    for (batch_size, executors, twice) in
+        [(1, 1, false), (2, 1, false), (3, 2, false), (1, 1, true), (2, 2, true)]
+    {
         play(move || {
-            let (engine, _clock) = engine(Numbers::default(), batch_size, executors);
+            let network = Numbers { twice, ..Numbers::default() };
+            let (engine, _clock) = engine(network, batch_size, executors);
             let element = Element::new(&engine);
             thread::scope(|scope| {
                 scope.spawn(|| element.run_task());
@@ -229,23 +244,25 @@ fn frames_come_out_in_order_with_their_own_results_before_a_query_and_eos() {
 
 #[test]
 fn a_deadline_is_not_slept_through() {
-    play(|| {
-        let (engine, clock) = engine(Numbers::default(), 3, 1);
-        let element = Element::new(&engine);
-        thread::scope(|scope| {
-            scope.spawn(|| element.run_task());
-            let moving = clock.clone();
-            element.push(0).unwrap();
-            // Whether the executor already sleeps or not.
-            scope.spawn(move || moving.advance(TIMEOUT));
-            let query_is_there = || lock(&element.out).first().cloned();
-            while query_is_there().is_none() {
-                thread::yield_now();
-            }
-            element.push_eos().unwrap();
+    for twice in [false, true] {
+        play(move || {
+            let (engine, clock) = engine(Numbers { twice, ..Numbers::default() }, 3, 1);
+            let element = Element::new(&engine);
+            thread::scope(|scope| {
+                scope.spawn(|| element.run_task());
+                let moving = clock.clone();
+                element.push(0).unwrap();
+                // Whether the executor already sleeps or not.
+                scope.spawn(move || moving.advance(TIMEOUT));
+                let query_is_there = || lock(&element.out).first().cloned();
+                while query_is_there().is_none() {
+                    thread::yield_now();
+                }
+                element.push_eos().unwrap();
+            });
+            assert_eq!(element.out(), [Out::Frame(0, Ok(0)), Out::Eos]);
         });
-        assert_eq!(element.out(), [Out::Frame(0, Ok(0)), Out::Eos]);
-    });
+    }
 }
 
 #[test]
@@ -341,7 +358,7 @@ fn who_shares_an_engine_is_not_held_up_by_one_who_flushes() {
 #[test]
 fn a_network_that_fails_answers_every_frame() {
     play(|| {
-        let (engine, _clock) = engine(Numbers { fails: true, spare: false }, 2, 2);
+        let (engine, _clock) = engine(Numbers { fails: true, ..Numbers::default() }, 2, 2);
         let element = Element::new(&engine);
         thread::scope(|scope| {
             scope.spawn(|| element.run_task());
@@ -356,7 +373,7 @@ fn a_network_that_fails_answers_every_frame() {
 #[test]
 fn a_network_that_is_lost_is_replaced_without_losing_a_frame() {
     play(|| {
-        let (engine, _clock) = engine(Numbers { fails: true, spare: true }, 2, 2);
+        let (engine, _clock) = engine(Numbers { fails: true, spare: true, twice: false }, 2, 2);
         let element = Element::new(&engine);
         thread::scope(|scope| {
             scope.spawn(|| element.run_task());

@@ -1,0 +1,114 @@
+//! Executors that wait for a batch, and which of them a change wakes. Each crop changes something several times: if every
+//! change woke all executors of several GPUs, their threads would keep the engine's lock from the streams.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Shared, batcher::Decision};
+use crate::sync::Condvar;
+
+/// The executors of one device that wait for a batch.
+#[derive(Default)]
+pub(super) struct Idle {
+    wake: Arc<Condvar>,
+    waiting: usize,
+    /// Those among them that were called and have not yet looked for a batch.
+    called: usize,
+    /// When some of them look by themselves.
+    alarms: Vec<Duration>,
+}
+
+impl Idle {
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    fn uncalled(&self) -> usize {
+        self.waiting - self.called
+    }
+
+    /// An executor begins to look for a batch, and ends with or without one.
+    pub fn begin(&mut self) {
+        self.waiting += 1;
+    }
+
+    pub fn end(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// An executor goes to sleep. Returns what wakes it, and the time at which it must wake by itself: none if another one
+    /// wakes as early.
+    pub fn sleep(&mut self, until: Option<Duration>) -> (Arc<Condvar>, Option<Duration>) {
+        let alarm = until.filter(|until| !self.wakes_by(*until));
+        self.alarms.extend(alarm);
+        (self.wake.clone(), alarm)
+    }
+
+    /// It is awake, for whatever reason, and looks for a batch. If it was not the one that was called, that one looks, too.
+    pub fn look(&mut self, alarm: Option<Duration>) {
+        self.called = self.called.saturating_sub(1);
+        if let Some(index) = self.alarms.iter().position(|other| Some(*other) == alarm) {
+            self.alarms.swap_remove(index);
+        }
+    }
+
+    fn wakes_by(&self, moment: Duration) -> bool {
+        self.alarms.iter().any(|alarm| *alarm <= moment)
+    }
+
+    fn call(&mut self, wakes: &mut Wakes) {
+        self.called += 1;
+        wakes.executors.push(self.wake.clone());
+    }
+
+    pub fn wake_all(&self) {
+        self.wake.notify_all();
+    }
+}
+
+/// Threads to wake when the engine's lock is free again: until then they could only wait for it.
+#[derive(Default)]
+#[must_use]
+pub(super) struct Wakes {
+    executors: Vec<Arc<Condvar>>,
+    /// Streams that wait for a buffer.
+    pub streams: Vec<Arc<Condvar>>,
+}
+
+impl Wakes {
+    pub fn send(self) {
+        self.executors.iter().for_each(|executor| executor.notify_one());
+        self.streams.iter().for_each(|stream| stream.notify_all());
+    }
+}
+
+impl Shared {
+    /// After a change: calls the idle executors that have something to do. An executor that takes a batch calls the next one.
+    pub fn call_executors(&mut self, now: Duration, wakes: &mut Wakes) {
+        if self.devices.iter().all(|device| device.idle.uncalled() == 0) {
+            return;
+        }
+        // Without pins, the executors of all devices do the same work.
+        let count = self.devices.len();
+        let group = if count > 1 && self.batcher.has_pins() { 1 } else { count };
+        for first in (0..count).step_by(group) {
+            let devices = &mut self.devices[first..first + group];
+            let candidates = devices.iter().enumerate().filter(|(_, device)| device.runs());
+            let Some((offset, idlest)) = candidates.max_by_key(|(_, device)| device.idle.uncalled()) else {
+                continue;
+            };
+            if idlest.idle.uncalled() == 0 {
+                continue;
+            }
+            let wanted = match self.batcher.decide(first + offset, now) {
+                Decision::Idle => 0,
+                Decision::WaitUntil(moment) => {
+                    usize::from(!devices.iter().any(|device| device.idle.wakes_by(moment)))
+                }
+                Decision::Cut => self.batcher.batches_for(first + offset),
+            };
+            if devices.iter().map(|device| device.idle.called).sum::<usize>() < wanted {
+                devices[offset].idle.call(wakes);
+            }
+        }
+    }
+}
