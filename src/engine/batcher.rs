@@ -2,7 +2,7 @@
 //! real time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound::{Excluded, Unbounded},
     time::Duration,
 };
@@ -122,8 +122,16 @@ pub struct Batcher<T> {
     next_id: u64,
     /// The stream of the last crop in the last batch: the next batch starts with the stream after it.
     last_served: Option<StreamId>,
+    // What is found without a look at every stream: with many streams on several GPUs, that would be most of the work.
     /// Number of streams whose crops can come.
     running: usize,
+    /// The streams with crops, and the number of crops by pin.
+    waiting: BTreeSet<StreamId>,
+    counts: BTreeMap<Pin, usize>,
+    /// The last stream found from which more was to come.
+    likely: Option<StreamId>,
+    /// The streams that were blocked when a crop of theirs was cut.
+    unblocked: Vec<StreamId>,
 }
 
 impl<T> Batcher<T> {
@@ -134,6 +142,10 @@ impl<T> Batcher<T> {
             next_id: 0,
             last_served: None,
             running: 0,
+            waiting: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            likely: None,
+            unblocked: Vec::new(),
         }
     }
 
@@ -157,7 +169,21 @@ impl<T> Batcher<T> {
     pub fn detach(&mut self, id: StreamId) -> Vec<T> {
         let Some(mut stream) = self.streams.remove(&id) else { return Vec::new() };
         self.running -= usize::from(stream.running);
+        self.forget(id, &stream);
         stream.take_all()
+    }
+
+    /// The stream's crops are taken out.
+    fn forget(&mut self, id: StreamId, stream: &Stream<T>) {
+        self.waiting.remove(&id);
+        for lane in &stream.lanes {
+            *self.counts.entry(lane.pin).or_default() -= lane.pending.len();
+        }
+    }
+
+    fn count(&mut self, id: StreamId, pin: Pin) {
+        self.waiting.insert(id);
+        *self.counts.entry(pin).or_default() += 1;
     }
 
     pub fn set_timeout_policy(&mut self, id: StreamId, policy: TimeoutPolicy) {
@@ -200,6 +226,11 @@ impl<T> Batcher<T> {
         stream.is_some_and(|stream| std::mem::replace(&mut stream.blocked, blocked) != blocked)
     }
 
+    /// The streams that were blocked until `cut` took a crop of theirs, since the last call.
+    pub fn take_unblocked(&mut self) -> Vec<StreamId> {
+        std::mem::take(&mut self.unblocked)
+    }
+
     /// Puts a barrier behind the stream's pending crops: none of them waits for a fuller batch.
     pub fn hurry(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
@@ -209,11 +240,17 @@ impl<T> Batcher<T> {
 
     /// Takes out all pending crops of the stream.
     pub fn flush(&mut self, id: StreamId) -> Vec<T> {
-        self.streams.get_mut(&id).map(Stream::take_all).unwrap_or_default()
+        let Some(mut stream) = self.streams.remove(&id) else { return Vec::new() };
+        self.forget(id, &stream);
+        let taken = stream.take_all();
+        self.streams.insert(id, stream);
+        taken
     }
 
     /// Takes out all pending crops of all streams.
     pub fn drain(&mut self) -> Vec<T> {
+        self.waiting.clear();
+        self.counts.clear();
         self.streams.values_mut().flat_map(Stream::take_all).collect()
     }
 
@@ -222,6 +259,7 @@ impl<T> Batcher<T> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(item) };
         stream.pin = pin;
         stream.lane(pin).pending.push_back(Entry { arrived: now, item });
+        self.count(id, pin);
         Ok(())
     }
 
@@ -232,6 +270,7 @@ impl<T> Batcher<T> {
         let lane = stream.lane(pin);
         lane.pending.push_front(entry);
         lane.hurried += 1;
+        self.count(id, pin);
         Ok(())
     }
 
@@ -249,27 +288,28 @@ impl<T> Batcher<T> {
             lane.pending.extend(pending);
             lane.pending.make_contiguous().sort_by_key(|entry| entry.arrived);
         }
+        let freed = self.counts.remove(&Some(device)).unwrap_or_default();
+        *self.counts.entry(None).or_default() += freed;
     }
 
     /// Number of crops that wait.
     pub fn pending(&self) -> usize {
-        self.lanes().map(|lane| lane.pending.len()).sum()
+        self.counts.values().sum()
     }
 
     /// Number of waiting crops with that pin.
     pub fn pending_with(&self, pin: Pin) -> usize {
-        self.lanes().filter(|lane| lane.pin == pin).map(|lane| lane.pending.len()).sum()
+        self.counts.get(&pin).copied().unwrap_or_default()
+    }
+
+    /// Number of waiting crops that an executor of the device can take.
+    pub fn pending_for(&self, device: usize) -> usize {
+        self.pending_with(None) + self.pending_with(Some(device))
     }
 
     /// Whether some waiting crops are for the executors of one device only.
     pub fn has_pins(&self) -> bool {
-        self.lanes().any(|lane| lane.pin.is_some() && !lane.pending.is_empty())
-    }
-
-    /// Number of batches that executors of the device can take now, if one is due.
-    pub fn batches_for(&self, device: usize) -> usize {
-        let lanes = self.streams.values().flat_map(|stream| stream.lanes_for(device));
-        (lanes.map(|lane| lane.pending.len()).sum::<usize>() / self.batch_size).max(1)
+        self.counts.iter().any(|(pin, count)| pin.is_some() && *count > 0)
     }
 
     /// The pin of the stream's last crop.
@@ -277,8 +317,8 @@ impl<T> Batcher<T> {
         self.streams.get(&id).and_then(|stream| stream.pin)
     }
 
-    fn lanes(&self) -> impl Iterator<Item = &Lane<T>> {
-        self.streams.values().flat_map(|stream| &stream.lanes)
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
     }
 
     /// Number of attached streams.
@@ -292,28 +332,38 @@ impl<T> Batcher<T> {
     }
 
     /// What an idle executor of the device should do.
-    pub fn decide(&self, device: usize, now: Duration) -> Decision {
-        let (mut pending, mut hurried, mut adaptive) = (0, false, true);
-        let mut deadline: Option<Duration> = None;
-        for stream in self.streams.values() {
+    pub fn decide(&mut self, device: usize, now: Duration) -> Decision {
+        match self.pending_for(device) {
+            0 => return Decision::Idle,
+            pending if pending >= self.batch_size => return Decision::Cut,
+            _ => (),
+        }
+        let (mut hurried, mut adaptive, mut deadline) = (false, true, Duration::MAX);
+        for stream in self.waiting.iter().filter_map(|id| self.streams.get(id)) {
             for lane in stream.lanes_for(device) {
-                pending += lane.pending.len();
                 hurried |= lane.hurried > 0;
                 adaptive &= stream.policy.adaptive;
-                let due = lane.pending[0].arrived.saturating_add(stream.policy.timeout);
-                deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
+                deadline = deadline.min(lane.pending[0].arrived.saturating_add(stream.policy.timeout));
             }
         }
-        let Some(deadline) = deadline else { return Decision::Idle };
-        let more_to_come = || {
-            let mut open = self.streams.values().filter(|stream| stream.running && !stream.blocked);
-            open.any(|stream| fits(stream.pin, device) && (!adaptive || stream.rhythm.expects(now, deadline)))
-        };
-        if pending >= self.batch_size || deadline <= now || hurried || !more_to_come() {
+        if deadline <= now || hurried || !self.more_to_come(device, now, adaptive.then_some(deadline)) {
             Decision::Cut
         } else {
             Decision::WaitUntil(deadline)
         }
+    }
+
+    /// Whether further crops can come for the device, before the deadline if there is one.
+    fn more_to_come(&mut self, device: usize, now: Duration, deadline: Option<Duration>) -> bool {
+        let comes = |stream: &Stream<T>| {
+            let open = stream.running && !stream.blocked && fits(stream.pin, device);
+            open && deadline.is_none_or(|deadline| stream.rhythm.expects(now, deadline))
+        };
+        if self.likely.and_then(|id| self.streams.get(&id)).is_some_and(comes) {
+            return true;
+        }
+        self.likely = self.streams.iter().find_map(|(id, stream)| comes(stream).then_some(*id));
+        self.likely.is_some()
     }
 
     /// Takes up to `batch_size` crops that an executor of the device can take, from the streams in turn. Crops of a stream
@@ -324,20 +374,27 @@ impl<T> Batcher<T> {
             let Some(id) = self.next_stream(device) else { break };
             let stream = self.streams.get_mut(&id).expect("next_stream gives attached streams");
             // There may now be room for its next crop; if not, the stream says so again.
-            stream.blocked = false;
+            if std::mem::take(&mut stream.blocked) {
+                self.unblocked.push(id);
+            }
             let lane = stream.oldest_lane_for(device).expect("next_stream gives streams with crops");
             lane.hurried = lane.hurried.saturating_sub(1);
             batch.extend(lane.pending.pop_front());
+            *self.counts.entry(lane.pin).or_default() -= 1;
+            if stream.lanes.iter().all(|lane| lane.pending.is_empty()) {
+                self.waiting.remove(&id);
+            }
             self.last_served = Some(id);
         }
         batch
     }
 
     fn next_stream(&self, device: usize) -> Option<StreamId> {
-        let has_crops =
-            |(id, stream): (&StreamId, &Stream<T>)| stream.lanes_for(device).next().is_some().then_some(*id);
-        let behind = self.last_served.map(|last| self.streams.range((Excluded(last), Unbounded)));
-        behind.into_iter().flatten().chain(&self.streams).find_map(has_crops)
+        let has_crops = |id: &&StreamId| {
+            self.streams.get(id).is_some_and(|stream| stream.lanes_for(device).next().is_some())
+        };
+        let behind = self.last_served.map(|last| self.waiting.range((Excluded(last), Unbounded)));
+        behind.into_iter().flatten().chain(&self.waiting).find(has_crops).copied()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BatchReport, Batcher, Change, Core, Error, ErrorKind, Window, batcher::Pin, idle::Idle};
-use crate::sync::lock;
+use crate::sync::{atomic::Ordering, lock};
 
 /// A device of an engine.
 pub(super) struct Device {
@@ -67,6 +67,11 @@ impl Device {
 
     pub fn runs(&self) -> bool {
         self.state == State::Runs
+    }
+
+    /// For the choice of a device: the batches that it has now, then those that it has run.
+    pub fn burden(&self) -> (usize, u64) {
+        (self.in_flight + self.idle.called(), self.batches)
     }
 
     /// Adds this many crops to it.
@@ -183,7 +188,8 @@ impl Core {
                 others.join(", ")
             );
             let given_up = &mut shared.devices[device];
-            (given_up.state, given_up.executors) = (state, 0);
+            given_up.state = state;
+            self.executors.fetch_sub(std::mem::take(&mut given_up.executors), Ordering::SeqCst);
             shared.batcher.unpin(device);
             // With the lock held, so that losses at the same time are reported in their order.
             self.news.tell(Change::Warning(text));

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Shared, batcher::Decision};
+use super::{Shared, batcher::Decision, device::Device};
 use crate::sync::Condvar;
 
 /// The executors of one device that wait for a batch.
@@ -20,6 +20,10 @@ pub(super) struct Idle {
 impl Idle {
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    pub fn called(&self) -> usize {
+        self.called
     }
 
     fn uncalled(&self) -> usize {
@@ -81,10 +85,16 @@ impl Wakes {
     }
 }
 
+impl Device {
+    fn can_be_called(&self) -> bool {
+        self.runs() && self.idle.uncalled() > 0
+    }
+}
+
 impl Shared {
     /// After a change: calls the idle executors that have something to do. An executor that takes a batch calls the next one.
     pub fn call_executors(&mut self, now: Duration, wakes: &mut Wakes) {
-        if self.devices.iter().all(|device| device.idle.uncalled() == 0) {
+        if !self.devices.iter().any(Device::can_be_called) {
             return;
         }
         // Without pins, the executors of all devices do the same work.
@@ -92,11 +102,12 @@ impl Shared {
         let group = if count > 1 && self.batcher.has_pins() { 1 } else { count };
         for first in (0..count).step_by(group) {
             let devices = &mut self.devices[first..first + group];
-            let candidates = devices.iter().enumerate().filter(|(_, device)| device.runs());
-            let Some((offset, idlest)) = candidates.max_by_key(|(_, device)| device.idle.uncalled()) else {
-                continue;
-            };
-            if idlest.idle.uncalled() == 0 {
+            let candidates = devices.iter().enumerate().filter(|(_, device)| device.can_be_called());
+            let Some((offset, _)) = candidates.min_by_key(|(_, device)| device.burden()) else { continue };
+            let called = devices.iter().map(|device| device.idle.called()).sum::<usize>();
+            let batches = self.batcher.pending_for(first + offset) / self.batcher.batch_size();
+            // Those that were called look at everything.
+            if called > 0 && batches <= called {
                 continue;
             }
             let wanted = match self.batcher.decide(first + offset, now) {
@@ -104,9 +115,9 @@ impl Shared {
                 Decision::WaitUntil(moment) => {
                     usize::from(!devices.iter().any(|device| device.idle.wakes_by(moment)))
                 }
-                Decision::Cut => self.batcher.batches_for(first + offset),
+                Decision::Cut => batches.max(1),
             };
-            if devices.iter().map(|device| device.idle.called).sum::<usize>() < wanted {
+            if called < wanted {
                 devices[offset].idle.call(wakes);
             }
         }

@@ -44,7 +44,7 @@ pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
 pub use thread::{TIME_TO_END, left_behind};
 
-use crate::sync::{Mutex, lock, wait, wait_timeout};
+use crate::sync::{Mutex, atomic::AtomicUsize, lock, wait, wait_timeout};
 use answer::Promise;
 use batcher::{Batcher, Decision, Entry};
 use idle::Wakes;
@@ -141,6 +141,8 @@ struct Core {
     clock: Arc<dyn Clock>,
     observer: fn(&BatchReport),
     batch_size: usize,
+    /// Executors of the devices that run: each frame asks, so without the lock.
+    executors: AtomicUsize,
     has_several_devices: bool,
     shape: Shape,
     /// What runs the network, unless the news say otherwise.
@@ -177,9 +179,9 @@ impl Engine {
         let fallback = fallback.then(|| backend.fallback(&network, batch_size)).flatten();
         let has_several_devices = devices.len() > 1;
         // For each executor, a batch that fills and one that is being sampled. If a batch may have to run again, its crops
-        // are also kept until it was run.
+        // are also kept until it was run: those of the batch that runs, and of the next one, which is loaded.
         let keeps = fallback.is_some() || has_several_devices;
-        let batches = if keeps { 3 * opened.len() + 1 } else { 2 * opened.len() + 1 };
+        let batches = if keeps { 4 } else { 2 } * opened.len() + 1;
         let core = Arc::new(Core {
             shared: Mutex::new(Shared {
                 batcher: Batcher::new(batch_size),
@@ -193,6 +195,7 @@ impl Engine {
             clock: clock.clone(),
             observer,
             batch_size,
+            executors: AtomicUsize::new(opened.len()),
             has_several_devices,
             shape,
             provider: network.provider().to_string(),
@@ -396,9 +399,11 @@ impl Shared {
 
     /// Buffers are free again: wakes streams that wait for one.
     fn wake_waiting(&mut self, wakes: &mut Wakes) {
-        let streams = self.batcher.running_streams();
-        for waiting in self.pool.wake(streams, wakes) {
-            self.batcher.set_blocked(waiting, true);
+        let woken = self.pool.wake(self.batcher.running_streams(), wakes);
+        for stream in self.batcher.take_unblocked() {
+            if !woken.contains(&stream) && self.pool.has_in_line(stream) {
+                self.batcher.set_blocked(stream, true);
+            }
         }
     }
 

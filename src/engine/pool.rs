@@ -9,6 +9,9 @@ pub(super) struct Pool {
     free: Vec<Box<dyn Slot>>,
     total: usize,
     held: BTreeMap<StreamId, usize>,
+    /// Each stream's fair share when there was last a change of it, and how many streams hold it.
+    share: usize,
+    with_share: usize,
     /// Streams that wait for a buffer, in the order in which they came.
     line: Vec<Waiter>,
     next_ticket: u64,
@@ -23,35 +26,47 @@ struct Waiter {
 
 impl Pool {
     pub(super) fn new(free: Vec<Box<dyn Slot>>) -> Self {
-        Self { total: free.len(), free, held: BTreeMap::new(), line: Vec::new(), next_ticket: 0 }
+        Self {
+            total: free.len(),
+            free,
+            held: BTreeMap::new(),
+            share: 1,
+            with_share: 0,
+            line: Vec::new(),
+            next_ticket: 0,
+        }
     }
 
     /// Takes a buffer, if one is free for the stream. A stream that already holds its fair share of `streams` streams gets
     /// more only while a buffer remains for every other stream that holds less than its share.
     pub(super) fn take(&mut self, stream: StreamId, streams: usize) -> Option<Box<dyn Slot>> {
-        let has_share = self.has_share(stream, streams);
-        if has_share && self.kept_for_others(streams) >= self.free.len() {
+        self.divide(streams);
+        if self.has_share(stream) && self.kept_for_others(streams) >= self.free.len() {
             return None;
         }
         let slot = self.free.pop()?;
-        *self.held.entry(stream).or_default() += 1;
+        let held = self.held.entry(stream).or_default();
+        *held += 1;
+        self.with_share += usize::from(*held == self.share);
         Some(slot)
     }
 
-    /// Each stream's fair share.
-    fn share(&self, streams: usize) -> usize {
-        (self.total / streams.max(1)).max(1)
+    /// Divides the buffers among so many streams.
+    fn divide(&mut self, streams: usize) {
+        let share = (self.total / streams.max(1)).max(1);
+        if share != self.share {
+            self.share = share;
+            self.with_share = self.held.values().filter(|held| **held >= share).count();
+        }
     }
 
-    fn has_share(&self, stream: StreamId, streams: usize) -> bool {
-        self.held.get(&stream).is_some_and(|held| *held >= self.share(streams))
+    fn has_share(&self, stream: StreamId) -> bool {
+        self.held.get(&stream).is_some_and(|held| *held >= self.share)
     }
 
     /// Buffers kept for streams that hold less than their share.
     fn kept_for_others(&self, streams: usize) -> usize {
-        let share = self.share(streams);
-        let with_share = self.held.values().filter(|held| **held >= share).count();
-        streams.saturating_sub(with_share)
+        streams.saturating_sub(self.with_share)
     }
 
     /// `room` is notified when there is a buffer for the stream, until `leave_line`.
@@ -65,23 +80,25 @@ impl Pool {
         self.line.retain(|waiter| waiter.ticket != ticket);
     }
 
-    /// Wakes waiting streams that can have a buffer, one for each free buffer; returns the streams that keep waiting.
-    pub(super) fn wake(&self, streams: usize, wakes: &mut Wakes) -> Vec<StreamId> {
-        if self.line.is_empty() {
+    /// Whether the stream waits for a buffer.
+    pub(super) fn has_in_line(&self, stream: StreamId) -> bool {
+        self.line.iter().any(|waiter| waiter.stream == stream)
+    }
+
+    /// Wakes waiting streams that can have a buffer, one for each free buffer, and returns them.
+    pub(super) fn wake(&mut self, streams: usize, wakes: &mut Wakes) -> Vec<StreamId> {
+        if self.line.is_empty() || self.free.is_empty() {
             return Vec::new();
         }
-        let kept = self.kept_for_others(streams);
-        let mut left = self.free.len();
-        let mut waiting = Vec::new();
-        for Waiter { stream, room, .. } in &self.line {
-            if left > 0 && (!self.has_share(*stream, streams) || self.free.len() > kept) {
-                left -= 1;
-                wakes.streams.push(room.clone());
-            } else {
-                waiting.push(*stream);
-            }
-        }
-        waiting
+        self.divide(streams);
+        let spare = self.free.len() > self.kept_for_others(streams);
+        let can_have = |waiter: &&Waiter| spare || !self.has_share(waiter.stream);
+        let woken = self.line.iter().filter(can_have).take(self.free.len());
+        let wake = |Waiter { stream, room, .. }: &Waiter| {
+            wakes.streams.push(room.clone());
+            *stream
+        };
+        woken.map(wake).collect()
     }
 
     /// Wakes all waiting streams: none of them will get a buffer.
@@ -92,6 +109,7 @@ impl Pool {
     pub(super) fn give_back(&mut self, stream: StreamId, slot: Box<dyn Slot>) {
         self.free.push(slot);
         if let Some(held) = self.held.get_mut(&stream) {
+            self.with_share -= usize::from(*held == self.share);
             *held -= 1;
             if *held == 0 {
                 self.held.remove(&stream);
@@ -169,12 +187,12 @@ mod tests {
         Pool::new((0..total).map(|_| Box::new(vec![0u8; 1].into_boxed_slice()) as Box<dyn Slot>).collect())
     }
 
-    /// The streams that keep waiting.
-    fn wake(pool: &Pool) -> Vec<StreamId> {
+    /// The streams that wake up.
+    fn wake(pool: &mut Pool) -> Vec<StreamId> {
         let mut wakes = Wakes::default();
-        let waiting = pool.wake(4, &mut wakes);
+        let woken = pool.wake(4, &mut wakes);
         wakes.send();
-        waiting
+        woken
     }
 
     fn take_all(pool: &mut Pool, stream: StreamId, streams: usize) -> Vec<Box<dyn Slot>> {
@@ -207,20 +225,17 @@ mod tests {
         assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2, 1, 0]);
         let room = Arc::<Condvar>::default();
         let tickets = [1, 0, 2, 3].map(|index| pool.join_line(ids[index], room.clone()));
-        assert_eq!(wake(&pool), [ids[1], ids[0], ids[2], ids[3]], "nothing is free");
+        assert_eq!(wake(&mut pool), [], "nothing is free");
         let mut one_is_given_back = |pool: &mut Pool| pool.give_back(ids[0], taken[0].pop().unwrap());
         one_is_given_back(&mut pool);
-        assert_eq!(
-            wake(&pool),
-            [ids[1], ids[0], ids[3]],
-            "the first of those with less than their share may"
-        );
+        assert_eq!(wake(&mut pool), [ids[2]], "the first of those with less than their share may");
         one_is_given_back(&mut pool);
-        assert_eq!(wake(&pool), [ids[1], ids[0]]);
+        assert_eq!(wake(&mut pool), [ids[2], ids[3]]);
         one_is_given_back(&mut pool);
-        assert_eq!(wake(&pool), [ids[3]], "there is one for others, too");
+        assert_eq!(wake(&mut pool), [ids[1], ids[0], ids[2]], "there is one for others, too");
         pool.leave_line(tickets[0]);
-        assert!(wake(&pool).is_empty());
+        assert_eq!(wake(&mut pool), [ids[0], ids[2], ids[3]]);
+        assert!(pool.has_in_line(ids[3]) && !pool.has_in_line(ids[1]));
     }
 
     #[test]

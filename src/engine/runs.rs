@@ -205,6 +205,6 @@ impl Core {
         let shared = &mut *shared;
         shared.statistics.count(report);
         let full = report.crops + report.padding >= self.batch_size;
-        shared.run_time.add(report.ran, full, &shared.statistics.runs);
+        shared.run_time.add(report.ran, full);
     }
 }

@@ -14,55 +14,73 @@ pub struct Window(VecDeque<Duration>);
 impl Window {
     const LENGTH: usize = 512;
 
-    pub fn add(&mut self, value: Duration) {
-        if self.0.len() == Self::LENGTH {
-            self.0.pop_front();
-        }
+    /// Returns the value that it replaces.
+    pub fn add(&mut self, value: Duration) -> Option<Duration> {
+        let oldest = if self.0.len() == Self::LENGTH { self.0.pop_front() } else { None };
         self.0.push_back(value);
+        oldest
     }
 
     /// The smallest value that is not exceeded by `share` (0 to 1) of all values; 0 without values.
     pub fn percentile(&self, share: f64) -> Duration {
-        let mut sorted: Vec<_> = self.0.iter().copied().collect();
-        if sorted.is_empty() {
-            return Duration::ZERO;
+        let mut all: Vec<_> = self.0.iter().copied().collect();
+        rank(share, all.len()).map(|index| *all.select_nth_unstable(index).1).unwrap_or_default()
+    }
+}
+
+/// Where that percentile is among so many sorted values.
+fn rank(share: f64, values: usize) -> Option<usize> {
+    let rank = (share * values as f64).ceil() as usize;
+    (values > 0).then(|| rank.clamp(1, values) - 1)
+}
+
+/// A window in order of size too, for percentiles that are needed after each value.
+#[derive(Default)]
+struct Ranking {
+    window: Window,
+    sorted: Vec<Duration>,
+}
+
+impl Ranking {
+    fn add(&mut self, value: Duration) {
+        let place = |sorted: &[Duration], value| sorted.partition_point(|other| *other < value);
+        if let Some(oldest) = self.window.add(value) {
+            self.sorted.remove(place(&self.sorted, oldest));
         }
-        let rank = (share * sorted.len() as f64).ceil() as usize;
-        let index = rank.clamp(1, sorted.len()) - 1;
-        *sorted.select_nth_unstable(index).1
+        self.sorted.insert(place(&self.sorted, value), value);
+    }
+
+    fn percentile(&self, share: f64) -> Duration {
+        rank(share, self.sorted.len()).map(|index| self.sorted[index]).unwrap_or_default()
     }
 }
 
 /// How long the next run is expected to take: as long as the last full batches, or as the last runs of any size, if those took
 /// longer, as they do on a device that is busy with something else. A run in a hundred that hung changes nothing, and what was slow
 /// once is forgotten, also where no batch is ever full.
+#[derive(Default)]
 pub struct RunTime {
-    /// Runs of full batches, and their 90th percentile.
-    full: Window,
-    of_full: Duration,
-    expected: Duration,
+    full: Ranking,
+    all: Ranking,
 }
 
 impl RunTime {
     /// From runs of full batches before the first frame.
     pub fn after_warm_up(runs: impl Iterator<Item = Duration>) -> Self {
-        let mut full = Window::default();
-        runs.for_each(|run| full.add(run));
-        let of_full = full.percentile(0.9);
-        Self { full, of_full, expected: of_full }
+        let mut this = Self::default();
+        runs.for_each(|run| this.full.add(run));
+        this
     }
 
-    /// `all` are the runs of any size, with this one.
-    pub fn add(&mut self, run: Duration, is_full: bool, all: &Window) {
+    pub fn add(&mut self, run: Duration, is_full: bool) {
         if is_full {
             self.full.add(run);
-            self.of_full = self.full.percentile(0.9);
         }
-        self.expected = self.of_full.max(all.percentile(0.99));
+        self.all.add(run);
     }
 
     pub fn expected(&self) -> Duration {
-        self.expected
+        self.full.percentile(0.9).max(self.all.percentile(0.99))
     }
 }
 
@@ -124,28 +142,25 @@ mod tests {
         assert_eq!(window.percentile(1.0), Duration::from_millis(7));
     }
 
-    /// Like an engine, with runs of any size.
-    struct Times(RunTime, Window);
-
-    impl Times {
-        fn after_warm_up(runs: &[Duration]) -> Self {
-            Self(RunTime::after_warm_up(runs.iter().copied()), Window::default())
-        }
-
-        fn add(&mut self, run: Duration, is_full: bool) {
-            self.1.add(run);
-            self.0.add(run, is_full, &self.1);
-        }
-
-        fn expected(&self) -> Duration {
-            self.0.expected()
+    #[test]
+    fn a_ranking_has_the_percentiles_of_its_window() {
+        let (mut ranking, mut window, mut random) = (Ranking::default(), Window::default(), 7u64);
+        for _ in 0..3 * Window::LENGTH {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            // Some values are equal.
+            let value = Duration::from_micros(random >> 56);
+            ranking.add(value);
+            window.add(value);
+            for share in [0.0, 0.1, 0.5, 0.9, 0.99, 1.0] {
+                assert_eq!(ranking.percentile(share), window.percentile(share));
+            }
         }
     }
 
     #[test]
     fn a_run_that_hung_is_forgotten_though_no_batch_is_full() {
         let ms = Duration::from_millis;
-        let mut times = Times::after_warm_up(&[ms(20), ms(18), ms(19)]);
+        let mut times = RunTime::after_warm_up([20, 18, 19].map(ms).into_iter());
         assert_eq!(times.expected(), ms(20));
         times.add(ms(4), false);
         assert_eq!(times.expected(), ms(20), "a full batch could come");
@@ -160,7 +175,7 @@ mod tests {
     #[test]
     fn a_full_run_that_hung_is_forgotten_too() {
         let ms = Duration::from_millis;
-        let mut times = Times::after_warm_up(&[ms(20)]);
+        let mut times = RunTime::after_warm_up([ms(20)].into_iter());
         (0..99).for_each(|_| times.add(ms(20), true));
         times.add(ms(1000), true);
         assert_eq!(times.expected(), ms(20));

@@ -216,8 +216,7 @@ impl Stream {
 
     /// Most crops that executors run at once.
     pub fn crops_in_flight(&self) -> usize {
-        let shared = lock(&self.core.shared);
-        self.core.batch_size * shared.devices.iter().map(|device| device.executors).sum::<usize>()
+        self.core.batch_size * self.core.executors.load(Ordering::SeqCst)
     }
 
     /// Streams that share the engine.
