@@ -69,6 +69,11 @@ impl Device {
         self.state == State::Runs
     }
 
+    /// Whether some of its executors wait and were not called.
+    pub fn can_be_called(&self) -> bool {
+        self.runs() && self.idle.uncalled() > 0
+    }
+
     /// For the choice of a device: the batches that it has now, then those that it has run.
     pub fn burden(&self) -> (usize, u64) {
         (self.in_flight + self.idle.called(), self.batches)

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Shared, batcher::Decision, device::Device};
+use super::{Shared, batcher::Decision};
 use crate::sync::Condvar;
 
 /// The executors of one device that wait for a batch.
@@ -11,7 +11,7 @@ use crate::sync::Condvar;
 pub(super) struct Idle {
     wake: Arc<Condvar>,
     waiting: usize,
-    /// Those among them that were called and have not yet looked for a batch.
+    /// Those among them that were called and will look for a batch.
     called: usize,
     /// When some of them look by themselves.
     alarms: Vec<Duration>,
@@ -26,7 +26,7 @@ impl Idle {
         self.called
     }
 
-    fn uncalled(&self) -> usize {
+    pub fn uncalled(&self) -> usize {
         self.waiting - self.called
     }
 
@@ -85,16 +85,10 @@ impl Wakes {
     }
 }
 
-impl Device {
-    fn can_be_called(&self) -> bool {
-        self.runs() && self.idle.uncalled() > 0
-    }
-}
-
 impl Shared {
     /// After a change: calls the idle executors that have something to do. An executor that takes a batch calls the next one.
     pub fn call_executors(&mut self, now: Duration, wakes: &mut Wakes) {
-        if !self.devices.iter().any(Device::can_be_called) {
+        if !self.devices.iter().any(|device| device.can_be_called()) {
             return;
         }
         // Without pins, the executors of all devices do the same work.
