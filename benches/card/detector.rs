@@ -48,6 +48,7 @@ fn chain(options: &Options, detector: Option<&str>) -> Result<gst::Element> {
         .property("model-instance-id", "detector")
         .property_from_str("execution-provider", options.text("provider", "cuda"))
         .property_from_str("precision", options.text("detector-precision", "model"))
+        .property_from_str("cudnn-fuse-conv-bias", options.text("detector-fuse", "auto"))
         .property("batch-size", options.count("detector-batch", 8)? as u32)
         .property("inference-interval", options.count("interval", 5)? as u32)
         .property_from_str("fallback", options.text("fallback", "cpu"))
