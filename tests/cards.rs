@@ -74,26 +74,6 @@ fn crops_go_to_whichever_card_is_free() {
 }
 
 #[test]
-fn cards_that_are_all_free_take_turns() {
-    let (fake, _spare) = on_cards(3);
-    let (element, _clock) = element_by_hand(&fake);
-    element.set_property("batch-size", 1u32);
-    element.set_property("inference-streams", 2u32);
-    let mut harness = harness(&element);
-    for number in 0..12 {
-        assert!(harness.push(frame(number)).is_ok());
-        check(&harness.pull().unwrap(), number);
-        // A card is free once its batch was counted.
-        while figures(&element).iter().map(|(_, _, crops)| crops).sum::<u64>() <= u64::from(number) {
-            std::thread::yield_now();
-        }
-    }
-    let crops: Vec<_> = figures(&element).iter().map(|(_, _, crops)| *crops).collect();
-    assert_eq!(crops, [4, 4, 4]);
-    element.set_state(gst::State::Null).unwrap();
-}
-
-#[test]
 fn a_lost_card_takes_its_executors_and_nothing_else() {
     for (executors, overlaps) in [(1u32, false), (2, false), (1, true), (2, true)] {
         for fallback in ["cpu", "none"] {

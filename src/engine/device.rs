@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{BatchReport, Batcher, Change, Core, Error, ErrorKind, Window, batcher::Pin, idle::Idle};
+use super::{
+    BatchReport, Batcher, Change, Core, Error, ErrorKind, Shared, Window,
+    batcher::{Decision, Pin},
+    idle::{Idle, Wakes},
+};
 use crate::sync::{atomic::Ordering, lock};
 
 /// A device of an engine.
@@ -67,16 +71,6 @@ impl Device {
 
     pub fn runs(&self) -> bool {
         self.state == State::Runs
-    }
-
-    /// Whether some of its executors wait and were not called.
-    pub fn can_be_called(&self) -> bool {
-        self.runs() && self.idle.uncalled() > 0
-    }
-
-    /// For the choice of a device: the batches that it has now, then those that it has run.
-    pub fn burden(&self) -> (usize, u64) {
-        (self.in_flight + self.idle.called(), self.batches)
     }
 
     /// Adds this many crops to it.
@@ -158,6 +152,47 @@ pub(super) fn has_batch_ahead<T>(
     devices[device].runs() && pending >= (devices[device].idle.waiting() + 1) * batch_size
 }
 
+/// The device to call an executor of, among those with executors that wait and were not called: that with the fewest batches
+/// now, then that which has run the fewest.
+pub(super) fn to_call(devices: &[Device]) -> Option<usize> {
+    let burden = |device: &Device| (device.in_flight + device.idle.called(), device.batches);
+    let candidates =
+        devices.iter().enumerate().filter(|(_, device)| device.runs() && device.idle.uncalled() > 0);
+    candidates.min_by_key(|(_, device)| burden(device)).map(|(index, _)| index)
+}
+
+impl Shared {
+    /// After a change: calls the idle executors that have something to do. An executor that takes a batch calls the next one.
+    pub fn call_executors(&mut self, now: Duration, wakes: &mut Wakes) {
+        if to_call(&self.devices).is_none() {
+            return;
+        }
+        // Without pins, the executors of all devices do the same work.
+        let count = self.devices.len();
+        let group = if count > 1 && self.batcher.has_pins() { 1 } else { count };
+        for first in (0..count).step_by(group) {
+            let devices = &mut self.devices[first..first + group];
+            let Some(offset) = to_call(devices) else { continue };
+            let called = devices.iter().map(|device| device.idle.called()).sum::<usize>();
+            let batches = self.batcher.pending_for(first + offset) / self.batcher.batch_size();
+            // Those that were called look at everything.
+            if called > 0 && batches <= called {
+                continue;
+            }
+            let wanted = match self.batcher.decide(first + offset, now) {
+                Decision::Idle => 0,
+                Decision::WaitUntil(moment) => {
+                    usize::from(!devices.iter().any(|device| device.idle.wakes_by(moment)))
+                }
+                Decision::Cut => batches.max(1),
+            };
+            if called < wanted {
+                devices[offset].idle.call(wakes);
+            }
+        }
+    }
+}
+
 impl Core {
     /// Whether the device's executors must end because others continue without it.
     pub(super) fn is_given_up(&self, device: usize) -> bool {
@@ -201,5 +236,43 @@ impl Core {
             shared.wake_executors();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_devices_take_turns() {
+        let mut devices: Vec<_> =
+            (0..3).map(|number| Device::new(Some(number), format!("device {number}"), 2)).collect();
+        assert_eq!(to_call(&devices), None, "no executor waits");
+        devices.iter_mut().for_each(|device| (0..2).for_each(|_| device.idle.begin()));
+        let report =
+            BatchReport { crops: 8, padding: 0, waited: Duration::ZERO, ran: Duration::from_millis(1) };
+        let mut wakes = Wakes::default();
+        let mut run_one = |devices: &mut [Device], ends: bool| {
+            let chosen = to_call(devices)?;
+            let device = &mut devices[chosen];
+            device.idle.call(&mut wakes);
+            device.idle.look(None);
+            device.begin(8);
+            if ends {
+                device.end(8, Some(&report));
+            } else {
+                device.idle.end();
+            }
+            Some(chosen)
+        };
+        let mut next = |ends| run_one(&mut devices, ends).unwrap();
+        assert_eq!([true; 6].map(&mut next), [0, 1, 2, 0, 1, 2]);
+        assert_eq!([false; 6].map(&mut next), [0, 1, 2, 0, 1, 2], "each has a batch before one has two");
+        assert_eq!(to_call(&devices), None, "all are busy");
+        devices[1].idle.begin();
+        assert_eq!(to_call(&devices), Some(1));
+        devices[1].state = State::Lost;
+        assert_eq!(to_call(&devices), None);
+        wakes.send();
     }
 }

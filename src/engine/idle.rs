@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Shared, batcher::Decision};
 use crate::sync::Condvar;
 
 /// The executors of one device that wait for a batch.
@@ -55,11 +54,11 @@ impl Idle {
         }
     }
 
-    fn wakes_by(&self, moment: Duration) -> bool {
+    pub fn wakes_by(&self, moment: Duration) -> bool {
         self.alarms.iter().any(|alarm| *alarm <= moment)
     }
 
-    fn call(&mut self, wakes: &mut Wakes) {
+    pub fn call(&mut self, wakes: &mut Wakes) {
         self.called += 1;
         wakes.executors.push(self.wake.clone());
     }
@@ -82,38 +81,5 @@ impl Wakes {
     pub fn send(self) {
         self.executors.iter().for_each(|executor| executor.notify_one());
         self.streams.iter().for_each(|stream| stream.notify_all());
-    }
-}
-
-impl Shared {
-    /// After a change: calls the idle executors that have something to do. An executor that takes a batch calls the next one.
-    pub fn call_executors(&mut self, now: Duration, wakes: &mut Wakes) {
-        if !self.devices.iter().any(|device| device.can_be_called()) {
-            return;
-        }
-        // Without pins, the executors of all devices do the same work.
-        let count = self.devices.len();
-        let group = if count > 1 && self.batcher.has_pins() { 1 } else { count };
-        for first in (0..count).step_by(group) {
-            let devices = &mut self.devices[first..first + group];
-            let candidates = devices.iter().enumerate().filter(|(_, device)| device.can_be_called());
-            let Some((offset, _)) = candidates.min_by_key(|(_, device)| device.burden()) else { continue };
-            let called = devices.iter().map(|device| device.idle.called()).sum::<usize>();
-            let batches = self.batcher.pending_for(first + offset) / self.batcher.batch_size();
-            // Those that were called look at everything.
-            if called > 0 && batches <= called {
-                continue;
-            }
-            let wanted = match self.batcher.decide(first + offset, now) {
-                Decision::Idle => 0,
-                Decision::WaitUntil(moment) => {
-                    usize::from(!devices.iter().any(|device| device.idle.wakes_by(moment)))
-                }
-                Decision::Cut => batches.max(1),
-            };
-            if called < wanted {
-                devices[offset].idle.call(wakes);
-            }
-        }
     }
 }
