@@ -220,10 +220,11 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Holds until a crop of the stream is taken. Returns whether this changed something.
-    pub fn set_blocked(&mut self, id: StreamId, blocked: bool) -> bool {
-        let stream = self.streams.get_mut(&id);
-        stream.is_some_and(|stream| std::mem::replace(&mut stream.blocked, blocked) != blocked)
+    /// Holds until a crop of the stream is taken.
+    pub fn set_blocked(&mut self, id: StreamId, blocked: bool) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.blocked = blocked;
+        }
     }
 
     /// The streams that were blocked until `cut` took a crop of theirs, since the last call.

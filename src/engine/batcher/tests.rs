@@ -314,3 +314,83 @@ fn what_was_a_lost_devices_alone_is_everybodys() {
     assert_eq!(batcher.decide(0, MS), Decision::Cut);
     assert_eq!(items(batcher.cut(0)), [0, 1, 2, 3]);
 }
+
+/// What `decide` returns, found by a look at every stream.
+fn decided_by_all(batcher: &Batcher<u32>, device: usize, now: Duration) -> Decision {
+    let lanes = || {
+        batcher
+            .streams
+            .values()
+            .flat_map(move |stream| stream.lanes_for(device).map(move |lane| (stream, lane)))
+    };
+    let due = lanes().map(|(stream, lane)| lane.pending[0].arrived.saturating_add(stream.policy.timeout));
+    let Some(deadline) = due.min() else { return Decision::Idle };
+    let adaptive = lanes().all(|(stream, _)| stream.policy.adaptive);
+    let comes = |stream: &Stream<u32>| {
+        let open = stream.running && !stream.blocked && fits(stream.pin, device);
+        open && (!adaptive || stream.rhythm.expects(now, deadline))
+    };
+    let is_full = lanes().map(|(_, lane)| lane.pending.len()).sum::<usize>() >= batcher.batch_size;
+    let is_hurried = lanes().any(|(_, lane)| lane.hurried > 0);
+    if is_full || deadline <= now || is_hurried || !batcher.streams.values().any(comes) {
+        Decision::Cut
+    } else {
+        Decision::WaitUntil(deadline)
+    }
+}
+
+#[test]
+fn what_is_counted_is_what_a_look_at_every_stream_finds() {
+    let (mut batcher, mut random, mut now) = (Batcher::new(4), 7u64, Duration::ZERO);
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (random >> 33) as usize % limit
+    };
+    let pin = |number: usize| number.checked_sub(1);
+    let mut streams = Vec::new();
+    for step in 0..40_000 {
+        now += MS * below(3) as u32;
+        if streams.len() < 6 {
+            let policy = TimeoutPolicy { timeout: TIMEOUT * below(3) as u32, adaptive: below(4) > 0 };
+            streams.push(batcher.attach(policy));
+        }
+        let index = below(streams.len());
+        let id = streams[index];
+        match below(40) {
+            0 => drop(batcher.detach(streams.swap_remove(index))),
+            1 => drop(batcher.flush(id)),
+            2 => batcher.unpin(below(2)),
+            3 if below(20) == 0 => drop(batcher.drain()),
+            4 => batcher.stop(id),
+            5 => batcher.hurry(id),
+            6..10 => batcher.start(id, now),
+            10..14 => batcher.set_blocked(id, below(2) == 0),
+            14..18 => batcher.begin_frame(id, now),
+            18..22 => batcher.end_frame(id),
+            22..26 => {
+                let device = below(2);
+                for entry in batcher.cut(device) {
+                    // Some come back.
+                    if below(8) == 0 {
+                        let _ = batcher.put_back(id, pin(below(3)), entry);
+                    }
+                }
+                assert!(batcher.take_unblocked().len() <= 4);
+            }
+            _ => batcher.push(id, pin(below(3)), step, now).unwrap(),
+        }
+        let lanes = || batcher.streams.values().flat_map(|stream| &stream.lanes);
+        let count =
+            |pin: Pin| lanes().filter(|lane| lane.pin == pin).map(|lane| lane.pending.len()).sum::<usize>();
+        let counted = [None, Some(0), Some(1)].map(|pin| batcher.pending_with(pin));
+        assert_eq!(counted, [None, Some(0), Some(1)].map(count));
+        assert_eq!(batcher.pending(), counted.iter().sum::<usize>());
+        assert_eq!(batcher.has_pins(), counted[1] + counted[2] > 0);
+        let running = batcher.streams.values().filter(|stream| stream.running).count();
+        assert_eq!(batcher.running_streams(), running);
+        for device in 0..2 {
+            let expected = decided_by_all(&batcher, device, now);
+            assert_eq!(batcher.decide(device, now), expected, "step {step}");
+        }
+    }
+}
