@@ -204,7 +204,7 @@ impl Core {
     }
 
     /// An executor of the device has failed for good. If other devices remain, the device is given up: its executors end,
-    /// and other executors try its crops. False if it is the last device.
+    /// and other executors try its crops, after `put_back`. False if it is the last device.
     pub(super) fn give_up_device(&self, device: usize, error: &Error) -> bool {
         {
             let mut shared = lock(&self.shared);
@@ -230,10 +230,8 @@ impl Core {
             let given_up = &mut shared.devices[device];
             given_up.state = state;
             self.executors.fetch_sub(std::mem::take(&mut given_up.executors), Ordering::SeqCst);
-            shared.batcher.unpin(device);
             // With the lock held, so that losses at the same time are reported in their order.
             self.news.tell(Change::Warning(text));
-            shared.wake_executors();
         }
         true
     }

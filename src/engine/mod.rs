@@ -379,6 +379,10 @@ impl Core {
                     refused.extend(shared.batcher.put_back(stream, pin, Entry { arrived, item }).err());
                 }
             }
+            // Only now, so that no other executor takes a crop before an older one.
+            if !shared.devices[device].runs() {
+                shared.batcher.unpin(device);
+            }
             shared.wake_executors();
         }
         // No executor will run them, and no frame waits for them.
