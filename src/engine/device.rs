@@ -139,12 +139,8 @@ pub(super) fn load<T>(devices: &[Device], batcher: &Batcher<T>, pin: Pin) -> Loa
 
 /// Whether there is a batch for an executor of the device that is still running: a full one, which can get no fuller, that
 /// no idle executor takes.
-pub(super) fn has_batch_ahead<T>(
-    devices: &[Device],
-    batcher: &Batcher<T>,
-    device: usize,
-    batch_size: usize,
-) -> bool {
+pub(super) fn has_batch_ahead<T>(devices: &[Device], batcher: &Batcher<T>, device: usize) -> bool {
+    let batch_size = batcher.batch_size();
     let others = devices.iter().enumerate().filter(|(other, _)| *other != device);
     let idle_elsewhere: usize = others.map(|(_, other)| other.idle.waiting()).sum();
     let shared = batcher.pending_with(None).saturating_sub(idle_elsewhere * batch_size);
@@ -164,9 +160,6 @@ pub(super) fn to_call(devices: &[Device]) -> Option<usize> {
 impl Shared {
     /// After a change: calls the idle executors that have something to do. An executor that takes a batch calls the next one.
     pub fn call_executors(&mut self, now: Duration, wakes: &mut Wakes) {
-        if to_call(&self.devices).is_none() {
-            return;
-        }
         // Without pins, the executors of all devices do the same work.
         let count = self.devices.len();
         let group = if count > 1 && self.batcher.has_pins() { 1 } else { count };

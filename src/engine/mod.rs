@@ -44,7 +44,7 @@ pub use statistics::{Statistics, Window};
 pub use stream::{Flushing, FrameInProgress, Stream};
 pub use thread::{TIME_TO_END, left_behind};
 
-use crate::sync::{Mutex, atomic::AtomicUsize, lock, wait, wait_timeout};
+use crate::sync::{Mutex, MutexGuard, atomic::AtomicUsize, lock, wait, wait_timeout};
 use answer::Promise;
 use batcher::{Batcher, Decision, Entry};
 use idle::Wakes;
@@ -287,14 +287,17 @@ impl Core {
     /// Changes what the lock guards, and wakes the threads that this concerns.
     fn change<T>(&self, change: impl FnOnce(&mut Shared, &mut Wakes) -> T) -> T {
         let mut wakes = Wakes::default();
-        let changed = {
-            let mut shared = lock(&self.shared);
-            let changed = change(&mut shared, &mut wakes);
-            shared.call_executors(self.clock.now(), &mut wakes);
-            changed
-        };
-        wakes.send();
+        let mut shared = lock(&self.shared);
+        let changed = change(&mut shared, &mut wakes);
+        self.unlock(shared, wakes);
         changed
+    }
+
+    /// Ends a change: wakes these threads, and the executors that now have something to do, once the lock is free.
+    fn unlock(&self, mut shared: MutexGuard<'_, Shared>, mut wakes: Wakes) {
+        shared.call_executors(self.clock.now(), &mut wakes);
+        drop(shared);
+        wakes.send();
     }
 
     fn change_batcher<T>(&self, change: impl FnOnce(&mut Batcher<Job>) -> T) -> T {
@@ -344,23 +347,20 @@ impl Core {
         };
         shared.devices[device].idle.end();
         // Another batch may be due, and another executor must look at the next deadline.
-        let mut wakes = Wakes::default();
-        shared.call_executors(self.clock.now(), &mut wakes);
-        drop(shared);
-        wakes.send();
+        self.unlock(shared, Wakes::default());
         batch
     }
 
     /// Cuts a batch for an executor that is still running, if there is one.
     fn next_batch_ahead(&self, device: usize) -> Option<Batch> {
         let mut shared = lock(&self.shared);
-        let is_there = !shared.has_ended()
-            && device::has_batch_ahead(&shared.devices, &shared.batcher, device, self.batch_size);
+        let is_there =
+            !shared.has_ended() && device::has_batch_ahead(&shared.devices, &shared.batcher, device);
         is_there.then(|| shared.cut(device))
     }
 
-    /// Gives back batches that an executor of the device could not run, for other executors. The last batch given runs
-    /// first.
+    /// Gives back batches that an executor of a device that was given up could not run, and all crops of that device, for
+    /// other executors. The last batch given runs first.
     fn put_back(&self, device: usize, batches: impl IntoIterator<Item = Batch>) {
         let mut refused = Vec::new();
         {
@@ -380,9 +380,7 @@ impl Core {
                 }
             }
             // Only now, so that no other executor takes a crop before an older one.
-            if !shared.devices[device].runs() {
-                shared.batcher.unpin(device);
-            }
+            shared.batcher.unpin(device);
             shared.wake_executors();
         }
         // No executor will run them, and no frame waits for them.

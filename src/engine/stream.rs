@@ -104,18 +104,16 @@ impl Stream {
             wakes.send();
             shared = wait(&self.room, shared);
         };
-        let mut wakes = Wakes::default();
         if let Some(ticket) = ticket {
             shared.pool.leave_line(ticket);
             shared.batcher.set_blocked(self.id, false);
             if slot.is_none() {
                 // There may be a buffer that was meant for this stream.
+                let mut wakes = Wakes::default();
                 shared.wake_waiting(&mut wakes);
-                shared.call_executors(self.core.clock.now(), &mut wakes);
+                self.core.unlock(shared, wakes);
             }
         }
-        drop(shared);
-        wakes.send();
         slot.map(|slot| CropBuffer::new(slot, self.id, self.core.clone())).ok_or(Flushing)
     }
 
