@@ -113,7 +113,7 @@ arm64_library() {
   if [ -e "$folder/libonnxruntime.so.1" ]; then return; fi
   rm -rf "$folder.part"
   mkdir -p "$folder.part"
-  "$PYTHON" -I -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --platform manylinux_2_28_aarch64 \
+  pip_of "$PYTHON" download --quiet --no-deps --only-binary :all: --platform manylinux_2_28_aarch64 \
     --python-version 3.11 -d "$folder.part" "$ONNXRUNTIME" || fail "ONNX Runtime for ARM64 cannot be fetched (pip's output is above)"
   [ -e "$folder.part/$ARM64_WHEEL" ] && check_wheels "$folder.part" || fail "the wheel of ONNX Runtime for ARM64 is not the expected file"
   "$PYTHON" -I -m zipfile --extract "$folder.part/$ARM64_WHEEL" "$folder.part"

@@ -85,6 +85,10 @@ step_down() {
     --command "cd $(printf '%q' "$PWD") && exec $(printf '%q ' "$script" "$@")"
 }
 
+# pip_of PYTHON ARGUMENT...: pip of a venv's Python. A user's pip.conf may ask for installation into the user's folder, which a
+# venv refuses.
+pip_of() { PIP_USER=0 "$1" -I -m pip --disable-pip-version-check "${@:2}"; }
+
 # After set-up every crate of Cargo.lock is there, so nothing later needs the network.
 cargo_offline() {
   local command=$1
