@@ -214,7 +214,11 @@ fn no_batch_size_is_slow_after_the_warm_up() {
         took.sort();
         let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
         eprintln!("{fill}: median {median:?}, slowest {slowest:?}");
-        assert!(slowest < 3 * median, "{fill} crops: median {median:?}, slowest {slowest:?}");
+        // A change of the batch size would cost hundreds of milliseconds.
+        assert!(
+            slowest < 3 * median + Duration::from_millis(5),
+            "{fill} crops: median {median:?}, slowest {slowest:?}"
+        );
     }
 }
 

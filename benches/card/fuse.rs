@@ -1,4 +1,5 @@
-//! What convolutions gain that cuDNN computes together with their bias, for each size of the network and of the batch.
+//! What a network gains if a kernel of ours, or cuDNN in the convolution's, adds convolutions' biases and activates, for each size
+//! of the network and of the batch.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -8,7 +9,8 @@ use std::{
 
 use super::{Result, Run};
 
-const BATCHES: [&str; 5] = ["1", "8", "16", "32", "64"];
+/// Values of `cudnn-fuse-conv-bias`.
+const FUSED: [&str; 3] = ["off", "auto", "on"];
 
 /// A part that has loaded its network, and waits for its turn to measure.
 struct Waiting {
@@ -26,7 +28,8 @@ impl Run<'_> {
         let sizes = self.options.text("sizes", "t,s,m,l").to_string();
         for size in sizes.split(',') {
             let model = format!("{folder}/rtmpose-{size}-random.onnx");
-            let parts = BATCHES.iter().flat_map(|batch| ["off", "on"].map(|fuse| (*batch, fuse)));
+            let batches = self.options.text("batches", "1,8,16,32,64").to_string();
+            let parts = batches.split(',').flat_map(|batch| FUSED.map(|fuse| (batch, fuse)));
             let waiting = parts
                 .map(|(batch, fuse)| self.start_fused(&model, batch, fuse))
                 .collect::<Result<Vec<_>>>()?;

@@ -96,14 +96,11 @@ impl From<CudnnConvAlgoSearch> for onnx::ConvAlgoSearch {
 #[enum_type(name = "GstRtmPoseBatchCudnnFuseConvBias")]
 pub enum CudnnFuseConvBias {
     #[default]
-    #[enum_value(name = "The same as off", nick = "auto")]
+    #[enum_value(name = "The plugin's own kernels for bias and activation, and for more", nick = "auto")]
     Auto,
-    #[enum_value(
-        name = "One kernel for convolution, bias and activation: faster runs, longer start",
-        nick = "on"
-    )]
+    #[enum_value(name = "cuDNN's kernels for convolution, bias and activation: a longer start", nick = "on")]
     On,
-    #[enum_value(name = "Separate kernels", nick = "off")]
+    #[enum_value(name = "ONNX Runtime's separate kernels", nick = "off")]
     Off,
 }
 

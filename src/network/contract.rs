@@ -110,10 +110,12 @@ impl Contract {
 
     /// How many frames are run at once if the file fixes that, whatever is asked for: official detector files accept one.
     pub fn frames_at_once(&self) -> Option<usize> {
-        match self.form {
-            Form::Boxes { .. } | Form::People { .. } => self.fixed_batch,
-            _ => None,
-        }
+        self.fixed_batch.filter(|_| self.takes_whole_frames())
+    }
+
+    /// Whether the model's pictures are whole frames, not crops of people.
+    pub fn takes_whole_frames(&self) -> bool {
+        matches!(self.form, Form::Boxes { .. } | Form::People { .. })
     }
 
     /// The adapted graph's output.

@@ -1,10 +1,12 @@
-//! NVIDIA's kernel compiler, a library that is loaded when it is needed: `libnvrtc` of CUDA 12 or newer.
+//! CUDA kernels from their source, by NVIDIA's kernel compiler, a library that is loaded when it is needed: `libnvrtc` of CUDA 12
+//! or newer.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr::{null, null_mut},
 };
 
+use cudarc::driver::{DriverError, result, sys};
 use libloading::Library;
 
 /// By version. A program that has loaded one of these from another place finds it by that name, too.
@@ -81,9 +83,35 @@ impl Nvrtc {
     }
 }
 
+/// Compiles the file `NAME.cu` for the current context, and finds these kernels in it.
+pub fn load_kernels<const N: usize>(
+    name: &CStr,
+    source: &str,
+    kernels: [&CStr; N],
+) -> Result<(sys::CUmodule, [sys::CUfunction; N]), String> {
+    let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
+    let source = CString::new(source).map_err(|error| error.to_string())?;
+    let ptx = compile(name, &source)?;
+    // SAFETY: the text is PTX.
+    let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(failed)?;
+    let mut found = [null_mut(); N];
+    for (function, kernel) in found.iter_mut().zip(kernels) {
+        // SAFETY: the module was loaded.
+        match unsafe { result::module::get_function(module, kernel.to_owned()) } {
+            Ok(kernel) => *function = kernel,
+            Err(error) => {
+                // SAFETY: nothing uses it.
+                let _ = unsafe { result::module::unload(module) };
+                return Err(failed(error));
+            }
+        }
+    }
+    Ok((module, found))
+}
+
 /// Compiles CUDA C++ to PTX, which the driver compiles for its GPU. Products and sums are not fused, as on a CPU. `name` is
 /// for messages.
-pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
+fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
     let nvrtc = Nvrtc::load()?;
     let mut program = null_mut();
     // SAFETY: the texts live during the call, and there are no headers.
@@ -107,8 +135,47 @@ pub fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::{
+        path::PathBuf,
+        process::Command,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
+
+    /// A kernels' file, which is C as well, as a library for the CPU.
+    pub(crate) fn compiled(file: &str) -> Library {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("rtmpose-kernel-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+        let file = folder.join("kernel.so");
+        let compiler = std::env::var("CC").unwrap_or("cc".to_string());
+        let status = Command::new(compiler)
+            .args([
+                "-x",
+                "c",
+                "-std=c99",
+                "-O1",
+                "-Wall",
+                "-Werror",
+                "-ffp-contract=off",
+                "-shared",
+                "-fPIC",
+                "-o",
+            ])
+            .args([&file, &source])
+            .arg("-lm")
+            .status()
+            .expect("Rust links with a C compiler");
+        assert!(status.success());
+        // SAFETY: it was compiled here.
+        let library = unsafe { Library::new(&file) }.unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        library
+    }
 
     /// Holds with and without a compiler.
     #[test]

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     PREFIX, has_subgraphs,
     messages::{Graph, Node, Tensor, element_type},
+    operators::SCALE_NORM,
 };
 
 /// Operators that are computed in half precision. All their float inputs and outputs have one type.
@@ -185,6 +186,7 @@ impl Conversion {
             "Cast" if own => return self.add_cast(node, if is_last { Float::Single } else { Float::Half }),
             op if own && SHAPES.contains(&op) => (),
             _ if is_last && !has_subgraphs(&node) => self.add_float_node(&mut node, Float::Single)?,
+            SCALE_NORM if node.is_our(SCALE_NORM) => self.add_float_node(&mut node, Float::Half)?,
             op if own && HALVED.contains(&op) => self.add_float_node(&mut node, Float::Half)?,
             op if own && KEPT.contains(&op) => self.add_float_node(&mut node, Float::Single)?,
             other => {

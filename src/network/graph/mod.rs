@@ -18,9 +18,14 @@
 //! and CUDA provider (by its source). ArgMax above opset 11 is not in the CUDA provider. A row that contains NaN has any
 //! position, and NaN or a number of the row as its maximum.
 
+mod activations;
 mod detections;
 mod half_precision;
+mod layout;
 pub mod messages;
+mod norms;
+pub(crate) mod operators;
+mod peaks;
 mod scan;
 pub(crate) mod suppression;
 mod tensor;
@@ -42,6 +47,8 @@ use super::{
     detector,
 };
 use detections::Ending;
+use operators::PEAKS;
+use peaks::find_peaks;
 
 /// Mean and standard deviation of the training images' red, green and blue (`data_preprocessor` in mmpose's RTMPose
 /// configs).
@@ -67,8 +74,20 @@ pub struct Adaptation {
     pub fixed_batch: Option<usize>,
     /// Accept a crop's colours as planes, uint8 `[N,3,H,W]`: faster on a CPU. No effect on a file that accepts bytes.
     pub planar: bool,
+    /// Use operators of ours for an NVIDIA GPU (`operators`), and values in this layout; none: only ONNX's operators. No effect
+    /// on a file that accepts bytes.
+    pub operators: Option<Layout>,
     /// A detector's classes that are people; no effect if the file's answer contains the class.
     pub classes: Classes,
+}
+
+/// The order of a value's dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[N,C,H,W]`, as in files.
+    ChannelsFirst,
+    /// `[N,H,W,C]`.
+    ChannelsLast,
 }
 
 /// What a model accepts, in its own order of the colours.
@@ -101,6 +120,10 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         // Inner shapes, which are only valid for the file's form.
         graph.value_info.clear();
         let (mut nodes, mut constants) = normalise(graph, &form.input, adaptation, &form.colours())?;
+        let has_subgraphs = graph.node.iter().any(has_subgraphs);
+        if adaptation.operators.is_some() && !has_subgraphs {
+            norms::join(graph);
+        }
         let answers =
             if half { half_precision::convert(graph, &form.input, &form.outputs)? } else { form.outputs };
         nodes.append(&mut graph.node);
@@ -110,7 +133,12 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
                 ending.append(graph, &mut nodes, answers, adaptation.classes, batch.clone())?
             }
             (None, [x, y, depth @ ..]) => {
-                nodes.extend(find_peaks(graph, [x, y], depth.first(), form.depth_bins.unwrap_or(2 * width)));
+                nodes.extend(match depth.first() {
+                    None if adaptation.operators.is_some() => {
+                        vec![operators::node(PEAKS, &[x, y], KEY_POINTS)]
+                    }
+                    depth => find_peaks(graph, [x, y], depth, form.depth_bins.unwrap_or(2 * width)),
+                });
                 let columns = Dimension::of(if depth.is_empty() { 4 } else { 5 });
                 ValueInfo::of(KEY_POINTS, element_type::FLOAT, vec![batch.clone(), form.points, columns])
             }
@@ -131,6 +159,13 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         graph.output = vec![output];
         // The constants are no longer inputs.
         model.ir_version = Some(model.ir_version.unwrap_or_default().max(OLDEST_IR_VERSION));
+        if let Some(layout) = adaptation.operators {
+            if !has_subgraphs && activations::join(graph) > 0 && layout == Layout::ChannelsLast {
+                layout::put_channels_last(graph);
+            }
+            operators::import(&mut model, operators::DOMAIN);
+            operators::import(&mut model, layout::ONNX_RUNTIME);
+        }
     }
     if let (Some(fixed), Some(graph)) = (adaptation.fixed_batch, &mut model.graph) {
         graph.value_info.clear();
@@ -338,57 +373,6 @@ fn fold_colours(graph: &mut Graph, input: &str, deviations: [f32; 3], is_bgr: bo
     Ok(true)
 }
 
-/// The metres from the middle bin of RTMW3D's depth to its last (`z_range` of mmpose's `SimCC3DLabel`).
-const DEPTH_RANGE: f32 = 2.174_486_9;
-
-/// The nodes that make `keypoints` from the two SimCC answers, and from that of the depth, if there is one, with that many
-/// bins: the middle bin is at the hips (mmpose `projects/rtmpose3d/rtmpose3d/simcc_3d_label.py`).
-fn find_peaks(
-    graph: &mut Graph,
-    answers: [&String; 2],
-    depth: Option<&String>,
-    depth_bins: i64,
-) -> Vec<Node> {
-    let name = |what: &str| format!("{PREFIX}/{what}");
-    let (one, half) = (name("one"), name("half"));
-    graph.initializer.push(Tensor::int64(&one, &[1], &[1]));
-    graph.initializer.push(Tensor::float32(&half, &[], &[0.5]));
-    let axes = ["x", "y"];
-    let (maxima, bins) =
-        (axes.map(|axis| name(&format!("max_{axis}"))), axes.map(|axis| name(&format!("bin_{axis}"))));
-    let (both, float, pixels) = (name("bins"), name("float_bins"), name("pixels"));
-    let mut nodes = Vec::new();
-    for ((answer, maximum), bin) in answers.into_iter().zip(&maxima).zip(&bins) {
-        let mut node = Node::new("TopK", &[answer, &one], maximum);
-        node.output.push(bin.clone());
-        nodes.push(node.with_int("axis", 2));
-    }
-    nodes.extend([
-        Node::new("Concat", &[&bins[0], &bins[1]], &both).with_int("axis", 2),
-        Node::new("Cast", &[&both], &float).with_int("to", i64::from(element_type::FLOAT)),
-        Node::new("Mul", &[&float, &half], &pixels),
-    ]);
-    let mut columns = vec![&*pixels, &maxima[0], &maxima[1]];
-    let metres = name("metres");
-    if let Some(answer) = depth {
-        let (step, range) = (name("depth_step"), name("depth_range"));
-        graph.initializer.push(Tensor::float32(&step, &[], &[2.0 * DEPTH_RANGE / depth_bins as f32]));
-        graph.initializer.push(Tensor::float32(&range, &[], &[DEPTH_RANGE]));
-        let (bin, float, behind) = (name("bin_z"), name("float_bin_z"), name("metres_from_the_front"));
-        let mut node = Node::new("TopK", &[answer, &one], &name("max_z"));
-        node.output.push(bin.clone());
-        nodes.extend([
-            node.with_int("axis", 2),
-            Node::new("Cast", &[&bin], &float).with_int("to", i64::from(element_type::FLOAT)),
-            Node::new("Mul", &[&float, &step], &behind),
-            Node::new("Sub", &[&behind, &range], &metres),
-        ]);
-        columns.push(&metres);
-    }
-    nodes.push(Node::new("Concat", &columns, KEY_POINTS).with_int("axis", 2));
-    nodes
-}
-
 impl Graph {
     /// The float tensor behind a name: an initializer, a Constant node, or one of them cast to float32.
     fn constant(&self, name: &str) -> Option<&Tensor> {
@@ -418,6 +402,18 @@ impl Graph {
         self.initializer.retain(|tensor| used.contains(tensor.name()));
     }
 
+    /// How often nodes and the graph's outputs use a value.
+    fn uses(&self, name: &str) -> usize {
+        let answers = self.output.iter().map(|output| output.name());
+        self.node
+            .iter()
+            .flat_map(|node| &node.input)
+            .map(String::as_str)
+            .chain(answers)
+            .filter(|i| *i == name)
+            .count()
+    }
+
     fn producer(&self, name: &str) -> Option<&Node> {
         self.node.iter().find(|node| node.output.iter().any(|output| output == name))
     }
@@ -445,7 +441,7 @@ impl Node {
         self
     }
 
-    fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
+    pub(crate) fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
         self.attribute.push(Attribute {
             name: Some(name.to_string()),
             r#type: Some(attribute_type::INTS),
@@ -453,6 +449,20 @@ impl Node {
             ..Attribute::default()
         });
         self
+    }
+
+    fn set_int(&mut self, name: &str, value: i64) {
+        for attribute in self.attribute.iter_mut().filter(|attribute| attribute.name() == name) {
+            attribute.i = Some(value);
+        }
+    }
+
+    fn int(&self, name: &str) -> Option<i64> {
+        self.attribute(name).map(|attribute| attribute.i())
+    }
+
+    fn ints(&self, name: &str) -> &[i64] {
+        self.attribute(name).map_or(&[], |attribute| &attribute.ints)
     }
 
     fn attribute(&self, name: &str) -> Option<&Attribute> {

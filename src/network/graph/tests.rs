@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::*;
+use super::{
+    operators::{BIAS_SILU, DEPTHWISE_SILU, MEAN, SCALE_NORM},
+    *,
+};
 
 fn file(name: &str) -> Vec<u8> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -171,5 +174,57 @@ fn what_stands_in_the_way_is_named() {
         let weights = &mut model.graph.as_mut().unwrap().initializer[0];
         (weights.dims, weights.raw_data) = (dims, Some(Bytes::new()));
         assert!(adapt(&model, &Adaptation::default()).is_ok());
+    }
+}
+
+/// Each convolution of RTMPose with SiLU behind it. Values change their layout before and behind the pools, which ONNX has for
+/// channels first only, and before the head.
+#[test]
+fn our_operators_replace_activations_and_values_keep_one_layout() {
+    let adapted = |operators| {
+        let adaptation = Adaptation { half: true, operators, ..Adaptation::default() };
+        let model = read(adapt(&model("models/rtmpose-t.onnx"), &adaptation).unwrap().into()).unwrap();
+        let graph = model.graph.unwrap();
+        let count = |op: &str| graph.node.iter().filter(|node| node.op_type() == op).count();
+        let perms = |perm: [i64; 4]| {
+            let of_values = |node: &&Node| node.is("Transpose") && graph.constant(&node.input[0]).is_none();
+            graph.node.iter().filter(of_values).filter(|node| node.ints("perm") == perm).count()
+        };
+        let layouts = [perms([0, 2, 3, 1]), perms([0, 3, 1, 2])];
+        let onnxs = ["Conv", "Sigmoid", "Add", "GlobalAveragePool", "ReduceL2", "TopK"].map(count);
+        let ours = ["NhwcConv", BIAS_SILU, DEPTHWISE_SILU, MEAN, SCALE_NORM, PEAKS].map(count);
+        (onnxs, ours, layouts)
+    };
+    assert_eq!(adapted(None), ([38, 34, 6, 4, 2, 2], [0; 6], [0, 1]));
+    assert_eq!(adapted(Some(Layout::ChannelsFirst)), ([38, 1, 3, 4, 0, 0], [0, 33, 0, 0, 2, 1], [0, 1]));
+    assert_eq!(adapted(Some(Layout::ChannelsLast)), ([0, 1, 3, 0, 0, 0], [34, 29, 4, 4, 2, 1], [1, 2]));
+}
+
+/// A convolution's answer, or its sigmoid, that something else uses too, or that is the graph's, and products of other values.
+#[test]
+fn what_is_not_only_activated_stays() {
+    let graph = |nodes: Vec<Node>, output: &str| Graph {
+        node: nodes,
+        output: vec![ValueInfo::of(output, element_type::FLOAT, Vec::new())],
+        ..Graph::default()
+    };
+    let conv = |inputs: &[&str]| Node::new("Conv", inputs, "x");
+    let sigmoid = || Node::new("Sigmoid", &["x"], "s");
+    let product = |inputs: &[&str]| Node::new("Mul", inputs, "y");
+    let join = |nodes, output| activations::join(&mut graph(nodes, output));
+    let with_bias = || conv(&["image", "weights", "bias"]);
+    assert_eq!(join(vec![with_bias(), sigmoid(), product(&["x", "s"])], "y"), 1);
+    assert_eq!(join(vec![with_bias(), sigmoid(), product(&["s", "x"])], "y"), 1);
+    for (nodes, output) in [
+        (vec![conv(&["image", "weights"]), sigmoid(), product(&["x", "s"])], "y"),
+        (vec![with_bias(), sigmoid(), product(&["s", "s"])], "y"),
+        (vec![with_bias(), sigmoid(), product(&["x", "x"])], "y"),
+        (vec![with_bias(), sigmoid(), product(&["x", "s"])], "x"),
+        (vec![with_bias(), sigmoid(), product(&["x", "s"])], "s"),
+        (vec![with_bias(), sigmoid(), product(&["x", "s"]), Node::new("Relu", &["x"], "z")], "y"),
+        (vec![with_bias(), sigmoid(), product(&["x", "s"]), Node::new("Relu", &["s"], "z")], "y"),
+    ] {
+        let mut graph = graph(nodes.clone(), output);
+        assert_eq!((activations::join(&mut graph), graph.node), (0, nodes), "{output}");
     }
 }

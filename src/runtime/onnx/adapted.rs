@@ -20,10 +20,13 @@ use crate::network::{
     },
 };
 
-fn session(file: &[u8]) -> Session {
+pub(super) fn runtime() -> Runtime {
     let log = Log { level: LogLevel::Warning, write: |_, _, text| eprintln!("{text}") };
-    let runtime = Runtime::load(&Search::default(), log).unwrap();
-    runtime.builder().unwrap().load(file).ok().expect("the file is one that ONNX Runtime can load")
+    Runtime::load(&Search::default(), log).unwrap()
+}
+
+pub(super) fn session(file: &[u8]) -> Session {
+    runtime().builder().unwrap().load(file).ok().expect("the file is one that ONNX Runtime can load")
 }
 
 fn file(name: &str) -> Vec<u8> {
@@ -31,12 +34,12 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(root.join(name)).unwrap()
 }
 
-fn model(name: &str) -> Model {
+pub(super) fn model(name: &str) -> Model {
     read(Bytes::from(file(name))).unwrap()
 }
 
 /// A crop with large and small structures: blobs of any colour on a gradient, and noise.
-fn crop(width: usize, height: usize, seed: usize) -> Vec<u8> {
+pub(super) fn crop(width: usize, height: usize, seed: usize) -> Vec<u8> {
     let mut state = seed as u32 * 77 + 5;
     let mut random = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -89,7 +92,11 @@ fn run_plain(session: &mut Session, crops: &[Vec<u8>], [height, width]: [usize; 
     peaks
 }
 
-fn run_adapted(session: &mut Session, crops: &[Vec<u8>], [height, width]: [usize; 2]) -> Vec<Peak> {
+pub(super) fn run_adapted(
+    session: &mut Session,
+    crops: &[Vec<u8>],
+    [height, width]: [usize; 2],
+) -> Vec<Peak> {
     let bytes = crops.concat();
     let outputs = session.run((IMAGE, [crops.len(), height, width, 3], &bytes[..]), None).unwrap();
     let (shape, values) = outputs.get(KEY_POINTS).unwrap();
@@ -130,7 +137,7 @@ fn planes_answer_as_pixels() {
 }
 
 /// Positions that differ, and the largest difference of a maximum.
-fn compare(one: &[Peak], other: &[Peak]) -> (usize, f32) {
+pub(super) fn compare(one: &[Peak], other: &[Peak]) -> (usize, f32) {
     assert_eq!(one.len(), other.len());
     one.iter().zip(other).fold((0, 0.0), |(moved, worst), (one, other)| {
         let differs = (one.x, one.y) != (other.x, other.y);

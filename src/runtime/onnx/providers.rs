@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading},
-    network::{Network, Provider, file::ModelFile, graph::Adaptation},
+    network::{
+        Network, Provider,
+        file::ModelFile,
+        graph::{Adaptation, Layout},
+    },
 };
 
 /// Loads NVIDIA's libraries beside ONNX Runtime.
@@ -29,7 +33,7 @@ pub(super) fn preload_nvidia(runtime: Runtime, loading: &Loading) {
 
 impl OnnxBackend {
     /// CUDA with the user's settings; captured on a stream, which must outlive the session.
-    pub(super) fn cuda(&self, captured_on: Option<&Stream>) -> ExecutionProviderDispatch {
+    pub(super) fn cuda(&self, captured_on: Option<&Stream>, layout: Layout) -> ExecutionProviderDispatch {
         let cuda = match captured_on {
             // SAFETY: `OnStream` keeps it with the session, and drops it afterwards.
             Some(stream) => unsafe {
@@ -39,13 +43,12 @@ impl OnnxBackend {
         };
         let cuda = cuda
             .with_device_id(self.device_id)
-            // Tensor cores prefer channels last: a seventh faster in half precision. In float32 a quarter, but choosing
-            // kernels then takes ten seconds instead of two (measured on an H100).
-            .with_prefer_nhwc(self.half())
+            .with_prefer_nhwc(layout == Layout::ChannelsLast)
             .with_tf32(self.precision != Precision::Fp32)
             .with_conv_algorithm_search(self.conv_algo_search.into());
         // Not set if it is off: older builds of ONNX Runtime refuse unknown options.
-        let cuda = if self.fuses_conv_bias() { cuda.with_fuse_conv_bias(true) } else { cuda };
+        let fuses = self.fuse_conv_bias == FuseConvBias::On;
+        let cuda = if fuses { cuda.with_fuse_conv_bias(true) } else { cuda };
         let cuda = match usize::try_from(self.gpu_memory_limit) {
             Ok(0) | Err(_) => cuda,
             // Without doubling, which would reach the limit early.
@@ -54,13 +57,6 @@ impl OnnxBackend {
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested),
         };
         cuda.build().error_on_failure()
-    }
-
-    fn fuses_conv_bias(&self) -> bool {
-        match self.fuse_conv_bias {
-            FuseConvBias::On => true,
-            FuseConvBias::Off | FuseConvBias::Auto => false,
-        }
     }
 
     /// TensorRT, and CUDA for operators that TensorRT does not support. One engine for batches of 1 to the largest, tuned
@@ -108,12 +104,13 @@ impl OnnxBackend {
             }
         }
         let adaptation = Adaptation { half: self.half(), fixed_batch: None, ..Adaptation::default() };
+        let layout = self.layout_on_cuda(file, false);
         let _permit = capture_lock::load();
         let session = self
             .session(runtime, file, &adaptation, loading, "tensorrt", |builder: Builder| {
                 preload_nvidia(runtime, loading);
                 builder
-                    .with_providers(&[tensorrt.build().error_on_failure(), self.cuda(None)])
+                    .with_providers(&[tensorrt.build().error_on_failure(), self.cuda(None, layout)])
                     .map_err(|error| unusable(&error))
             })
             .map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;

@@ -2,14 +2,15 @@
 //!
 //! A call of `ort` without a loaded library searches for one by itself, in other places than [`Search`](super::Search) does,
 //! and panics if there is none. So all calls into the library are made from a [`Runtime`], which exists only after the
-//! library is loaded. Besides this file, only `library.rs`, which loads it, and `providers.rs`, which fills in the
-//! providers' options, use `ort`.
+//! library is loaded. Besides this file, only `library.rs`, which loads it, `providers.rs`, which fills in the providers'
+//! options, and `operators`, which are ours, use `ort`.
 
 use std::fmt::Debug;
 
 use ort::{
     ep::ExecutionProviderDispatch,
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
+    operator::OperatorDomain,
     session::{IoBinding, SessionOutputs, builder::SessionBuilder},
     value::{PrimitiveTensorElementType, Tensor, TensorRef},
 };
@@ -47,6 +48,15 @@ impl Builder {
     /// Execution providers, in order of preference; the CPU's is added at the end.
     pub fn with_providers(self, providers: &[ExecutionProviderDispatch]) -> Result<Self, Error> {
         self.0.with_execution_providers(providers).map(Self).map_err(|error| run_error(error.into()))
+    }
+
+    /// Operators that ONNX Runtime does not have.
+    pub fn with_operators(
+        self,
+        operators: impl FnOnce() -> ort::Result<OperatorDomain>,
+    ) -> Result<Self, Error> {
+        let operators = operators().map_err(run_error)?;
+        self.0.with_operators(operators).map(Self).map_err(|error| run_error(error.into()))
     }
 
     /// Loads a model file's bytes.

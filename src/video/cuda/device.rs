@@ -1,10 +1,6 @@
 //! A GPU whose frames are sampled: its context, the kernels, and the context's form for GStreamer's elements.
 
-use std::{
-    ffi::{CStr, CString, c_void},
-    ptr,
-    sync::Arc,
-};
+use std::{ffi::c_void, ptr, sync::Arc};
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
@@ -13,7 +9,7 @@ use super::{
     task::{Grid, Task},
 };
 use crate::{
-    platform::{cuda::has_cuda, nvrtc},
+    platform::{cuda::has_cuda, nvrtc::load_kernels},
     sync::{Mutex, lock},
 };
 
@@ -37,24 +33,6 @@ pub struct Device {
 /// A function of a module that is never unloaded.
 struct Kernel(sys::CUfunction);
 
-/// Compiles the file `NAME.cu` for the current context, and finds the kernel `NAME` in it.
-pub(super) fn load_kernel(name: &CStr, source: &str) -> Result<(sys::CUmodule, sys::CUfunction), String> {
-    let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
-    let source = CString::new(source).map_err(|error| error.to_string())?;
-    let ptx = nvrtc::compile(name, &source)?;
-    // SAFETY: the text is PTX.
-    let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(failed)?;
-    // SAFETY: the module was loaded.
-    match unsafe { result::module::get_function(module, name.to_owned()) } {
-        Ok(kernel) => Ok((module, kernel)),
-        Err(error) => {
-            // SAFETY: nothing uses it.
-            let _ = unsafe { result::module::unload(module) };
-            Err(failed(error))
-        }
-    }
-}
-
 // SAFETY: a handle that any thread may use whose context is the function's.
 unsafe impl Send for Kernel {}
 // SAFETY: likewise.
@@ -77,8 +55,8 @@ impl Device {
         let failed = |error: DriverError| format!("CUDA on GPU {number}: {:?}", error.0);
         let context = CudaContext::new(ordinal).map_err(failed)?;
         context.bind_to_thread().map_err(failed)?;
-        let (_, crop) = load_kernel(c"crop", include_str!("crop.cu"))?;
-        let (_, glimpse) = load_kernel(c"glimpse", include_str!("glimpse.cu"))?;
+        let (_, [crop]) = load_kernels(c"crop", include_str!("crop.cu"), [c"crop"])?;
+        let (_, [glimpse]) = load_kernels(c"glimpse", include_str!("glimpse.cu"), [c"glimpse"])?;
         let stream = context.new_stream().map_err(failed)?;
         let cells = Memory::new(&context, 0).map_err(failed)?;
         let shared = gst.context(context.cu_ctx().cast(), context.cu_device())?;

@@ -4,7 +4,8 @@ use std::ffi::c_void;
 
 use cudarc::driver::{DriverError, result, sys};
 
-use super::{device::load_kernel, library::MappedMut};
+use super::library::MappedMut;
+use crate::platform::nvrtc::load_kernels;
 
 /// Samples of a tile across and down.
 const SIDE: usize = 32;
@@ -129,7 +130,7 @@ impl Painter {
         // SAFETY: the context lives as long as its owner.
         unsafe {
             result::ctx::set_current(context).map_err(failed)?;
-            let (module, kernel) = load_kernel(c"draw", include_str!("draw.cu"))?;
+            let (module, [kernel]) = load_kernels(c"draw", include_str!("draw.cu"), [c"draw"])?;
             match result::stream::create(result::stream::StreamKind::NonBlocking) {
                 Ok(stream) => Ok(Self { context, module, kernel, stream, told: (0, 0), _owner: owner }),
                 Err(error) => {

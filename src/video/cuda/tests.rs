@@ -2,14 +2,7 @@
 
 mod on_a_card;
 
-use std::{
-    path::PathBuf,
-    process::Command,
-    sync::{
-        LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::LazyLock;
 
 use gst::prelude::*;
 use gst_video::VideoFormat;
@@ -23,43 +16,11 @@ use super::{
     painter::{Layer, Stroke, Tiles},
     task::{Component, Grid, Layout, Task},
 };
-
-/// A kernel's file as a library for the CPU.
-fn compiled(name: &str) -> Library {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("rtmpose-kernel-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("kernel.so");
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/video/cuda").join(format!("{name}.cu"));
-    let compiler = std::env::var("CC").unwrap_or("cc".to_string());
-    let status = Command::new(compiler)
-        .args([
-            "-x",
-            "c",
-            "-std=c99",
-            "-O1",
-            "-Wall",
-            "-Werror",
-            "-ffp-contract=off",
-            "-shared",
-            "-fPIC",
-            "-o",
-        ])
-        .args([&file, &source])
-        .arg("-lm")
-        .status()
-        .expect("Rust links with a C compiler");
-    assert!(status.success());
-    // SAFETY: it was compiled here.
-    let library = unsafe { Library::new(&file) }.unwrap();
-    std::fs::remove_dir_all(folder).unwrap();
-    library
-}
+use crate::platform::nvrtc::tests::compiled;
 
 /// The kernel that samples crops.
 fn crop() -> libloading::Symbol<'static, unsafe extern "C" fn(*const Task, *mut u8)> {
-    static LIBRARY: LazyLock<Library> = LazyLock::new(|| compiled("crop"));
+    static LIBRARY: LazyLock<Library> = LazyLock::new(|| compiled("src/video/cuda/crop.cu"));
     // SAFETY: the file declares it so.
     unsafe { LIBRARY.get(c"crop") }.unwrap()
 }
@@ -67,7 +28,7 @@ fn crop() -> libloading::Symbol<'static, unsafe extern "C" fn(*const Task, *mut 
 /// Draws on bytes in host memory as the kernel does in GPU memory.
 pub(crate) fn draw_on_the_host(bytes: &mut [u8], layers: &[Layer], strokes: &[Stroke]) {
     type Draw = unsafe extern "C" fn(*const Layer, *const Stroke, *const [i32; 4], i32, *const u32);
-    let library = compiled("draw");
+    let library = compiled("src/video/cuda/draw.cu");
     // SAFETY: the file declares it so.
     let draw: libloading::Symbol<Draw> = unsafe { library.get(c"draw") }.unwrap();
     for layer in layers {
@@ -249,7 +210,7 @@ fn samples_of_two_bytes_are_as_fine_as_they_are() {
 
 #[test]
 fn the_glimpse_kernel_sees_what_the_processor_does() {
-    let library = compiled("glimpse");
+    let library = compiled("src/video/cuda/glimpse.cu");
     // SAFETY: the file declares it so.
     let glimpse: libloading::Symbol<unsafe extern "C" fn(*const Grid, *mut u8)> =
         unsafe { library.get(c"glimpse") }.unwrap();

@@ -1,0 +1,213 @@
+//! Rewrites a graph for values with their channels last, `[N,H,W,C]`, which an NVIDIA GPU's tensor cores want.
+//!
+//! ONNX Runtime does so by itself (`prefer_nhwc`), but not around an operator that it does not know, such as ours in
+//! `activations`. Values of other operators than these keep their layout, `[N,C,H,W]`, with a Transpose between both.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    PREFIX,
+    messages::{Graph, Node},
+    operators::{self, AXIS, BIAS_SILU, DEPTHWISE_SIDES, DEPTHWISE_SILU, MEAN},
+};
+
+/// The domain of ONNX Runtime's own operators. Its `NhwcConv` is a Conv of `[N,H,W,C]` with weights `[M,H,W,C/groups]`.
+pub(super) const ONNX_RUNTIME: &str = "com.microsoft";
+
+/// From `[N,C,H,W]` to `[N,H,W,C]`.
+const TO_LAST: [i64; 4] = [0, 2, 3, 1];
+/// From `[N,H,W,C]` to `[N,C,H,W]`.
+const TO_FIRST: [i64; 4] = [0, 3, 1, 2];
+
+/// Operators that treat each number by itself.
+const ELEMENTWISE: [&str; 6] = ["Add", "HardSigmoid", "Mul", "Relu", "Sigmoid", "Sub"];
+
+/// Our operators work on as many channels at once (in half precision).
+const VECTOR: i64 = 8;
+
+/// Rewrites a graph. The model must import [`ONNX_RUNTIME`]'s operators, and ours.
+pub(super) fn put_channels_last(graph: &mut Graph) {
+    let activated = graph.node.iter().filter(|node| node.is_our(BIAS_SILU) && node.input.len() == 2);
+    let activated: HashSet<_> = activated.map(|node| node.input[0].clone()).collect();
+    let nodes = std::mem::take(&mut graph.node);
+    let mut rewriting = Rewriting {
+        graph,
+        last: HashMap::new(),
+        first: HashSet::new(),
+        activated,
+        depthwise: HashMap::new(),
+    };
+    for node in nodes {
+        rewriting.add(node);
+    }
+    let answers: Vec<_> = rewriting.graph.output.iter().map(|output| output.name().to_string()).collect();
+    answers.iter().for_each(|answer| rewriting.with_channels_first(answer));
+}
+
+struct Rewriting<'a> {
+    /// Its nodes are those written so far.
+    graph: &'a mut Graph,
+    /// Values of the old graph that exist with their channels last: their names in this form.
+    last: HashMap<String, String>,
+    /// Those of them that exist in their own form, too.
+    first: HashSet<String>,
+    /// Values of the old graph that only our activation uses.
+    activated: HashSet<String>,
+    /// Depthwise convolutions that wait for their activation, by their outputs.
+    depthwise: HashMap<String, Node>,
+}
+
+impl Rewriting<'_> {
+    fn add(&mut self, mut node: Node) {
+        let has_values = !node.input.is_empty() && node.output.len() == 1;
+        match node.op_type() {
+            _ if !has_values => self.add_with_channels_first(node),
+            "Conv" if self.is_plane_convolution(&node) => match self.waits_for_activation(&node) {
+                true => drop(self.depthwise.insert(node.output[0].clone(), node)),
+                false => self.add_convolution(node),
+            },
+            "Transpose" if node.is("Transpose") && node.ints("perm") == TO_FIRST => {
+                self.last.insert(node.output[0].clone(), node.input[0].clone());
+            }
+            BIAS_SILU if node.is_our(BIAS_SILU) && node.input.len() > 1 => {
+                match self.depthwise.remove(&node.input[0]) {
+                    Some(convolution) => self.add_depthwise(convolution, node),
+                    None => {
+                        node.set_int(AXIS, 3);
+                        self.add_with_channels_last(node, |number| number != 1);
+                    }
+                }
+            }
+            op if node.is(op) && ELEMENTWISE.contains(&op) && self.can_be_elementwise(&node) => {
+                self.add_with_channels_last(node, |_| true);
+            }
+            "Concat" if node.is("Concat") && node.int("axis") == Some(1) && self.are_last(&node.input) => {
+                node.set_int("axis", 3);
+                self.add_with_channels_last(node, |_| true);
+            }
+            "GlobalAveragePool" if node.is("GlobalAveragePool") && self.are_last(&node.input) => {
+                let value = self.last[&node.input[0]].clone();
+                self.add_last(operators::node(MEAN, &[&value], &node.output[0]));
+            }
+            _ => self.add_with_channels_first(node),
+        }
+    }
+
+    /// A convolution over height and width. Its weights must be known to have four dimensions.
+    fn is_plane_convolution(&self, node: &Node) -> bool {
+        let weights = node.input.get(1).and_then(|weights| self.graph.constant(weights));
+        node.is("Conv")
+            && weights.is_some_and(|weights| weights.dims.len() == 4)
+            && node.attribute("auto_pad").is_none()
+    }
+
+    fn are_last(&self, values: &[String]) -> bool {
+        values.iter().all(|value| self.last.contains_key(value))
+    }
+
+    /// Whether a value has a number for each channel of each picture, or is one number.
+    fn can_be_elementwise(&self, node: &Node) -> bool {
+        let is_constant = |value: &String| {
+            let dims = self.graph.constant_of_any_type(value).map(|tensor| &tensor.dims[..]);
+            dims.is_some_and(|dims| dims.len() == 4 || dims.iter().all(|dim| *dim == 1))
+        };
+        node.input.iter().any(|value| self.last.contains_key(value))
+            && node.input.iter().all(|value| self.last.contains_key(value) || is_constant(value))
+    }
+
+    fn add_convolution(&mut self, mut node: Node) {
+        let channels = self.with_channels_last(&node.input[0].clone());
+        let weights = format!("{PREFIX}/last/{}", node.input[1]);
+        // ONNX Runtime transposes constants when it loads the model.
+        let is_new = self.graph.producer(&weights).is_none();
+        if is_new {
+            self.graph
+                .node
+                .push(Node::new("Transpose", &[&node.input[1]], &weights).with_ints("perm", &TO_LAST));
+        }
+        node.input[0] = channels;
+        node.input[1] = weights;
+        node.op_type = Some("NhwcConv".to_string());
+        node.domain = Some(ONNX_RUNTIME.to_string());
+        self.add_last(node);
+    }
+
+    /// Whether our operator can compute the convolution together with its activation.
+    fn waits_for_activation(&self, node: &Node) -> bool {
+        let weights = self.graph.constant(&node.input[1]).map_or(&[][..], |weights| &weights.dims);
+        let [channels, 1, height, width] = weights else { return false };
+        let reach = height / 2;
+        let all = |name: &str, value: i64| node.ints(name).iter().all(|of| *of == value);
+        self.activated.contains(&node.output[0])
+            && node.int("group") == Some(*channels)
+            && channels % VECTOR == 0
+            && height == width
+            && DEPTHWISE_SIDES.contains(height)
+            && node.ints("pads").len() == 4
+            && all("pads", reach)
+            && all("strides", 1)
+            && all("dilations", 1)
+    }
+
+    /// The convolution that has waited, with its activation.
+    fn add_depthwise(&mut self, convolution: Node, activation: Node) {
+        let pictures = self.with_channels_last(&convolution.input[0]);
+        let weights = format!("{PREFIX}/depthwise/{}", convolution.output[0]);
+        // From [C,1,S,S] to [S,S,C,1].
+        let transposed =
+            Node::new("Transpose", &[&convolution.input[1]], &weights).with_ints("perm", &[2, 3, 0, 1]);
+        self.graph.node.push(transposed);
+        let inputs = [pictures.as_str(), &weights, &activation.input[1]];
+        self.add_last(operators::node(DEPTHWISE_SILU, &inputs, &activation.output[0]));
+    }
+
+    /// A node some of whose inputs, by their numbers, have their channels last.
+    fn add_with_channels_last(&mut self, mut node: Node, has_channels: impl Fn(usize) -> bool) {
+        for (_, input) in node.input.iter_mut().enumerate().filter(|(number, _)| has_channels(*number)) {
+            *input = self.with_channels_last(&input.clone());
+        }
+        self.add_last(node);
+    }
+
+    /// A node as in the old graph.
+    fn add_with_channels_first(&mut self, node: Node) {
+        node.input.iter().for_each(|input| self.with_channels_first(input));
+        self.graph.node.push(node);
+    }
+
+    /// A node whose output has its channels last.
+    fn add_last(&mut self, mut node: Node) {
+        let output = format!("{PREFIX}/last/{}", node.output[0]);
+        self.last.insert(std::mem::replace(&mut node.output[0], output.clone()), output);
+        self.graph.node.push(node);
+    }
+
+    /// The name of a value, or constant, with its channels last.
+    fn with_channels_last(&mut self, value: &str) -> String {
+        if let Some(last) = self.last.get(value) {
+            return last.clone();
+        }
+        let is_one_number = self
+            .graph
+            .constant_of_any_type(value)
+            .is_some_and(|tensor| tensor.dims.len() < 4 && tensor.dims.iter().all(|dim| *dim == 1));
+        if is_one_number {
+            return value.to_string();
+        }
+        let last = format!("{PREFIX}/last/{value}");
+        self.graph.node.push(Node::new("Transpose", &[value], &last).with_ints("perm", &TO_LAST));
+        self.last.insert(value.to_string(), last.clone());
+        self.first.insert(value.to_string());
+        last
+    }
+
+    /// Writes the value in its own form, if it exists only with its channels last.
+    fn with_channels_first(&mut self, value: &str) {
+        let Some(last) = self.last.get(value).filter(|_| !self.first.contains(value)) else { return };
+        let mut node = Node::new("Transpose", &[last], value).with_ints("perm", &TO_FIRST);
+        // The node that made the value may have its name.
+        node.name = Some(format!("{PREFIX}/first/{value}"));
+        self.graph.node.push(node);
+        self.first.insert(value.to_string());
+    }
+}

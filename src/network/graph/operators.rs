@@ -1,0 +1,56 @@
+//! Operators of ours, which an NVIDIA GPU computes faster than those of ONNX that they replace (`runtime::onnx::operators`).
+//! Tensors are in float32 or in half precision unless said otherwise.
+
+use super::messages::{Attribute, Model, Node, OperatorSet, attribute_type};
+
+pub const DOMAIN: &str = "rtmposebatch";
+
+/// SiLU of the first input plus the second, `[C]`, along the dimension [`AXIS`]; then the third input is added, if there is one.
+pub const BIAS_SILU: &str = "BiasSilu";
+/// The attribute with the number of the dimension.
+pub const AXIS: &str = "axis";
+
+/// SiLU of a convolution of each channel of `[N,H,W,C]` by itself: weights `[S,S,C,1]`, bias `[C]`; the size of the picture stays.
+pub const DEPTHWISE_SILU: &str = "DepthwiseSilu";
+/// Possible S.
+pub const DEPTHWISE_SIDES: [i64; 2] = [3, 5];
+
+/// From `[N,H,W,C]` to `[N,1,1,C]`.
+pub const MEAN: &str = "Mean";
+
+/// x / max(|x| * scale, floor) * gain for each row x of the last dimension, with its Euclidean norm |x|; the gain is one number.
+pub const SCALE_NORM: &str = "ScaleNorm";
+/// Its attributes.
+pub const SCALE: &str = "scale";
+pub const FLOOR: &str = "floor";
+
+/// From float32 `[N,K,2W]` and `[N,K,2H]`, float32 `[N,K,4]`: x and y of the maxima in crop pixels, and the maxima.
+pub const PEAKS: &str = "Peaks";
+
+pub(super) fn node(operator: &str, inputs: &[&str], output: &str) -> Node {
+    Node { domain: Some(DOMAIN.to_string()), ..Node::new(operator, inputs, output) }
+}
+
+/// Lets a model use the first version of another domain's operators.
+pub(super) fn import(model: &mut Model, domain: &str) {
+    if model.opset_import.iter().all(|set| set.domain() != domain) {
+        model.opset_import.push(OperatorSet { domain: Some(domain.to_string()), version: Some(1) });
+    }
+}
+
+impl Node {
+    /// Whether it is this operator of ours.
+    pub(super) fn is_our(&self, operator: &str) -> bool {
+        self.domain() == DOMAIN && self.op_type() == operator
+    }
+
+    pub(super) fn with_float(mut self, name: &str, value: f32) -> Self {
+        self.attribute.push(Attribute {
+            name: Some(name.to_string()),
+            r#type: Some(attribute_type::FLOAT),
+            f: Some(value),
+            ..Attribute::default()
+        });
+        self
+    }
+}
