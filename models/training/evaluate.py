@@ -9,7 +9,8 @@ the share of points that are equal in both, their mean distance in crop pixels, 
 The crop is the plugin's: the box x 1.25, grown to 3:4, bilinear, black outside.  AP is over OKS .50 to .95 for people
 with a given box, so not comparable with published tables.  The bootstrap draws pictures, 2,000 times.  With --nobody it
 gives the AUC of the mean score, person against windows of pictures without people; with --part held-out it uses only the
-pictures of training packs that train.py holds out (thresholds are chosen there).  Needs numpy, Pillow and onnxruntime."""
+pictures of training packs that train.py holds out (thresholds are chosen there).  --reliability compares scores with the share of
+points that lie near their labels.  Needs numpy, Pillow and onnxruntime."""
 import argparse
 import io
 import json
@@ -111,6 +112,16 @@ def ap_of(oks, score):
     return float(np.mean(aps))
 
 
+def reliability(score, right, bins=10):
+    """Whether a score is the chance to be right: rows of lowest score, share of the points, mean score, share that is right; and the
+    expected calibration error (Guo and others, ICML 2017), the mean difference between both, weighted by the share of points.
+    Scores over 1 count as 1."""
+    score = score.clip(0, 1)
+    at = np.minimum((score * bins).astype(int), bins - 1)
+    rows = [(b / bins, float(np.mean(at == b)), float(score[at == b].mean()), float(right[at == b].mean())) for b in range(bins) if (at == b).any()]
+    return rows, sum(share * abs(mean - part) for _, share, mean, part in rows)
+
+
 def auc_of(good, bad):
     if not len(good) or not len(bad):
         return float("nan")
@@ -132,7 +143,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("file"); ap.add_argument("--people", nargs="+", required=True); ap.add_argument("--nobody")
     ap.add_argument("--against", help="another file, for paired differences"); ap.add_argument("--part", default="all", choices=("all", "held-out"))
-    ap.add_argument("--rounds", type=int, default=2000); ap.add_argument("--thresholds", action="store_true")
+    ap.add_argument("--rounds", type=int, default=2000); ap.add_argument("--thresholds", action="store_true"); ap.add_argument("--reliability", action="store_true")
     a = ap.parse_args()
     ses = session(a.file)
     other = session(a.against) if a.against else None
@@ -153,7 +164,8 @@ def main():
                 vv = v[some]
                 f = lambda r: auc_of(vv[r][w[r] > 0], vv[r][w[r] == 0])
                 res["joint_auc"], res["joint_auc95"] = round(f(np.arange(len(vv))), 4), bootstrap(img, f, a.rounds // 4)
-            joints.append((v[some], w, oks))
+            near = np.hypot(*np.moveaxis(k - p["kpts"], -1, 0)) < .1 * p["box"][:, None, 3]
+            joints.append((v[some], w, oks, near[some]))
             if none:
                 both = np.concatenate((np.char.add("p", img), np.char.add("n", none["img"])))
                 allv, isp = np.concatenate((score, vn.mean(1))), np.arange(len(both)) < len(score)
@@ -169,6 +181,15 @@ def main():
                 res["within_1px"], res["score_difference"] = round(float((moved <= 1).mean()), 4), round(float(np.abs(v - v2).max()), 5)
                 res["other_ap"], res["ap_gain95"] = round(ap_of(o2, s2), 4), bootstrap(img, lambda r: ap_of(oks[r], score[r]) - ap_of(o2[r], s2[r]), a.rounds)
             print(json.dumps(res), flush=True)
+    if a.reliability:
+        v, near = (np.concatenate([j[i][j[1] > 0] for j in joints]) for i in (0, 3))
+        rows, error = reliability(v, near)
+        print(f"of {len(v)} labelled points, from each score: share, mean score, share within a tenth of the box's height")
+        for row in rows:
+            print("{:.1f}: {:.3f} {:.3f} {:.3f}".format(*row))
+        factors = np.arange(.5, 2.01, .01)
+        errors = [reliability(v * f, near)[1] for f in factors]
+        print(f"expected calibration error {error:.3f}; {min(errors):.3f} with all scores times {factors[int(np.argmin(errors))]:.2f}")
     if a.thresholds:
         v = np.concatenate([j[0] for j in joints]); w = np.concatenate([j[1] for j in joints])
         print("threshold: people kept (mean score), windows of nobody kept, labelled joints kept, joints of nobody kept")

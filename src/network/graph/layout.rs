@@ -1,7 +1,7 @@
 //! Rewrites a graph for values with their channels last, `[N,H,W,C]`, which an NVIDIA GPU's tensor cores want.
 //!
-//! ONNX Runtime does so by itself (`prefer_nhwc`), but not around an operator that it does not know, such as ours in
-//! `activations`. Values of other operators than these keep their layout, `[N,C,H,W]`, with a Transpose between both.
+//! ONNX Runtime does so by itself (`prefer_nhwc`), but not around an operator that it does not know, such as ours. Operators that
+//! are not rewritten here keep values of `[N,C,H,W]`, with a Transpose before and behind them.
 
 use std::collections::{HashMap, HashSet};
 
