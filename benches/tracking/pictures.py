@@ -28,7 +28,7 @@ ROOM_MINUTES = 1
 PAN_MINUTES = 5
 PAN_SECONDS = 4
 """Time spent on each picture of the film."""
-CONFIDENT = 0.3
+CONFIDENT = 0.4
 """Mean score from which a mode that does not track says that there is somebody."""
 
 

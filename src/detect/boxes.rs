@@ -69,7 +69,7 @@ impl Inference for Detections {
             observer: log_batch,
         };
         let loaded = open_engine(&stage.element(), configuration.given(), &asked, opening)?;
-        let Network { width, height, kind, provider, sha256 } = &loaded.network;
+        let Network { width, height, kind, provider, sha256, .. } = &loaded.network;
         let Kind::Boxes(boxes) = *kind else { unreachable!("the task was compared") };
         let provider_name = provider.name();
         let description = format!(

@@ -40,6 +40,8 @@ pub(crate) struct ModelFile {
     pub bytes: Bytes,
     model: messages::Model,
     pub contract: Contract,
+    /// See [`Network::score_unit`](super::Network::score_unit).
+    pub score_unit: f32,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// The model's name in messages.
@@ -55,6 +57,16 @@ pub struct Wanted {
     pub task: Option<Task>,
     /// A detector's classes that are people.
     pub classes: Classes,
+}
+
+/// The key of a model's metadata with its score unit.
+const SCORE_UNIT: &str = "score_unit";
+
+/// What the model's metadata says; 1 if it says nothing, or no positive number.
+fn score_unit(model: &messages::Model) -> f32 {
+    let entry = model.metadata_props.iter().find(|entry| entry.key() == SCORE_UNIT.as_bytes());
+    let number = entry.and_then(|entry| std::str::from_utf8(entry.value()).ok()?.parse::<f32>().ok());
+    number.filter(|unit| unit.is_normal() && *unit > 0.0).unwrap_or(1.0)
 }
 
 impl ModelFile {
@@ -88,7 +100,8 @@ impl ModelFile {
         let model = graph::read(bytes.clone()).map_err(|why| not_loadable(&name, &why))?;
         let graph = model.graph.as_ref().ok_or_else(|| not_loadable(&name, "it has no graph"))?;
         let contract = check::check(graph, &name, wanted.task, wanted.classes).map_err(Refusal::of_file)?;
-        Ok(Self { bytes, model, contract, sha256, name, classes: wanted.classes })
+        let score_unit = score_unit(&model);
+        Ok(Self { bytes, model, contract, score_unit, sha256, name, classes: wanted.classes })
     }
 
     /// Where the graph can end before it suppresses boxes; none if that is not known.
@@ -207,4 +220,32 @@ pub(crate) fn not_loadable(name: &str, why: &str) -> Error {
             bounded(why)
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use messages::{Entry, Model};
+
+    use super::*;
+
+    #[test]
+    fn the_metadata_may_say_the_unit_of_scores() {
+        let unit = |key: &str, value: &'static [u8]| {
+            let entry =
+                Entry { key: Some(Bytes::from(key.to_string())), value: Some(Bytes::from_static(value)) };
+            score_unit(&Model { metadata_props: vec![Entry::default(), entry], ..Model::default() })
+        };
+        assert_eq!(unit("score_unit", b"1.5"), 1.5);
+        for nonsense in [&b"0"[..], b"-1.5", b"inf", b"NaN", b"much", b"", b"\xff"] {
+            assert_eq!(unit("score_unit", nonsense), 1.0, "{nonsense:?}");
+        }
+        assert_eq!(unit("unit", b"1.5"), 1.0);
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    fn both_forms_of_the_embedded_model_have_the_same_unit() {
+        let model = ModelFile::read(None, Wanted::default()).unwrap();
+        assert_eq!((model.score_unit, ModelFile::embedded_int8().unwrap().score_unit), (1.28, 1.28));
+    }
 }

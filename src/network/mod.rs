@@ -33,6 +33,8 @@ pub struct Network {
     pub height: u32,
     pub kind: Kind,
     pub provider: Provider,
+    /// The factor that makes its scores chances (`models/training/calibrate.py`); 1 for models that have none.
+    pub score_unit: f32,
     /// SHA-256 of the model file, in hexadecimal; none if there is no file.
     pub sha256: Option<String>,
 }
@@ -41,7 +43,7 @@ impl Network {
     /// A model that answers like RTMPose and runs in no runtime of this crate: a test's, or an application's own.
     pub fn simcc(width: u32, height: u32, points: usize, provider: &'static str) -> Self {
         let kind = Kind::SimCc { points, columns: Columns::Maxima };
-        Self { width, height, kind, provider: Provider::Other(provider), sha256: None }
+        Self { width, height, kind, provider: Provider::Other(provider), score_unit: 1.0, sha256: None }
     }
 }
 

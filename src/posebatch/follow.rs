@@ -47,6 +47,8 @@ const LONGEST: f64 = 0.27;
 pub struct Following(Mutex<State>);
 
 struct State {
+    /// The model's (`Network::score_unit`).
+    score_unit: f32,
     planner: Planner,
     tracks: Tracks,
     /// Number of the next frame.
@@ -137,13 +139,14 @@ impl FollowedFrame {
         lock(&self.looks).taken.iter().any(|(_, _, pending)| !pending.is_handed())
     }
 
-    /// What the model found in looks that were not observed yet. The first crop that failed fails the frame.
-    fn seen(&self) -> Result<Vec<Seen>, String> {
+    /// What the model found in looks that were not observed yet, with scores in that unit. The first crop that failed fails the frame.
+    fn seen(&self, score_unit: f32) -> Result<Vec<Seen>, String> {
         let mut looks = lock(&self.looks);
         let all = looks.taken.len();
         let from = looks.observed.replace(all).unwrap_or(0);
         let seen = |(look, crop, pending): &Taken| {
-            let points = key_points(pending, crop, self.kind, self.score_mode)?;
+            let mut points = key_points(pending, crop, self.kind, self.score_mode)?;
+            points.iter_mut().for_each(|point| point.score /= score_unit);
             Ok(Seen { look: *look, points })
         };
         looks.taken[from..].iter().map(seen).collect()
@@ -161,8 +164,10 @@ enum Step {
 }
 
 impl Following {
-    pub fn new(anatomy: Anatomy) -> Self {
+    /// The tracker's thresholds are for the maxima of SimCC answers, so it gets scores without the model's unit.
+    pub fn new(anatomy: Anatomy, score_unit: f32) -> Self {
         Self(Mutex::new(State {
+            score_unit,
             planner: Planner::default(),
             tracks: Tracks::new(anatomy),
             next: 0,
@@ -297,7 +302,7 @@ impl State {
         }
         let Some(frame) = self.pending.front().cloned() else { return Step::Wait };
         let again = lock(&frame.looks).observed.is_some();
-        let people = match frame.seen() {
+        let mut people = match frame.seen(self.score_unit) {
             Ok(seen) if again => Ok(self.tracks.observe_closer(seen, frame.now)),
             Ok(seen) => Ok(self.tracks.observe(Observation {
                 now: frame.now,
@@ -316,6 +321,8 @@ impl State {
                 return Step::Closer(frame, pixels, looks);
             }
         }
+        let points = people.iter_mut().flatten().flat_map(|person| &mut person.key_points);
+        points.for_each(|point| point.score *= self.score_unit);
         // Not before no further crops can be needed: a writer to the frame must be its only owner.
         lock(&frame.looks).pixels = None;
         let _ = frame.people.set(people);
@@ -376,7 +383,7 @@ mod tests {
 
     #[test]
     fn until_somebody_is_followed_each_closer_look_comes_from_the_look_before() {
-        let following = Following::new(Anatomy::of("coco-17", 17, None));
+        let following = Following::new(Anatomy::of("coco-17", 17, None), 1.0);
         let lifetime = Duration::from_secs(1);
         let lookahead = Lookahead::Filling(8);
         let mut bases = Vec::new();

@@ -263,8 +263,9 @@ impl Inference for Poses {
             let taken = take(cutter, regions.into_iter().map(detected))?;
             return Ok(Work::Regions(now, taken));
         }
-        let anatomy = || running.ready.anatomy(kind);
-        let following = input.following.get_or_insert_with(|| Arc::new(Following::new(anatomy())));
+        let following = input.following.get_or_insert_with(|| {
+            Arc::new(Following::new(running.ready.anatomy(kind), running.network().score_unit))
+        });
         let lookahead = if live { Lookahead::Newest } else { lookahead(running) };
         let is_detected = matches!(place, LookSource::Detected(_));
         // A live stream must not wait: further crops come from the next frames.
@@ -491,7 +492,7 @@ mod tests {
     fn to_look_through_a_full_queue_takes_a_look_or_two_at_each_frame() {
         const FRAMES: usize = 200;
         gst::init().unwrap();
-        let following = Arc::new(Following::new(Anatomy::of("coco-17", 17, None)));
+        let following = Arc::new(Following::new(Anatomy::of("coco-17", 17, None), 1.0));
         let mut queue = State::default();
         let kind = Kind::SimCc { points: 17, columns: Columns::Maxima };
         let region = Region::new(0.0, 0.0, 1.0, 1.0);

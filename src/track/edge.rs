@@ -3,7 +3,7 @@
 
 use crate::pose::KeyPoint;
 
-/// A key point with a lower score does not say where its joint is (models/README.md, 'Thresholds').
+/// A key point with a lower score, without the model's unit, does not say where its joint is.
 const CONFIDENT: f32 = 0.3;
 /// A standing body with hanging arms, seen from the front: COCO's points relative to the middle of the shoulders, to the
 /// right and below, as shares of the height (rough proportions of an adult).

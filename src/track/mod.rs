@@ -44,6 +44,7 @@ use body::{Pose, overlap};
 use extent::Extent;
 use pace::Pace;
 
+// Scores here are maxima of SimCC answers, without the model's unit (`Network::score_unit`).
 /// Mean score from which a search's find deserves another look.
 const HINT: f32 = 0.25;
 /// Mean score of the looks that make a candidate a person, and the minimum of each.

@@ -1,10 +1,13 @@
 """People where they are, with the embedded network: in a picture, at one frame a second, with a detector that misses some."""
 import pathlib
 import sys
+import tempfile
 import unittest
 
 import cv2
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benches" / "tracking"))
@@ -45,6 +48,28 @@ class Pictures(unittest.TestCase):
     def test_looks_two_seconds_apart_keep_the_ids(self):
         seen = found([still()] * 120, 30, "inference-interval=60")
         self.assertEqual(ids(seen), [[1, 2]] * 120)
+
+
+def without_calibration(out):
+    """Writes the embedded model with the scores that it was trained to give (models/training/calibrate.py)."""
+    model = onnx.load(str(ROOT / "models/rtmpose-t.onnx"))
+    (factor,) = (tensor for tensor in model.graph.initializer if tensor.name == "score_unit")
+    factor.CopyFrom(numpy_helper.from_array(np.float32(1), factor.name))
+    helper.set_model_props(model, {})
+    onnx.save(model, out)
+
+
+class Scores(unittest.TestCase):
+    def test_people_are_found_and_tracked_alike_whatever_the_unit_of_scores_is(self):
+        with tempfile.TemporaryDirectory() as folder:
+            without_calibration(f"{folder}/plain.onnx")
+            files = ROOT / "models/rtmpose-t.onnx", f"{folder}/plain.onnx"
+            seen, plain = (found([still()] * 12, 30, f"model-file={file} precision=fp32") for file in files)
+        self.assertEqual(ids(seen), [[1, 2]] * 12)
+        self.assertEqual(ids(plain), [[1, 2]] * 12)
+        for frame, other in zip(seen, plain):
+            np.testing.assert_allclose(frame.points[..., :2], other.points[..., :2], atol=0.01)
+            np.testing.assert_allclose(frame.points[..., 2], 1.28 * other.points[..., 2], rtol=1e-4, atol=1e-5)
 
 
 if __name__ == "__main__":

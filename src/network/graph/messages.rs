@@ -64,14 +64,23 @@ pub struct Model {
     pub graph: Option<Graph>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSet>,
-    #[prost(bytes = "bytes", repeated, tag = "14")]
-    pub metadata_props: Vec<Bytes>,
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<Entry>,
     #[prost(bytes = "bytes", repeated, tag = "20")]
     pub training_info: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "25")]
     pub functions: Vec<Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "26")]
     pub configuration: Vec<Bytes>,
+}
+
+/// Bytes, because ONNX Runtime reads entries that are not UTF-8, too.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub key: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -139,7 +139,11 @@ impl Backend for KserveBackend {
         let local = hub.local(self.fallback.as_ref(), batch_size, loading)?;
         self.shared.servers.store(hub.servers.ready(), Ordering::SeqCst);
         let network = match (&model, &local) {
-            (Some(model), _) => model.network(),
+            // A server does not tell its model's score unit; the fallback has the same model.
+            (Some(model), local) => Network {
+                score_unit: local.as_ref().map_or(1.0, |local| local.network.score_unit),
+                ..model.network()
+            },
             (None, Some(local)) => {
                 Network { provider: Provider::Server, sha256: None, ..local.network.clone() }
             }

@@ -86,7 +86,7 @@ impl Model {
     /// The description for the engine.
     pub fn network(&self) -> Network {
         let Contract { width, height, .. } = self.contract;
-        Network { width, height, kind: self.kind, provider: Provider::Server, sha256: None }
+        Network { width, height, kind: self.kind, provider: Provider::Server, score_unit: 1.0, sha256: None }
     }
 
     /// Whether crops are normalised here and sent as floats.

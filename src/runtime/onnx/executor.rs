@@ -103,10 +103,15 @@ impl OnnxExecutor {
         Ok(executor)
     }
 
-    pub(super) fn with_network(mut self, provider: Provider, sha256: String) -> (Network, Box<dyn Executor>) {
+    pub(super) fn with_network(
+        mut self,
+        provider: Provider,
+        file: &ModelFile,
+    ) -> (Network, Box<dyn Executor>) {
         self.sessions.set_takes_lock(provider.is_nvidia());
         let Contract { width, height, .. } = self.contract;
-        let network = Network { width, height, kind: self.kind, provider, sha256: Some(sha256) };
+        let (score_unit, sha256) = (file.score_unit, Some(file.sha256.clone()));
+        let network = Network { width, height, kind: self.kind, provider, score_unit, sha256 };
         (network, Box::new(self))
     }
 

@@ -353,7 +353,7 @@ impl OnnxBackend {
             None => (1..=batch_size).collect(),
         };
         let executor = OnnxExecutor::new(runtime, vec![session], sizes, file, provider, loading)?;
-        Ok(executor.with_network(provider, file.sha256.clone()))
+        Ok(executor.with_network(provider, file))
     }
 
     /// Whether the embedded model runs in 8-bit integers: .57 to .71 of the time if the CPU has instructions for it
@@ -495,7 +495,7 @@ impl OnnxBackend {
             None
         } else {
             match cuda::CapturedExecutor::open(&plan, loading) {
-                Ok(executor) => return Ok(executor.with_network(file.sha256.clone())),
+                Ok(executor) => return Ok(executor.with_network(file)),
                 Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => Some(error),
                 Err(error) => return Err(error),
             }
@@ -514,7 +514,7 @@ impl OnnxBackend {
                 "The model runs without CUDA graphs, and therefore slower: {failed}"
             )));
         }
-        Ok(executor.with_network(network::Provider::Cuda, file.sha256.clone()))
+        Ok(executor.with_network(network::Provider::Cuda, file))
     }
 
     /// Tensor cores prefer channels last: a seventh faster in half precision. In float32 a quarter, but ONNX Runtime's own way there

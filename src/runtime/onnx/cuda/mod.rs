@@ -23,6 +23,7 @@ use crate::{
     network::{
         Kind, Network, Provider, Refusal,
         contract::{self, Contract, IMAGE},
+        file::ModelFile,
     },
     video::cuda::Device,
 };
@@ -248,10 +249,11 @@ impl CapturedExecutor {
         Ok(Self(captured))
     }
 
-    pub(super) fn with_network(self, sha256: String) -> (Network, Box<dyn Executor>) {
+    pub(super) fn with_network(self, file: &ModelFile) -> (Network, Box<dyn Executor>) {
         let Contract { width, height, .. } = self.0.contract;
         let kind = self.0.host.kind;
-        let network = Network { width, height, kind, provider: Provider::Cuda, sha256: Some(sha256) };
+        let (score_unit, sha256) = (file.score_unit, Some(file.sha256.clone()));
+        let network = Network { width, height, kind, provider: Provider::Cuda, score_unit, sha256 };
         (network, Box::new(self))
     }
 }
