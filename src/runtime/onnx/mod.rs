@@ -29,18 +29,12 @@ pub use slot::{CardCrop, CropSlot};
 
 use crate::{
     engine::{Backend, BackendOf, Device, Error, ErrorKind, Executor, LoadEvent, Loading, Shape, Slot},
-    network::{
-        self, Network, Refusal, Wanted, contract,
-        file::ModelFile,
-        graph::{Adaptation, Layout},
-    },
+    network::{self, Network, Refusal, Wanted, contract, file::ModelFile, graph::Adaptation},
     platform::{cuda as driver, gpu},
     sync::thread::ThreadId,
 };
 use executor::{OnnxExecutor, Takes};
 use library::Runtime;
-use message::readable;
-use operators::Kernels;
 use session::{Builder, Session};
 
 /// Files that exist while NVIDIA's driver runs; the last one is the driver of WSL.
@@ -414,137 +408,6 @@ impl OnnxBackend {
         }
     }
 
-    fn open_on_cuda(
-        &self,
-        runtime: Runtime,
-        file: &ModelFile,
-        loading: &Loading,
-    ) -> Result<(Network, Box<dyn Executor>), Error> {
-        let kernels = {
-            let _permit = cuda::capture_lock::load();
-            providers::preload_nvidia(runtime, loading);
-            self.kernels(file, loading)
-        };
-        let Some(kernels) = kernels else { return self.open_on_cuda_with(None, runtime, file, loading) };
-        match self.open_on_cuda_with(Some(&kernels), runtime, file, loading) {
-            Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => {
-                let text = format!("The model is loaded again without operators of ours ({error})");
-                (loading.report)(LoadEvent::Info(text));
-                self.open_on_cuda_with(None, runtime, file, loading)
-            }
-            other => other,
-        }
-    }
-
-    /// With operators of ours, if there are kernels for them.
-    fn open_on_cuda_with(
-        &self,
-        kernels: Option<&Arc<Kernels>>,
-        runtime: Runtime,
-        file: &ModelFile,
-        loading: &Loading,
-    ) -> Result<(Network, Box<dyn Executor>), Error> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            Error::new(
-                ErrorKind::Provider,
-                format!(
-                    "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime, and that build's CUDA and cuDNN libraries, beside it or in the loader's path; `make \
-                     setup GPU=1` in the plugin's source folder installs them",
-                    readable(&error.to_string())
-                ),
-            )
-        };
-        let contract = file.contract;
-        let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
-        let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
-        let layout = self.layout_on_cuda(file, kernels.is_some());
-        let session = |rows: usize, captured_on: Option<&cuda::Stream>| {
-            let adaptation = Adaptation {
-                half: self.half(),
-                fixed_batch: Some(rows),
-                operators: kernels.map(|_| layout),
-                ..Adaptation::default()
-            };
-            self.session(runtime, file, &adaptation, loading, "cuda", |builder| {
-                let builder = match kernels {
-                    Some(kernels) => builder.with_operators(|| operators::operators(kernels))?,
-                    None => builder,
-                };
-                builder
-                    // The threads would have nothing to do.
-                    .with_threads(1)
-                    .and_then(|builder| builder.with_providers(&[self.cuda(captured_on, layout)]))
-                    .map_err(|error| unusable(&error))
-            })
-            .map_err(|error| match error.kind {
-                // A file that the CPU cannot read either is refused; any other failure is the device's.
-                ErrorKind::Run => unusable(&error),
-                _ => error,
-            })
-        };
-        let plan = cuda::Plan {
-            runtime,
-            session: &|rows, stream| session(rows, Some(stream)),
-            contract,
-            name: &file.name,
-            device_id: self.device_id,
-            sizes: &sizes,
-        };
-        let failed = if contract.depends_on_pictures() {
-            None
-        } else {
-            match cuda::CapturedExecutor::open(&plan, loading) {
-                Ok(executor) => return Ok(executor.with_network(file)),
-                Err(error) if matches!(error.kind, ErrorKind::Run | ErrorKind::Provider) => Some(error),
-                Err(error) => return Err(error),
-            }
-        };
-        // A change of shape costs the CUDA provider seconds, so each possible size has its own session.
-        let open = || -> Result<OnnxExecutor, Error> {
-            let _permit = cuda::capture_lock::load();
-            let sessions = sizes.iter().map(|rows| session(*rows, None)).collect::<Result<_, _>>()?;
-            let provider = network::Provider::Cuda;
-            OnnxExecutor::new(runtime, sessions, sizes.clone(), file, provider, loading)
-        };
-        let executor =
-            open().map_err(|error| if error.kind == ErrorKind::Run { unusable(&error) } else { error })?;
-        if let Some(failed) = failed {
-            (loading.report)(LoadEvent::Warning(format!(
-                "The model runs without CUDA graphs, and therefore slower: {failed}"
-            )));
-        }
-        Ok(executor.with_network(network::Provider::Cuda, file))
-    }
-
-    /// Tensor cores prefer channels last: a seventh faster in half precision. In float32 a quarter, but ONNX Runtime's own way there
-    /// chooses kernels for ten seconds instead of two (measured on an H100). Small detectors are faster with channels first, if
-    /// our kernels activate (measured on an H200).
-    fn layout_on_cuda(&self, file: &ModelFile, has_kernels: bool) -> Layout {
-        let is_last = if has_kernels {
-            !file.contract.takes_whole_frames() && self.precision != Precision::Fp32
-        } else {
-            self.half()
-        };
-        if is_last { Layout::ChannelsLast } else { Layout::ChannelsFirst }
-    }
-
-    /// Our operators' kernels; none if they are not wanted, or cannot be used.
-    fn kernels(&self, file: &ModelFile, loading: &Loading) -> Option<Arc<Kernels>> {
-        if self.fuse_conv_bias != FuseConvBias::Auto || file.is_adapted() {
-            return None;
-        }
-        match Kernels::of(self.device_id, self.half()) {
-            Ok(kernels) => Some(kernels),
-            Err(why) => {
-                let text =
-                    format!("ONNX Runtime activates convolutions' answers by itself, which is slower: {why}");
-                (loading.report)(LoadEvent::Info(text));
-                None
-            }
-        }
-    }
-
     /// Whether to compute the model in half precision, on providers that gain from it.
     fn half(&self) -> bool {
         self.precision == Precision::Fp16
@@ -564,18 +427,6 @@ impl OnnxBackend {
         (loading.report)(LoadEvent::Step(format!("Loading the model {} for {provider}", file.name)));
         loading::load(file, add_provider(runtime.builder()?)?, adaptation)
     }
-}
-
-/// The batch sizes to prepare if each costs start-up time and memory, ascending: the whole, then a quarter of the previous
-/// one while padding to that would cost much, and finally 1, for a single camera.
-fn fixed_sizes(batch_size: usize) -> Vec<usize> {
-    let mut sizes: Vec<_> =
-        std::iter::successors(Some(batch_size), |size| Some(size / 4).filter(|size| *size > 2)).collect();
-    if batch_size > 1 {
-        sizes.push(1);
-    }
-    sizes.reverse();
-    sizes
 }
 
 #[cfg(test)]

@@ -52,16 +52,6 @@ fn without_a_card_the_network_runs_where_it_would_without_device_ids() {
     assert_eq!(backend(Provider::Cuda).devices().unwrap().len(), driver::count() as usize);
 }
 
-#[test]
-fn prepared_sizes_are_the_whole_its_quarters_and_one() {
-    assert_eq!(fixed_sizes(64), [1, 4, 16, 64]);
-    assert_eq!(fixed_sizes(32), [1, 8, 32]);
-    assert_eq!(fixed_sizes(16), [1, 4, 16]);
-    assert_eq!(fixed_sizes(8), [1, 8]);
-    assert_eq!(fixed_sizes(2), [1, 2]);
-    assert_eq!(fixed_sizes(1), [1]);
-}
-
 /// On the providers that accept any size, each asked for batches of 8 with room for 2.
 #[test]
 fn where_memory_is_short_fewer_crops_are_run_at_once() {
