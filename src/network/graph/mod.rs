@@ -441,6 +441,16 @@ impl Node {
         self
     }
 
+    fn with_float(mut self, name: &str, value: f32) -> Self {
+        self.attribute.push(Attribute {
+            name: Some(name.to_string()),
+            r#type: Some(attribute_type::FLOAT),
+            f: Some(value),
+            ..Attribute::default()
+        });
+        self
+    }
+
     pub(crate) fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
         self.attribute.push(Attribute {
             name: Some(name.to_string()),

@@ -1,7 +1,7 @@
 //! Operators of ours, which an NVIDIA GPU computes faster than those of ONNX that they replace (`runtime::onnx::operators`).
 //! Tensors are in float32 or in half precision unless said otherwise.
 
-use super::messages::{Attribute, Model, Node, OperatorSet, attribute_type};
+use super::messages::{Model, Node, OperatorSet};
 
 pub const DOMAIN: &str = "rtmposebatch";
 
@@ -42,15 +42,5 @@ impl Node {
     /// Whether it is this operator of ours.
     pub(super) fn is_our(&self, operator: &str) -> bool {
         self.domain() == DOMAIN && self.op_type() == operator
-    }
-
-    pub(super) fn with_float(mut self, name: &str, value: f32) -> Self {
-        self.attribute.push(Attribute {
-            name: Some(name.to_string()),
-            r#type: Some(attribute_type::FLOAT),
-            f: Some(value),
-            ..Attribute::default()
-        });
-        self
     }
 }
