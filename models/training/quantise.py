@@ -30,7 +30,7 @@ import store_half
 
 CROPS, AT_ONCE = 256, 4
 OPERATORS = ["Conv", "Sigmoid", "Mul", "Add", "Concat", "MaxPool"]
-FLOAT = ("/head/", "/attention/", "/stem/stem.0/")           # in the names that the exporter gives the nodes
+FLOAT = ("/head/", "/attention/", "/stem/stem.0/", "simcc_")  # in the names that exporter and calibrate.py give the nodes
 
 
 def plain(model):

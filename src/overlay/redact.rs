@@ -48,6 +48,9 @@ const NECK: f32 = 1.9;
 const MARGIN: f32 = 1.35;
 /// Additional margin if the face's points have a score of 0, and around a person whose box is covered.
 const UNCERTAIN: f32 = 0.6;
+/// From this score of the face's points on, there is no such margin: a maximum of 1 in the embedded model's answers
+/// (`Network::score_unit`).
+const CERTAIN: f32 = 1.28;
 const AROUND_PEOPLE: f32 = 0.08;
 
 /// Tracks what was covered.
@@ -237,9 +240,9 @@ fn head(person: &Person, parts: Option<&Parts>) -> Option<Place> {
         let count = face.len() as f32;
         let sum = face.iter().fold([0.0; 2], |sum, point| [sum[0] + point[0], sum[1] + point[1]]);
         let mean = scores.clone().sum::<f32>() / scores.count().max(1) as f32;
-        ([sum[0] / count, sum[1] / count], if mean.is_finite() { mean.clamp(0.0, 1.0) } else { 0.0 })
+        ([sum[0] / count, sum[1] / count], if mean.is_finite() { mean.clamp(0.0, CERTAIN) } else { 0.0 })
     };
-    let reach = radius * (MARGIN + UNCERTAIN * (1.0 - score));
+    let reach = radius * (MARGIN + UNCERTAIN * (1.0 - score / CERTAIN));
     // All points of the face are inside, wherever they are.
     let far = |axis: usize| {
         face.iter().map(|point| (point[axis] - middle[axis]).abs() + 0.3 * radius).fold(reach, f32::max)

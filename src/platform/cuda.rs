@@ -1,11 +1,25 @@
 //! Whether CUDA's driver is there, and its names of GPUs.
 
-use cudarc::driver::{result, sys};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, DriverError, result, sys};
 
 /// Whether CUDA's driver library is there: without it, any call would panic.
 pub fn has_cuda() -> bool {
     // SAFETY: only loads libraries.
     unsafe { sys::is_culib_present() }
+}
+
+/// The primary context of the GPU with that number, current in this thread; the error says what is missing.
+pub fn context(number: i32) -> Result<Arc<CudaContext>, String> {
+    if !has_cuda() {
+        return Err("NVIDIA's driver library libcuda.so.1 is missing".to_string());
+    }
+    let ordinal = usize::try_from(number).map_err(|_| format!("there is no GPU {number}"))?;
+    let failed = |error: DriverError| format!("CUDA on GPU {number}: {:?}", error.0);
+    let context = CudaContext::new(ordinal).map_err(failed)?;
+    context.bind_to_thread().map_err(failed)?;
+    Ok(context)
 }
 
 /// GPUs that CUDA finds; 0 without its driver.

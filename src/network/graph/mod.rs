@@ -160,11 +160,15 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         // The constants are no longer inputs.
         model.ir_version = Some(model.ir_version.unwrap_or_default().max(OLDEST_IR_VERSION));
         if let Some(layout) = adaptation.operators {
-            if !has_subgraphs && activations::join(graph) > 0 && layout == Layout::ChannelsLast {
+            let is_joined = !has_subgraphs && activations::join(graph) > 0;
+            let is_last = is_joined && layout == Layout::ChannelsLast;
+            if is_last {
                 layout::put_channels_last(graph);
             }
             operators::import(&mut model, operators::DOMAIN);
-            operators::import(&mut model, layout::ONNX_RUNTIME);
+            if is_last {
+                operators::import(&mut model, layout::ONNX_RUNTIME);
+            }
         }
     }
     if let (Some(fixed), Some(graph)) = (adaptation.fixed_batch, &mut model.graph) {
@@ -431,33 +435,20 @@ impl Node {
         }
     }
 
-    fn with_int(mut self, name: &str, value: i64) -> Self {
-        self.attribute.push(Attribute {
-            name: Some(name.to_string()),
-            r#type: Some(attribute_type::INT),
-            i: Some(value),
-            ..Attribute::default()
-        });
-        self
+    fn with_int(self, name: &str, value: i64) -> Self {
+        self.with(name, attribute_type::INT, Attribute { i: Some(value), ..Attribute::default() })
     }
 
-    fn with_float(mut self, name: &str, value: f32) -> Self {
-        self.attribute.push(Attribute {
-            name: Some(name.to_string()),
-            r#type: Some(attribute_type::FLOAT),
-            f: Some(value),
-            ..Attribute::default()
-        });
-        self
+    fn with_float(self, name: &str, value: f32) -> Self {
+        self.with(name, attribute_type::FLOAT, Attribute { f: Some(value), ..Attribute::default() })
     }
 
-    pub(crate) fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
-        self.attribute.push(Attribute {
-            name: Some(name.to_string()),
-            r#type: Some(attribute_type::INTS),
-            ints: values.to_vec(),
-            ..Attribute::default()
-        });
+    pub(crate) fn with_ints(self, name: &str, values: &[i64]) -> Self {
+        self.with(name, attribute_type::INTS, Attribute { ints: values.to_vec(), ..Attribute::default() })
+    }
+
+    fn with(mut self, name: &str, r#type: i32, value: Attribute) -> Self {
+        self.attribute.push(Attribute { name: Some(name.to_string()), r#type: Some(r#type), ..value });
         self
     }
 

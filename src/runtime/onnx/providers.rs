@@ -33,6 +33,12 @@ pub(super) fn preload_nvidia(runtime: Runtime, loading: &Loading) {
     }
 }
 
+/// The error of a provider that needs something else.
+fn unusable(what: &str, error: &dyn Display, needs: &str) -> Error {
+    let why = readable(&error.to_string());
+    Error::new(ErrorKind::Provider, format!("{what} ({why}): {needs}"))
+}
+
 /// Opens a model with operators of ours, if there are kernels for them, and without them if that fails.
 fn with_or_without<K, T>(
     kernels: Option<&K>,
@@ -107,17 +113,11 @@ impl OnnxBackend {
         file: &ModelFile,
         loading: &Loading,
     ) -> Result<(Network, Box<dyn Executor>), Error> {
-        let unusable = |error: &dyn Display| {
-            Error::new(
-                ErrorKind::Provider,
-                format!(
-                    "The CUDA execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of ONNX \
-                     Runtime, and that build's CUDA and cuDNN libraries, beside it or in the loader's path; `make \
-                     setup GPU=1` in the plugin's source folder installs them",
-                    readable(&error.to_string())
-                ),
-            )
-        };
+        const NEEDS: &str = "it needs an NVIDIA driver, a GPU build of ONNX Runtime, and that build's CUDA and cuDNN \
+            libraries, beside it or in the loader's path; `make setup GPU=1` in the plugin's source folder \
+            installs them";
+        let unusable =
+            |error: &dyn Display| unusable("The CUDA execution provider cannot be used", error, NEEDS);
         let contract = file.contract;
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
@@ -216,17 +216,10 @@ impl OnnxBackend {
         file: &ModelFile,
         loading: &Loading,
     ) -> Result<(Network, Box<dyn Executor>), Error> {
-        let unusable = |error: &dyn Display| {
-            Error::new(
-                ErrorKind::Provider,
-                format!(
-                    "The TensorRT execution provider cannot be used ({}): it needs an NVIDIA driver, a GPU build of \
-                     ONNX Runtime with its TensorRT provider, and that build's TensorRT, CUDA and cuDNN libraries in \
-                     the loader's path",
-                    readable(&error.to_string())
-                ),
-            )
-        };
+        const NEEDS: &str = "it needs an NVIDIA driver, a GPU build of ONNX Runtime with its TensorRT provider, and that \
+            build's TensorRT, CUDA and cuDNN libraries in the loader's path";
+        let unusable =
+            |error: &dyn Display| unusable("The TensorRT execution provider cannot be used", error, NEEDS);
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let mut tensorrt = ep::TensorRT::default().with_device_id(self.device_id).with_fp16(self.half());
         if file.contract.fixed_batch.is_none() {
@@ -273,16 +266,10 @@ impl OnnxBackend {
         file: &ModelFile,
         loading: &Loading,
     ) -> Result<(Network, Box<dyn Executor>), Error> {
-        let unusable = |error: &dyn Display| {
-            Error::new(
-                ErrorKind::Provider,
-                format!(
-                    "The OpenVINO execution provider cannot be used ({}): it needs a build of ONNX Runtime with \
-                     OpenVINO, such as the one in the Python package onnxruntime-openvino: set ort-library to it",
-                    readable(&error.to_string())
-                ),
-            )
-        };
+        const NEEDS: &str = "it needs a build of ONNX Runtime with OpenVINO, such as the one in the Python package \
+            onnxruntime-openvino: set ort-library to it";
+        let unusable =
+            |error: &dyn Display| unusable("The OpenVINO execution provider cannot be used", error, NEEDS);
         self.explain_half_precision("OpenVINO's CPU device", loading);
         let session = self
             .session(

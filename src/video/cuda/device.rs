@@ -9,7 +9,7 @@ use super::{
     task::{Grid, Task},
 };
 use crate::{
-    platform::{cuda::has_cuda, nvrtc::load_kernels},
+    platform::{cuda, nvrtc::load_kernels},
     sync::{Mutex, lock},
 };
 
@@ -46,15 +46,9 @@ struct Scratch {
 impl Device {
     /// The GPU with that number. Do not call it while another thread captures a CUDA graph.
     pub fn open(number: i32) -> Result<Self, String> {
-        if !has_cuda() {
-            return Err("NVIDIA's driver library libcuda.so.1 is missing".to_string());
-        }
+        let context = cuda::context(number)?;
         let gst = GstCuda::get()?;
-        let there_is_none = |_| format!("there is no GPU {number}");
-        let ordinal = usize::try_from(number).map_err(there_is_none)?;
         let failed = |error: DriverError| format!("CUDA on GPU {number}: {:?}", error.0);
-        let context = CudaContext::new(ordinal).map_err(failed)?;
-        context.bind_to_thread().map_err(failed)?;
         let (_, [crop]) = load_kernels(c"crop", include_str!("crop.cu"), [c"crop"])?;
         let (_, [glimpse]) = load_kernels(c"glimpse", include_str!("glimpse.cu"), [c"glimpse"])?;
         let stream = context.new_stream().map_err(failed)?;
@@ -62,7 +56,7 @@ impl Device {
         let shared = gst.context(context.cu_ctx().cast(), context.cu_device())?;
         let scratch = Mutex::new(Scratch { stream, cells });
         let (crop, glimpse) = (Kernel(crop), Kernel(glimpse));
-        let number = u32::try_from(number).map_err(there_is_none)?;
+        let number = context.ordinal() as u32;
         Ok(Self { number, context, shared, crop, glimpse, scratch, spare: Mutex::default() })
     }
 

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use cudarc::driver::{CudaContext, DriverError, result, sys};
+use cudarc::driver::{CudaContext, result, sys};
 use ort::operator::ComputeContext;
 
 use super::{Parameter, Place};
-use crate::platform::{cuda::has_cuda, nvrtc::load_kernels};
+use crate::platform::{cuda, nvrtc::load_kernels};
 
 /// Threads of a block.
 pub const BLOCK: u32 = 256;
@@ -73,13 +73,7 @@ impl Kernels {
     }
 
     fn load(number: i32, half: bool) -> Result<Self, String> {
-        if !has_cuda() {
-            return Err("NVIDIA's driver library libcuda.so.1 is missing".to_string());
-        }
-        let ordinal = usize::try_from(number).map_err(|_| format!("there is no GPU {number}"))?;
-        let failed = |error: DriverError| format!("CUDA on GPU {number}: {:?}", error.0);
-        let context = CudaContext::new(ordinal).map_err(failed)?;
-        context.bind_to_thread().map_err(failed)?;
+        let context = cuda::context(number)?;
         let source = format!("{}{}", if half { "#define HALF\n" } else { "" }, include_str!("kernels.cu"));
         let (_, functions) = load_kernels(c"kernels", &source, Kernel::NAMES)?;
         Ok(Self { half, context, functions })
