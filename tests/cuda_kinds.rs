@@ -16,7 +16,7 @@ use network_rig::{
 const BATCH: usize = 4;
 
 /// Each network, with its task: poses of crops, poses of frames, or boxes of frames.
-const NETWORKS: [(&str, Task); 13] = [
+const NETWORKS: [(&str, Task); 14] = [
     ("dots", Task::Poses),
     ("dots-133-384x288", Task::Poses),
     ("packed-3", Task::Poses),
@@ -26,6 +26,7 @@ const NETWORKS: [(&str, Task); 13] = [
     ("yolox", Task::Boxes),
     ("yolox-one", Task::Boxes),
     ("yolox-anchors", Task::Boxes),
+    ("yolox-body", Task::Boxes),
     ("yolox-by-class", Task::Boxes),
     ("rtmdet", Task::Boxes),
     ("rtmdet-by-class", Task::Boxes),
@@ -182,6 +183,15 @@ const CUT: [(&str, Task); 2] = [("yolox-by-class", Task::Boxes), ("rtmdet-by-cla
 #[ignore = "needs an NVIDIA GPU"]
 fn detectors_answer_in_half_precision() {
     compare(&CUT, Provider::Cuda, Runs::Cuda, Precision::Fp16, 0.25);
+}
+
+/// A body with operators of ours for values with channels last. TF32 and half precision round to three digits.
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn a_detectors_body_answers_with_channels_last() {
+    for precision in [Precision::Model, Precision::Fp16] {
+        compare(&[("yolox-body", Task::Boxes)], Provider::Cuda, Runs::Cuda, precision, 1.0);
+    }
 }
 
 #[test]

@@ -356,6 +356,44 @@ def anchors(doc, batch="batch"):
     return n.model(doc, [("images", T.FLOAT, [batch, 3, height, width])], [("output", T.FLOAT, [batch, count, 7])])
 
 
+def body(doc):
+    """The operators of YOLOX's, RTMDet's and CSPNeXt's bodies on a small scale, with random weights, in Megvii's contract."""
+    n, random = Net(), np.random.default_rng(3)
+    height, width = BOX_SIZE
+    ends = n.const("ends", [1 << 31] * 2, np.int64)
+    axes, steps = n.const("axes", [2, 3], np.int64), n.const("steps", [2, 2], np.int64)
+    corners = [(top, left) for left in (0, 1) for top in (0, 1)]
+    quarters = [n.node("Slice", ["images", n.const(f"at{y}{x}", [y, x], np.int64), ends, axes, steps], f"quarter{y}{x}") for y, x in corners]
+
+    def silu(x, name):
+        return n.node("Mul", [x, n.node("Sigmoid", [x], f"{name}_share")], f"{name}_silu")
+
+    def conv(x, name, shape, act=True, gain=1.5, **attributes):
+        weights = n.const(f"{name}_w", random.normal(0, gain / np.sqrt(np.prod(shape[1:])), shape))
+        x = n.node("Conv", [x, weights, n.const(f"{name}_b", random.normal(0, 0.3, shape[0]))], name, kernel_shape=list(shape[2:]), **attributes)
+        return silu(x, name) if act else x
+
+    def depthwise(x, name, side, stride):
+        return conv(x, name, (8, 1, side, side), group=8, strides=[stride] * 2, pads=[side // 2] * 4)
+
+    x = conv(n.node("Concat", quarters, "focus", axis=1), "stem", (8, 12, 1, 1), gain=1.5 / 255)
+    low = depthwise(depthwise(x, "at4", 5, 2), "at8", 3, 2)
+    pools = [n.node("MaxPool", [low], f"pool{k}", kernel_shape=[k] * 2, strides=[1, 1], pads=[k // 2] * 4) for k in (5, 9)]
+    low = conv(n.node("Concat", [low, *pools], "pools", axis=1), "pooled", (8, 24, 1, 1))
+    middle = depthwise(low, "at16", 3, 2)
+    high = depthwise(middle, "at32", 5, 2)
+    up = n.node("Resize", [high, "", n.const("twice", [1, 1, 2, 2])], "up", mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric")
+    middle = conv(n.node("Concat", [middle, up], "both", axis=1), "mixed", (8, 16, 1, 1))
+    share = n.node("HardSigmoid", [conv(n.node("GlobalAveragePool", [middle], "mean"), "attention", (8, 8, 1, 1), act=False)], "share")
+    middle = n.node("Add", [n.node("Mul", [middle, share], "attended"), conv(middle, "residual", (8, 8, 1, 1))], "sum")
+    rows = []
+    for name, x in (("low", low), ("middle", middle), ("high", high)):
+        x = n.node("Transpose", [conv(x, f"{name}_said", (7, 8, 1, 1), act=False, gain=0.5)], f"{name}_last", perm=[0, 2, 3, 1])
+        rows.append(n.node("Reshape", [x, n.const("cells", [0, -1, 7], np.int64)], f"{name}_rows"))
+    n.node("Concat", rows, "output", axis=1)
+    return n.model(doc, [("images", T.FLOAT, ["batch", 3, height, width])], [("output", T.FLOAT, ["batch", 126, 7])])
+
+
 def queries(doc):
     """RF-DETR: five queries, two of which find nothing. Classes: nothing, a person, something else."""
     n = Net()
@@ -438,6 +476,7 @@ def networks():
         "yolox-doubles": detector("yolox-by-class, whose end also doubles the boxes", by_class=True, doubles=True),
         "yolox-any-size": detector("yolox whose file leaves the size open", size=("height", "width")),
         "yolox-anchors": anchors("YOLOX without suppression: the same, each rectangle twice"),
+        "yolox-body": body("YOLOX with a body of random weights: its boxes mean nothing"),
         "rtmdet": detector("RTMDet: the same as yolox", family="rtmdet"),
         "rfdetr": queries("RF-DETR: the same as yolox"),
         "rtmo": rtmo("RTMO: 17 key points of each rectangle"),

@@ -7,8 +7,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     PREFIX,
-    messages::{Graph, Node},
-    operators::{self, AXIS, BIAS_SILU, DEPTHWISE_SIDES, DEPTHWISE_SILU, MEAN},
+    messages::{Graph, Node, Tensor},
+    operators::{
+        self, AXIS, BIAS_SILU, DEPTHWISE_SIDES, DEPTHWISE_SILU, DEPTHWISE_STRIDES, LARGEST, MEAN, SIDE,
+        STRIDE,
+    },
 };
 
 /// The domain of ONNX Runtime's own operators. Its `NhwcConv` is a Conv of `[N,H,W,C]` with weights `[M,H,W,C/groups]`.
@@ -20,7 +23,7 @@ const TO_LAST: [i64; 4] = [0, 2, 3, 1];
 const TO_FIRST: [i64; 4] = [0, 3, 1, 2];
 
 /// Operators that treat each number by itself.
-const ELEMENTWISE: [&str; 6] = ["Add", "HardSigmoid", "Mul", "Relu", "Sigmoid", "Sub"];
+const ELEMENTWISE: [&str; 7] = ["Add", "Cast", "HardSigmoid", "Mul", "Relu", "Sigmoid", "Sub"];
 
 /// Our operators work on as many channels at once (in half precision).
 const VECTOR: i64 = 8;
@@ -85,6 +88,33 @@ impl Rewriting<'_> {
                 node.set_int("axis", 3);
                 self.add_with_channels_last(node, |_| true);
             }
+            "Gather"
+                if node.is("Gather") && node.int("axis") == Some(1) && self.are_last(&node.input[..1]) =>
+            {
+                node.set_int("axis", 3);
+                self.add_with_channels_last(node, |number| number == 0);
+            }
+            "Slice" if node.is("Slice") && self.are_last(&node.input[..1]) => {
+                let axes = self.axes_of_last(&node);
+                self.add_with_constant(node, 3, axes);
+            }
+            "Resize" if node.is("Resize") && self.are_last(&node.input[..1]) => {
+                let scales = self.scales_of_last(&node);
+                self.add_with_constant(node, 2, scales);
+            }
+            "Transpose"
+                if node.is("Transpose") && node.ints("perm") == TO_LAST && self.are_last(&node.input) =>
+            {
+                let value = self.last[&node.input[0]].clone();
+                self.graph.node.push(Node::new("Identity", &[&value], &node.output[0]));
+            }
+            "MaxPool" if node.is("MaxPool") && self.are_last(&node.input) => match side_of_pool(&node) {
+                Some(side) => {
+                    let value = self.last[&node.input[0]].clone();
+                    self.add_last(operators::node(LARGEST, &[&value], &node.output[0]).with_int(SIDE, side));
+                }
+                None => self.add_with_channels_first(node),
+            },
             "GlobalAveragePool" if node.is("GlobalAveragePool") && self.are_last(&node.input) => {
                 let value = self.last[&node.input[0]].clone();
                 self.add_last(operators::node(MEAN, &[&value], &node.output[0]));
@@ -99,6 +129,32 @@ impl Rewriting<'_> {
         node.is("Conv")
             && weights.is_some_and(|weights| weights.dims.len() == 4)
             && node.attribute("auto_pad").is_none()
+    }
+
+    /// A constant with a Slice's dimensions, counted with channels last.
+    fn axes_of_last(&mut self, node: &Node) -> Option<String> {
+        let axes = self.graph.constant_of_any_type(node.input.get(3)?)?.to_int64()?;
+        let moved = |axis: i64| {
+            let axis = usize::try_from(if axis < 0 { axis + 4 } else { axis }).ok()?;
+            TO_FIRST.get(axis).copied()
+        };
+        let axes: Vec<i64> = axes.into_iter().map(moved).collect::<Option<_>>()?;
+        let name = format!("{PREFIX}/axes/{}", node.output[0]);
+        self.graph.initializer.push(Tensor::int64(&name, &[axes.len() as i64], &axes));
+        Some(name)
+    }
+
+    /// A constant with a Resize's factors, with channels last. None unless it repeats pixels, and only height and width change.
+    fn scales_of_last(&mut self, node: &Node) -> Option<String> {
+        let repeats = node.attribute("mode").is_none_or(|mode| mode.s() == b"nearest");
+        if !repeats || node.attribute("axes").is_some() || node.input.len() != 3 {
+            return None;
+        }
+        let scales = self.graph.constant(&node.input[2])?.to_float32().ok()?;
+        let [1.0, 1.0, down, across] = scales[..] else { return None };
+        let name = format!("{PREFIX}/scales/{}", node.output[0]);
+        self.graph.initializer.push(Tensor::float32(&name, &[4], &[1.0, down, across, 1.0]));
+        Some(name)
     }
 
     fn are_last(&self, values: &[String]) -> bool {
@@ -135,17 +191,17 @@ impl Rewriting<'_> {
     /// Whether our operator can compute the convolution together with its activation.
     fn waits_for_activation(&self, node: &Node) -> bool {
         let weights = self.graph.constant(&node.input[1]).map_or(&[][..], |weights| &weights.dims);
-        let [channels, 1, height, width] = weights else { return false };
-        let reach = height / 2;
+        let &[channels, 1, height, width] = weights else { return false };
         let all = |name: &str, value: i64| node.ints(name).iter().all(|of| *of == value);
         self.activated.contains(&node.output[0])
-            && node.int("group") == Some(*channels)
+            && node.int("group") == Some(channels)
             && channels % VECTOR == 0
             && height == width
-            && DEPTHWISE_SIDES.contains(height)
+            && DEPTHWISE_SIDES.contains(&height)
             && node.ints("pads").len() == 4
-            && all("pads", reach)
-            && all("strides", 1)
+            && all("pads", height / 2)
+            && DEPTHWISE_STRIDES.contains(&stride_of(node))
+            && all("strides", stride_of(node))
             && all("dilations", 1)
     }
 
@@ -158,7 +214,8 @@ impl Rewriting<'_> {
             Node::new("Transpose", &[&convolution.input[1]], &weights).with_ints("perm", &[2, 3, 0, 1]);
         self.graph.node.push(transposed);
         let inputs = [pictures.as_str(), &weights, &activation.input[1]];
-        self.add_last(operators::node(DEPTHWISE_SILU, &inputs, &activation.output[0]));
+        let depthwise = operators::node(DEPTHWISE_SILU, &inputs, &activation.output[0]);
+        self.add_last(depthwise.with_int(STRIDE, stride_of(&convolution)));
     }
 
     /// A node some of whose inputs, by their numbers, have their channels last.
@@ -167,6 +224,13 @@ impl Rewriting<'_> {
             *input = self.with_channels_last(&input.clone());
         }
         self.add_last(node);
+    }
+
+    /// A node whose first input has its channels last, with another constant as one of its inputs; without one it stays as it is.
+    fn add_with_constant(&mut self, mut node: Node, number: usize, constant: Option<String>) {
+        let Some(constant) = constant else { return self.add_with_channels_first(node) };
+        node.input[number] = constant;
+        self.add_with_channels_last(node, |number| number == 0);
     }
 
     /// A node as in the old graph.
@@ -210,4 +274,23 @@ impl Rewriting<'_> {
         self.graph.node.push(node);
         self.first.insert(value.to_string());
     }
+}
+
+fn stride_of(convolution: &Node) -> i64 {
+    convolution.ints("strides").first().copied().unwrap_or(1)
+}
+
+/// The side of a pool's square, if the pool keeps the picture's size.
+fn side_of_pool(pool: &Node) -> Option<i64> {
+    let [side, other] = pool.ints("kernel_shape") else { return None };
+    let all = |name: &str, value: i64| pool.ints(name).iter().all(|of| *of == value);
+    let keeps_size = side == other
+        && side % 2 == 1
+        && all("strides", 1)
+        && all("dilations", 1)
+        && pool.ints("pads").len() == 4
+        && all("pads", side / 2)
+        && pool.int("ceil_mode").unwrap_or(0) == 0
+        && pool.attribute("auto_pad").is_none();
+    keeps_size.then_some(*side)
 }

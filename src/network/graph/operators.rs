@@ -10,10 +10,19 @@ pub const BIAS_SILU: &str = "BiasSilu";
 /// The attribute with the number of the dimension.
 pub const AXIS: &str = "axis";
 
-/// SiLU of a convolution of each channel of `[N,H,W,C]` by itself: weights `[S,S,C,1]`, bias `[C]`; the size of the picture stays.
+/// SiLU of a convolution of each channel of `[N,H,W,C]` by itself: weights `[S,S,C,1]`, bias `[C]`, around the picture all is 0. It
+/// computes every [`STRIDE`]th pixel, beginning with the first.
 pub const DEPTHWISE_SILU: &str = "DepthwiseSilu";
 /// Possible S.
 pub const DEPTHWISE_SIDES: [i64; 2] = [3, 5];
+/// The attribute, and its possible values.
+pub const STRIDE: &str = "stride";
+pub const DEPTHWISE_STRIDES: [i64; 2] = [1, 2];
+
+/// The largest value of each channel of `[N,H,W,C]` in the square around each pixel.
+pub const LARGEST: &str = "Largest";
+/// The attribute with the square's side, which is odd.
+pub const SIDE: &str = "side";
 
 /// From `[N,H,W,C]` to `[N,1,1,C]`.
 pub const MEAN: &str = "Mean";

@@ -76,9 +76,16 @@ impl Tensor {
 
     /// The first number of an int64 tensor.
     pub fn first_int64(&self) -> Option<i64> {
+        self.to_int64()?.first().copied()
+    }
+
+    /// The numbers of an int64 tensor.
+    pub fn to_int64(&self) -> Option<Vec<i64>> {
         match (self.data_type(), &self.raw_data) {
-            (element_type::INT64, Some(raw)) => raw.first_chunk().map(|bytes| i64::from_le_bytes(*bytes)),
-            (element_type::INT64, None) => self.int64_data.first().copied(),
+            (element_type::INT64, Some(raw)) => {
+                Some(raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+            }
+            (element_type::INT64, None) => Some(self.int64_data.clone()),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    operators::{BIAS_SILU, DEPTHWISE_SILU, MEAN, SCALE_NORM},
+    operators::{BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN, SCALE_NORM},
     *,
 };
 
@@ -178,27 +178,43 @@ fn what_stands_in_the_way_is_named() {
     }
 }
 
-/// Each convolution of RTMPose with SiLU behind it. Values change their layout before and behind the pools, which ONNX has for
-/// channels first only, and before the head.
+/// How often each operator occurs in the adapted graph of a file; and how often values are brought into each layout, first into that
+/// with channels last.
+fn count(file: &str, layout: Option<Layout>, operators: &[&str]) -> (Vec<usize>, [usize; 2]) {
+    let adaptation = Adaptation { half: true, operators: layout, ..Adaptation::default() };
+    let graph = read(adapt(&model(file), &adaptation).unwrap().into()).unwrap().graph.unwrap();
+    let count = |op: &&str| graph.node.iter().filter(|node| node.op_type() == *op).count();
+    let perms = |perm: [i64; 4]| {
+        let of_values = |node: &&Node| node.is("Transpose") && graph.constant(&node.input[0]).is_none();
+        graph.node.iter().filter(of_values).filter(|node| node.ints("perm") == perm).count()
+    };
+    (operators.iter().map(count).collect(), [perms([0, 2, 3, 1]), perms([0, 3, 1, 2])])
+}
+
+/// Each convolution of RTMPose with SiLU behind it. Values change their layout before the head only.
 #[test]
 fn our_operators_replace_activations_and_values_keep_one_layout() {
-    let adapted = |operators| {
-        let adaptation = Adaptation { half: true, operators, ..Adaptation::default() };
-        let model = read(adapt(&model("models/rtmpose-t.onnx"), &adaptation).unwrap().into()).unwrap();
-        let graph = model.graph.unwrap();
-        let count = |op: &str| graph.node.iter().filter(|node| node.op_type() == op).count();
-        let perms = |perm: [i64; 4]| {
-            let of_values = |node: &&Node| node.is("Transpose") && graph.constant(&node.input[0]).is_none();
-            graph.node.iter().filter(of_values).filter(|node| node.ints("perm") == perm).count()
-        };
-        let layouts = [perms([0, 2, 3, 1]), perms([0, 3, 1, 2])];
-        let onnxs = ["Conv", "Sigmoid", "Add", "GlobalAveragePool", "ReduceL2", "TopK"].map(count);
-        let ours = ["NhwcConv", BIAS_SILU, DEPTHWISE_SILU, MEAN, SCALE_NORM, PEAKS].map(count);
-        (onnxs, ours, layouts)
-    };
-    assert_eq!(adapted(None), ([38, 34, 6, 4, 2, 2], [0; 6], [0, 1]));
-    assert_eq!(adapted(Some(Layout::ChannelsFirst)), ([38, 1, 3, 4, 0, 0], [0, 33, 0, 0, 2, 1], [0, 1]));
-    assert_eq!(adapted(Some(Layout::ChannelsLast)), ([0, 1, 3, 0, 0, 0], [34, 29, 4, 4, 2, 1], [1, 2]));
+    const FILE: &str = "models/rtmpose-t.onnx";
+    let onnxs = ["Conv", "Sigmoid", "Add", "MaxPool", "GlobalAveragePool", "ReduceL2", "TopK"];
+    let ours = ["NhwcConv", BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN, SCALE_NORM, PEAKS];
+    for (layout, of_onnx, of_ours) in [
+        (None, [38, 34, 6, 3, 4, 2, 2], [0; 7]),
+        (Some(Layout::ChannelsFirst), [38, 1, 3, 3, 4, 0, 0], [0, 33, 0, 0, 0, 2, 1]),
+        (Some(Layout::ChannelsLast), [0, 1, 3, 0, 0, 0, 0], [34, 29, 4, 3, 4, 2, 1]),
+    ] {
+        assert_eq!(count(FILE, layout, &onnxs), (of_onnx.to_vec(), [0, 1]), "{layout:?}");
+        assert_eq!(count(FILE, layout, &ours).0, of_ours, "{layout:?}");
+    }
+}
+
+/// Slices, pools, a larger map, and rows of all maps.
+#[test]
+fn a_detectors_values_keep_one_layout() {
+    const FILE: &str = "tests/networks/yolox-body.onnx";
+    let operators =
+        ["Conv", "MaxPool", "GlobalAveragePool", "NhwcConv", BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN];
+    let last = count(FILE, Some(Layout::ChannelsLast), &operators);
+    assert_eq!(last, (vec![0, 0, 0, 8, 4, 4, 2, 1], [0, 0]));
 }
 
 /// A convolution's answer, or its sigmoid, that something else uses too, or that is the graph's, and products of other values.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading},
     network::{
-        Network, Provider,
+        Network, Provider, Task,
         file::ModelFile,
         graph::{Adaptation, Layout},
     },
@@ -180,15 +180,12 @@ impl OnnxBackend {
         Ok(executor.with_network(Provider::Cuda, file))
     }
 
-    /// Tensor cores prefer channels last: a seventh faster in half precision. In float32 a quarter, but ONNX Runtime's own way there
-    /// chooses kernels for ten seconds instead of two (measured on an H100). Small detectors are faster with channels first, if
-    /// our kernels activate (measured on an H200).
+    /// Tensor cores prefer channels last: a seventh faster in half precision. Without our kernels a quarter in TF32, too, but ONNX
+    /// Runtime's own way there chooses kernels for ten seconds instead of two (measured on an H100). RTMO was not measured with
+    /// ours.
     fn layout_on_cuda(&self, file: &ModelFile, has_kernels: bool) -> Layout {
-        let is_last = if has_kernels {
-            !file.contract.takes_whole_frames() && self.precision != Precision::Fp32
-        } else {
-            self.half()
-        };
+        let is_rtmo = file.contract.takes_whole_frames() && file.contract.task() == Task::Poses;
+        let is_last = if has_kernels { !is_rtmo && self.precision != Precision::Fp32 } else { self.half() };
         if is_last { Layout::ChannelsLast } else { Layout::ChannelsFirst }
     }
 

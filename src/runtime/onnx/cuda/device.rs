@@ -20,13 +20,19 @@ pub(super) type Address = sys::CUdeviceptr;
 pub struct Stream(Arc<CudaStream>);
 
 impl Stream {
-    pub(super) fn new(device_id: i32) -> Result<Self, Error> {
+    /// An urgent stream's kernels start before waiting ones of other streams.
+    pub(super) fn new(device_id: i32, is_urgent: bool) -> Result<Self, Error> {
         if !has_cuda() {
             return Err(Error::new(ErrorKind::Provider, "NVIDIA's driver library libcuda.so.1 is missing"));
         }
         let ordinal = usize::try_from(device_id)
             .map_err(|_| Error::new(ErrorKind::Provider, format!("there is no device-id {device_id}")))?;
-        let open = || CudaContext::new(ordinal)?.new_stream();
+        let open = || {
+            let context = CudaContext::new(ordinal)?;
+            context.bind_to_thread()?;
+            let (least, greatest) = result::stream::get_priority_range()?;
+            context.new_stream_with_priority(if is_urgent { greatest } else { least })
+        };
         open().map(Self).map_err(|error| failed("device or stream", error))
     }
 
@@ -186,7 +192,7 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there_is_an_error() {
         for device_id in [-1, 4096] {
-            let error = Stream::new(device_id).err().expect("no machine has such a device");
+            let error = Stream::new(device_id, true).err().expect("no machine has such a device");
             assert!(!error.message.is_empty());
         }
     }

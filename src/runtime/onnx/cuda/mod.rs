@@ -21,7 +21,7 @@ use super::{
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading, Overlapping, Slot},
     network::{
-        Kind, Network, Provider, Refusal,
+        Kind, Network, Provider, Refusal, Task,
         contract::{self, Contract, IMAGE},
         file::ModelFile,
     },
@@ -277,7 +277,9 @@ fn retried<T>(loading: &Loading, mut open: impl FnMut() -> Result<T, Failure>) -
 impl Loaded {
     fn new(plan: &Plan, rows: usize, uncaptured: &RunOptions, loading: &Loading) -> Result<Self, Error> {
         let _permit = capture_lock::load();
-        let stream = Stream::new(plan.device_id)?;
+        // A detector fills the gaps: what it delays are frames that still need the other model, too.
+        let is_urgent = plan.contract.task() == Task::Poses;
+        let stream = Stream::new(plan.device_id, is_urgent)?;
         let mut session = OnStream::try_new(stream, |stream| (plan.session)(rows, stream))?;
         loading.cancelled.check()?;
         let step = format!("Choosing kernels for batches of {rows} on cuda");

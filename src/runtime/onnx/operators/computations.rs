@@ -1,13 +1,13 @@
 //! What each operator computes: its tensors, and the kernel for their shapes.
 
-use ort::operator::KernelContext;
+use ort::operator::{KernelContext, ShapeInferenceContext};
 
 use super::{
     Parameter::{self, Factor, Number},
     kernels::{BLOCK, Kernel, WARP},
 };
 use crate::network::graph::operators::{
-    AXIS, BIAS_SILU, DEPTHWISE_SILU, FLOOR, MEAN, PEAKS, SCALE, SCALE_NORM,
+    AXIS, BIAS_SILU, DEPTHWISE_SILU, FLOOR, LARGEST, MEAN, PEAKS, SCALE, SCALE_NORM, SIDE, STRIDE,
 };
 
 /// Bytes that a thread reads at once.
@@ -22,6 +22,32 @@ pub struct Plan {
     pub numbers: Vec<Parameter>,
 }
 
+/// A node's attributes.
+pub trait Attributes {
+    fn int(&self, name: &str) -> Option<i64>;
+    fn float(&self, name: &str) -> Option<f32>;
+}
+
+impl Attributes for KernelContext<'_> {
+    fn int(&self, name: &str) -> Option<i64> {
+        self.get(name)
+    }
+
+    fn float(&self, name: &str) -> Option<f32> {
+        self.get(name)
+    }
+}
+
+impl Attributes for ShapeInferenceContext {
+    fn int(&self, name: &str) -> Option<i64> {
+        self.attr(name).ok()
+    }
+
+    fn float(&self, name: &str) -> Option<f32> {
+        self.attr(name).ok()
+    }
+}
+
 /// An operator with one output, whose shape follows from the first input's.
 pub trait Computation: Sized + Send + 'static {
     const NAME: &str;
@@ -31,11 +57,10 @@ pub trait Computation: Sized + Send + 'static {
     const INPLACES: &[(u32, u32)] = &[];
     const ALWAYS_IN_FLOAT32: bool = false;
 
-    /// Reads a node's attributes.
-    fn read(node: &KernelContext) -> ort::Result<Self>;
+    fn read(attributes: &impl Attributes) -> ort::Result<Self>;
 
-    /// The output's shape.
-    fn shape(input: &[i64]) -> Vec<i64> {
+    /// The output's shape. Unknown dimensions are -1.
+    fn shape(&self, input: &[i64]) -> Vec<i64> {
         input.to_vec()
     }
 
@@ -50,7 +75,15 @@ pub struct BiasSilu {
 }
 
 /// SiLU of a depthwise convolution with its bias.
-pub struct Depthwise;
+pub struct Depthwise {
+    pub stride: i64,
+}
+
+/// The largest value of each channel around each pixel.
+pub struct Largest {
+    /// Of the square around the pixel.
+    pub side: i64,
+}
 
 /// The mean of each channel over rows and columns.
 pub struct Mean;
@@ -70,8 +103,8 @@ impl Computation for BiasSilu {
     const OPTIONAL_INPUTS: usize = 1;
     const INPLACES: &[(u32, u32)] = &[(0, 0)];
 
-    fn read(node: &KernelContext) -> ort::Result<Self> {
-        let axis = node.get::<i64>(AXIS).and_then(|axis| usize::try_from(axis).ok());
+    fn read(attributes: &impl Attributes) -> ort::Result<Self> {
+        let axis = attributes.int(AXIS).and_then(|axis| usize::try_from(axis).ok());
         Ok(Self { axis: axis.ok_or_else(|| lacks(Self::NAME, AXIS))? })
     }
 
@@ -103,8 +136,18 @@ impl Computation for Depthwise {
     const NAME: &str = DEPTHWISE_SILU;
     const INPUTS: usize = 3;
 
-    fn read(_: &KernelContext) -> ort::Result<Self> {
-        Ok(Self)
+    fn read(attributes: &impl Attributes) -> ort::Result<Self> {
+        let stride = attributes.int(STRIDE).filter(|stride| *stride > 0);
+        Ok(Self { stride: stride.ok_or_else(|| lacks(Self::NAME, STRIDE))? })
+    }
+
+    fn shape(&self, input: &[i64]) -> Vec<i64> {
+        match *input {
+            [pictures, height, width, channels] => {
+                vec![pictures, strided(height, self.stride), strided(width, self.stride), channels]
+            }
+            _ => input.to_vec(),
+        }
     }
 
     fn plan(&self, inputs: &[&[i64]], half: bool) -> Option<Plan> {
@@ -112,9 +155,11 @@ impl Computation for Depthwise {
         let ([batch, height, width, channels], [side, other_side, of, 1]) = (pictures, weights) else {
             return None;
         };
-        let kernel = match side {
-            3 => Kernel::Depthwise3,
-            5 => Kernel::Depthwise5,
+        let kernel = match (side, self.stride) {
+            (3, 1) => Kernel::Depthwise3,
+            (5, 1) => Kernel::Depthwise5,
+            (3, 2) => Kernel::Depthwise3By2,
+            (5, 2) => Kernel::Depthwise5By2,
             _ => return None,
         };
         let fits = side == other_side && of == channels && *bias == [*channels];
@@ -122,11 +167,34 @@ impl Computation for Depthwise {
             return None;
         }
         number(product(pictures)?)?;
+        let (rows, columns) = (strided(*height, self.stride), strided(*width, self.stride));
         // A thread computes two pixels.
-        let pairs = product(&[*batch, *height, width.checked_add(1)? / 2])?;
+        let pairs = product(&[*batch, rows, columns.checked_add(1)? / 2])?;
         let count = product(&[pairs, channels / lanes(half)])?;
         let numbers = numbers([count, *channels, *width, *height])?;
         Some(Plan { kernel, threads: number(count)?, numbers })
+    }
+}
+
+impl Computation for Largest {
+    const NAME: &str = LARGEST;
+    const INPUTS: usize = 1;
+
+    fn read(attributes: &impl Attributes) -> ort::Result<Self> {
+        let side = attributes.int(SIDE).filter(|side| *side > 0 && side % 2 == 1);
+        Ok(Self { side: side.ok_or_else(|| lacks(Self::NAME, SIDE))? })
+    }
+
+    fn plan(&self, inputs: &[&[i64]], half: bool) -> Option<Plan> {
+        let [pictures @ [_, height, width, channels]] = inputs else { return None };
+        if channels % lanes(half) != 0 {
+            return None;
+        }
+        let values = product(pictures)?;
+        number(values)?;
+        let count = values / lanes(half);
+        let numbers = numbers([count, *channels, *width, *height, self.side / 2])?;
+        Some(Plan { kernel: Kernel::Largest, threads: number(count)?, numbers })
     }
 }
 
@@ -134,11 +202,11 @@ impl Computation for Mean {
     const NAME: &str = MEAN;
     const INPUTS: usize = 1;
 
-    fn read(_: &KernelContext) -> ort::Result<Self> {
+    fn read(_: &impl Attributes) -> ort::Result<Self> {
         Ok(Self)
     }
 
-    fn shape(input: &[i64]) -> Vec<i64> {
+    fn shape(&self, input: &[i64]) -> Vec<i64> {
         match input {
             [pictures, _, _, channels] => vec![*pictures, 1, 1, *channels],
             other => other.to_vec(),
@@ -161,8 +229,8 @@ impl Computation for ScaleNorm {
     const NAME: &str = SCALE_NORM;
     const INPUTS: usize = 2;
 
-    fn read(node: &KernelContext) -> ort::Result<Self> {
-        let factor = |name| node.get::<f32>(name).ok_or_else(|| lacks(Self::NAME, name));
+    fn read(attributes: &impl Attributes) -> ort::Result<Self> {
+        let factor = |name| attributes.float(name).ok_or_else(|| lacks(Self::NAME, name));
         Ok(Self { scale: factor(SCALE)?, floor: factor(FLOOR)? })
     }
 
@@ -188,12 +256,12 @@ impl Computation for Peaks {
     const INPUTS: usize = 2;
     const ALWAYS_IN_FLOAT32: bool = true;
 
-    fn read(_: &KernelContext) -> ort::Result<Self> {
+    fn read(_: &impl Attributes) -> ort::Result<Self> {
         Ok(Self)
     }
 
     /// x, y and both maxima.
-    fn shape(input: &[i64]) -> Vec<i64> {
+    fn shape(&self, input: &[i64]) -> Vec<i64> {
         match input {
             [pictures, points, _] => vec![*pictures, *points, 4],
             other => other.to_vec(),
@@ -228,6 +296,11 @@ fn number(number: i64) -> Option<u32> {
 
 fn numbers<const N: usize>(of: [i64; N]) -> Option<Vec<Parameter>> {
     of.iter().map(|value| number(*value).map(Number)).collect()
+}
+
+/// How many of so many pixels in a row are computed.
+fn strided(pixels: i64, stride: i64) -> i64 {
+    if pixels > 0 { (pixels - 1) / stride + 1 } else { pixels }
 }
 
 fn lacks(operator: &str, attribute: &str) -> ort::Error {

@@ -180,47 +180,72 @@ INLINE struct Vector read_inside(const struct Vector *from, int is_inside) {
 }
 
 #define LARGEST_SIDE 5
+#define LARGEST_STRIDE 2
 
 /* SiLU of a convolution of each channel by itself with its bias. A square of `side` weights for each channel, `[side,side,channels]`,
- * moves over pictures of `width` and `height`, `[N,height,width,channels]`, around which all is 0. This computes a vector of channels
- * of two pixels, which share what is read. The compiler knows `side`, so that a row's reads are under way at once. */
+ * moves by `stride` over pictures of `width` and `height`, `[N,height,width,channels]`, around which all is 0. This computes a vector
+ * of channels of two pixels, which share what is read. The compiler knows `side` and `stride`, so that a row's reads are under way at
+ * once. */
 INLINE void depthwise(uint index, const struct Vector *from, const struct Vector *weights, const struct Vector *bias,
-                      struct Vector *to, uint channels, int width, int height, const int side) {
+                      struct Vector *to, uint channels, int width, int height, const int side, const int stride) {
     int vectors = (int)(channels / LANES), vector = (int)index % vectors, pair = (int)index / vectors;
-    int pairs = (width + 1) / 2, x = pair % pairs * 2, y = pair / pairs % height;
-    int pixel = pair / pairs * width + x, row, column;
+    int columns = (width - 1) / stride + 1, rows = (height - 1) / stride + 1, pairs = (columns + 1) / 2;
+    int x = pair % pairs * 2, y = pair / pairs % rows, picture = pair / pairs / rows, row, column;
+    wide answer = ((wide)picture * rows + y) * columns + x;
+    const struct Vector *pixels = from + (wide)picture * height * width * vectors + vector;
     struct Vector shifts = read(bias + vector);
     float sums[2][LANES];
     uint lane;
     for (lane = 0; lane < LANES; lane++) sums[0][lane] = sums[1][lane] = get(shifts.lane[lane]);
     for (row = 0; row < side; row++) {
-        int below = row - side / 2, is_row = y + below >= 0 && y + below < height;
-        struct Vector values[LARGEST_SIDE + 1], factors[LARGEST_SIDE];
-        const struct Vector *of_row = from + ((long long)pixel + below * width - side / 2) * vectors + vector;
-        UNROLL for (column = 0; column <= side; column++) {
-            int at = x + column - side / 2;
-            values[column] = read_inside(of_row + column * vectors, is_row && at >= 0 && at < width);
+        int of = y * stride + row - side / 2, is_row = of >= 0 && of < height;
+        struct Vector values[LARGEST_SIDE + LARGEST_STRIDE], factors[LARGEST_SIDE];
+        UNROLL for (column = 0; column < side + stride; column++) {
+            int at = x * stride + column - side / 2;
+            values[column] =
+                read_inside(pixels + ((long long)of * width + at) * vectors, is_row && at >= 0 && at < width);
         }
         UNROLL for (column = 0; column < side; column++)
             factors[column] = read(weights + (row * side + column) * vectors + vector);
         UNROLL for (column = 0; column < side; column++) {
             add_products(sums[0], values[column], factors[column]);
-            add_products(sums[1], values[column + 1], factors[column]);
+            add_products(sums[1], values[column + stride], factors[column]);
         }
     }
-    write(to + (wide)pixel * vectors + vector, silu_of_sums(sums[0]));
-    if (x + 1 < width) write(to + (wide)(pixel + 1) * vectors + vector, silu_of_sums(sums[1]));
+    write(to + answer * vectors + vector, silu_of_sums(sums[0]));
+    if (x + 1 < columns) write(to + (answer + 1) * vectors + vector, silu_of_sums(sums[1]));
 }
 
 /* `count` pairs of pixels. */
-KERNEL void depthwise_3(const struct Vector *from, const struct Vector *weights, const struct Vector *bias,
-                        struct Vector *to, uint count, uint channels, int width, int height) {
-    EACH_THREAD(index, count) depthwise(index, from, weights, bias, to, channels, width, height, 3);
-}
+#define DEPTHWISE(name, side, stride)                                                                                        \
+    KERNEL void name(const struct Vector *from, const struct Vector *weights, const struct Vector *bias, struct Vector *to,  \
+                     uint count, uint channels, int width, int height) {                                                     \
+        EACH_THREAD(index, count) depthwise(index, from, weights, bias, to, channels, width, height, side, stride);          \
+    }
 
-KERNEL void depthwise_5(const struct Vector *from, const struct Vector *weights, const struct Vector *bias,
-                        struct Vector *to, uint count, uint channels, int width, int height) {
-    EACH_THREAD(index, count) depthwise(index, from, weights, bias, to, channels, width, height, 5);
+DEPTHWISE(depthwise_3, 3, 1)
+DEPTHWISE(depthwise_5, 5, 1)
+DEPTHWISE(depthwise_3_by_2, 3, 2)
+DEPTHWISE(depthwise_5_by_2, 5, 2)
+
+/* The largest values within `reach` pixels of each of `count` vectors, in pictures `[N,height,width,channels]`. */
+KERNEL void largest(const struct Vector *from, struct Vector *to, uint count, uint channels, int width, int height,
+                    int reach) {
+    EACH_THREAD(index, count) {
+        int vectors = (int)(channels / LANES), pixel = (int)index / vectors;
+        int x = pixel % width, y = pixel / width % height, row, column;
+        int left = x < reach ? -x : -reach, right = x + reach < width ? reach : width - 1 - x;
+        int top = y < reach ? -y : -reach, bottom = y + reach < height ? reach : height - 1 - y;
+        struct Vector best = read(from + index);
+        uint lane;
+        for (row = top; row <= bottom; row++)
+            for (column = left; column <= right; column++) {
+                struct Vector values = read(from + (long long)index + (row * width + column) * vectors);
+                for (lane = 0; lane < LANES; lane++)
+                    if (get(values.lane[lane]) > get(best.lane[lane])) best.lane[lane] = values.lane[lane];
+            }
+        write(to + index, best);
+    }
 }
 
 /* The sums over a block's threads, in all of them. */

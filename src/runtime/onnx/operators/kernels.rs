@@ -26,6 +26,9 @@ pub enum Kernel {
     BiasSiluOfChannels,
     Depthwise3,
     Depthwise5,
+    Depthwise3By2,
+    Depthwise5By2,
+    Largest,
     Mean,
     ScaleNorm,
     Peaks,
@@ -33,12 +36,15 @@ pub enum Kernel {
 
 impl Kernel {
     /// By their order.
-    pub const NAMES: [&CStr; 8] = [
+    pub const NAMES: [&CStr; 11] = [
         c"bias_silu",
         c"bias_silu_of_rows",
         c"bias_silu_of_channels",
         c"depthwise_3",
         c"depthwise_5",
+        c"depthwise_3_by_2",
+        c"depthwise_5_by_2",
+        c"largest",
         c"mean",
         c"scale_norm",
         c"peaks",

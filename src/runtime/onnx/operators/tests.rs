@@ -11,7 +11,7 @@ use prost::{Message, bytes::Bytes};
 
 use super::{
     super::{
-        adapted::{compare, crop, model, run_adapted, runtime, session},
+        adapted::{crop, model, runtime, session},
         session::{LoadError, Session},
     },
     computations::Plan,
@@ -19,10 +19,13 @@ use super::{
     *,
 };
 use crate::{
-    network::graph::{
-        Adaptation, Layout, adapt,
-        messages::{Model, Node},
-        read,
+    network::{
+        contract::IMAGE,
+        graph::{
+            Adaptation, Layout, adapt,
+            messages::{Model, Node},
+            read,
+        },
     },
     platform::nvrtc::tests::compiled,
 };
@@ -60,10 +63,15 @@ impl Cpu {
                         LIBRARY.get(name).unwrap();
                     kernel(at(0), at(1), at(2), at(3), number(4), number(5), number(6));
                 }
-                Kernel::Depthwise3 | Kernel::Depthwise5 => {
+                Kernel::Depthwise3 | Kernel::Depthwise5 | Kernel::Depthwise3By2 | Kernel::Depthwise5By2 => {
                     let kernel: Symbol<unsafe extern "C" fn(At, At, At, At, u32, u32, u32, u32)> =
                         LIBRARY.get(name).unwrap();
                     kernel(at(0), at(1), at(2), at(3), number(4), number(5), number(6), number(7));
+                }
+                Kernel::Largest => {
+                    let kernel: Symbol<unsafe extern "C" fn(At, At, u32, u32, u32, u32, u32)> =
+                        LIBRARY.get(name).unwrap();
+                    kernel(at(0), at(1), number(2), number(3), number(4), number(5), number(6));
                 }
                 Kernel::Mean => {
                     let kernel: Symbol<unsafe extern "C" fn(At, At, u32, u32, u32)> =
@@ -139,17 +147,32 @@ fn without_nhwc_conv(model: &mut Model) {
 /// With channels first and last, and in a batch.
 #[test]
 fn graphs_with_our_operators_answer_as_those_with_onnxs() {
-    let model = model("models/rtmpose-t.onnx");
-    let crops = [crop(192, 256, 5), crop(192, 256, 6)];
-    let mut onnxs = session(&adapt(&model, &Adaptation::default()).unwrap());
-    let expected = run_adapted(&mut onnxs, &crops, [256, 192]);
-    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-        let adaptation = Adaptation { operators: Some(layout), ..Adaptation::default() };
-        let mut ours = read(Bytes::from(adapt(&model, &adaptation).unwrap())).unwrap();
-        without_nhwc_conv(&mut ours);
-        let mut ours = session_with_operators(&ours.encode_to_vec());
-        let (moved, worst) = compare(&expected, &run_adapted(&mut ours, &crops, [256, 192]));
-        assert!(moved == 0 && worst < 1e-4, "{layout:?}: {moved} points moved, maxima differ by {worst}");
+    for (name, [height, width]) in
+        [("models/rtmpose-t.onnx", [256, 192]), ("tests/networks/yolox-body.onnx", [64, 96])]
+    {
+        let model = model(name);
+        let crops = [crop(width, height, 5), crop(width, height, 6)].concat();
+        let plain = adapt(&model, &Adaptation::default()).unwrap();
+        let output = read(Bytes::from(plain.clone())).unwrap().graph.unwrap().output[0].name().to_string();
+        let run = |mut session: Session| {
+            let outputs = session.run((IMAGE, [2, height, width, 3], &crops[..]), None).unwrap();
+            outputs.get(&output).unwrap().1.to_vec()
+        };
+        let expected = run(session(&plain));
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            let adaptation = Adaptation { operators: Some(layout), ..Adaptation::default() };
+            let mut ours = read(Bytes::from(adapt(&model, &adaptation).unwrap())).unwrap();
+            without_nhwc_conv(&mut ours);
+            let found = run(session_with_operators(&ours.encode_to_vec()));
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                let difference = (found - expected).abs();
+                assert!(
+                    difference < 1e-4 * expected.abs().max(1.0),
+                    "{name}, {layout:?}: {found}, {expected}"
+                );
+            }
+        }
     }
 }
 
@@ -157,7 +180,7 @@ fn graphs_with_our_operators_answer_as_those_with_onnxs() {
 fn computed<C: Computation>(computation: &C, inputs: &[(&[i64], &[f32])]) -> (Vec<f32>, Kernel) {
     let shapes: Vec<_> = inputs.iter().map(|(shape, _)| *shape).collect();
     let Plan { kernel, threads, numbers } = computation.plan(&shapes, false).expect("they belong together");
-    let mut answers = vec![0f32; C::shape(shapes[0]).iter().product::<i64>() as usize];
+    let mut answers = vec![0f32; computation.shape(shapes[0]).iter().product::<i64>() as usize];
     let missing = C::INPUTS + C::OPTIONAL_INPUTS - inputs.len();
     let tensors = inputs.iter().map(|(_, values)| values.as_ptr().addr() as u64);
     let addresses = tensors.chain((0..missing).map(|_| 0)).chain([answers.as_mut_ptr().addr() as u64]);
@@ -214,34 +237,67 @@ fn each_channel_gets_its_own_bias() {
     }
 }
 
+/// The value at a place of pictures `[N,height,width,channels]`; none outside.
+fn at(values: &[f32], shape: [i64; 4], [picture, y, x, channel]: [i64; 4]) -> Option<f32> {
+    let [_, height, width, channels] = shape;
+    let is_inside = (0..height).contains(&y) && (0..width).contains(&x);
+    is_inside.then(|| values[(((picture * height + y) * width + x) * channels + channel) as usize])
+}
+
+/// The places of pictures, in their order.
+fn places([pictures, height, width, channels]: [i64; 4]) -> impl Iterator<Item = [i64; 4]> {
+    (0..pictures * height * width * channels).map(move |index| {
+        let (channel, pixel) = (index % channels, index / channels);
+        [pixel / width / height, pixel / width % height, pixel % width, channel]
+    })
+}
+
+/// The distances to the pixels of a square from its middle.
+fn square(side: i64) -> impl Iterator<Item = (i64, i64)> {
+    let all = move || -side / 2..=side / 2;
+    all().flat_map(move |row| all().map(move |column| (row, column)))
+}
+
+/// Pictures whose sides are odd and even.
 #[test]
 fn channels_are_convolved_by_themselves() {
-    for side in [3, 5] {
-        let [pictures, height, width, channels] = [2, 4, 3, 8];
-        let values = numbers(pictures * height * width * channels, 1);
+    for (side, stride, [height, width]) in
+        [(3, 1, [4, 3]), (5, 1, [4, 3]), (3, 2, [4, 3]), (5, 2, [7, 6]), (5, 2, [1, 9]), (3, 2, [5, 8])]
+    {
+        let (shape, channels) = ([2, height, width, 8], 8);
+        let values = numbers(shape.iter().product(), 1);
         let (weights, bias) = (numbers(side * side * channels, 2), numbers(channels, 3));
-        let at = |picture: i64, y: i64, x: i64, channel: i64| {
-            let is_inside = (0..height).contains(&y) && (0..width).contains(&x);
-            let index = ((picture * height + y) * width + x) * channels + channel;
-            if is_inside { values[index as usize] } else { 0.0 }
-        };
-        let mut expected = Vec::new();
-        for index in 0..pictures * height * width * channels {
-            let (channel, pixel) = (index % channels, index / channels);
-            let (x, y, picture) = (pixel % width, pixel / width % height, pixel / width / height);
+        let answers = [2, (height + stride - 1) / stride, (width + stride - 1) / stride, channels];
+        let of = |[picture, y, x, channel]: [i64; 4]| {
             let mut sum = bias[channel as usize];
-            for (row, column) in (0..side).flat_map(|row| (0..side).map(move |column| (row, column))) {
-                let weight = weights[((row * side + column) * channels + channel) as usize];
-                sum += weight * at(picture, y + row - side / 2, x + column - side / 2, channel);
+            for (number, (down, right)) in square(side).enumerate() {
+                let place = [picture, y * stride + down, x * stride + right, channel];
+                let weight = weights[number * channels as usize + channel as usize];
+                sum += weight * at(&values, shape, place).unwrap_or_default();
             }
-            expected.push(silu(sum));
-        }
-        let inputs = [
-            (&[pictures, height, width, channels][..], &values[..]),
-            (&[side, side, channels, 1], &weights),
-            (&[channels], &bias),
-        ];
-        assert_close(&computed(&Depthwise, &inputs).0, &expected);
+            silu(sum)
+        };
+        let depthwise = Depthwise { stride };
+        assert_eq!(depthwise.shape(&shape), answers);
+        let inputs =
+            [(&shape[..], &values[..]), (&[side, side, channels, 1], &weights), (&[channels], &bias)];
+        assert_close(&computed(&depthwise, &inputs).0, &places(answers).map(of).collect::<Vec<_>>());
+    }
+}
+
+/// Also with squares that are larger than the picture.
+#[test]
+fn the_largest_values_around_pixels_are_found() {
+    let shape = [2, 4, 3, 8];
+    let values: Vec<_> = numbers(shape.iter().product(), 1).iter().map(|value| value - 3.0).collect();
+    for side in [1, 3, 5, 13] {
+        let of = |[picture, y, x, channel]: [i64; 4]| {
+            let near = square(side)
+                .filter_map(|(down, right)| at(&values, shape, [picture, y + down, x + right, channel]));
+            near.fold(f32::NEG_INFINITY, f32::max)
+        };
+        let (found, _) = computed(&Largest { side }, &[(&shape, &values)]);
+        assert_eq!(found, places(shape).map(of).collect::<Vec<_>>(), "{side}");
     }
 }
 
@@ -292,8 +348,11 @@ fn tensors_that_do_not_belong_together_are_refused() {
     {
         let [side, other, of] = weights;
         let inputs = [&[1, 5, 5, channels][..], &[side, other, of, 1], &[bias]];
-        assert_eq!(Depthwise.plan(&inputs, false), None, "{weights:?}");
+        assert_eq!(Depthwise { stride: 1 }.plan(&inputs, false), None, "{weights:?}");
     }
+    let inputs = [&[1, 5, 5, 4][..], &[3, 3, 4, 1], &[4]];
+    assert_eq!(Depthwise { stride: 3 }.plan(&inputs, false), None);
+    assert_eq!(Largest { side: 5 }.plan(&[&[1, 2, 2, 6]], false), None);
     assert_eq!(Mean.plan(&[&[1, 2, 2, 6]], false), None);
     assert_eq!(Mean.plan(&[&[1, 0, 2, 8]], false), None);
     assert_eq!(Mean.plan(&[&[2, 3, 3, 8]], true).unwrap().threads, 2 * BLOCK);
