@@ -228,6 +228,110 @@ DEPTHWISE(depthwise_5, 5, 1)
 DEPTHWISE(depthwise_3_by_2, 3, 2)
 DEPTHWISE(depthwise_5_by_2, 5, 2)
 
+#define LARGEST_TALL 2
+#define LARGEST_BROAD 8
+
+#ifdef __CUDACC__
+
+/* Two answers that a thread writes at once. */
+struct Pair {
+    number lane[2];
+} __attribute__((aligned(2 * sizeof(number))));
+
+INLINE uint4 raw_inside(const number *row, uint at, uint count, int is_inside) {
+    uint4 zeros = {0, 0, 0, 0};
+    return is_inside && at < count ? *(const uint4 *)(row + at) : zeros;
+}
+
+#ifdef HALF
+#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+#else
+#define MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+#endif
+
+INLINE void multiply_half(float *sums, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1) {
+#if __CUDA_ARCH__ >= 800
+    asm(MMA "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+#else
+    __trap();
+#endif
+}
+
+/* Adds the products of 16 rows and 8 columns to a warp's `sums`. Four threads in sequence share a row, the 8th after it, and a column,
+ * of which each thread has the same 16 bytes: the order in which products are added does not matter. */
+INLINE void multiply(float *sums, uint4 row, uint4 eighth, uint4 column) {
+    multiply_half(sums, row.x, eighth.x, row.y, eighth.y, column.x, column.y);
+    multiply_half(sums, row.z, eighth.z, row.w, eighth.w, column.z, column.w);
+}
+
+/* A warp computes 16 rows `tall` times and 8 columns `broad` times. */
+INLINE void pointwise(uint index, const number *from, const number *weights, const number *bias, const number *added,
+                      number *to, uint rows, uint inputs, uint outputs, const int tall, const int broad) {
+    uint across = (outputs + 8 * broad - 1) / (8 * broad);
+    uint top = index / across * 16 * tall + LANE / 4, left = index % across * 8 * broad, part = LANE % 4, start;
+    float sums[LARGEST_TALL][LARGEST_BROAD][4] = {{{0.0f}}};
+    int row, column, lower, lane;
+    for (start = 0; start < inputs; start += 4 * LANES) {
+        uint at = start + part * LANES;
+        uint4 values[LARGEST_TALL][2], factors[LARGEST_BROAD];
+        UNROLL for (row = 0; row < tall; row++) UNROLL for (lower = 0; lower < 2; lower++) {
+            uint of = top + row * 16 + lower * 8;
+            values[row][lower] = raw_inside(from + (wide)of * inputs, at, inputs, of < rows);
+        }
+        UNROLL for (column = 0; column < broad; column++) {
+            uint of = left + column * 8 + LANE / 4;
+            factors[column] = raw_inside(weights + (wide)of * inputs, at, inputs, of < outputs);
+        }
+        UNROLL for (row = 0; row < tall; row++) UNROLL for (column = 0; column < broad; column++)
+            multiply(sums[row][column], values[row][0], values[row][1], factors[column]);
+    }
+    UNROLL for (row = 0; row < tall; row++) UNROLL for (column = 0; column < broad; column++)
+        UNROLL for (lower = 0; lower < 2; lower++) {
+            uint of = top + row * 16 + lower * 8, channel = left + column * 8 + part * 2;
+            wide place = (wide)of * outputs + channel;
+            if (of < rows && channel < outputs) {
+                struct Pair shifts = *(const struct Pair *)(bias + channel), sum = shifts, answer;
+                if (added) sum = *(const struct Pair *)(added + place);
+                UNROLL for (lane = 0; lane < 2; lane++) {
+                    float value = silu(sums[row][column][2 * lower + lane] + get(shifts.lane[lane]));
+                    answer.lane[lane] = put(added ? value + get(sum.lane[lane]) : value);
+                }
+                *(struct Pair *)(to + place) = answer;
+            }
+        }
+}
+
+#else
+
+INLINE void pointwise(uint index, const number *from, const number *weights, const number *bias, const number *added,
+                      number *to, uint rows, uint inputs, uint outputs, const int tall, const int broad) {
+    uint across = (outputs + 8 * broad - 1) / (8 * broad);
+    uint top = index / across * 16 * tall, left = index % across * 8 * broad, row, channel, at;
+    for (row = top; row < top + 16 * tall && row < rows; row++)
+        for (channel = left; channel < left + 8 * broad && channel < outputs; channel++) {
+            wide place = (wide)row * outputs + channel;
+            float sum = bias[channel];
+            for (at = 0; at < inputs; at++) sum += from[(wide)row * inputs + at] * weights[(wide)channel * inputs + at];
+            to[place] = silu(sum) + (added ? added[place] : 0.0f);
+        }
+}
+
+#endif
+
+/* SiLU of `[rows,inputs]` times `[outputs,inputs]`, transposed, plus a bias; then `added` is added, if there is any. In float32 the
+ * factors are rounded to 10 bits (TF32). `count` warps. */
+#define POINTWISE(name, tall, broad)                                                                                         \
+    KERNEL void name(const number *from, const number *weights, const number *bias, const number *added, number *to,         \
+                     uint count, uint rows, uint inputs, uint outputs) {                                                     \
+        EACH_WARP(index, count)                                                                                              \
+        pointwise(index, from, weights, bias, added, to, rows, inputs, outputs, tall, broad);                                \
+    }
+
+POINTWISE(pointwise_small, 1, 4)
+POINTWISE(pointwise_large, 2, 8)
+
 /* The largest values within `reach` pixels of each of `count` vectors, in pictures `[N,height,width,channels]`. */
 KERNEL void largest(const struct Vector *from, struct Vector *to, uint count, uint channels, int width, int height,
                     int reach) {
