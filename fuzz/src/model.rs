@@ -2,17 +2,16 @@
 
 use gstrtmpose::network::{
     check_and_adapt, check_cut_and_adapt,
-    graph::{Adaptation, Layout, Operators, adapt, read},
+    graph::{Adaptation, Layout, adapt, read},
 };
 
 pub fn run(bytes: &[u8]) {
     for (half, fixed_batch, operators) in [
         (false, None, None),
         (true, None, None),
-        (false, Some(3), Some((Layout::ChannelsFirst, false))),
-        (true, None, Some((Layout::ChannelsLast, true))),
+        (false, Some(3), Some(Layout::ChannelsFirst)),
+        (true, None, Some(Layout::ChannelsLast)),
     ] {
-        let operators = operators.map(|(layout, pointwise)| Operators { layout, pointwise });
         let adaptation = Adaptation { half, fixed_batch, operators, ..Adaptation::default() };
         match check_and_adapt(bytes, &adaptation) {
             // What ONNX Runtime gets keeps to the contract, too.

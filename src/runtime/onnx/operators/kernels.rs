@@ -28,8 +28,6 @@ pub enum Kernel {
     Depthwise5,
     Depthwise3By2,
     Depthwise5By2,
-    PointwiseSmall,
-    PointwiseLarge,
     Largest,
     Mean,
     ScaleNorm,
@@ -38,7 +36,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// By their order.
-    pub const NAMES: [&CStr; 13] = [
+    pub const NAMES: [&CStr; 11] = [
         c"bias_silu",
         c"bias_silu_of_rows",
         c"bias_silu_of_channels",
@@ -46,8 +44,6 @@ impl Kernel {
         c"depthwise_5",
         c"depthwise_3_by_2",
         c"depthwise_5_by_2",
-        c"pointwise_small",
-        c"pointwise_large",
         c"largest",
         c"mean",
         c"scale_norm",
@@ -60,7 +56,6 @@ pub struct Kernels {
     half: bool,
     context: Arc<CudaContext>,
     functions: [sys::CUfunction; Kernel::NAMES.len()],
-    has_tensor_cores: bool,
 }
 
 // SAFETY: the handles may be used by any thread whose context is theirs.
@@ -86,17 +81,8 @@ impl Kernels {
     fn load(number: i32, half: bool) -> Result<Self, String> {
         let context = cuda::context(number)?;
         let source = format!("{}{}", if half { "#define HALF\n" } else { "" }, include_str!("kernels.cu"));
-        let (major, _) =
-            context.compute_capability().map_err(|error| format!("CUDA on GPU {number}: {:?}", error.0))?;
-        let has_tensor_cores = major >= 8;
-        let architecture = has_tensor_cores.then_some(c"--gpu-architecture=compute_80");
-        let (_, functions) = load_kernels(c"kernels", &source, architecture, Kernel::NAMES)?;
-        Ok(Self { half, context, functions, has_tensor_cores })
-    }
-
-    /// Whether [`Kernel::PointwiseSmall`] and [`Kernel::PointwiseLarge`] can run.
-    pub fn has_tensor_cores(&self) -> bool {
-        self.has_tensor_cores
+        let (_, functions) = load_kernels(c"kernels", &source, Kernel::NAMES)?;
+        Ok(Self { half, context, functions })
     }
 }
 
