@@ -90,7 +90,8 @@ class Chain(unittest.TestCase):
         return f"rtmposedetect execution-provider=cpu model-file={self.detector} inference-interval={interval} {more}"
 
     def test_the_network_alone_is_nearly_always_right(self):
-        self.assertLessEqual(sum(map(len, self.missed.values())), 1, self.missed)
+        # In 66 frames. CPUs round differently: 0 to 2 were seen.
+        self.assertLessEqual(sum(map(len, self.missed.values())), 3, self.missed)
 
     def check(self, found, interval, people, missed):
         self.assertEqual(len(found), len(people))

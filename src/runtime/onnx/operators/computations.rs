@@ -193,7 +193,9 @@ impl Computation for Largest {
         let values = product(pictures)?;
         number(values)?;
         let count = values / lanes(half);
-        let numbers = numbers([count, *channels, *width, *height, self.side / 2])?;
+        // A pixel farther away than that lies outside.
+        let reach = (self.side / 2).min(*width.max(height));
+        let numbers = numbers([count, *channels, *width, *height, reach])?;
         Some(Plan { kernel: Kernel::Largest, threads: number(count)?, numbers })
     }
 }
