@@ -105,18 +105,18 @@ impl Rewriting<'_> {
             "Transpose"
                 if node.is("Transpose") && node.ints("perm") == TO_LAST && self.are_last(&node.input) =>
             {
-                let value = self.last[&node.input[0]].clone();
+                let value = self.with_channels_last(&node.input[0]);
                 self.graph.node.push(Node::new("Identity", &[&value], &node.output[0]));
             }
             "MaxPool" if node.is("MaxPool") && self.are_last(&node.input) => match side_of_pool(&node) {
                 Some(side) => {
-                    let value = self.last[&node.input[0]].clone();
+                    let value = self.with_channels_last(&node.input[0]);
                     self.add_last(operators::node(LARGEST, &[&value], &node.output[0]).with_int(SIDE, side));
                 }
                 None => self.add_with_channels_first(node),
             },
             "GlobalAveragePool" if node.is("GlobalAveragePool") && self.are_last(&node.input) => {
-                let value = self.last[&node.input[0]].clone();
+                let value = self.with_channels_last(&node.input[0]);
                 self.add_last(operators::node(MEAN, &[&value], &node.output[0]));
             }
             _ => self.add_with_channels_first(node),
@@ -192,17 +192,16 @@ impl Rewriting<'_> {
     fn waits_for_activation(&self, node: &Node) -> bool {
         let weights = self.graph.constant(&node.input[1]).map_or(&[][..], |weights| &weights.dims);
         let &[channels, 1, height, width] = weights else { return false };
-        let all = |name: &str, value: i64| node.ints(name).iter().all(|of| *of == value);
         self.activated.contains(&node.output[0])
             && node.int("group") == Some(channels)
             && channels % VECTOR == 0
             && height == width
             && DEPTHWISE_SIDES.contains(&height)
             && node.ints("pads").len() == 4
-            && all("pads", height / 2)
+            && node.ints_are("pads", height / 2)
             && DEPTHWISE_STRIDES.contains(&stride_of(node))
-            && all("strides", stride_of(node))
-            && all("dilations", 1)
+            && node.ints_are("strides", stride_of(node))
+            && node.ints_are("dilations", 1)
     }
 
     /// The convolution that has waited, with its activation.
@@ -283,13 +282,12 @@ fn stride_of(convolution: &Node) -> i64 {
 /// The side of a pool's square, if the pool keeps the picture's size.
 fn side_of_pool(pool: &Node) -> Option<i64> {
     let [side, other] = pool.ints("kernel_shape") else { return None };
-    let all = |name: &str, value: i64| pool.ints(name).iter().all(|of| *of == value);
     let keeps_size = side == other
         && side % 2 == 1
-        && all("strides", 1)
-        && all("dilations", 1)
+        && pool.ints_are("strides", 1)
+        && pool.ints_are("dilations", 1)
         && pool.ints("pads").len() == 4
-        && all("pads", side / 2)
+        && pool.ints_are("pads", side / 2)
         && pool.int("ceil_mode").unwrap_or(0) == 0
         && pool.attribute("auto_pad").is_none();
     keeps_size.then_some(*side)

@@ -466,6 +466,11 @@ impl Node {
         self.attribute(name).map_or(&[], |attribute| &attribute.ints)
     }
 
+    /// Whether all numbers of the attribute, if it has any, are this one.
+    fn ints_are(&self, name: &str, value: i64) -> bool {
+        self.ints(name).iter().all(|of| *of == value)
+    }
+
     fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attribute.iter().find(|attribute| attribute.name() == name)
     }

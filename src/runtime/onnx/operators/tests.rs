@@ -147,8 +147,9 @@ fn without_nhwc_conv(model: &mut Model) {
 /// With channels first and last, and in a batch.
 #[test]
 fn graphs_with_our_operators_answer_as_those_with_onnxs() {
-    for (name, [height, width]) in
-        [("models/rtmpose-t.onnx", [256, 192]), ("tests/networks/yolox-body.onnx", [64, 96])]
+    // Positions are multiples of half a pixel, so that none of RTMPose's moves; a detector's boxes have fractions.
+    for (name, [height, width], bound) in
+        [("models/rtmpose-t.onnx", [256, 192], 1e-4), ("tests/networks/yolox-body.onnx", [64, 96], 1e-3)]
     {
         let model = model(name);
         let crops = [crop(width, height, 5), crop(width, height, 6)].concat();
@@ -166,11 +167,7 @@ fn graphs_with_our_operators_answer_as_those_with_onnxs() {
             let found = run(session_with_operators(&ours.encode_to_vec()));
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
-                let difference = (found - expected).abs();
-                assert!(
-                    difference < 1e-4 * expected.abs().max(1.0),
-                    "{name}, {layout:?}: {found}, {expected}"
-                );
+                assert!((found - expected).abs() < bound, "{name}, {layout:?}: {found}, {expected}");
             }
         }
     }
