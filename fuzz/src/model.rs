@@ -2,16 +2,17 @@
 
 use gstrtmpose::network::{
     check_and_adapt, check_cut_and_adapt,
-    graph::{Adaptation, Layout, adapt, read},
+    graph::{Adaptation, Layout, Operators, adapt, read},
 };
 
 pub fn run(bytes: &[u8]) {
     for (half, fixed_batch, operators) in [
         (false, None, None),
         (true, None, None),
-        (false, Some(3), Some(Layout::ChannelsFirst)),
-        (true, None, Some(Layout::ChannelsLast)),
+        (false, Some(3), Some((Layout::ChannelsFirst, false))),
+        (true, None, Some((Layout::ChannelsLast, true))),
     ] {
+        let operators = operators.map(|(layout, pointwise)| Operators { layout, pointwise });
         let adaptation = Adaptation { half, fixed_batch, operators, ..Adaptation::default() };
         match check_and_adapt(bytes, &adaptation) {
             // What ONNX Runtime gets keeps to the contract, too.

@@ -83,15 +83,17 @@ impl Nvrtc {
     }
 }
 
-/// Compiles the file `NAME.cu` for the current context, and finds these kernels in it.
+/// Compiles the file `NAME.cu` for the current context, and finds these kernels in it. They may use what the architecture has, an
+/// option of NVRTC's; none: the oldest that NVRTC knows.
 pub fn load_kernels<const N: usize>(
     name: &CStr,
     source: &str,
+    architecture: Option<&CStr>,
     kernels: [&CStr; N],
 ) -> Result<(sys::CUmodule, [sys::CUfunction; N]), String> {
     let failed = |error: DriverError| format!("CUDA kernel {name:?}: {:?}", error.0);
     let source = CString::new(source).map_err(|error| error.to_string())?;
-    let ptx = compile(name, &source)?;
+    let ptx = compile(name, &source, architecture)?;
     // SAFETY: the text is PTX.
     let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(failed)?;
     let mut found = [null_mut(); N];
@@ -111,7 +113,7 @@ pub fn load_kernels<const N: usize>(
 
 /// Compiles CUDA C++ to PTX, which the driver compiles for its GPU. Products and sums are not fused, as on a CPU. `name` is
 /// for messages.
-fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
+fn compile(name: &CStr, source: &CStr, architecture: Option<&CStr>) -> Result<CString, String> {
     let nvrtc = Nvrtc::load()?;
     let mut program = null_mut();
     // SAFETY: the texts live during the call, and there are no headers.
@@ -119,7 +121,8 @@ fn compile(name: &CStr, source: &CStr) -> Result<CString, String> {
     if created != 0 {
         return Err(format!("NVRTC cannot read {name:?}: error {created}"));
     }
-    let options = [c"--fmad=false".as_ptr()];
+    let options = [Some(c"--fmad=false"), architecture].into_iter().flatten().map(CStr::as_ptr);
+    let options: Vec<_> = options.collect();
     // SAFETY: the program was created; the options live during the call.
     let compiled = unsafe { (nvrtc.compile)(program, options.len() as c_int, options.as_ptr()) };
     let result = match compiled {
@@ -180,7 +183,7 @@ pub(crate) mod tests {
     /// Holds with and without a compiler.
     #[test]
     fn what_is_no_kernel_is_an_error_with_a_reason() {
-        let error = compile(c"nothing.cu", c"this is no kernel").unwrap_err();
+        let error = compile(c"nothing.cu", c"this is no kernel", None).unwrap_err();
         assert!(error.contains("libnvrtc") || error.contains("nothing.cu"), "{error}");
     }
 }

@@ -9,8 +9,8 @@ use super::{
     PREFIX,
     messages::{Graph, Node, Tensor},
     operators::{
-        self, AXIS, BIAS_SILU, DEPTHWISE_SIDES, DEPTHWISE_SILU, DEPTHWISE_STRIDES, LARGEST, MEAN, SIDE,
-        STRIDE,
+        self, AXIS, BIAS_SILU, DEPTHWISE_SIDES, DEPTHWISE_SILU, DEPTHWISE_STRIDES, LARGEST, MEAN,
+        POINTWISE_SILU, SIDE, STRIDE,
     },
 };
 
@@ -22,23 +22,28 @@ const TO_LAST: [i64; 4] = [0, 2, 3, 1];
 /// From `[N,H,W,C]` to `[N,C,H,W]`.
 const TO_FIRST: [i64; 4] = [0, 3, 1, 2];
 
+/// From more channels cuDNN's convolution is faster, although bias and activation need a pass of their own then
+/// (benches/RESULTS.md).
+const MOST_CHANNELS: i64 = 128;
+
 /// Operators that treat each number by itself.
 const ELEMENTWISE: [&str; 7] = ["Add", "Cast", "HardSigmoid", "Mul", "Relu", "Sigmoid", "Sub"];
 
 /// Our operators work on as many channels at once (in half precision).
 const VECTOR: i64 = 8;
 
-/// Rewrites a graph. The model must import [`ONNX_RUNTIME`]'s operators, and ours.
-pub(super) fn put_channels_last(graph: &mut Graph) {
-    let activated = graph.node.iter().filter(|node| node.is_our(BIAS_SILU) && node.input.len() == 2);
-    let activated: HashSet<_> = activated.map(|node| node.input[0].clone()).collect();
+/// Rewrites a graph, if wanted also convolutions of 1 x 1. The model must import [`ONNX_RUNTIME`]'s operators, and ours.
+pub(super) fn put_channels_last(graph: &mut Graph, pointwise: bool) {
+    let activated = graph.node.iter().filter(|node| node.is_our(BIAS_SILU));
+    let activated: HashMap<_, _> = activated.map(|node| (node.input[0].clone(), node.input.len())).collect();
     let nodes = std::mem::take(&mut graph.node);
     let mut rewriting = Rewriting {
         graph,
         last: HashMap::new(),
         first: HashSet::new(),
         activated,
-        depthwise: HashMap::new(),
+        pointwise,
+        waiting: HashMap::new(),
     };
     for node in nodes {
         rewriting.add(node);
@@ -54,10 +59,11 @@ struct Rewriting<'a> {
     last: HashMap<String, String>,
     /// Those of them that exist in their own form, too.
     first: HashSet<String>,
-    /// Values of the old graph that only our activation uses.
-    activated: HashSet<String>,
-    /// Depthwise convolutions that wait for their activation, by their outputs.
-    depthwise: HashMap<String, Node>,
+    /// Values of the old graph that only our activation uses, and how many inputs it has.
+    activated: HashMap<String, usize>,
+    pointwise: bool,
+    /// Convolutions that wait for their activation, by their outputs.
+    waiting: HashMap<String, Node>,
 }
 
 impl Rewriting<'_> {
@@ -66,14 +72,17 @@ impl Rewriting<'_> {
         match node.op_type() {
             _ if !has_values => self.add_with_channels_first(node),
             "Conv" if self.is_plane_convolution(&node) => match self.waits_for_activation(&node) {
-                true => drop(self.depthwise.insert(node.output[0].clone(), node)),
+                true => drop(self.waiting.insert(node.output[0].clone(), node)),
                 false => self.add_convolution(node),
             },
             "Transpose" if node.is("Transpose") && node.ints("perm") == TO_FIRST => {
                 self.last.insert(node.output[0].clone(), node.input[0].clone());
             }
             BIAS_SILU if node.is_our(BIAS_SILU) && node.input.len() > 1 => {
-                match self.depthwise.remove(&node.input[0]) {
+                match self.waiting.remove(&node.input[0]) {
+                    Some(convolution) if self.is_pointwise(&convolution) => {
+                        self.add_pointwise(convolution, node);
+                    }
                     Some(convolution) => self.add_depthwise(convolution, node),
                     None => {
                         node.set_int(AXIS, 3);
@@ -188,12 +197,32 @@ impl Rewriting<'_> {
         self.add_last(node);
     }
 
-    /// Whether our operator can compute the convolution together with its activation.
+    /// Whether an operator of ours can compute the convolution together with its activation.
     fn waits_for_activation(&self, node: &Node) -> bool {
-        let weights = self.graph.constant(&node.input[1]).map_or(&[][..], |weights| &weights.dims);
-        let &[channels, 1, height, width] = weights else { return false };
-        self.activated.contains(&node.output[0])
-            && node.int("group") == Some(channels)
+        self.activated
+            .get(&node.output[0])
+            .is_some_and(|inputs| self.is_pointwise(node) || *inputs == 2 && self.is_depthwise(node))
+    }
+
+    fn weights_of(&self, convolution: &Node) -> &[i64] {
+        self.graph.constant(&convolution.input[1]).map_or(&[], |weights| &weights.dims)
+    }
+
+    fn is_pointwise(&self, node: &Node) -> bool {
+        let &[channels, from, 1, 1] = self.weights_of(node) else { return false };
+        self.pointwise
+            && node.int("group").unwrap_or(1) == 1
+            && channels % VECTOR == 0
+            && from % VECTOR == 0
+            && from <= MOST_CHANNELS
+            && node.ints_are("pads", 0)
+            && node.ints_are("strides", 1)
+            && node.ints_are("dilations", 1)
+    }
+
+    fn is_depthwise(&self, node: &Node) -> bool {
+        let &[channels, 1, height, width] = self.weights_of(node) else { return false };
+        node.int("group") == Some(channels)
             && channels % VECTOR == 0
             && height == width
             && DEPTHWISE_SIDES.contains(&height)
@@ -202,6 +231,15 @@ impl Rewriting<'_> {
             && DEPTHWISE_STRIDES.contains(&stride_of(node))
             && node.ints_are("strides", stride_of(node))
             && node.ints_are("dilations", 1)
+    }
+
+    fn add_pointwise(&mut self, convolution: Node, mut activation: Node) {
+        // Weights [M,C,1,1] are in the same order with channels last.
+        activation.input[0] = convolution.input[0].clone();
+        activation.input.insert(1, convolution.input[1].clone());
+        activation.op_type = Some(POINTWISE_SILU.to_string());
+        activation.attribute.clear();
+        self.add_with_channels_last(activation, |number| number == 0 || number == 3);
     }
 
     /// The convolution that has waited, with its activation.

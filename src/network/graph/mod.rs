@@ -74,11 +74,18 @@ pub struct Adaptation {
     pub fixed_batch: Option<usize>,
     /// Accept a crop's colours as planes, uint8 `[N,3,H,W]`: faster on a CPU. No effect on a file that accepts bytes.
     pub planar: bool,
-    /// Use operators of ours for an NVIDIA GPU (`operators`), and values in this layout; none: only ONNX's operators. No effect
-    /// on a file that accepts bytes.
-    pub operators: Option<Layout>,
+    /// Use operators of ours for an NVIDIA GPU; none: only ONNX's operators. No effect on a file that accepts bytes.
+    pub operators: Option<Operators>,
     /// A detector's classes that are people; no effect if the file's answer contains the class.
     pub classes: Classes,
+}
+
+/// Which operators of ours to use (`operators`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operators {
+    pub layout: Layout,
+    /// Also the one for convolutions of 1 x 1, with channels last: it needs tensor cores of compute capability 8.0 or newer.
+    pub pointwise: bool,
 }
 
 /// The order of a value's dimensions.
@@ -159,11 +166,11 @@ pub fn adapt(model: &Model, adaptation: &Adaptation) -> Result<Vec<u8>, String> 
         graph.output = vec![output];
         // The constants are no longer inputs.
         model.ir_version = Some(model.ir_version.unwrap_or_default().max(OLDEST_IR_VERSION));
-        if let Some(layout) = adaptation.operators {
+        if let Some(wanted) = adaptation.operators {
             let is_joined = !has_subgraphs && activations::join(graph) > 0;
-            let is_last = is_joined && layout == Layout::ChannelsLast;
+            let is_last = is_joined && wanted.layout == Layout::ChannelsLast;
             if is_last {
-                layout::put_channels_last(graph);
+                layout::put_channels_last(graph, wanted.pointwise);
             }
             operators::import(&mut model, operators::DOMAIN);
             if is_last {

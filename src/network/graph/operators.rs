@@ -19,6 +19,9 @@ pub const DEPTHWISE_SIDES: [i64; 2] = [3, 5];
 pub const STRIDE: &str = "stride";
 pub const DEPTHWISE_STRIDES: [i64; 2] = [1, 2];
 
+/// SiLU of a convolution of 1 x 1 on `[N,H,W,C]`: weights `[M,C,1,1]`, bias `[M]`; then the fourth input is added, if there is one.
+pub const POINTWISE_SILU: &str = "PointwiseSilu";
+
 /// The largest value of each channel of `[N,H,W,C]` in the square around each pixel.
 pub const LARGEST: &str = "Largest";
 /// The attribute with the square's side, which is odd.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    operators::{BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN, SCALE_NORM},
+    operators::{BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN, POINTWISE_SILU, SCALE_NORM},
     *,
 };
 
@@ -178,11 +178,12 @@ fn what_stands_in_the_way_is_named() {
     }
 }
 
-/// How often each operator occurs in the adapted graph of a file; and how often values are brought into each layout, first into that
-/// with channels last.
-fn count(file: &str, layout: Option<Layout>, operators: &[&str]) -> (Vec<usize>, [usize; 2]) {
-    let adaptation = Adaptation { half: true, operators: layout, ..Adaptation::default() };
-    let graph = read(adapt(&model(file), &adaptation).unwrap().into()).unwrap().graph.unwrap();
+/// A model's operators: how often each occurs in the adapted graph; and the layouts into which values are brought, first those with
+/// channels last.
+fn adapted(name: &str, wanted: Option<(Layout, bool)>, operators: &[&str]) -> (Vec<usize>, [usize; 2]) {
+    let wanted = wanted.map(|(layout, pointwise)| Operators { layout, pointwise });
+    let adaptation = Adaptation { half: true, operators: wanted, ..Adaptation::default() };
+    let graph = read(adapt(&model(name), &adaptation).unwrap().into()).unwrap().graph.unwrap();
     let count = |op: &&str| graph.node.iter().filter(|node| node.op_type() == *op).count();
     let perms = |perm: [i64; 4]| {
         let of_values = |node: &&Node| node.is("Transpose") && graph.constant(&node.input[0]).is_none();
@@ -194,27 +195,41 @@ fn count(file: &str, layout: Option<Layout>, operators: &[&str]) -> (Vec<usize>,
 /// Each convolution of RTMPose with SiLU behind it. Values change their layout before the head only.
 #[test]
 fn our_operators_replace_activations_and_values_keep_one_layout() {
-    const FILE: &str = "models/rtmpose-t.onnx";
-    let onnxs = ["Conv", "Sigmoid", "Add", "MaxPool", "GlobalAveragePool", "ReduceL2", "TopK"];
-    let ours = ["NhwcConv", BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN, SCALE_NORM, PEAKS];
-    for (layout, of_onnx, of_ours) in [
-        (None, [38, 34, 6, 3, 4, 2, 2], [0; 7]),
-        (Some(Layout::ChannelsFirst), [38, 1, 3, 3, 4, 0, 0], [0, 33, 0, 0, 0, 2, 1]),
-        (Some(Layout::ChannelsLast), [0, 1, 3, 0, 0, 0, 0], [34, 29, 4, 3, 4, 2, 1]),
-    ] {
-        assert_eq!(count(FILE, layout, &onnxs), (of_onnx.to_vec(), [0, 1]), "{layout:?}");
-        assert_eq!(count(FILE, layout, &ours).0, of_ours, "{layout:?}");
+    let onnxs = |wanted| {
+        adapted(
+            "models/rtmpose-t.onnx",
+            wanted,
+            &["Conv", "Sigmoid", "Add", "MaxPool", "GlobalAveragePool", "ReduceL2", "TopK"],
+        )
+    };
+    let ours = |wanted| {
+        let ours = [POINTWISE_SILU, BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN, SCALE_NORM, PEAKS];
+        adapted("models/rtmpose-t.onnx", wanted, &[&["NhwcConv"][..], &ours].concat()).0
+    };
+    let (first, last) =
+        (Some((Layout::ChannelsFirst, true)), |pointwise| Some((Layout::ChannelsLast, pointwise)));
+    assert_eq!(onnxs(None), (vec![38, 34, 6, 3, 4, 2, 2], [0, 1]));
+    assert_eq!(ours(None), [0; 8]);
+    assert_eq!(onnxs(first), (vec![38, 1, 3, 3, 4, 0, 0], [0, 1]));
+    assert_eq!(ours(first), [0, 0, 33, 0, 0, 0, 2, 1]);
+    for pointwise in [false, true] {
+        assert_eq!(onnxs(last(pointwise)), (vec![0, 1, 3, 0, 0, 0, 0], [0, 1]));
     }
+    assert_eq!(ours(last(false)), [34, 0, 29, 4, 3, 4, 2, 1]);
+    assert_eq!(ours(last(true)), [25, 9, 20, 4, 3, 4, 2, 1]);
 }
 
-/// Slices, pools, a larger map, and rows of all maps.
+/// A detector's body.
 #[test]
 fn a_detectors_values_keep_one_layout() {
-    const FILE: &str = "tests/networks/yolox-body.onnx";
-    let operators =
-        ["Conv", "MaxPool", "GlobalAveragePool", "NhwcConv", BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN];
-    let last = count(FILE, Some(Layout::ChannelsLast), &operators);
-    assert_eq!(last, (vec![0, 0, 0, 8, 4, 4, 2, 1], [0, 0]));
+    let onnxs = ["Conv", "MaxPool", "GlobalAveragePool", "Resize"];
+    let ours = ["NhwcConv", POINTWISE_SILU, BIAS_SILU, DEPTHWISE_SILU, LARGEST, MEAN];
+    let found = adapted(
+        "tests/networks/yolox-body.onnx",
+        Some((Layout::ChannelsLast, true)),
+        &[&onnxs[..], &ours].concat(),
+    );
+    assert_eq!(found, (vec![0, 0, 0, 1, 5, 3, 1, 4, 2, 1], [0, 0]));
 }
 
 /// A convolution's answer, or its sigmoid, that something else uses too, or that is the graph's, and products of other values.

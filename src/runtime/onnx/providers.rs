@@ -18,9 +18,9 @@ use super::{
 use crate::{
     engine::{Error, ErrorKind, Executor, LoadEvent, Loading},
     network::{
-        Network, Provider, Task,
+        Network, Provider,
         file::ModelFile,
-        graph::{Adaptation, Layout},
+        graph::{Adaptation, Layout, Operators},
     },
 };
 
@@ -121,12 +121,13 @@ impl OnnxBackend {
         let contract = file.contract;
         let batch_size = self.batch_size_or(self.gpu_batch_size()).min(loading.most_crops);
         let sizes = contract.fixed_batch.map_or_else(|| fixed_sizes(batch_size), |fixed| vec![fixed]);
-        let layout = self.layout_on_cuda(file, kernels.is_some());
+        let layout = self.layout_on_cuda(kernels.is_some());
+        let ours = kernels.map(|kernels| Operators { layout, pointwise: kernels.has_tensor_cores() });
         let session = |rows: usize, captured_on: Option<&Stream>| {
             let adaptation = Adaptation {
                 half: self.half(),
                 fixed_batch: Some(rows),
-                operators: kernels.map(|_| layout),
+                operators: ours,
                 ..Adaptation::default()
             };
             self.session(runtime, file, &adaptation, loading, "cuda", |builder| {
@@ -181,11 +182,9 @@ impl OnnxBackend {
     }
 
     /// Tensor cores prefer channels last: a seventh faster in half precision. Without our kernels a quarter in TF32, too, but ONNX
-    /// Runtime's own way there chooses kernels for ten seconds instead of two (measured on an H100). RTMO was not measured with
-    /// ours.
-    fn layout_on_cuda(&self, file: &ModelFile, has_kernels: bool) -> Layout {
-        let is_rtmo = file.contract.takes_whole_frames() && file.contract.task() == Task::Poses;
-        let is_last = if has_kernels { !is_rtmo && self.precision != Precision::Fp32 } else { self.half() };
+    /// Runtime's own way there chooses kernels for ten seconds instead of two (measured on an H100).
+    fn layout_on_cuda(&self, has_kernels: bool) -> Layout {
+        let is_last = if has_kernels { self.precision != Precision::Fp32 } else { self.half() };
         if is_last { Layout::ChannelsLast } else { Layout::ChannelsFirst }
     }
 
@@ -243,7 +242,7 @@ impl OnnxBackend {
             }
         }
         let adaptation = Adaptation { half: self.half(), fixed_batch: None, ..Adaptation::default() };
-        let layout = self.layout_on_cuda(file, false);
+        let layout = self.layout_on_cuda(false);
         let _permit = capture_lock::load();
         let session = self
             .session(runtime, file, &adaptation, loading, "tensorrt", |builder: Builder| {

@@ -49,8 +49,8 @@ impl Device {
         let context = cuda::context(number)?;
         let gst = GstCuda::get()?;
         let failed = |error: DriverError| format!("CUDA on GPU {number}: {:?}", error.0);
-        let (_, [crop]) = load_kernels(c"crop", include_str!("crop.cu"), [c"crop"])?;
-        let (_, [glimpse]) = load_kernels(c"glimpse", include_str!("glimpse.cu"), [c"glimpse"])?;
+        let (_, [crop]) = load_kernels(c"crop", include_str!("crop.cu"), None, [c"crop"])?;
+        let (_, [glimpse]) = load_kernels(c"glimpse", include_str!("glimpse.cu"), None, [c"glimpse"])?;
         let stream = context.new_stream().map_err(failed)?;
         let cells = Memory::new(&context, 0).map_err(failed)?;
         let shared = gst.context(context.cu_ctx().cast(), context.cu_device())?;

@@ -130,7 +130,7 @@ impl Painter {
         // SAFETY: the context lives as long as its owner.
         unsafe {
             result::ctx::set_current(context).map_err(failed)?;
-            let (module, [kernel]) = load_kernels(c"draw", include_str!("draw.cu"), [c"draw"])?;
+            let (module, [kernel]) = load_kernels(c"draw", include_str!("draw.cu"), None, [c"draw"])?;
             match result::stream::create(result::stream::StreamKind::NonBlocking) {
                 Ok(stream) => Ok(Self { context, module, kernel, stream, told: (0, 0), _owner: owner }),
                 Err(error) => {

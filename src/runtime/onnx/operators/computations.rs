@@ -7,7 +7,8 @@ use super::{
     kernels::{BLOCK, Kernel, WARP},
 };
 use crate::network::graph::operators::{
-    AXIS, BIAS_SILU, DEPTHWISE_SILU, FLOOR, LARGEST, MEAN, PEAKS, SCALE, SCALE_NORM, SIDE, STRIDE,
+    AXIS, BIAS_SILU, DEPTHWISE_SILU, FLOOR, LARGEST, MEAN, PEAKS, POINTWISE_SILU, SCALE, SCALE_NORM, SIDE,
+    STRIDE,
 };
 
 /// Bytes that a thread reads at once.
@@ -48,7 +49,7 @@ impl Attributes for ShapeInferenceContext {
     }
 }
 
-/// An operator with one output, whose shape follows from the first input's.
+/// An operator with one output, whose shape follows from those of its inputs.
 pub trait Computation: Sized + Send + 'static {
     const NAME: &str;
     const INPUTS: usize;
@@ -59,9 +60,9 @@ pub trait Computation: Sized + Send + 'static {
 
     fn read(attributes: &impl Attributes) -> ort::Result<Self>;
 
-    /// The output's shape. Unknown dimensions are -1.
-    fn shape(&self, input: &[i64]) -> Vec<i64> {
-        input.to_vec()
+    /// The output's shape. An input has at least one dimension; -1: it is not known.
+    fn shape(&self, inputs: &[&[i64]]) -> Vec<i64> {
+        inputs[0].to_vec()
     }
 
     /// None if the inputs do not belong together, or have more values than a kernel counts.
@@ -78,6 +79,9 @@ pub struct BiasSilu {
 pub struct Depthwise {
     pub stride: i64,
 }
+
+/// SiLU of a convolution of 1 x 1 with its bias; then the fourth input is added, if there is one.
+pub struct Pointwise;
 
 /// The largest value of each channel around each pixel.
 pub struct Largest {
@@ -141,12 +145,12 @@ impl Computation for Depthwise {
         Ok(Self { stride: stride.ok_or_else(|| lacks(Self::NAME, STRIDE))? })
     }
 
-    fn shape(&self, input: &[i64]) -> Vec<i64> {
-        match *input {
+    fn shape(&self, inputs: &[&[i64]]) -> Vec<i64> {
+        match *inputs[0] {
             [pictures, height, width, channels] => {
                 vec![pictures, strided(height, self.stride), strided(width, self.stride), channels]
             }
-            _ => input.to_vec(),
+            _ => inputs[0].to_vec(),
         }
     }
 
@@ -173,6 +177,48 @@ impl Computation for Depthwise {
         let count = product(&[pairs, channels / lanes(half)])?;
         let numbers = numbers([count, *channels, *width, *height])?;
         Some(Plan { kernel, threads: number(count)?, numbers })
+    }
+}
+
+impl Computation for Pointwise {
+    const NAME: &str = POINTWISE_SILU;
+    const INPUTS: usize = 3;
+    const OPTIONAL_INPUTS: usize = 1;
+
+    fn read(_: &impl Attributes) -> ort::Result<Self> {
+        Ok(Self)
+    }
+
+    fn shape(&self, inputs: &[&[i64]]) -> Vec<i64> {
+        match (inputs[0], inputs[1]) {
+            ([before @ .., _], [channels, ..]) => before.iter().chain([channels]).copied().collect(),
+            (other, _) => other.to_vec(),
+        }
+    }
+
+    fn plan(&self, inputs: &[&[i64]], half: bool) -> Option<Plan> {
+        let (pictures, weights, bias) = match inputs {
+            [pictures, weights, bias] => (pictures, weights, bias),
+            [pictures, weights, bias, added] if **added == self.shape(inputs) => (pictures, weights, bias),
+            _ => return None,
+        };
+        let (&[batch, height, width, from], &[to, of, 1, 1]) = (*pictures, *weights) else { return None };
+        if of != from || **bias != [to] || from % lanes(half) != 0 || to % 8 != 0 {
+            return None;
+        }
+        let rows = product(&[batch, height, width])?;
+        let count = product(&[rows.checked_add(15)? / 16, (to + 31) / 32])?;
+        // What a warp reads of a row at once.
+        let at_once = 4 * lanes(half);
+        let kernel = if from <= at_once {
+            Kernel::Pointwise1
+        } else if from <= 2 * at_once {
+            Kernel::Pointwise2
+        } else {
+            Kernel::Pointwise4
+        };
+        let numbers = numbers([count, rows, from, to])?;
+        Some(Plan { kernel, threads: number(count.checked_mul(i64::from(WARP))?)?, numbers })
     }
 }
 
@@ -208,8 +254,8 @@ impl Computation for Mean {
         Ok(Self)
     }
 
-    fn shape(&self, input: &[i64]) -> Vec<i64> {
-        match input {
+    fn shape(&self, inputs: &[&[i64]]) -> Vec<i64> {
+        match inputs[0] {
             [pictures, _, _, channels] => vec![*pictures, 1, 1, *channels],
             other => other.to_vec(),
         }
@@ -263,8 +309,8 @@ impl Computation for Peaks {
     }
 
     /// x, y and both maxima.
-    fn shape(&self, input: &[i64]) -> Vec<i64> {
-        match input {
+    fn shape(&self, inputs: &[&[i64]]) -> Vec<i64> {
+        match inputs[0] {
             [pictures, points, _] => vec![*pictures, *points, 4],
             other => other.to_vec(),
         }
@@ -302,6 +348,7 @@ fn numbers<const N: usize>(of: [i64; N]) -> Option<Vec<Parameter>> {
 
 /// How many of so many pixels in a row are computed.
 fn strided(pixels: i64, stride: i64) -> i64 {
+    // Unknown dimensions are -1.
     if pixels > 0 { (pixels - 1) / stride + 1 } else { pixels }
 }
 

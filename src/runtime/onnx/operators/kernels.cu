@@ -228,6 +228,124 @@ DEPTHWISE(depthwise_5, 5, 1)
 DEPTHWISE(depthwise_3_by_2, 3, 2)
 DEPTHWISE(depthwise_5_by_2, 5, 2)
 
+#define LARGEST_DEPTH 4
+/* Columns of an answer that a warp computes: one thread has 8 of a row in sequence. */
+#define BREADTH 32
+
+#ifdef __CUDACC__
+
+#ifdef HALF
+#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+INLINE uint factor(uint bits) { return bits; }
+#else
+#define MMA "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+/* Tensor cores cut the last 13 bits off, which would make all products too small. */
+INLINE uint factor(uint bits) {
+    uint rounded = bits;
+#if __CUDA_ARCH__ >= 800
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(bits)));
+#endif
+    return rounded;
+}
+#endif
+
+INLINE uint4 factors_inside(const number *row, uint at, uint count, int is_inside) {
+    uint4 bits = {0, 0, 0, 0};
+    if (is_inside && at < count) bits = *(const uint4 *)(row + at);
+    uint4 factors = {factor(bits.x), factor(bits.y), factor(bits.z), factor(bits.w)};
+    return factors;
+}
+
+INLINE void multiply_half(float *sums, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1) {
+#if __CUDA_ARCH__ >= 800
+    asm(MMA "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+#else
+    __trap();
+#endif
+}
+
+/* Adds the products of 16 rows and 8 columns to a warp's `sums`. Four threads in sequence share a row, the 8th after it, and a column,
+ * of which each thread has the same 16 bytes: the order in which products are added does not matter. */
+INLINE void multiply(float *sums, uint4 row, uint4 eighth, uint4 column) {
+    multiply_half(sums, row.x, eighth.x, row.y, eighth.y, column.x, column.y);
+    multiply_half(sums, row.z, eighth.z, row.w, eighth.w, column.z, column.w);
+}
+
+/* A warp computes 16 rows and BREADTH columns. It reads 4 * LANES factors of each `depth` times at once. */
+INLINE void pointwise(uint index, const number *from, const number *weights, const number *bias, const number *added,
+                      number *to, uint rows, uint inputs, uint outputs, const int depth) {
+    uint across = (outputs + BREADTH - 1) / BREADTH, left = index % across * BREADTH;
+    uint top = index / across * 16 + LANE / 4, part = LANE % 4, channel = left + part * 8, start;
+    float sums[BREADTH / 8][4] = {{0.0f}};
+    int step, column, lower, piece, lane;
+    for (start = 0; start < inputs; start += depth * 4 * LANES) {
+        uint4 values[LARGEST_DEPTH][2], factors[LARGEST_DEPTH][BREADTH / 8];
+        UNROLL for (step = 0; step < depth; step++) {
+            uint at = start + (step * 4 + part) * LANES;
+            UNROLL for (lower = 0; lower < 2; lower++) {
+                uint row = top + 8 * lower;
+                values[step][lower] = factors_inside(from + (wide)row * inputs, at, inputs, row < rows);
+            }
+            UNROLL for (column = 0; column < BREADTH / 8; column++) {
+                /* This order gives each thread its columns in sequence. */
+                uint of = left + LANE / 8 * 8 + column * 2 + LANE / 4 % 2;
+                factors[step][column] = factors_inside(weights + (wide)of * inputs, at, inputs, of < outputs);
+            }
+        }
+        UNROLL for (step = 0; step < depth; step++)
+            if (start + step * 4 * LANES < inputs)
+                UNROLL for (column = 0; column < BREADTH / 8; column++)
+                    multiply(sums[column], values[step][0], values[step][1], factors[step][column]);
+    }
+    UNROLL for (lower = 0; lower < 2; lower++) UNROLL for (piece = 0; piece < 8 / (int)LANES; piece++) {
+        uint row = top + 8 * lower, first = channel + piece * LANES;
+        wide place = (wide)row * outputs + first;
+        if (row < rows && channel < outputs) {
+            struct Vector shifts = read((const struct Vector *)(bias + first)), answers, others;
+            if (added) others = read((const struct Vector *)(added + place));
+            UNROLL for (lane = 0; lane < (int)LANES; lane++) {
+                float sum = sums[(piece * (int)LANES + lane) / 2][2 * lower + lane % 2];
+                float value = silu(sum + get(shifts.lane[lane]));
+                answers.lane[lane] = put(added ? value + get(others.lane[lane]) : value);
+            }
+            write((struct Vector *)(to + place), answers);
+        }
+    }
+}
+
+#else
+
+INLINE void pointwise(uint index, const number *from, const number *weights, const number *bias, const number *added,
+                      number *to, uint rows, uint inputs, uint outputs, const int depth) {
+    uint across = (outputs + BREADTH - 1) / BREADTH, left = index % across * BREADTH, top = index / across * 16;
+    uint row, channel, at;
+    (void)depth;
+    for (row = top; row < top + 16 && row < rows; row++)
+        for (channel = left; channel < left + BREADTH && channel < outputs; channel++) {
+            wide place = (wide)row * outputs + channel;
+            float sum = bias[channel];
+            for (at = 0; at < inputs; at++) sum += from[(wide)row * inputs + at] * weights[(wide)channel * inputs + at];
+            to[place] = silu(sum) + (added ? added[place] : 0.0f);
+        }
+}
+
+#endif
+
+/* SiLU of `[rows,inputs]` times `[outputs,inputs]`, transposed, plus a bias; then `added` is added, if there is any. In float32 the
+ * factors are rounded to 10 bits (TF32). `count` warps. */
+#define POINTWISE(name, depth)                                                                                               \
+    KERNEL void name(const number *from, const number *weights, const number *bias, const number *added, number *to,         \
+                     uint count, uint rows, uint inputs, uint outputs) {                                                     \
+        EACH_WARP(index, count)                                                                                              \
+        pointwise(index, from, weights, bias, added, to, rows, inputs, outputs, depth);                                      \
+    }
+
+POINTWISE(pointwise_1, 1)
+POINTWISE(pointwise_2, 2)
+POINTWISE(pointwise_4, 4)
+
 /* The largest values within `reach` pixels of each of `count` vectors, in pictures `[N,height,width,channels]`. */
 KERNEL void largest(const struct Vector *from, struct Vector *to, uint count, uint channels, int width, int height,
                     int reach) {

@@ -28,6 +28,9 @@ pub enum Kernel {
     Depthwise5,
     Depthwise3By2,
     Depthwise5By2,
+    Pointwise1,
+    Pointwise2,
+    Pointwise4,
     Largest,
     Mean,
     ScaleNorm,
@@ -36,7 +39,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// By their order.
-    pub const NAMES: [&CStr; 11] = [
+    pub const NAMES: [&CStr; 14] = [
         c"bias_silu",
         c"bias_silu_of_rows",
         c"bias_silu_of_channels",
@@ -44,11 +47,22 @@ impl Kernel {
         c"depthwise_5",
         c"depthwise_3_by_2",
         c"depthwise_5_by_2",
+        c"pointwise_1",
+        c"pointwise_2",
+        c"pointwise_4",
         c"largest",
         c"mean",
         c"scale_norm",
         c"peaks",
     ];
+
+    /// Threads of a block. Small blocks spread over more of the GPU.
+    fn block(self) -> u32 {
+        match self {
+            Self::Pointwise1 | Self::Pointwise2 | Self::Pointwise4 => 2 * WARP,
+            _ => BLOCK,
+        }
+    }
 }
 
 /// The kernels in a GPU's primary context, which ONNX Runtime also uses, for tensors in one type. They are never unloaded.
@@ -56,6 +70,7 @@ pub struct Kernels {
     half: bool,
     context: Arc<CudaContext>,
     functions: [sys::CUfunction; Kernel::NAMES.len()],
+    has_tensor_cores: bool,
 }
 
 // SAFETY: the handles may be used by any thread whose context is theirs.
@@ -81,8 +96,17 @@ impl Kernels {
     fn load(number: i32, half: bool) -> Result<Self, String> {
         let context = cuda::context(number)?;
         let source = format!("{}{}", if half { "#define HALF\n" } else { "" }, include_str!("kernels.cu"));
-        let (_, functions) = load_kernels(c"kernels", &source, Kernel::NAMES)?;
-        Ok(Self { half, context, functions })
+        let (major, _) =
+            context.compute_capability().map_err(|error| format!("CUDA on GPU {number}: {:?}", error.0))?;
+        let has_tensor_cores = major >= 8;
+        let architecture = has_tensor_cores.then_some(c"--gpu-architecture=compute_80");
+        let (_, functions) = load_kernels(c"kernels", &source, architecture, Kernel::NAMES)?;
+        Ok(Self { half, context, functions, has_tensor_cores })
+    }
+
+    /// Whether [`Kernel::Pointwise1`] and its like can run.
+    pub fn has_tensor_cores(&self) -> bool {
+        self.has_tensor_cores
     }
 }
 
@@ -112,14 +136,14 @@ impl Place for Kernels {
             }
         };
         let mut parameters: Vec<_> = parameters.iter_mut().map(at).collect();
-        let (function, blocks) = (self.functions[kernel as usize], threads.div_ceil(BLOCK));
+        let (function, block) = (self.functions[kernel as usize], kernel.block());
         self.context
             .bind_to_thread()
             .and_then(|()| unsafe {
                 result::launch_kernel(
                     function,
-                    (blocks, 1, 1),
-                    (BLOCK, 1, 1),
+                    (threads.div_ceil(block), 1, 1),
+                    (block, 1, 1),
                     0,
                     stream.cast(),
                     &mut parameters,

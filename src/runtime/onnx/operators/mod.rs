@@ -16,7 +16,7 @@ use ort::{
 };
 
 use crate::network::graph::operators::DOMAIN;
-use computations::{BiasSilu, Computation, Depthwise, Largest, Mean, Peaks, ScaleNorm};
+use computations::{BiasSilu, Computation, Depthwise, Largest, Mean, Peaks, Pointwise, ScaleNorm};
 pub use kernels::Kernels;
 
 /// What computes kernels.
@@ -55,6 +55,7 @@ pub fn operators(place: &Arc<impl Place + 'static>) -> ort::Result<OperatorDomai
     OperatorDomain::new(DOMAIN)?
         .add(Ours::<BiasSilu, _>::at(place))?
         .add(Ours::<Depthwise, _>::at(place))?
+        .add(Ours::<Pointwise, _>::at(place))?
         .add(Ours::<Largest, _>::at(place))?
         .add(Ours::<Mean, _>::at(place))?
         .add(Ours::<ScaleNorm, _>::at(place))?
@@ -107,12 +108,18 @@ impl<C: Computation, P: Place + 'static> Operator for Ours<C, P> {
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        let Some(ValueType::Tensor { ty, shape, .. }) = context.inputs().into_iter().next() else {
+        let inputs = context.inputs();
+        let shapes = inputs.iter().map_while(|input| match input {
+            ValueType::Tensor { shape, .. } => Some(&shape[..]),
+            _ => None,
+        });
+        let shapes: Vec<_> = shapes.collect();
+        let Some(ValueType::Tensor { ty, .. }) = inputs.first().filter(|_| shapes.len() >= C::INPUTS) else {
             return Ok(());
         };
-        let shape = C::read(context)?.shape(&shape);
+        let shape = C::read(context)?.shape(&shapes);
         let dimension_symbols = SymbolicDimensions::empty(shape.len());
-        context.set_output(0, &ValueType::Tensor { ty, shape: Shape::new(shape), dimension_symbols })
+        context.set_output(0, &ValueType::Tensor { ty: *ty, shape: Shape::new(shape), dimension_symbols })
     }
 }
 
@@ -135,7 +142,7 @@ impl<C: Computation, P: Place> Kernel for AtNode<C, P> {
         let plan = self.computation.plan(&shapes, self.place.half()).ok_or_else(|| {
             ort::Error::new(format!("{} cannot be computed on tensors of {shapes:?}", C::NAME))
         })?;
-        let output = context.output(0, self.computation.shape(shapes[0]))?;
+        let output = context.output(0, self.computation.shape(&shapes))?;
         let output = output.ok_or_else(|| ort::Error::new(format!("{} has no output", C::NAME)))?;
         let output = output.downcast::<DynTensorValueType>()?.data_ptr() as u64;
         if plan.threads == 0 {

@@ -22,7 +22,7 @@ use crate::{
     network::{
         contract::IMAGE,
         graph::{
-            Adaptation, Layout, adapt,
+            Adaptation, Layout, Operators, adapt,
             messages::{Model, Node},
             read,
         },
@@ -67,6 +67,11 @@ impl Cpu {
                     let kernel: Symbol<unsafe extern "C" fn(At, At, At, At, u32, u32, u32, u32)> =
                         LIBRARY.get(name).unwrap();
                     kernel(at(0), at(1), at(2), at(3), number(4), number(5), number(6), number(7));
+                }
+                Kernel::Pointwise1 | Kernel::Pointwise2 | Kernel::Pointwise4 => {
+                    let kernel: Symbol<unsafe extern "C" fn(At, At, At, At, At, u32, u32, u32, u32)> =
+                        LIBRARY.get(name).unwrap();
+                    kernel(at(0), at(1), at(2), at(3), at(4), number(5), number(6), number(7), number(8));
                 }
                 Kernel::Largest => {
                     let kernel: Symbol<unsafe extern "C" fn(At, At, u32, u32, u32, u32, u32)> =
@@ -160,14 +165,17 @@ fn graphs_with_our_operators_answer_as_those_with_onnxs() {
             outputs.get(&output).unwrap().1.to_vec()
         };
         let expected = run(session(&plain));
-        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
-            let adaptation = Adaptation { operators: Some(layout), ..Adaptation::default() };
+        for (layout, pointwise) in
+            [(Layout::ChannelsFirst, false), (Layout::ChannelsLast, false), (Layout::ChannelsLast, true)]
+        {
+            let operators = Some(Operators { layout, pointwise });
+            let adaptation = Adaptation { operators, ..Adaptation::default() };
             let mut ours = read(Bytes::from(adapt(&model, &adaptation).unwrap())).unwrap();
             without_nhwc_conv(&mut ours);
             let found = run(session_with_operators(&ours.encode_to_vec()));
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
-                assert!((found - expected).abs() < bound, "{name}, {layout:?}: {found}, {expected}");
+                assert!((found - expected).abs() < bound, "{name}, {operators:?}: {found}, {expected}");
             }
         }
     }
@@ -177,7 +185,7 @@ fn graphs_with_our_operators_answer_as_those_with_onnxs() {
 fn computed<C: Computation>(computation: &C, inputs: &[(&[i64], &[f32])]) -> (Vec<f32>, Kernel) {
     let shapes: Vec<_> = inputs.iter().map(|(shape, _)| *shape).collect();
     let Plan { kernel, threads, numbers } = computation.plan(&shapes, false).expect("they belong together");
-    let mut answers = vec![0f32; computation.shape(shapes[0]).iter().product::<i64>() as usize];
+    let mut answers = vec![0f32; computation.shape(&shapes).iter().product::<i64>() as usize];
     let missing = C::INPUTS + C::OPTIONAL_INPUTS - inputs.len();
     let tensors = inputs.iter().map(|(_, values)| values.as_ptr().addr() as u64);
     let addresses = tensors.chain((0..missing).map(|_| 0)).chain([answers.as_mut_ptr().addr() as u64]);
@@ -275,10 +283,35 @@ fn channels_are_convolved_by_themselves() {
             silu(sum)
         };
         let depthwise = Depthwise { stride };
-        assert_eq!(depthwise.shape(&shape), answers);
+        assert_eq!(depthwise.shape(&[&shape]), answers);
         let inputs =
             [(&shape[..], &values[..]), (&[side, side, channels, 1], &weights), (&[channels], &bias)];
         assert_close(&computed(&depthwise, &inputs).0, &places(answers).map(of).collect::<Vec<_>>());
+    }
+}
+
+/// With tiles that do not end where the tensors do, and with and without something to add.
+#[test]
+fn pixels_are_convolved_by_themselves() {
+    for (rows, from, to, expected) in
+        [(35, 16, 24, Kernel::Pointwise1), (1, 20, 40, Kernel::Pointwise2), (17, 36, 8, Kernel::Pointwise4)]
+    {
+        let (shape, answer) = ([1, rows, 1, from], [1, rows, 1, to]);
+        let (values, weights, bias) = (numbers(rows * from, 1), numbers(to * from, 2), numbers(to, 3));
+        let added = numbers(rows * to, 4);
+        let of = |index: usize| {
+            let (row, channel) = (index / to as usize, index % to as usize);
+            let from = from as usize;
+            let products = values[row * from..][..from].iter().zip(&weights[channel * from..][..from]);
+            silu(products.map(|(value, weight)| value * weight).sum::<f32>() + bias[channel])
+        };
+        let inputs =
+            [(&shape[..], &values[..]), (&[to, from, 1, 1], &weights), (&[to], &bias), (&answer, &added)];
+        let (alone, kernel) = computed(&Pointwise, &inputs[..3]);
+        assert_eq!(kernel, expected, "{rows} rows");
+        assert_close(&alone, &(0..added.len()).map(of).collect::<Vec<_>>());
+        let (sums, _) = computed(&Pointwise, &inputs);
+        assert_close(&sums, &(0..added.len()).map(|index| of(index) + added[index]).collect::<Vec<_>>());
     }
 }
 
