@@ -26,6 +26,7 @@ from PIL import Image
 import rtmpose as R
 from augment import CH, CW, FLIP, H, PAD, W, augment, colours, region, warp
 from graph import Graph
+from teacher import Teacher
 
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000.0
 SHARE = {"ccp": 0.10, "lspet": 0.40, "mpii": 0.17, "coco_train2017": 0.16, "nobody": 0.12, "corner": 0.05}    # of each batch
@@ -216,6 +217,8 @@ def arguments():
     ap.add_argument("--share", type=float, nargs="+", default=[.5], help="of the people in a batch, how many are rendered (1: all); two numbers: at the start and at the end")
     ap.add_argument("--pool", type=int, default=16384, help="rendered crops held"); ap.add_argument("--fresh", type=int, default=64, help="of them renewed a step")
     ap.add_argument("--labeller", help="a checkpoint of RTMPose-t that fills in joints before training begins")
+    ap.add_argument("--teacher", nargs="+", metavar="CKPT", help="checkpoints of RTMPose, of any size, whose answers are targets beside the labels (teacher.py)")
+    ap.add_argument("--teach", type=float, default=.5, help="of the loss on a joint, how much is the teacher's")
     ap.add_argument("--graph", action="store_true", help="replay a step as a CUDA graph: launching its kernels one by one takes longer than they do")
     return ap
 
@@ -295,10 +298,11 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         say(f"goes on from {a.state}: {spent:.0f}s, step {it}")
     back = net.backbone
     if a.labeller:
-        teacher = R.RTMPose("t").to(dev).eval()
-        teacher.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.labeller, map_location=dev).items()})
-        relabel(teacher, tr, say)
-        del teacher
+        labeller = R.RTMPose("t").to(dev).eval()
+        labeller.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.labeller, map_location=dev).items()})
+        relabel(labeller, tr, say)
+        del labeller
+    teacher, taught = (Teacher(a.teacher, dev), a.teach) if a.teacher else (None, 0)
 
     idx = torch.zeros(a.batch, dtype=torch.long, device=dev)
     mean, std = colours(dev)
@@ -307,10 +311,13 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         with torch.no_grad():
             x, k, wt, absent = aug(tr.img[idx], tr.kpts[idx], tr.wgt[idx], tr.gone[idx], tr.box[idx], tr.edge[idx], hard, mean, std)
             tx, ty, ok = R.simcc_targets(k, wt > 0, (H, W))
+            answer = teacher(x) if teacher else None
         with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda", cache_enabled=False):    # the head, with its squared attention, stays in float32
             f = back(x)
         sx, sy = net.head(f.float())
-        loss = pose_loss((sx, sy), (tx, ty), wt * ok, absent)
+        weight = wt * ok
+        loss = pose_loss((sx, sy), (tx, ty), weight * (1 - taught), absent)
+        if teacher: loss = loss + taught * teacher.loss((sx, sy), answer, weight, absent)
         loss.backward()
         if update:
             torch.nn.utils.clip_grad_norm_(net.parameters(), a.clip)

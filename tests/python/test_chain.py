@@ -113,8 +113,9 @@ class Chain(unittest.TestCase):
             self.assertEqual(person.switches, 0)
             if interval == 1:
                 self.assertLessEqual(set(person.misses), missed[identity], f"person {identity}")
-            # Boxes between detections follow the points, so that it may be another frame.
-            self.assertLessEqual(len(person.misses), len(missed[identity]), f"person {identity}: {person.misses}")
+            # Boxes between detections follow the points, so that it may be other frames, and one more where half of the limbs are right.
+            more = int(interval > 1)
+            self.assertLessEqual(len(person.misses), len(missed[identity]) + more, f"person {identity}: {person.misses}")
 
     def test_people_keep_boxes_and_ids_between_detections(self):
         # 6 is a detector at 5 frames a second and a pose network at 30.
