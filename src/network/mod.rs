@@ -33,7 +33,8 @@ pub struct Network {
     pub height: u32,
     pub kind: Kind,
     pub provider: Provider,
-    /// The factor that makes its scores chances (`models/training/calibrate.py`); 1 for models that have none.
+    /// What its scores must be divided by for the tracker's thresholds (`models/training/calibrate.py`); 1 for models whose scores are
+    /// no chances.
     pub score_unit: f32,
     /// SHA-256 of the model file, in hexadecimal; none if there is no file.
     pub sha256: Option<String>,

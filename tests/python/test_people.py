@@ -51,10 +51,10 @@ class Pictures(unittest.TestCase):
 
 
 def without_calibration(out):
-    """Writes the embedded model with the scores that it was trained to give (models/training/calibrate.py)."""
+    """Writes the embedded model with the scores for which the tracker's thresholds are (models/training/calibrate.py)."""
     model = onnx.load(str(ROOT / "models/rtmpose-t.onnx"))
-    (factor,) = (tensor for tensor in model.graph.initializer if tensor.name == "score_unit")
-    factor.CopyFrom(numpy_helper.from_array(np.float32(1), factor.name))
+    (factor,) = (tensor for tensor in model.graph.initializer if tensor.name == "score_factor")
+    factor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(factor) / np.float32(1.28), factor.name))
     helper.set_model_props(model, {})
     onnx.save(model, out)
 
@@ -69,7 +69,7 @@ class Scores(unittest.TestCase):
         self.assertEqual(ids(plain), [[1, 2]] * 12)
         for frame, other in zip(seen, plain):
             np.testing.assert_allclose(frame.points[..., :2], other.points[..., :2], atol=0.01)
-            np.testing.assert_allclose(frame.points[..., 2], 1.32 * other.points[..., 2], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(frame.points[..., 2], 1.28 * other.points[..., 2], rtol=1e-4, atol=1e-5)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ fn only_the_norms_stay_in_float32() {
             ("/head/gau/ln/Constant_1_output_0", 1),
             ("/head/mlp/mlp.0/Constant_1_output_0", 1),
             ("rtmposebatch/half", 1),
-            ("score_unit", 1)
+            ("score_factor", 1)
         ]
     );
     let casts = graph.node.iter().filter(|node| node.is("Cast"));
