@@ -64,7 +64,7 @@ def main():
     a = ap.parse_args()
     os.makedirs(os.path.dirname(os.path.abspath(a.out)), exist_ok=True)
     net = R.RTMPose(a.size)
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.checkpoint, map_location="cpu").items()})
+    net.load_state_dict(R.weights(a.checkpoint))
     net = net.eval().to(memory_format=torch.contiguous_format)
     outputs = export(net, a.out)
     h, w = net.size_hw

@@ -212,13 +212,9 @@ def simcc_targets(kpts, visible, size_hw=(256, 192), sigma=(4.9, 5.66), split=2.
     return outs[0] * wgt[..., None], outs[1] * wgt[..., None], wgt
 
 
-def simcc_loss(pred, target, weight, beta=10.0):
-    """KL(softmax(beta*label) || softmax(beta*logit)), mean over bins, summed over points and axes, over K."""
-    loss = 0.0
-    for p, t in zip(pred, target):
-        kl = F.kl_div(F.log_softmax(p * beta, -1), F.softmax(t * beta, -1), reduction="none").mean(-1)
-        loss = loss + (kl * weight).sum()
-    return loss / pred[0].shape[1]
+def weights(path, device="cpu"):
+    """A checkpoint's state, in float32 where train.py stored it in half precision."""
+    return {k: v.float() if v.is_floating_point() else v for k, v in torch.load(path, map_location=device).items()}
 
 
 def decode(sx, sy, split=2.0):

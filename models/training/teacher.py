@@ -21,7 +21,7 @@ def size_of(weights):
 
 def load(path, dev):
     """A network that only answers: its batch norms are part of its convolutions, its backbone in bfloat16 on a GPU."""
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in torch.load(path, map_location=dev).items()}
+    weights = R.weights(path, dev)
     net = R.RTMPose(size_of(weights)).to(dev).eval().requires_grad_(False)
     net.load_state_dict(weights)
     for m in net.modules():

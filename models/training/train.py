@@ -281,7 +281,7 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
     prob = ends[0].clone()
     net = R.RTMPose(a.size).to(dev)
     if a.init:
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.init, map_location=dev).items()}, strict=True)
+        net.load_state_dict(R.weights(a.init, dev), strict=True)
     ema = R.RTMPose(a.size).to(dev).eval()
     net.to(memory_format=torch.channels_last); ema.to(memory_format=torch.channels_last)
     ema.load_state_dict(net.state_dict())
@@ -299,7 +299,7 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
     back = net.backbone
     if a.labeller:
         labeller = R.RTMPose("t").to(dev).eval()
-        labeller.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.labeller, map_location=dev).items()})
+        labeller.load_state_dict(R.weights(a.labeller, dev))
         relabel(labeller, tr, say)
         del labeller
     teacher, taught = (Teacher(a.teacher, dev), a.teach) if a.teacher else (None, 0)

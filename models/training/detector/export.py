@@ -16,6 +16,7 @@ import torch
 from network import SIDE, Detector, Exported
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import rtmpose as R
 from export import tidy                                             # ../export.py
 
 
@@ -27,7 +28,7 @@ def main():
     os.makedirs(os.path.dirname(os.path.abspath(a.out)), exist_ok=True)
     net = Detector()
     if a.checkpoint != "random":
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in torch.load(a.checkpoint, map_location="cpu").items()})
+        net.load_state_dict(R.weights(a.checkpoint))
     net = Exported(net).eval()
     axes = {n: {0: "batch"} for n in ("images", "output")}
     torch.onnx.export(net, (torch.zeros(2, 3, SIDE, SIDE),), a.out, input_names=["images"], output_names=["output"], dynamic_axes=axes, opset_version=17,

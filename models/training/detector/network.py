@@ -86,8 +86,7 @@ class Detector(nn.Module):
 
     def start(self, path):
         """Takes the backbone's weights from a checkpoint of RTMPose-t."""
-        sd = torch.load(path, map_location="cpu")
-        known = {k: v.float() if v.is_floating_point() else v for k, v in sd.items() if k.startswith("backbone.") and not k.startswith("backbone.stage4")}
+        known = {k: v for k, v in R.weights(path).items() if k.startswith("backbone.") and not k.startswith("backbone.stage4")}
         lost = self.load_state_dict(known, strict=False)
         assert not lost.unexpected_keys and not any(k.startswith("backbone.") for k in lost.missing_keys), lost
 
