@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Multiplies a file's scores, so that a score is the chance that the point lies near its label (evaluate.py --reliability).
 
-    python calibrate.py FILE.onnx 1.32 OUT.onnx
+    python calibrate.py FILE.onnx 1.30 OUT.onnx
 
 The factor is a node behind each output, so no point moves; ONNX Runtime joins it with the product before.  The metadata's entry
 `score_unit` says that scores are chances: rtmposebatch's tracker divides by it.  It is always THRESHOLDS, whatever the factor: the

@@ -50,7 +50,7 @@ const MARGIN: f32 = 1.35;
 const UNCERTAIN: f32 = 0.6;
 /// From this score of the face's points on, there is no such margin: a maximum of 1 in the embedded model's answers
 /// (`Network::score_unit`).
-const CERTAIN: f32 = 1.28;
+const CERTAIN: f32 = 1.3;
 const AROUND_PEOPLE: f32 = 0.08;
 
 /// Tracks what was covered.
