@@ -133,7 +133,8 @@ def _start(clip, properties, source_properties, before="", behind=""):
     pipeline = Gst.parse_launch(" ! ".join(element for element in elements if element))
     source, sink, pose = (pipeline.get_by_name(name) for name in ("source", "sink", "pose"))
     source.set_property("caps", clip.caps)
-    pipeline.set_state(Gst.State.PLAYING)
+    if pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
+        _raise_error(pipeline, properties)
     return pipeline, source, sink, pose
 
 

@@ -37,6 +37,10 @@ class Pictures(unittest.TestCase):
     def test_both_people_are_found_in_one_picture(self):
         self.assertEqual(ids(found([still()], 30)), [[1, 2]])
 
+    def test_a_model_that_is_not_there_ends_the_measurement(self):
+        with self.assertRaisesRegex(RuntimeError, "/not/there.onnx cannot be read"):
+            found([still()], 30, "model-file=/not/there.onnx")
+
     def test_a_picture_that_is_empty_has_nobody(self):
         self.assertEqual(ids(found([np.full((360, 640, 3), 90, np.uint8)], 30)), [[]])
 
