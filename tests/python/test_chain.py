@@ -103,7 +103,7 @@ class Chain(unittest.TestCase):
                 self.assertEqual(len(frame.boxes), len(there), number)
                 for box, person in zip(frame.boxes, there):
                     np.testing.assert_allclose(box, person.box, atol=1.1, err_msg=f"frame {number}")
-            # Between detections boxes are made from points. In 8-bit integers .48 was seen.
+            # Between detections boxes are made from points: .48 was seen in the last frame of one camera.
             for box in frame.boxes:
                 self.assertGreater(max(score.overlap(box, person.box) for person in there), 0.4, number)
         report = score.follow(found, people)
