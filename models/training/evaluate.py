@@ -149,7 +149,7 @@ def main():
     other = session(a.against) if a.against else None
     none = nobody(a.nobody, a.part) if a.nobody else None
     vn = run(ses, none["crops"])[1] if none else None
-    joints, every = [], []
+    joints = []
     for path in a.people:
         pack = people(path, a.part)
         for s in sorted(set(pack["src"])):
@@ -165,9 +165,7 @@ def main():
                 f = lambda r: auc_of(vv[r][w[r] > 0], vv[r][w[r] == 0])
                 res["joint_auc"], res["joint_auc95"] = round(f(np.arange(len(vv))), 4), bootstrap(img, f, a.rounds // 4)
             near = np.hypot(*np.moveaxis(k - p["kpts"], -1, 0)) < .1 * p["box"][:, None, 3]
-            joints.append((v[some], w, oks, near[some]))
-            if s.startswith("coco"):                                      # an unlabelled joint of COCO cannot be placed
-                every.append((v[some], near[some] & (w > 0)))
+            joints.append((v[some], w, s, near[some]))
             if none:
                 both = np.concatenate((np.char.add("p", img), np.char.add("n", none["img"])))
                 allv, isp = np.concatenate((score, vn.mean(1))), np.arange(len(both)) < len(score)
@@ -192,9 +190,10 @@ def main():
         factors = np.arange(.5, 2.01, .01)
         errors = [reliability(v * f, near)[1] for f in factors]
         print(f"expected calibration error {error:.3f}; {min(errors):.3f} with all scores times {factors[int(np.argmin(errors))]:.2f}")
-        if every:
-            v, near = (np.concatenate([e[i].ravel() for e in every]) for i in (0, 1))
-            print(f"{reliability(v, near)[1]:.3f} over all joints of COCO's people, if unlabelled ones count as wrong")
+        coco = [j for j in joints if j[2].startswith("coco")]                 # whose unlabelled joints cannot be placed
+        if coco:
+            v, near = np.concatenate([j[0] for j in coco]), np.concatenate([j[3] & (j[1] > 0) for j in coco])
+            print(f"{reliability(v.ravel(), near.ravel())[1]:.3f} over all joints of COCO's people, if unlabelled ones count as wrong")
     if a.thresholds:
         v = np.concatenate([j[0] for j in joints]); w = np.concatenate([j[1] for j in joints])
         print("threshold: people kept (mean score), windows of nobody kept, labelled joints kept, joints of nobody kept")

@@ -11,7 +11,6 @@ import sys
 import torch
 
 import rtmpose as R
-from teacher import size_of
 
 
 def repeats(old, new, rng):
@@ -61,7 +60,6 @@ class Grower:
         """`layer`: that of the large network."""
         main, short = self.simple(f"{name}.main_conv", source), self.simple(f"{name}.short_conv", source)
         old = self.width(f"{name}.main_conv")[0]
-        end = main
         for i, identity in enumerate(block.identity for block in layer.blocks):
             block = f"{name}.blocks.{i}"
             parts = [f"{block}.conv1", f"{block}.conv2.depthwise_conv", f"{block}.conv2.pointwise_conv"]
@@ -70,7 +68,7 @@ class Grower:
                 self.state[f"{parts[2]}.bn.weight"].zero_()
                 self.state[f"{parts[2]}.bn.bias"].zero_()
                 continue
-            inner = self.simple(parts[0], end)
+            inner = self.simple(parts[0], main)
             self.conv(parts[1], inner, inner)
             self.conv(parts[2], inner, main)                                  # the identity adds like to like
         both = torch.cat((main, short + old))
@@ -112,10 +110,10 @@ def main():
     if len(sys.argv) != 4 or sys.argv[2] not in R.SIZES: sys.exit(__doc__.strip())
     path, size, out = sys.argv[1:]
     small = R.weights(path)
-    sizes = list(R.SIZES)
-    if sizes.index(size) <= sizes.index(size_of(small)): sys.exit(f"{path} is an RTMPose-{size_of(small)}: SIZE must be a larger one")
+    own, sizes = R.size_of(small), list(R.SIZES)
+    if sizes.index(size) <= sizes.index(own): sys.exit(f"{path} is an RTMPose-{own}: SIZE must be a larger one")
     state = grow(small, size)
-    nets = R.RTMPose(size_of(small)).eval(), R.RTMPose(size).eval()
+    nets = R.RTMPose(own).eval(), R.RTMPose(size).eval()
     for net, weights in zip(nets, (small, state)): net.load_state_dict(weights)
     with torch.no_grad():
         crops = torch.randn(4, 3, 256, 192)

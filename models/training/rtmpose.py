@@ -217,6 +217,12 @@ def weights(path, device="cpu"):
     return {k: v.float() if v.is_floating_point() else v for k, v in torch.load(path, map_location=device).items()}
 
 
+def size_of(weights):
+    """The key in SIZES of a checkpoint, by the width of its first convolution."""
+    width = len(weights["backbone.stem.0.conv.weight"])
+    return next(s for s, (_, widen) in SIZES.items() if int(64 * widen // 2) == width)
+
+
 def decode(sx, sy, split=2.0):
     """-> keypoints [N,K,2] in crop pixels, score [N,K] = min of the two maxima."""
     mx, ix = sx.max(-1)

@@ -13,16 +13,10 @@ from augment import FLIP
 SURE = .5                # the least score (not calibrated) with which a joint without a label is taught, as in train.relabel
 
 
-def size_of(weights):
-    """The key in R.SIZES of a checkpoint, by the width of its first convolution."""
-    width = len(weights["backbone.stem.0.conv.weight"])
-    return next(s for s, (_, widen) in R.SIZES.items() if int(64 * widen // 2) == width)
-
-
 def load(path, dev):
     """A network that only answers: its batch norms are part of its convolutions, its backbone in bfloat16 on a GPU."""
     weights = R.weights(path, dev)
-    net = R.RTMPose(size_of(weights)).to(dev).eval().requires_grad_(False)
+    net = R.RTMPose(R.size_of(weights)).to(dev).eval().requires_grad_(False)
     net.load_state_dict(weights)
     for m in net.modules():
         if isinstance(m, R.ConvBNAct):

@@ -48,8 +48,8 @@ const NECK: f32 = 1.9;
 const MARGIN: f32 = 1.35;
 /// Additional margin if the face's points have a score of 0, and around a person whose box is covered.
 const UNCERTAIN: f32 = 0.6;
-/// From this score of the face's points on, there is no such margin: a maximum of 1 in the embedded model's answers
-/// (`Network::score_unit`).
+/// From this score of the face's points on, there is no such margin: a maximum of 1 in the embedded model's answers,
+/// before its scores became chances (`models/training/calibrate.py`).
 const CERTAIN: f32 = 1.3;
 const AROUND_PEOPLE: f32 = 0.08;
 

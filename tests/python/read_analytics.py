@@ -35,7 +35,7 @@ def found_in(buffer):
     pipeline = Gst.parse_launch(
         f"appsrc name=in format=time caps={caps} ! rtmposebatch execution-provider=cpu model-file={NETWORK} ! appsink name=out sync=false"
     )
-    pipeline.set_state(Gst.State.PLAYING)
+    assert pipeline.set_state(Gst.State.PLAYING) != Gst.StateChangeReturn.FAILURE, "the pipeline does not start"
     pipeline.get_by_name("in").emit("push-buffer", buffer)
     pipeline.get_by_name("in").emit("end-of-stream")
     sample = pipeline.get_by_name("out").emit("pull-sample")
