@@ -29,7 +29,7 @@ from graph import Graph
 from teacher import Teacher
 
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000.0
-SHARE = {"ccp": 0.07, "lspet": 0.33, "mpii": 0.14, "coco_train2017": 0.29, "nobody": 0.13, "corner": 0.04}    # of each batch
+SHARE = {"ccp": 0.06, "lspet": 0.29, "mpii": 0.14, "coco_train2017": 0.27, "voc2012": 0.07, "tud": 0.05, "nobody": 0.13, "corner": 0.04}    # of each batch
 FORBIDDEN = ("flickr8k",)                                                                     # its terms forbid it
 VAL = {"ccp": 6, "lspet": 6, "mpii": 8, "coco_train2017": 16, "nobody": 12}                              # percent, by picture
 
@@ -216,7 +216,7 @@ def arguments():
     ap.add_argument("--rendered", nargs=2, metavar=("BODIES", "PICTURES"), help="render people too (render/)")
     ap.add_argument("--share", type=float, nargs="+", default=[.5], help="of the people in a batch, how many are rendered (1: all); two numbers: at the start and at the end")
     ap.add_argument("--pool", type=int, default=16384, help="rendered crops held"); ap.add_argument("--fresh", type=int, default=64, help="of them renewed a step")
-    ap.add_argument("--labeller", help="a checkpoint of RTMPose-t that fills in joints before training begins")
+    ap.add_argument("--labeller", help="a checkpoint of RTMPose, of any size, that fills in joints before training begins")
     ap.add_argument("--teacher", nargs="+", metavar="CKPT", help="checkpoints of RTMPose, of any size, whose answers are targets beside the labels (teacher.py)")
     ap.add_argument("--teach", type=float, default=.5, help="of the loss on a joint, how much is the teacher's")
     ap.add_argument("--graph", action="store_true", help="replay a step as a CUDA graph: launching its kernels one by one takes longer than they do")
@@ -298,8 +298,9 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         say(f"goes on from {a.state}: {spent:.0f}s, step {it}")
     back = net.backbone
     if a.labeller:
-        labeller = R.RTMPose("t").to(dev).eval()
-        labeller.load_state_dict(R.weights(a.labeller, dev))
+        weights = R.weights(a.labeller, dev)
+        labeller = R.RTMPose(R.size_of(weights)).to(dev).eval()
+        labeller.load_state_dict(weights)
         relabel(labeller, tr, say)
         del labeller
     teacher, taught = (Teacher(a.teacher, dev), a.teach) if a.teacher else (None, 0)
@@ -416,7 +417,9 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
 
 
 def main():
-    a, start = arguments().parse_args(), time.time()
+    parser, start = arguments(), time.time()
+    a = parser.parse_args()
+    if a.graph and a.compile == "no": parser.error("--graph holds only a compiled augmentation: leave out --compile no")
     say, dev = teller(a.out, start), device()
     fit(a, *packs(a, dev, say), dev, say, start)
 

@@ -178,8 +178,48 @@ fn adapted_graphs_answer_as_the_plain_ones() {
     }
 }
 
+/// A drawn person, whom the embedded model recognises: limbs as strokes with round ends, `scale` times as large as one who is 192
+/// pixels high, moved by `shift` pixels.
+fn figure(shift: [f32; 2], scale: f32) -> Vec<u8> {
+    let (skin, shirt, trousers, shoes, hair) =
+        ([200, 150, 120], [170, 40, 40], [40, 50, 90], [30, 30, 30], [50, 30, 20]);
+    // Ends, half of the width, and colour. What comes later covers what is there.
+    let strokes = [
+        ([-12.0, 20.0], [-14.0, 90.0], 9.0, trousers),
+        ([12.0, 20.0], [14.0, 90.0], 9.0, trousers),
+        ([-14.0, 92.0], [-18.0, 94.0], 6.0, shoes),
+        ([14.0, 92.0], [18.0, 94.0], 6.0, shoes),
+        ([-8.0, -50.0], [-6.0, 10.0], 15.0, shirt),
+        ([8.0, -50.0], [6.0, 10.0], 15.0, shirt),
+        ([-24.0, -52.0], [-32.0, -15.0], 7.0, shirt),
+        ([24.0, -52.0], [32.0, -15.0], 7.0, shirt),
+        ([-32.0, -15.0], [-30.0, 18.0], 6.0, skin),
+        ([32.0, -15.0], [30.0, 18.0], 6.0, skin),
+        ([0.0, -84.0], [0.0, -60.0], 6.0, skin),
+        ([0.0, -84.0], [0.0, -80.0], 13.0, skin),
+        ([0.0, -92.0], [0.0, -90.0], 12.0, hair),
+        ([-5.0, -84.0], [-5.0, -84.0], 2.0, shoes),
+        ([5.0, -84.0], [5.0, -84.0], 2.0, shoes),
+    ];
+    let (width, height) = (192, 256);
+    let mut pixels = Vec::new();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        let at = [x as f32 - width as f32 / 2.0 - shift[0], y as f32 - height as f32 / 2.0 - shift[1]]
+            .map(|distance| distance / scale);
+        let covers = |from: [f32; 2], to: [f32; 2], radius: f32| {
+            let (along, reach) = ([to[0] - from[0], to[1] - from[1]], [at[0] - from[0], at[1] - from[1]]);
+            let length = (along[0] * along[0] + along[1] * along[1]).max(f32::MIN_POSITIVE);
+            let part = ((reach[0] * along[0] + reach[1] * along[1]) / length).clamp(0.0, 1.0);
+            (reach[0] - part * along[0]).hypot(reach[1] - part * along[1]) <= radius
+        };
+        let top = strokes.iter().rev().find(|(from, to, radius, _)| covers(*from, *to, *radius));
+        pixels.extend(top.map_or([120, 140, 120], |(.., colour)| *colour));
+    }
+    pixels
+}
+
 /// Half precision rounds to 11 binary digits: scores of about 1 keep their third decimal, and places move only between bins
-/// with nearly equal answers. (The crops show no people, so such bins are frequent: up to a tenth.)
+/// with nearly equal answers. (Of people, 1 to 4 % of the points move: models/README.md.)
 #[test]
 #[cfg_attr(
     target_arch = "aarch64",
@@ -189,12 +229,15 @@ fn half_precision_answers_nearly_as_float32() {
     let model = model("models/rtmpose-t.onnx");
     let half = adapt(&model, &Adaptation { half: true, fixed_batch: None, ..Adaptation::default() }).unwrap();
     let mut whole = session(&adapt(&model, &Adaptation::default()).unwrap());
-    let crops: Vec<_> = (0..4).map(|row| crop(192, 256, 50 + row)).collect();
+    let crops: Vec<_> = [([0.0, 0.0], 1.0), ([8.0, -6.0], 0.9), ([-10.0, 4.0], 1.1), ([3.0, 10.0], 0.8)]
+        .map(|(shift, scale)| figure(shift, scale))
+        .to_vec();
     let expected = run_adapted(&mut whole, &crops, [256, 192]);
+    let least = expected.iter().map(|peak| peak.max_x.min(peak.max_y)).fold(f32::MAX, f32::min);
+    assert!(least > 0.3, "the figures are not recognised: {least}");
     let (moved, worst) = compare(&expected, &run_adapted(&mut session(&half), &crops, [256, 192]));
     eprintln!("{moved} of {} moved, maxima differ by {worst}", expected.len());
-    // In crops of noise many bins are nearly as high as the highest: of people, 1 to 4 % of the points move (models/README.md).
-    assert!(moved * 4 <= expected.len() && worst > 0.0 && worst < 3e-3, "{moved}, {worst}");
+    assert!(moved * 20 <= expected.len() && worst > 0.0 && worst < 3e-3, "{moved}, {worst}");
 }
 
 /// Models with other operators, which half precision must keep right: a dot, found within a bin or two, because the top of
