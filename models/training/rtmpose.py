@@ -223,6 +223,14 @@ def size_of(weights):
     return next(s for s, (_, widen) in SIZES.items() if int(64 * widen // 2) == width)
 
 
+def network(path, device="cpu"):
+    """A checkpoint's network, to answer with."""
+    state = weights(path, device)
+    net = RTMPose(size_of(state)).to(device).eval()
+    net.load_state_dict(state)
+    return net
+
+
 def decode(sx, sy, split=2.0):
     """-> keypoints [N,K,2] in crop pixels, score [N,K] = min of the two maxima."""
     mx, ix = sx.max(-1)

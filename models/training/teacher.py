@@ -15,9 +15,7 @@ SURE = .5                # the least score (not calibrated) with which a joint w
 
 def load(path, dev):
     """A network that only answers: its batch norms are part of its convolutions, its backbone in bfloat16 on a GPU."""
-    weights = R.weights(path, dev)
-    net = R.RTMPose(R.size_of(weights)).to(dev).eval().requires_grad_(False)
-    net.load_state_dict(weights)
+    net = R.network(path, dev).requires_grad_(False)
     for m in net.modules():
         if isinstance(m, R.ConvBNAct):
             m.conv, m.bn = fuse_conv_bn_eval(m.conv, m.bn), torch.nn.Identity()

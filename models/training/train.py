@@ -298,11 +298,7 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
         say(f"goes on from {a.state}: {spent:.0f}s, step {it}")
     back = net.backbone
     if a.labeller:
-        weights = R.weights(a.labeller, dev)
-        labeller = R.RTMPose(R.size_of(weights)).to(dev).eval()
-        labeller.load_state_dict(weights)
-        relabel(labeller, tr, say)
-        del labeller
+        relabel(R.network(a.labeller, dev), tr, say)
     teacher, taught = (Teacher(a.teacher, dev), a.teach) if a.teacher else (None, 0)
 
     idx = torch.zeros(a.batch, dtype=torch.long, device=dev)
@@ -360,7 +356,9 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
                 say(f"{what} compiled: {type(e).__name__}: {str(e)[:300]}")
                 aug, back = old
         net.load_state_dict(keep)
-        if a.graph:
+        if a.graph and aug is augment:
+            say("no graph: it cannot hold the augmentation, which is not compiled")
+        elif a.graph:
             graph = Graph(lambda: learn(True), opt)
             torch.cuda.synchronize(); t = time.time()
             for _ in range(8): graph.replay()
@@ -417,9 +415,7 @@ def fit(a, tr, va, pool, dev, say, start, aug=augment):
 
 
 def main():
-    parser, start = arguments(), time.time()
-    a = parser.parse_args()
-    if a.graph and a.compile == "no": parser.error("--graph holds only a compiled augmentation: leave out --compile no")
+    a, start = arguments().parse_args(), time.time()
     say, dev = teller(a.out, start), device()
     fit(a, *packs(a, dev, say), dev, say, start)
 
